@@ -1,0 +1,91 @@
+"""The records that flow through the package, from an environment's page to an evaluated episode.
+
+In memory they are frozen dataclasses; what reaches disk is a pydantic model in `trajectory.py`.
+This module knows nothing of models, files or any particular environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+EventKind = Literal["OBS", "ACT"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened in an episode: a page was seen (OBS) or an action was taken (ACT)."""
+
+    kind: EventKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything an agent may know when it must choose.
+
+    Attributes:
+        instruction: what the user asked for.
+        events: the episode so far, alternating OBS and ACT; the last one is the current page.
+        actions: the candidate actions, for example ``click[buy now]``; never empty.
+        expert_action: what an expert who sees the goal would do; only agents that are labelled as bounds look at it.
+    """
+
+    instruction: str
+    events: tuple[Event, ...]
+    actions: tuple[str, ...]
+    expert_action: str | None = None
+
+    @property
+    def observation(self) -> str:
+        """The current page."""
+        return self.events[-1].text
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """One chunk of the current page that an agent considered.
+
+    Attributes:
+        text: the chunk.
+        score: the retriever's score; higher is better.
+        selected: whether the actor saw it.
+    """
+
+    text: str
+    score: float
+    selected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an agent chose, and what it cost.
+
+    Attributes:
+        action: one of the situation's actions.
+        probabilities: one per candidate action, in their order; sums to 1.
+        prompt_tokens: tokens the actor read.
+        completion_tokens: tokens the actor scored or wrote for the chosen action.
+        attention: the page's chunks in page order, for agents that retrieve; otherwise empty.
+    """
+
+    action: str
+    probabilities: tuple[float, ...]
+    prompt_tokens: int
+    completion_tokens: int
+    attention: tuple[Attention, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ActionDistribution:
+    """An actor's answer to one prompt.
+
+    Attributes:
+        probabilities: one per candidate action, in their order; sums to 1.
+        prompt_tokens: tokens of the prompt.
+        completion_tokens: tokens of the most probable action.
+    """
+
+    probabilities: tuple[float, ...]
+    prompt_tokens: int
+    completion_tokens: int

@@ -1,0 +1,112 @@
+"""What the shop sells: the immutable records that every other module passes around.
+
+This module knows nothing of files, pages or rewards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class HumanInstruction:
+    """A request that a person wrote for one product.
+
+    Attributes:
+        text: the request, as written.
+        attributes: properties the bought product must have; an instruction without any is no goal.
+        options: option values to choose, without the names of their groups.
+    """
+
+    text: str
+    attributes: tuple[str, ...]
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticInstruction:
+    """A request that was generated from a product's attributes."""
+
+    text: str
+    attributes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One product, after the loading rules of the original shop.
+
+    Attributes:
+        asin: identifier, at most 10 characters, upper case.
+        title: shown on results and item pages.
+        description: text of the Description page; may be empty and may hold newlines.
+        bullets: lines of the Features page, in order.
+        pricing: no value (price 100.0), one price, or the two ends of a range; dollars.
+        price_tag: what pages show, for example ``$10.0`` or ``$5.0 to $9.5``.
+        category: one of the shop's broad categories.
+        query: the shop query under which the product was listed; lower case, stripped.
+        product_category: path of categories joined by " › ".
+        options: group name -> values, both lower case, in page order; values may repeat.
+        option_images: value -> image URL or None, over all groups.
+        image: URL of the main image, or "".
+        attributes: annotated properties; ``("DUMMY_ATTR",)`` when there is no annotation.
+        human: requests written by people.
+        synthetic: the generated request, where there is one.
+    """
+
+    asin: str
+    title: str
+    description: str
+    bullets: tuple[str, ...]
+    pricing: tuple[float, ...]
+    price_tag: str
+    category: str
+    query: str
+    product_category: str
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    option_images: Mapping[str, str | None] = field(default_factory=dict)
+    image: str = ""
+    attributes: tuple[str, ...] = ("DUMMY_ATTR",)
+    human: tuple[HumanInstruction, ...] = ()
+    synthetic: SyntheticInstruction | None = None
+
+    @property
+    def search_text(self) -> str:
+        """The text under which search finds the product: title, description, first bullet and options, lower case."""
+        options = ", and ".join(f"{name}: {', '.join(values)}" for name, values in self.options.items())
+        first_bullet = self.bullets[0] if self.bullets else ""
+        return f"{self.title} {self.description} {first_bullet} {options}".lower()
+
+
+GoalOptions: TypeAlias = tuple[str, ...] | Mapping[str, str]
+"""Option values of a human goal, or group name -> value of a synthetic one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What an episode asks for.
+
+    Attributes:
+        asin: the product the goal was made from; any product that scores 1 is as good.
+        category: of that product, as are query, name and product_category.
+        query: see :class:`Product`.
+        name: title of that product.
+        product_category: see :class:`Product`.
+        instruction_text: what the agent reads.
+        attributes: properties the bought product must have.
+        price_upper: the highest price allowed, in dollars.
+        goal_options: option values to choose.
+        weight: relative probability of being drawn when no goal is named.
+    """
+
+    asin: str
+    category: str
+    query: str
+    name: str
+    product_category: str
+    instruction_text: str
+    attributes: tuple[str, ...]
+    price_upper: float
+    goal_options: GoalOptions
+    weight: float = 1.0
