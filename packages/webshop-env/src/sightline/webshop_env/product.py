@@ -9,6 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+UNPRICED = (100.0,)
+"""Pricing of a product whose data name no price."""
+
+UNANNOTATED = ("DUMMY_ATTR",)
+"""Attributes of a product that nobody has annotated."""
+
+
+def price_tag(pricing: tuple[float, ...]) -> str:
+    """What pages show for one price or the two ends of a range, as ``$10.0`` or ``$5.0 to $9.5``."""
+    return " to ".join(f"${price}" for price in pricing)
+
 
 @dataclass(frozen=True, slots=True)
 class HumanInstruction:
@@ -42,7 +53,7 @@ class Product:
         title: shown on results and item pages.
         description: text of the Description page; may be empty and may hold newlines.
         bullets: lines of the Features page, in order.
-        pricing: no value (price 100.0), one price, or the two ends of a range; dollars.
+        pricing: one price, or the two ends of a range; dollars. ``(100.0,)`` where the data give none.
         price_tag: what pages show, for example ``$10.0`` or ``$5.0 to $9.5``.
         category: one of the shop's broad categories.
         query: the shop query under which the product was listed; lower case, stripped.
@@ -67,7 +78,7 @@ class Product:
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     option_images: Mapping[str, str | None] = field(default_factory=dict)
     image: str = ""
-    attributes: tuple[str, ...] = ("DUMMY_ATTR",)
+    attributes: tuple[str, ...] = UNANNOTATED
     human: tuple[HumanInstruction, ...] = ()
     synthetic: SyntheticInstruction | None = None
 

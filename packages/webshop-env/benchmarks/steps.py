@@ -1,0 +1,88 @@
+"""How fast the environment steps, how much memory it holds, and how long the package takes to import.
+
+    uv run packages/webshop-env/benchmarks/steps.py
+
+Random clicks in text mode, one search at the start of each episode and whenever an index page comes up, one process.
+The catalogue is the recorded one where `shared/` lies beside the repository, else a generated one. Resident memory is
+that at the end of the run; import time is the median of five fresh interpreters, start-up of the interpreter excluded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gymnasium  # noqa: F401  (so that its import is not measured as part of the environment)
+
+from sightline.webshop_env import Catalogue, WebShopEnv
+
+GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "golden" / "webshop"
+
+
+def load_catalogue() -> Catalogue:
+    if not GOLDEN.is_dir():
+        return Catalogue.generate()
+    return Catalogue.from_official(
+        products=GOLDEN / "items_shuffle.json",
+        attributes=GOLDEN / "items_ins_v2.json",
+        human=GOLDEN / "items_human_ins.json",
+    )
+
+
+def measure_steps(env: WebShopEnv, steps: int, seed: int) -> tuple[float, int]:
+    """Steps per second, and how many of the steps were searches."""
+    rng = random.Random(seed)
+    words = sorted({word for goal in env.goals for word in goal.instruction_text.split()})
+    searches = 0
+    _, info = env.reset(seed=seed)
+    started = time.perf_counter()
+    for _ in range(steps):
+        actions = info["available_actions"]
+        if actions["has_search_bar"]:
+            searches += 1
+            action = f"search[{' '.join(rng.choices(words, k=4))}]"
+        else:
+            action = f"click[{rng.choice(actions['clickables'])}]"
+        _, _, terminated, _, info = env.step(action)
+        if terminated:
+            _, info = env.reset()
+    return steps / (time.perf_counter() - started), searches
+
+
+def resident_megabytes() -> float | None:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def import_seconds() -> float:
+    code = "import time; t = time.perf_counter(); import sightline.webshop_env; print(time.perf_counter() - t)"
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
+    return statistics.median(float(run.stdout) for run in runs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=50_000, help="steps in each of the three runs")
+    parser.add_argument("--mode", default="text", help="observation mode")
+    arguments = parser.parse_args()
+    catalogue = load_catalogue()
+    env = WebShopEnv(catalogue, observation_mode=arguments.mode)
+    env.search("warm up")
+    for seed in range(3):
+        rate, searches = measure_steps(env, arguments.steps, seed)
+        print(f"run {seed}: {rate:,.0f} steps/s over {arguments.steps:,} steps, {searches:,} of them searches")
+    memory = resident_megabytes()
+    print(f"products: {len(catalogue):,}; resident: {'unknown' if memory is None else f'{memory:,.0f} MB'}")
+    print(f"import sightline.webshop_env: {import_seconds():.3f} s")
+
+
+if __name__ == "__main__":
+    main()

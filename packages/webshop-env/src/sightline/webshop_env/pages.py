@@ -1,0 +1,254 @@
+"""What is on a page: elements, grouped into fragments that pages of one product share.
+
+A page knows neither how it is drawn in each observation mode (:mod:`sightline.webshop_env.render`) nor what a click
+does (:mod:`sightline.webshop_env.shop`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import cached_property, lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING, TypedDict
+
+from sightline.webshop_env.state import SUB_PAGES, PageKind, ShopState
+
+if TYPE_CHECKING:
+    from sightline.webshop_env.product import Goal, Product
+
+BACK = "Back to Search"
+NEXT = "Next >"
+PREVIOUS = "< Prev"
+BUY = "Buy Now"
+SEARCH = "Search"
+
+_ASCII_SPACE = " \t\n\f\r"
+
+
+class AvailableActions(TypedDict):
+    """What can be done on a page: whether it has a search bar, and what can be clicked, in page order."""
+
+    has_search_bar: bool
+    clickables: list[str]
+
+
+class Role(Enum):
+    """What an element is to a reader."""
+
+    TEXT = auto()
+    BUTTON = auto()
+    LINK = auto()
+    OPTION = auto()
+
+
+_CLICKABLE = (Role.BUTTON, Role.LINK, Role.OPTION)
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One visible thing on a page.
+
+    Attributes:
+        role: whether it is read or clicked.
+        text: what it says; white space as in the data.
+        name: the group of an option; for a text, what it is ("title", "price", ...); else "".
+        marked: a chosen option or a visited link.
+    """
+
+    role: Role
+    text: str
+    name: str = ""
+    marked: bool = False
+
+    @property
+    def label(self) -> str:
+        """What ``click[...]`` calls it: option values as they are, everything else in lower case."""
+        return self.text if self.role is Role.OPTION else self.text.lower()
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A run of elements that several pages share, with what is derived from it computed once."""
+
+    elements: tuple[Element, ...]
+
+    @cached_property
+    def targets(self) -> tuple[dict[str, Element], ...]:
+        """Buttons, links and options by label, or () where nothing can be clicked.
+
+        Of equal values in two groups of options the later takes the earlier's place.
+        """
+        targets = tuple({e.label: e for e in self.elements if e.role is role} for role in _CLICKABLE)
+        return targets if any(targets) else ()
+
+    @cached_property
+    def text(self) -> str:
+        """The elements as the mode ``text`` shows them: stripped, joined by " [SEP] "."""
+        return " [SEP] ".join(element.text.strip() for element in self.elements)
+
+    @cached_property
+    def rich(self) -> str:
+        """The elements as the mode ``text_rich`` shows them: one line each, what can be clicked in brackets."""
+        return "".join(map(_rich, self.elements))
+
+    @cached_property
+    def clicked(self) -> str:
+        """The lines by which ``text_rich`` announces chosen options; a later option's line stands first."""
+        chosen = [e.text for e in self.elements if e.role is Role.OPTION and e.marked]
+        return "".join(f"You have clicked {value}.\n" for value in reversed(chosen))
+
+
+def _rich(element: Element) -> str:
+    if element.role is Role.TEXT:
+        return f"{element.text}\n"
+    tag = "clicked button" if element.marked else "button"
+    lead = {Role.BUTTON: "", Role.LINK: "\n", Role.OPTION: "  "}[element.role]
+    return f"{lead}[{tag}] {element.text} [{tag}_]\n"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page, as fragments from top to bottom."""
+
+    kind: PageKind
+    fragments: tuple[Fragment, ...]
+
+    @property
+    def elements(self) -> Iterator[Element]:
+        """All elements from top to bottom."""
+        return chain.from_iterable(fragment.elements for fragment in self.fragments)
+
+    @cached_property
+    def targets(self) -> dict[str, Element]:
+        """What can be clicked, by label: buttons, then links, then options; a duplicate keeps the first's place."""
+        targets: dict[str, Element] = {}
+        by_role = [fragment.targets for fragment in self.fragments if fragment.targets]
+        for role in range(len(_CLICKABLE)):
+            for fragment_targets in by_role:
+                targets.update(fragment_targets[role])
+        return targets
+
+    @property
+    def available_actions(self) -> AvailableActions:
+        """What can be done here, as the original reports it."""
+        return {"has_search_bar": self.kind is PageKind.INDEX, "clickables": list(self.targets)}
+
+
+def _visible(elements: Iterable[Element]) -> Fragment:
+    """Leave out empty texts and blank ones with a line break, and shrink other blank ones to " "."""
+    kept = []
+    for element in elements:
+        if element.text.strip(_ASCII_SPACE):
+            kept.append(element)
+        elif element.text and "\n" not in element.text:
+            kept.append(Element(element.role, " ", element.name, element.marked))
+    return Fragment(tuple(kept))
+
+
+def _text(text: str, name: str = "") -> Element:
+    return Element(Role.TEXT, text, name)
+
+
+def _button(label: str) -> Element:
+    return Element(Role.BUTTON, label)
+
+
+_INDEX_FOOT = Fragment((_button(SEARCH),))
+_ITEM_HEAD = Fragment((_button(BACK), _button(PREVIOUS)))
+
+
+def instruction_fragment(goal: Goal, on_index: bool) -> Fragment:
+    """The request at the top of every page but the last."""
+    instruction = _text(goal.instruction_text, "instruction")
+    if on_index:
+        return _visible((_text("WebShop", "heading"), _text("Instruction: "), instruction))
+    return _visible((_text("Instruction:"), instruction))
+
+
+def hit_fragment(product: Product, visited: bool) -> Fragment:
+    """A product as a results page lists it."""
+    link = Element(Role.LINK, product.asin, marked=visited)
+    return _visible((link, _text(product.title, "title"), _text(product.price_tag, "price")))
+
+
+def item_fragment(product: Product, clicked: frozenset[str], show_attributes: bool) -> Fragment:
+    """The item page below its navigation: options, what the product is, and the buttons that lead on."""
+    elements: list[Element] = []
+    for group, values in product.options.items():
+        elements.append(_text(group, "group"))
+        elements.extend(Element(Role.OPTION, value, group, value in clicked) for value in values)
+    elements += (
+        _text(product.title, "title"),
+        _text(f"Price: {product.price_tag}", "price"),
+        _text("Rating: N.A.", "rating"),
+    )
+    elements.extend(_button(page) for page in SUB_PAGES if show_attributes or page is not PageKind.ATTRIBUTES)
+    elements.append(_button(BUY))
+    return _visible(elements)
+
+
+def sub_fragment(product: Product, kind: PageKind) -> Fragment:
+    """What a sub page says about the product; there are no reviews, so that page says nothing."""
+    if kind is PageKind.DESCRIPTION:
+        return _visible((_text(product.description, "description"),))
+    if kind is PageKind.FEATURES:
+        return _visible(_text(f" {bullet}", "bullet") for bullet in product.bullets)
+    if kind is PageKind.ATTRIBUTES:
+        attributes = (_text(f" {attribute}", "attribute") for attribute in product.attributes)
+        rest = (product.category, product.query, product.product_category)
+        return _visible(chain(attributes, map(_text, rest)))
+    return Fragment(())
+
+
+def clicked_values(state: ShopState, product: Product) -> frozenset[str]:
+    """The option values that ``text_rich`` shows as clicked.
+
+    The original shows a value as clicked when its address holds the value in double quotes. The address holds the
+    query and the choices as JSON, so that a value with an accent never looks clicked, and a quoted query word may.
+    """
+    if not state.options and '"' not in state.query:
+        return frozenset()
+    address = f"{state.query.replace(' ', '+')}/{json.dumps(dict(state.options))}"
+    return frozenset(value for value in chain(*product.options.values()) if f'"{value}"' in address)
+
+
+def index_page(instruction: Fragment) -> Page:
+    """The page with the search bar."""
+    return Page(PageKind.INDEX, (instruction, _INDEX_FOOT))
+
+
+def results_page(instruction: Fragment, number: int, total: int, hits: Iterable[Fragment]) -> Page:
+    """A page of search results; beyond the last one it is without products."""
+    return Page(PageKind.RESULTS, (instruction, _results_head(number, total), *hits))
+
+
+@lru_cache(maxsize=256)
+def _results_head(number: int, total: int) -> Fragment:
+    count = _text(f"Page {number} (Total results: {total})", "count")
+    turns = (PREVIOUS, NEXT) if number > 1 else (NEXT,)
+    return Fragment((_button(BACK), count, *map(_button, turns)))
+
+
+def product_page(kind: PageKind, instruction: Fragment, body: Fragment) -> Page:
+    """An item page or one of its sub pages."""
+    return Page(kind, (instruction, _ITEM_HEAD, body))
+
+
+def done_page(state: ShopState) -> Page:
+    """The page after a purchase, with the original's spelling."""
+    # The original escapes what could end a script element.
+    options = json.dumps(dict(state.options), sort_keys=True)
+    for character in "<>&'":
+        options = options.replace(character, f"\\u{ord(character):04x}")
+    lines: Sequence[str] = (
+        *("Thank you for shopping with us!", "Your code: ", "None", " (Paste it in your MTurk interface.)"),
+        *("Purchased", "asin", state.asin or "", "options", options, "attrs", "None", "category", "None"),
+        *("query", "None", "product category", "None"),
+        *("Target", "asin", "options", "attrs", "price upper", "instuction text", "category", "product category"),
+        *("query", "Goal ", "None", "Reward", "Your score (min 0.0, max 1.0)", str(state.reward)),
+        *("Reward Details ", "None"),
+    )
+    return Page(PageKind.DONE, (Fragment(tuple(map(_text, lines))),))
