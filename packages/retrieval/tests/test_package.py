@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sightline.retrieval as package
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_importing_the_package_and_its_light_half_loads_no_torch():
+    code = (
+        "import sys; from sightline.retrieval import HashingEncoder, LocalEmbeddingStore, chunk_text, label_chunks, "
+        "index_examples, recall_at_k; assert 'torch' not in sys.modules"
+    )
+    assert run(code).returncode == 0
+
+
+def test_every_public_name_exists_and_the_list_is_sorted():
+    assert all(hasattr(package, name) for name in package.__all__)
+    assert sorted(package.__all__) == package.__all__
+    assert set(package.__all__) <= set(dir(package))
+
+
+def test_a_misspelt_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="chunk_texts"):
+        package.chunk_texts  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["StateConditionedRetriever", "margin_loss", "train_retriever"])
+def test_without_torch_the_error_names_the_install_command(name: str):
+    result = run(f"import sys; sys.modules['torch'] = None; from sightline.retrieval import {name}")
+    assert result.returncode != 0
+    assert "pip install 'sightline-retrieval[torch]'" in result.stderr
+
+
+def test_the_first_example_of_the_readme_finds_the_lamp():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    result = run(readme.split("```python\n")[1].split("```")[0])
+    assert result.stdout == "[button] B01 [button_]\nDesk lamp, grey\n$12.0\n", result.stderr
