@@ -1,0 +1,145 @@
+"""Trajectories: episodes as records, in memory and as JSON Lines.
+
+This module knows nothing of environments, agents or models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from sightline.agents.records import Attention, Event, Situation
+from sightline.retrieval.files import atomic_file, parse_record
+
+_RECORD = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Step(BaseModel):
+    """One decision: what was seen, what could be done, what was done.
+
+    Attributes:
+        observation: the page before the action.
+        available_actions: the candidate actions, for example ``click[buy now]``.
+        action: the one that was executed; one of the candidates.
+        expert_action: what a demonstrator would have done here, the label for imitation; one of the candidates.
+            It differs from ``action`` where the collector explored.
+        reward: what the action earned.
+        probabilities: the agent's, one per candidate in their order.
+        attention: the page's chunks in page order, for agents that retrieve.
+        prompt_tokens: tokens the actor read.
+        completion_tokens: tokens the actor scored or wrote.
+        snapshot: the environment's state before the action, in base64.
+    """
+
+    model_config = _RECORD
+
+    observation: str
+    available_actions: tuple[str, ...]
+    action: str
+    expert_action: str | None = None
+    reward: float
+    probabilities: tuple[float, ...] | None = None
+    attention: tuple[Attention, ...] = ()
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    snapshot: str | None = None
+
+    @model_validator(mode="after")
+    def _check_candidates(self) -> Self:
+        for name, action in (("action", self.action), ("expert_action", self.expert_action)):
+            if action is not None and action not in self.available_actions:
+                raise ValueError(f"{name} {action!r} should be one of available_actions")
+        if self.probabilities is not None and len(self.probabilities) != len(self.available_actions):
+            raise ValueError(
+                f"probabilities should be one per available action ({len(self.available_actions)}, "
+                f"not {len(self.probabilities)})"
+            )
+        return self
+
+
+class Trajectory(BaseModel):
+    """One episode.
+
+    Attributes:
+        episode_id: names the episode among those it is stored with.
+        goal: index of the task in the environment.
+        agent: name of who acted.
+        seed: root seed of the run.
+        instruction: what the user asked for; empty when the episode never began.
+        steps: the decisions in order.
+        final_observation: the page after the last action; empty when the episode never began.
+        total_reward: sum over the steps.
+        terminated: the task ended.
+        truncated: the step limit ended it.
+        error: why the episode broke off, for example ``RuntimeError: no connection``; None when it did not.
+    """
+
+    model_config = _RECORD
+
+    schema_version: Literal[1] = 1
+    episode_id: str
+    goal: int
+    agent: str
+    seed: int
+    instruction: str
+    steps: tuple[Step, ...]
+    final_observation: str
+    total_reward: float
+    terminated: bool
+    truncated: bool
+    error: str | None = None
+
+    @property
+    def success(self) -> bool:
+        """Whether the last action earned the full reward of 1."""
+        return bool(self.steps) and self.steps[-1].reward >= 1 - 1e-9
+
+    def events(self, t: int) -> tuple[Event, ...]:
+        """What had happened when observation ``t`` was seen: observations 0 to t and the actions between them.
+
+        Args:
+            t: 0 for the first page up to ``len(steps)`` for the final one.
+
+        Raises:
+            IndexError: there is no such observation.
+        """
+        if not 0 <= t <= len(self.steps):
+            raise IndexError(f"{self.episode_id!r} has observations 0 to {len(self.steps)}, not {t!r}")
+        events = []
+        for step in self.steps[:t]:
+            events += [Event("OBS", step.observation), Event("ACT", step.action)]
+        last = self.steps[t].observation if t < len(self.steps) else self.final_observation
+        return (*events, Event("OBS", last))
+
+    def situations(self) -> Iterator[tuple[Situation, str]]:
+        """Every situation the agent was in, each with the action it took."""
+        for t, step in enumerate(self.steps):
+            situation = Situation(self.instruction, self.events(t), step.available_actions, step.expert_action)
+            yield situation, step.action
+
+
+def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> None:
+    """Write trajectories as JSON Lines; the file appears, or changes, only when all of them are written."""
+    with atomic_file(path) as file:
+        for trajectory in trajectories:
+            file.write(trajectory.model_dump_json().encode() + b"\n")
+
+
+def read_trajectories(path: Path) -> Iterator[Trajectory]:
+    """Read what `write_trajectories` wrote, one episode at a time.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        RecordError: a line is not a trajectory; the message names file, line and field.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            yield parse_record(
+                Trajectory,
+                line,
+                where=f"{path}, line {number}",
+                remedy="Collect the file again, or remove the line.",
+            )

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from sightline.agents.evaluation import (
+    AgentSummary,
+    Comparison,
+    compare,
+    comparisons_table,
+    outcome,
+    results_csv,
+    results_table,
+    summarise,
+    verdict,
+)
+from sightline.agents.statistics import Interval
+from sightline.agents.trajectory import Step, Trajectory
+
+
+def episode(
+    goal: int, reward: float, tokens: int = 10, *, error: str | None = None, task: str = "a lamp"
+) -> Trajectory:
+    step = Step(
+        observation="page",
+        available_actions=("click[a]",),
+        action="click[a]",
+        reward=reward,
+        prompt_tokens=tokens,
+        completion_tokens=2,
+    )
+    return Trajectory(
+        episode_id=f"{goal}",
+        goal=goal,
+        agent="any",
+        seed=0,
+        instruction=task,
+        steps=(step,),
+        final_observation="",
+        total_reward=reward,
+        terminated=error is None,
+        truncated=False,
+        error=error,
+    )
+
+
+def episodes(rewards: Iterable[float], tokens: int = 10) -> list[Trajectory]:
+    return [episode(goal, float(reward), tokens + goal % 3) for goal, reward in enumerate(rewards)]
+
+
+def comparison(success: tuple[float, float, float], tokens: tuple[float, float, float], goals: int = 200) -> Comparison:
+    return Comparison(
+        candidate="gated",
+        baseline="rag",
+        goals=goals,
+        unpaired=0,
+        success_rate=Interval(*success),
+        mean_reward=Interval(*success),
+        prompt_tokens=Interval(*tokens),
+    )
+
+
+def test_a_summary_holds_means_per_episode_with_intervals() -> None:
+    (summary,) = summarise({"one": episodes([1, 0.5, 0, 1])}, seed=0)
+    assert (summary.goals, summary.episodes, summary.errors) == (4, 4, 0)
+    assert summary.success_rate is not None
+    assert summary.success_rate.mean == 0.5
+    assert summary.success_rate.low < 0.5 < summary.success_rate.high
+    assert summary.mean_reward is not None
+    assert summary.mean_reward.mean == 0.625
+    assert summary.steps == Interval(1, 1, 1)
+    assert summary.prompt_tokens is not None
+    assert summary.prompt_tokens.mean == pytest.approx((10 + 11 + 12 + 10) / 4)
+    assert summary.completion_tokens == Interval(2, 2, 2)
+
+
+def test_episodes_with_an_error_are_counted_and_enter_no_mean() -> None:
+    clean = episodes([1, 0, 1])
+    (with_error,) = summarise({"one": [*clean, episode(7, 0.0, error="RuntimeError: gone")]}, seed=0)
+    (without,) = summarise({"one": clean}, seed=0)
+    assert with_error == without.model_copy(update={"errors": 1})
+
+
+def test_seeds_of_one_goal_are_averaged_and_count_as_one_goal() -> None:
+    seeds = [episode(0, 1.0), episode(0, 0.0), episode(0, 0.0), episode(0, 0.0), episode(1, 1.0)]
+    (summary,) = summarise({"one": seeds}, seed=0)
+    assert (summary.goals, summary.episodes) == (2, 5)
+    assert summary.success_rate is not None
+    assert summary.success_rate.mean == pytest.approx((0.25 + 1) / 2)
+
+
+def test_a_rate_of_zero_still_has_an_interval() -> None:
+    (summary,) = summarise({"one": episodes([0] * 100)}, seed=0)
+    assert summary.success_rate is not None
+    assert summary.success_rate.low == 0
+    assert 0.02 < summary.success_rate.high < 0.05
+
+
+def test_an_agent_whose_episodes_all_failed_has_no_numbers() -> None:
+    (summary,) = summarise({"one": [episode(0, 0.0, error="x")]}, seed=0)
+    assert summary.errors == 1
+    assert summary.success_rate is None
+    assert "n/a" in results_table([summary]).rows[0]
+
+
+def test_a_summary_survives_the_disk() -> None:
+    (summary,) = summarise({"one": episodes([1, 0, 1])}, seed=0)
+    assert AgentSummary.model_validate_json(summary.model_dump_json()) == summary
+
+
+def test_unknown_keys_are_refused_in_a_summary_and_in_its_intervals() -> None:
+    (summary,) = summarise({"one": episodes([1, 0, 1])}, seed=0)
+    for place in ((), ("steps",)):
+        record = summary.model_dump(mode="json")
+        inner = record
+        for key in place:
+            inner = inner[key]
+        inner["surprise"] = 1
+        with pytest.raises(ValidationError, match="surprise"):
+            AgentSummary.model_validate(record)
+
+
+def test_other_agents_do_not_change_an_agents_interval() -> None:
+    one, other = episodes([1, 0, 0, 1, 0]), episodes([0, 1, 0])
+    alone = summarise({"one": one}, seed=3)
+    assert summarise({"other": other, "one": one}, seed=3)[1:] == alone
+
+
+def test_only_shared_goals_are_compared() -> None:
+    candidate = [episode(0, 1.0), episode(1, 1.0), episode(2, 0.0, error="x"), episode(3, 1.0)]
+    baseline = [episode(3, 0.0), episode(1, 1.0), episode(2, 1.0), episode(0, 0.0)]
+    compared = compare({"gated": candidate, "rag": baseline}, "gated", "rag", seed=0)
+    assert (compared.goals, compared.unpaired) == (3, 1)
+    assert compared.success_rate is not None
+    assert compared.success_rate.mean == pytest.approx(2 / 3)
+
+
+def test_agents_that_do_the_same_on_every_goal_differ_by_nothing() -> None:
+    rewards = np.random.default_rng(0).random(80).round()
+    compared = compare({"a": episodes(rewards), "b": episodes(rewards)}, "a", "b", seed=0)
+    assert compared.success_rate == Interval(0, 0, 0)
+    assert outcome(compared) == "neither"
+
+
+def test_a_clear_advantage_beats() -> None:
+    rng = np.random.default_rng(0)
+    trajectories = {"gated": episodes(rng.random(200) < 0.7), "rag": episodes(rng.random(200) < 0.4)}
+    compared = compare(trajectories, "gated", "rag", seed=0)
+    assert outcome(compared) == "beats"
+    assert verdict(compared).startswith("gated beats rag: on 200 paired goals")
+    assert outcome(compare(trajectories, "rag", "gated", seed=0)) == "neither"
+
+
+def test_equal_success_with_fewer_tokens_matches() -> None:
+    rewards = np.random.default_rng(0).random(200).round()
+    compared = compare({"gated": episodes(rewards, 50), "rag": episodes(rewards, 400)}, "gated", "rag", seed=0)
+    assert outcome(compared) == "matches with fewer tokens"
+    assert "a loss of 5 points or more is excluded" in verdict(compared)
+    assert "-350 [-350, -350]" in verdict(compared)
+
+
+@pytest.mark.parametrize(
+    ("success", "tokens", "expected"),
+    [
+        ((0.05, 0.001, 0.10), (9, 8, 10), "gated beats rag"),
+        ((0.05, 0.0, 0.10), (9, 8, 10), "gated neither beats rag nor matches it"),
+        ((0.0, -0.049, 0.05), (-9, -10, -8), "gated matches rag with fewer tokens"),
+        ((0.0, -0.051, 0.05), (-9, -10, -8), "gated neither beats rag nor matches it"),
+        ((0.0, -0.049, 0.05), (-9, -20, 1), "gated neither beats rag nor matches it"),
+        ((-0.2, -0.3, -0.1), (-9, -10, -8), "gated is worse than rag"),
+    ],
+)
+def test_the_verdict_follows_the_bounds_of_the_intervals(
+    success: tuple[float, float, float], tokens: tuple[float, float, float], expected: str
+) -> None:
+    assert verdict(comparison(success, tokens)).startswith(expected)
+
+
+def test_few_goals_decide_nothing() -> None:
+    few = comparison((0.5, 0.4, 0.6), (-9, -10, -8), goals=49)
+    assert outcome(few) == "undecided"
+    assert "49 paired goals are too few" in verdict(few)
+
+
+def test_one_shared_goal_has_no_interval() -> None:
+    compared = compare({"a": episodes([1]), "b": episodes([0, 1])}, "a", "b", seed=0)
+    assert (compared.goals, compared.unpaired, compared.success_rate) == (1, 1, None)
+    assert comparisons_table([compared]).rows == (("a", "b", "1", "n/a", "n/a", "n/a", "undecided"),)
+
+
+def test_different_tasks_under_one_number_are_refused() -> None:
+    trajectories = {"a": [episode(0, 1.0)], "b": [episode(0, 1.0, task="a desk")]}
+    with pytest.raises(ValueError, match="goal 0 is not one task"):
+        compare(trajectories, "a", "b", seed=0)
+
+
+def test_an_unknown_agent_is_named() -> None:
+    with pytest.raises(KeyError, match="no episodes of 'c'; there are some of: a"):
+        compare({"a": episodes([1])}, "a", "c", seed=0)
+
+
+def test_the_table_shows_percent_and_thousands() -> None:
+    summary = AgentSummary(
+        agent="one",
+        goals=200,
+        episodes=600,
+        errors=1,
+        success_rate=Interval(0.5, 0.431, 0.569),
+        mean_reward=Interval(0.7, 0.65, 0.75),
+        steps=Interval(5, 4.5, 5.5),
+        prompt_tokens=Interval(12345, 12000, 12700),
+        completion_tokens=None,
+    )
+    row = (
+        "| one | 600 | 1 | 50.0 [43.1, 56.9] | 0.700 [0.650, 0.750] | 5.0 [4.5, 5.5] | 12,345 [12,000, 12,700] | n/a |"
+    )
+    assert results_table([summary]).markdown().splitlines()[2] == row
+
+
+def test_csv_holds_every_bound_as_a_number() -> None:
+    summaries = summarise({"a,b": episodes([1, 0, 1]), "none": []}, seed=0)
+    rows = list(csv.DictReader(io.StringIO(results_csv(summaries))))
+    assert rows[0]["agent"] == "a,b"
+    assert summaries[0].success_rate is not None
+    assert float(rows[0]["success_rate"]) == summaries[0].success_rate.mean
+    assert float(rows[0]["success_rate_high"]) == summaries[0].success_rate.high
+    assert rows[1]["mean_reward_low"] == ""
