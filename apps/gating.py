@@ -1,0 +1,156 @@
+"""The retrievers, conditioned on the recurrent state, that decide which chunks a gated agent reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from settings import Phase2Settings
+
+from sightline.agents import (
+    QueryFrom,
+    RecurrentStateModel,
+    RunDirectory,
+    Trajectory,
+    condition_dimension,
+    example_situation,
+    retrieval_examples,
+    situation_conditions,
+    write_metrics,
+)
+from sightline.retrieval import (
+    CachedEncoder,
+    ChunkingConfig,
+    ConditionFunction,
+    RetrievalExample,
+    RetrieverTrainingConfig,
+    StateConditionedRetriever,
+    index_examples,
+    read_examples,
+    train_retriever,
+    write_examples,
+)
+
+_SITUATIONS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class RetrieverRecipe:
+    """How a state-conditioned retriever is made; ablations change one field.
+
+    Attributes:
+        query_from: what it is conditioned on.
+        hidden: width of a hidden layer in the query projection, or None.
+        chunking: how pages are cut.
+        training: the seed's ``phase2`` settings.
+    """
+
+    query_from: QueryFrom
+    hidden: int | None
+    chunking: ChunkingConfig
+    training: RetrieverTrainingConfig
+
+    @classmethod
+    def of(cls, settings: Phase2Settings) -> RetrieverRecipe:
+        """The recipe that the settings ask for."""
+        return cls(settings.query_from, settings.retriever_hidden, settings.chunking, settings.phase2)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The two models that decide what a state-gated agent reads."""
+
+    state_model: RecurrentStateModel
+    retriever: StateConditionedRetriever
+
+
+def examples(
+    run: RunDirectory, episodes: Mapping[str, Sequence[Trajectory]], chunking: ChunkingConfig
+) -> dict[str, list[RetrievalExample]]:
+    """Retrieval examples of every split, labelled by what the expert clicked."""
+    name = f"4-examples-{chunking.max_characters}-{chunking.min_characters}"
+
+    def compute(folder: Path) -> None:
+        for split, trajectories in episodes.items():
+            write_examples(folder / f"{split}.jsonl", retrieval_examples(trajectories, chunking))
+
+    folder = run.stage(name, compute)
+    return {split: list(read_examples(folder / f"{split}.jsonl")) for split in episodes}
+
+
+def untrained_gate(recipe: RetrieverRecipe, model: RecurrentStateModel, encoder: CachedEncoder, seed: int) -> Gate:
+    """A gate whose retriever has its initial weights."""
+    width = condition_dimension(recipe.query_from, model.config.state_dimension, encoder.dimension)
+    return Gate(model, StateConditionedRetriever(width, encoder.dimension, hidden_dim=recipe.hidden, seed=seed))
+
+
+def trained_gate(
+    run: RunDirectory,
+    name: str,
+    recipe: RetrieverRecipe,
+    pages: Mapping[str, Sequence[RetrievalExample]],
+    model_folder: Path,
+    encoder: CachedEncoder,
+    seed: int,
+) -> Gate:
+    """A gate trained on the "train" pages, its best epoch chosen on the "dev" pages.
+
+    Args:
+        run: where it is kept.
+        name: of the stage.
+        recipe: how it is made.
+        pages: retrieval examples by split.
+        model_folder: the state model to start from; it is frozen unless the recipe says otherwise.
+        encoder: of events and chunks.
+        seed: of the initial weights and of training.
+    """
+
+    def compute(folder: Path) -> None:
+        gate = untrained_gate(recipe, RecurrentStateModel.from_pretrained(model_folder), encoder, seed)
+        config = recipe.training.model_copy(update={"seed": seed})
+        joined = [*pages["train"], *pages["dev"]]
+        extra = () if config.freeze_state_model else list(gate.state_model.parameters())
+        border = len(pages["train"])
+        result = train_retriever(
+            gate.retriever,
+            index_examples(joined, encoder),
+            condition_fn=_conditions(joined, gate.state_model, recipe.query_from, encoder, frozen=not extra),
+            training=range(border),
+            validation=range(border, len(joined)),
+            config=config,
+            extra_parameters=extra,
+        )
+        gate.retriever.save_pretrained(folder / "retriever")
+        gate.state_model.save_pretrained(folder / "state-model")
+        write_metrics(folder, [asdict(epoch) for epoch in result.history])
+        encoder.save()
+
+    folder = run.stage(name, compute)
+    return Gate(
+        RecurrentStateModel.from_pretrained(folder / "state-model"),
+        StateConditionedRetriever.from_pretrained(folder / "retriever"),
+    )
+
+
+def _conditions(
+    pages: Sequence[RetrievalExample],
+    model: RecurrentStateModel,
+    query_from: QueryFrom,
+    encoder: CachedEncoder,
+    *,
+    frozen: bool,
+) -> ConditionFunction:
+    """Condition vectors by position: from a table when the state model is frozen, else anew and with gradients."""
+    situations = [example_situation(page) for page in pages]
+
+    def conditions(positions: Sequence[int]) -> torch.Tensor:
+        return situation_conditions([situations[i] for i in positions], encoder, model, query_from)
+
+    if not frozen:
+        return conditions
+    with torch.no_grad():
+        starts = range(0, len(pages), _SITUATIONS_AT_ONCE)
+        table = torch.cat([conditions(range(len(pages))[start : start + _SITUATIONS_AT_ONCE]) for start in starts])
+    return lambda positions: table[list(positions)]

@@ -1,0 +1,94 @@
+"""The apps end to end, in small."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = ["--smoke", "--training-goals", "16", "--validation-goals", "4", "--test-goals", "4", "--no-ablations"]
+
+
+def command(output: Path, *flags: str, app: str = "phase2.py") -> list[str]:
+    return [sys.executable, str(ROOT / "apps" / app), "--output", str(output), *flags]
+
+
+def run(output: Path, *flags: str, app: str = "phase2.py") -> str:
+    done = subprocess.run(command(output, *flags, app=app), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_phase1_writes_its_three_accuracies_and_a_report(tmp_path: Path) -> None:
+    shown = run(tmp_path, "--smoke", "--training-goals", "16", app="phase1.py")
+    for name in ("model_acc", "baseline_last_obs_acc", "majority_class_baseline"):
+        assert name in shown
+    assert "<img" in (tmp_path / "phase1" / "smoke" / "report.html").read_text()
+
+
+def test_phase2_prints_the_table_and_writes_everything(tmp_path: Path) -> None:
+    shown = run(tmp_path, *TINY)
+    folder = tmp_path / "phase2" / "smoke"
+    results = json.loads((folder / "results.json").read_text())
+    agents = [row["agent"] for row in results["agents"]]
+    assert agents == [
+        "baseline_react",
+        "baseline_rag",
+        "recurrent_state_gated_zero_shot",
+        "recurrent_state_gated_trained",
+        "oracle_gated",
+        "random_gated",
+    ]
+    assert all(row["errors"] == 0 for row in results["agents"])
+    for name in agents:
+        assert name in shown
+    written = {path.name for path in folder.iterdir()}
+    assert written >= {"config.yaml", "manifest.json", "metrics.jsonl", "results.csv", "results.md", "report.html"}
+    assert "undecided" in results["claims"][0]  # four goals decide nothing, and the report says so
+
+
+def test_the_student_can_be_trained_anew(tmp_path: Path) -> None:
+    run(tmp_path, *TINY, "--student", "train", "--student-training.steps", "3", "--student-data.views", "1")
+    student = tmp_path / "phase2" / "smoke" / "stages" / "3-student" / "model"
+    assert json.loads((student / "report.json").read_text())["steps"] == 3
+    assert "--student train" in (student / "README.md").read_text()
+
+
+def test_a_flag_that_does_not_exist_and_a_bad_file_are_explained(tmp_path: Path) -> None:
+    typo = subprocess.run(command(tmp_path, "--tset-goals", "4"), capture_output=True, text=True, check=False)
+    assert typo.returncode != 0
+    assert "test-goals" in typo.stdout + typo.stderr
+    file = tmp_path / "settings.yaml"
+    file.write_text("phase2:\n  top_kk: 3\n")
+    unknown = subprocess.run(command(tmp_path, "--config", str(file)), capture_output=True, text=True, check=False)
+    assert unknown.returncode != 0
+    assert "phase2.top_kk" in unknown.stdout + unknown.stderr
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_ends_in_the_same_results(tmp_path: Path) -> None:
+    started = time.monotonic()
+    run(tmp_path / "undisturbed", "--smoke")
+    seconds = time.monotonic() - started
+    rng = random.Random(0)
+    exits = []
+    for _ in range(5):
+        process = subprocess.Popen(
+            command(tmp_path / "killed", "--smoke"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(rng.uniform(0.1, 0.4) * seconds)
+        process.send_signal(signal.SIGKILL)
+        exits.append(process.wait())
+    assert exits.count(-signal.SIGKILL) >= 3, "the run was over before it could be killed"
+    run(tmp_path / "killed", "--smoke")
+    first, second = (
+        (tmp_path / name / "phase2" / "smoke" / "results.json").read_bytes() for name in ("undisturbed", "killed")
+    )
+    assert first == second
