@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib import import_module
 from typing import TypeAlias
 
 NounTagger: TypeAlias = Callable[[str], list[str]]
@@ -36,7 +37,7 @@ def spacy_nouns(model: str = "en_core_web_sm") -> NounTagger:
         OSError: if the model is not installed.
     """
     try:
-        import spacy
+        spacy = import_module("spacy")
     except ImportError as error:
         raise ImportError(
             "spacy_nouns needs spaCy; install it with: pip install 'sightline-webshop-env[spacy]'"
