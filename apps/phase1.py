@@ -14,12 +14,12 @@ import sys
 from dataclasses import asdict
 
 from learning import state_model
-from reporting import print_table
+from reporting import PREDICTORS, next_action_figure, print_table
 from rich.logging import RichHandler
 from settings import SMOKE, Phase1Settings, parse_settings
 from shopping import demonstrations, open_encoder, open_world
 
-from sightline.agents import RunDirectory, Section, Table, learning_curves, render_report, save_figure
+from sightline.agents import RunDirectory, Section, Table, render_report
 from sightline.agents.runs import write_text
 
 
@@ -36,16 +36,12 @@ def main() -> None:
     _, history = state_model(settings, run, episodes["train"], encoder)
 
     best = max(history, key=lambda epoch: epoch.model_acc)
-    names = ("model_acc", "baseline_last_obs_acc", "majority_class_baseline")
     table = Table(
         columns=("predictor of the next action's type", "accuracy, %"),
-        rows=tuple((name, f"{100 * getattr(best, name):.1f}") for name in names),
+        rows=tuple((name, f"{100 * getattr(best, name):.1f}") for name in PREDICTORS),
         caption=f"On held-out episodes, at the best epoch ({best.epoch}).",
     )
-    curves = {name: [getattr(epoch, name) for epoch in history] for name in names}
-    figure = save_figure(
-        learning_curves(curves, "accuracy on held-out episodes"), run.path / "plots" / "next_action.png"
-    )
+    figure = next_action_figure(run, history)
     claim = (
         f"With memory {best.model_acc:.1%} of the expert's next actions are predicted by type, from the last "
         f"observation alone {best.baseline_last_obs_acc:.1%}, by the most frequent type "

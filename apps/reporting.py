@@ -37,6 +37,8 @@ from sightline.agents.runs import write_text
 
 TRAINED: Final = "recurrent_state_gated_trained"
 ZERO_SHOT: Final = "recurrent_state_gated_zero_shot"
+PREDICTORS: Final = ("model_acc", "baseline_last_obs_acc", "majority_class_baseline")
+"""What predicts the type of the expert's next action; names of fields of `NextActionMetrics`."""
 
 
 @dataclass(frozen=True)
@@ -171,16 +173,19 @@ def _retrieval_section(run: RunDirectory, findings: Findings) -> Section:
     return Section("Finding the expert's chunk", sentences, (retrieval_table(findings),), (figure,))
 
 
+def next_action_figure(run: RunDirectory, history: Sequence[NextActionMetrics]) -> Path:
+    """Draw the accuracies of the state model and its baselines over the epochs."""
+    curves = {name: [getattr(epoch, name) for epoch in history] for name in PREDICTORS}
+    figure = learning_curves(curves, "accuracy on held-out episodes")
+    return save_figure(figure, run.path / "plots" / "next_action.png")
+
+
 def _next_action_section(run: RunDirectory, findings: Findings) -> Section:
-    names = ("model_acc", "baseline_last_obs_acc", "majority_class_baseline")
-    curves = {name: [getattr(epoch, name) for epoch in findings.next_action] for name in names}
     best = max(findings.next_action, key=lambda epoch: epoch.model_acc)
     sentence = "Accuracy on held-out episodes at the best epoch: " + ", ".join(
-        f"{name} {100 * getattr(best, name):.1f} %" for name in names
+        f"{name} {100 * getattr(best, name):.1f} %" for name in PREDICTORS
     )
-    figure = save_figure(
-        learning_curves(curves, "accuracy on held-out episodes"), run.path / "plots" / "next_action.png"
-    )
+    figure = next_action_figure(run, findings.next_action)
     return Section("What the state model knows of the next action", (f"{sentence}.",), (), (figure,))
 
 
