@@ -1,10 +1,11 @@
 """How fast the environment steps, how much memory it holds, and how long the package takes to import.
 
-    uv run packages/webshop-env/benchmarks/steps.py
+    uv run packages/webshop-env/benchmarks/steps.py [--catalogue FOLDER]
 
 Random clicks in text mode, one search at the start of each episode and whenever an index page comes up, one process.
-The catalogue is the recorded one where `shared/` lies beside the repository, else a generated one. Resident memory is
-that at the end of the run; import time is the median of five fresh interpreters, start-up of the interpreter excluded.
+"Clicks only" leaves the searches out of both the count and the time. The catalogue is a stored one if a folder is
+named, the recorded one where `shared/` lies beside the repository, else a generated one. Resident memory is that at the
+end of the run; import time is the median of five fresh interpreters, start-up of the interpreter excluded.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from sightline.webshop_env import Catalogue, WebShopEnv
 GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "golden" / "webshop"
 
 
-def load_catalogue() -> Catalogue:
+def load_catalogue(folder: Path | None) -> Catalogue:
+    if folder is not None:
+        return Catalogue.open(folder)
     if not GOLDEN.is_dir():
         return Catalogue.generate()
     return Catalogue.from_official(
@@ -34,24 +37,51 @@ def load_catalogue() -> Catalogue:
     )
 
 
-def measure_steps(env: WebShopEnv, steps: int, seed: int) -> tuple[float, int]:
-    """Steps per second, and how many of the steps were searches."""
+def measure_steps(env: WebShopEnv, steps: int, seed: int) -> tuple[float, float, int]:
+    """Steps per second, those of clicks alone, and how many of the steps were searches."""
     rng = random.Random(seed)
-    words = sorted({word for goal in env.goals for word in goal.instruction_text.split()})
-    searches = 0
+    goals = env.goals
+    words = sorted({word for i in range(min(1000, len(goals))) for word in goals[i].instruction_text.split()})
+    searches, searching = 0, 0.0
     _, info = env.reset(seed=seed)
     started = time.perf_counter()
     for _ in range(steps):
         actions = info["available_actions"]
         if actions["has_search_bar"]:
+            begin = time.perf_counter()
+            _, _, terminated, _, info = env.step(f"search[{' '.join(rng.choices(words, k=4))}]")
+            searching += time.perf_counter() - begin
             searches += 1
-            action = f"search[{' '.join(rng.choices(words, k=4))}]"
         else:
-            action = f"click[{rng.choice(actions['clickables'])}]"
-        _, _, terminated, _, info = env.step(action)
+            _, _, terminated, _, info = env.step(f"click[{rng.choice(actions['clickables'])}]")
         if terminated:
             _, info = env.reset()
-    return steps / (time.perf_counter() - started), searches
+    elapsed = time.perf_counter() - started
+    return steps / elapsed, (steps - searches) / (elapsed - searching), searches
+
+
+def measure_snapshots(env: WebShopEnv, steps: int) -> None:
+    """Print how long saving and restoring take along an episode, and how large what is saved gets."""
+    rng = random.Random(0)
+    taken, restored, sizes = [], [], []
+    _, info = env.reset(seed=0)
+    for _ in range(steps):
+        begin = time.perf_counter()
+        token = env.snapshot()
+        middle = time.perf_counter()
+        env.restore(token)
+        restored.append(time.perf_counter() - middle)
+        taken.append(middle - begin)
+        sizes.append(len(token))
+        actions = info["available_actions"]
+        label = "search[red desk lamp]" if actions["has_search_bar"] else f"click[{rng.choice(actions['clickables'])}]"
+        _, _, terminated, _, info = env.step(label)
+        if terminated or len(sizes) % 15 == 0:
+            _, info = env.reset()
+    print(
+        f"snapshot: median {1e6 * statistics.median(taken):.1f} us; restore: median "
+        f"{1e6 * statistics.median(restored):.1f} us; {min(sizes)} to {max(sizes)} bytes within 15 steps"
+    )
 
 
 def resident_megabytes() -> float | None:
@@ -72,13 +102,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=50_000, help="steps in each of the three runs")
     parser.add_argument("--mode", default="text", help="observation mode")
+    parser.add_argument("--catalogue", type=Path, help="folder of a stored catalogue")
     arguments = parser.parse_args()
-    catalogue = load_catalogue()
+    catalogue = load_catalogue(arguments.catalogue)
     env = WebShopEnv(catalogue, observation_mode=arguments.mode)
     env.search("warm up")
     for seed in range(3):
-        rate, searches = measure_steps(env, arguments.steps, seed)
-        print(f"run {seed}: {rate:,.0f} steps/s over {arguments.steps:,} steps, {searches:,} of them searches")
+        rate, clicks, searches = measure_steps(env, arguments.steps, seed)
+        print(
+            f"run {seed}: {rate:,.0f} steps/s over {arguments.steps:,} steps, {searches:,} of them searches; "
+            f"clicks only: {clicks:,.0f} steps/s"
+        )
+    measure_snapshots(env, 5000)
     memory = resident_megabytes()
     print(f"products: {len(catalogue):,}; resident: {'unknown' if memory is None else f'{memory:,.0f} MB'}")
     print(f"import sightline.webshop_env: {import_seconds():.3f} s")

@@ -86,6 +86,33 @@ def test_the_fingerprint_notices_order_of_products_and_of_options(made_up: Catal
     assert Catalogue.from_products([one]) != Catalogue.from_products([other])
 
 
+def test_equal_prices_have_the_same_fingerprint_whether_whole_numbers_or_not(made_up: Catalogue) -> None:
+    whole, fraction = (Catalogue.from_products([replace(made_up[0], pricing=(price,))]) for price in (5, 5.0))
+    assert whole == fraction
+
+
+def test_a_listing_holds_the_products_with_the_value_in_catalogue_order(made_up: Catalogue) -> None:
+    for product in made_up:
+        same_query = tuple(other.asin for other in made_up if other.query == product.query)
+        assert made_up.listing("query", product.query) == same_query
+        for attribute in product.attributes:
+            sharing = tuple(other.asin for other in made_up if attribute in other.attributes)
+            assert made_up.listing("attributes", attribute) == sharing
+    assert made_up.listing("category", "nothing of the kind") == ()
+    with pytest.raises(ValueError, match="'attributes', 'category', 'query', not 'title'"):
+        made_up.listing("title", "x")  # ty: ignore[invalid-argument-type]
+
+
+def test_a_value_that_a_product_repeats_lists_it_once(made_up: Catalogue) -> None:
+    twice = Catalogue.from_products([replace(made_up[0], attributes=("blue", "blue"))])
+    assert twice.listing("attributes", "blue") == (made_up[0].asin,)
+
+
+def test_the_search_index_is_made_once(made_up: Catalogue) -> None:
+    assert made_up.search_index() is made_up.search_index()
+    assert made_up.search_index().search(made_up[7].title, 1)[0][0] == made_up[7].asin
+
+
 def test_equal_content_is_an_equal_catalogue(made_up: Catalogue) -> None:
     again = Catalogue.from_products(list(made_up))
     assert again == made_up

@@ -232,6 +232,29 @@ def test_each_goal_is_drawn_with_its_own_weight() -> None:
     assert [drawn[i] / 20_000 for i in range(4)] == pytest.approx([0.25, 0.125, 0.5, 0.125], abs=0.015)
 
 
+@pytest.mark.parametrize("weights", [(1.0,) * 40, tuple(1 / number for number in range(1, 41))])
+@pytest.mark.parametrize("within", [range(40), range(10), range(10, 25), range(39, 40)])
+def test_a_draw_within_a_range_is_that_from_the_goals_of_the_range(weights: tuple[float, ...], within: range) -> None:
+    goals = weighted(*weights)
+    alone = weights[within.start : within.stop]
+    for seed in range(300):
+        expected = random.Random(seed).choices(within, weights=alone)[0]
+        assert draw_goal(goals, random.Random(seed), within) == expected
+
+
+@pytest.mark.parametrize("within", [range(0), range(3, 3), range(2, 5), range(-1, 2)])
+def test_nothing_is_drawn_from_a_range_without_goals(within: range) -> None:
+    with pytest.raises(GoalError, match="to draw from: there are 4"):
+        draw_goal(weighted(1, 2, 3, 4), random.Random(0), within)
+
+
+def test_too_many_combinations_of_options_are_refused() -> None:
+    options = {f"group {number}": tuple(map(str, range(200))) for number in range(5)}
+    catalogue = Catalogue([product(options=options, synthetic=SyntheticInstruction("Find me mugs", ("blue",)))])
+    with pytest.raises(GoalError, match="combine to 320,000,000,000 goals"):
+        build_goals(catalogue, "synthetic", 0)
+
+
 def test_a_filter_keeps_order_and_everything_else() -> None:
     goals = weighted(1, 2, 3, 4)
     kept = filter_goals(goals, lambda index, goal: index > 0 and goal.weight != 3)

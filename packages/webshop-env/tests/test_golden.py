@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sightline.webshop_env import Catalogue, Shop, WebShopEnv, build_goals
+from sightline.webshop_env.store import write_catalogue
 
 GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "golden"
 
@@ -21,15 +22,23 @@ RECORDINGS = [
 ]
 
 
-@pytest.fixture(scope="module", params=RECORDINGS, ids=[path for path, _, _ in RECORDINGS])
-def recording(request: pytest.FixtureRequest) -> tuple[Shop, dict[str, list[dict[str, Any]]]]:
-    path, kind, seed = request.param
+@pytest.fixture(
+    scope="module",
+    params=[(*recording, stored) for stored in (False, True) for recording in RECORDINGS],
+    ids=[f"{path}, {where}" for where in ("in memory", "stored") for path, _, _ in RECORDINGS],
+)
+def recording(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Shop, dict[str, list[dict[str, Any]]]]:
+    path, kind, seed, stored = request.param
     folder = (GOLDEN / path).parent
     catalogue = Catalogue.from_official(
         products=folder / "items_shuffle.json",
         attributes=folder / "items_ins_v2.json",
         human=folder / "items_human_ins.json",
     )
+    if stored:
+        catalogue = write_catalogue(catalogue, tmp_path_factory.mktemp("stored") / "shop")
     lines: dict[str, list[dict[str, Any]]] = {}
     for line in (GOLDEN / path).read_text(encoding="utf-8").splitlines():
         record = json.loads(line)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,7 @@ from hypothesis import strategies as st
 
 from sightline.webshop_env.errors import CatalogueError, WebShopError
 from sightline.webshop_env.official import read_products, write_products
-from sightline.webshop_env.product import HumanInstruction, Product, SyntheticInstruction, price_tag
-
-GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "golden"
+from sightline.webshop_env.product import HumanInstruction, Product, SyntheticInstruction
 
 
 def record(**changes: Any) -> dict[str, Any]:
@@ -319,66 +316,3 @@ def test_whatever_was_read_is_read_back_equal_after_writing(
     )
     files = write_products([product], folder)
     assert read_products(files.products, files.attributes, files.human) == [product]
-
-
-def product(**changes: Any) -> Product:
-    plain: dict[str, Any] = {
-        "asin": "B000000001",
-        "title": "Mug",
-        "description": "",
-        "bullets": (),
-        "pricing": (5.0,),
-        "category": "garden",
-        "query": "mugs",
-        "product_category": "Home",
-    }
-    plain |= changes
-    plain.setdefault("price_tag", price_tag(plain["pricing"]))
-    return Product(**plain)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("options", {"color": ("Red",)}),
-        ("options", {"color": ("a/b",)}),
-        ("query", " Mugs"),
-        ("pricing", (-5.0,)),
-        ("pricing", (float("inf"),)),
-        ("price_tag", "$6"),
-        ("title", "\ud800"),
-    ],
-)
-def test_a_product_that_would_be_read_back_differently_is_not_written(
-    tmp_path: Path, field: str, value: object
-) -> None:
-    with pytest.raises(CatalogueError) as caught:
-        write_products([product(**{field: value})], tmp_path)
-    assert "product 'B000000001'" in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = write_products([product()], tmp_path)
-    content = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-
-    def fail(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_products([product(title="Cup")], tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == content
-    assert read_products(before.products)[0].title == "Mug"
-
-
-@pytest.mark.skipif(not GOLDEN.exists(), reason="the recordings are not beside this repository")
-@pytest.mark.parametrize(("folder", "count"), [("webshop", 300), ("webshop-real", 63)])
-def test_the_recorded_catalogues_load_and_survive_a_round_trip(tmp_path: Path, folder: str, count: int) -> None:
-    recorded = GOLDEN / folder
-    products = read_products(
-        recorded / "items_shuffle.json", recorded / "items_ins_v2.json", recorded / "items_human_ins.json"
-    )
-    assert len(products) == count
-    files = write_products(products, tmp_path)
-    assert read_products(files.products, files.attributes, files.human) == products

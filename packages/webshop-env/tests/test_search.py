@@ -59,7 +59,7 @@ def kept_length(length: int) -> int:
     return max(value for value in fitting if value <= length)
 
 
-def brute_force(documents: dict[str, str], query: str) -> list[tuple[str, float]]:
+def in_double_precision(documents: dict[str, str], query: str) -> list[tuple[str, float]]:
     """BM25 in double precision, document by document."""
     terms = {identifier: search_terms(text) for identifier, text in documents.items()}
     filled = [found for found in terms.values() if found]
@@ -84,7 +84,7 @@ texts = st.lists(st.sampled_from(WORDS), max_size=60).map(" ".join)
 @given(st.dictionaries(st.text("AB01", min_size=1, max_size=4), texts, max_size=12), texts)
 def test_scores_are_those_of_a_brute_force_calculation(documents: dict[str, str], query: str) -> None:
     hits = SearchIndex(list(documents), list(documents.values())).search(query)
-    expected = dict(brute_force(documents, query))
+    expected = dict(in_double_precision(documents, query))
     assert {identifier for identifier, _ in hits} == set(expected)
     for identifier, score in hits:
         assert score == pytest.approx(expected[identifier], rel=1e-5)

@@ -4,12 +4,16 @@ import copy
 import pickle
 import random
 import re
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline.webshop_env import Catalogue, GoalError, GoalSet, PageKind, Shop, ShopState, build_goals, parse_action
+from sightline.webshop_env.store import write_catalogue
 
 
 def play(shop: Shop, *actions: str, goal: int = 0, seed: int = 0) -> ShopState:
@@ -22,6 +26,12 @@ def play(shop: Shop, *actions: str, goal: int = 0, seed: int = 0) -> ShopState:
 
 def clickables(shop: Shop, state: ShopState) -> list[str]:
     return shop.page(state).available_actions["clickables"]
+
+
+@pytest.fixture(scope="module")
+def stored_shop(catalogue: Catalogue, goals: GoalSet, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    stored = write_catalogue(catalogue, tmp_path_factory.mktemp("stored") / "shop")
+    return Shop(stored, goals, show_attributes=True)
 
 
 @pytest.mark.parametrize(
@@ -150,8 +160,11 @@ def test_one_can_search_and_buy_again_after_a_purchase(shop: Shop) -> None:
         (" ", ()),
     ],
 )
-def test_special_queries_find_by_category_query_and_attribute(shop: Shop, query: str, found: tuple[str, ...]) -> None:
+def test_special_queries_find_by_category_query_and_attribute(
+    shop: Shop, stored_shop: Shop, query: str, found: tuple[str, ...]
+) -> None:
     assert shop.hits(play(shop, f"search[{query}]")) == found
+    assert tuple(stored_shop.hits(play(stored_shop, f"search[{query}]"))) == found
 
 
 def test_random_results_are_drawn_anew_on_every_opening_and_repeat_with_the_seed(shop: Shop) -> None:
@@ -161,6 +174,29 @@ def test_random_results_are_drawn_anew_on_every_opening_and_repeat_with_the_seed
     assert first != paged
     assert first == shop.hits(play(shop, "search[<r>]", seed=5))
     assert first != shop.hits(play(shop, "search[<r>]", seed=6))
+
+
+@pytest.mark.parametrize("query", ["<r>", "<r> 5", "<a> wood", "<c> furniture", "<q> chair", "sit down"])
+def test_all_pages_of_results_are_the_same_from_a_stored_catalogue(shop: Shop, stored_shop: Shop, query: str) -> None:
+    state, same = (play(each, f"search[{query}]", seed=5) for each in (shop, stored_shop))
+    for _ in range(3):
+        assert tuple(stored_shop.hits(same)) == tuple(shop.hits(state))
+        assert stored_shop.page(same) == shop.page(state)
+        state, same = shop.act(state, "click[next >]")[0], stored_shop.act(same, "click[next >]")[0]
+
+
+def test_what_is_remembered_of_a_listing_does_not_grow_with_it(tmp_path: Path) -> None:
+    chair = Catalogue.generate(1)[0]
+    sizes = []
+    for count in (10, 4000):
+        same = (replace(chair, asin=f"B{number}", query="chair") for number in range(count))
+        stored = write_catalogue(same, tmp_path / str(count))
+        shop = Shop(stored, build_goals(stored, "human", 0))
+        hits = shop.hits(play(shop, "search[<q> chair]"))
+        assert len(hits) == count
+        sizes.append(len(pickle.dumps(stored)) + sys.getsizeof(hits))
+        assert not isinstance(hits, tuple | list)
+    assert abs(sizes[0] - sizes[1]) < 10
 
 
 def test_visited_products_survive_searches_but_not_the_index_page(shop: Shop) -> None:

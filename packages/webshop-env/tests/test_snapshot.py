@@ -61,7 +61,7 @@ def test_a_restored_state_is_equal_and_has_the_same_future(
 def test_a_state_in_mid_episode_takes_few_bytes(shop: Shop) -> None:
     words = "i am looking for a dimmable desk lamp of brushed steel with a long cord and two bulbs in warm white"
     state = reach(shop, f"search[{words}]", *PATH[1:])
-    state = replace(state, visited=state.visited | {f"B0CHAIR{number:02}" for number in range(10)})
+    state = state._replace(visited=state.visited | {f"B0CHAIR{number:02}" for number in range(10)})
     assert len(encode(shop, state)) <= 600
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from itertools import chain
 
 import regex
 import Stemmer  # ty: ignore[import-not-found]  (compiled, without type stubs)
@@ -106,18 +105,21 @@ def _stem(token: str) -> str:
     return shorter if match["suffix"] == "log" else _stem_as_published(shorter + "e")
 
 
-@lru_cache(maxsize=1 << 17)
-def _terms_of_word(word: str) -> tuple[str, ...]:
-    terms = []
-    for start in range(0, len(word), _LONGEST_TOKEN):
-        token = word[start : start + _LONGEST_TOKEN]
-        if token.endswith(_POSSESSIVES):
-            token = token[:-2]
-        if token and token not in STOP_WORDS:
-            terms.append(_stem(token) if len(token) > 2 else token)
-    return tuple(terms)
+# Keys are short and few: a cache of whole words would let one searcher fill gigabytes.
+@lru_cache(maxsize=1 << 15)
+def _term(token: str) -> str:
+    """The term of one token, or "" for a stop word."""
+    if token.endswith(_POSSESSIVES):
+        token = token[:-2]
+    if token in STOP_WORDS:
+        return ""
+    return _stem(token) if len(token) > 2 else token
 
 
 def search_terms(text: str) -> list[str]:
     """Split ``text`` into the terms under which it is indexed or sought, in order and with repeats."""
-    return list(chain.from_iterable(map(_terms_of_word, _words(text.lower()))))
+    tokens = _words(text.lower())
+    if max(map(len, tokens), default=0) > _LONGEST_TOKEN:
+        pieces = ((word, range(0, len(word), _LONGEST_TOKEN)) for word in tokens)
+        tokens = [word[start : start + _LONGEST_TOKEN] for word, starts in pieces for start in starts]
+    return list(filter(None, map(_term, tokens)))

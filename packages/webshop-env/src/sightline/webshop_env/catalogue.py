@@ -1,4 +1,4 @@
-"""The catalogue: every product of the shop, found by position or by asin.
+"""The catalogue: every product of the shop, found by position or by asin, in memory or in a folder on disk.
 
 Consumers use only the methods of :class:`Catalogue`, never how it stores its products.
 """
@@ -6,42 +6,73 @@ Consumers use only the methods of :class:`Catalogue`, never how it stores its pr
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from sightline.webshop_env.errors import CatalogueError
-from sightline.webshop_env.product import Product
+from sightline.webshop_env.product import Headline, Product, canonical
 
 if TYPE_CHECKING:
     from sightline.webshop_env.official import OfficialFiles, StrPath
+    from sightline.webshop_env.search import SearchIndex
+    from sightline.webshop_env.stored import Store
+
+ListedField: TypeAlias = Literal["attributes", "category", "query"]
+"""A field by whose values products can be listed."""
 
 
 class Catalogue:
     """An immutable sequence of products with distinct asins.
 
-    Build one with :meth:`from_official`, :meth:`generate` or :meth:`from_products`. Two catalogues are equal when
-    their fingerprints are.
+    Build one with :meth:`from_official`, :meth:`generate` or :meth:`from_products`, or :meth:`open` what
+    :func:`write_catalogue` wrote. Two catalogues are equal when their fingerprints are.
+
+    An opened catalogue keeps nothing in memory that grows with the number of products. It can be used from any number
+    of threads and after a fork, and is pickled as the path of its folder.
     """
 
-    __slots__ = ("_fingerprint", "_positions", "_products")
+    __slots__ = ("_fingerprint", "_index", "_listings", "_positions", "_products", "_store")
 
-    def __init__(self, products: Sequence[Product]) -> None:
-        self._products = tuple(products)
-        self._positions = {product.asin: position for position, product in enumerate(self._products)}
+    def __init__(self, products: Iterable[Product]) -> None:
+        products = tuple(products)
+        self._products: Sequence[Product] = products
+        self._positions: Mapping[str, int] = {product.asin: position for position, product in enumerate(products)}
+        self._store: Store | None = None
         self._fingerprint: str | None = None
-        if not self._products:
+        self._index: SearchIndex | None = None
+        self._listings: dict[str, tuple[str, ...]] | None = None
+        if not products:
             raise CatalogueError("a catalogue needs at least one product")
-        for position, product in enumerate(self._products):
-            if not 1 <= len(product.asin) <= 10 or product.asin != product.asin.upper():
-                raise CatalogueError(
-                    f"product {position} has asin {product.asin[:80]!r}; expected 1 to 10 characters, upper case"
-                )
+        for position, product in enumerate(products):
+            check_asin(product.asin, position)
             if self._positions[product.asin] != position:
                 raise CatalogueError(
                     f"products {position} and {self._positions[product.asin]} both have asin {product.asin!r}; "
                     "keep one of them"
                 )
+
+    @classmethod
+    def open(cls, folder: StrPath) -> Catalogue:
+        """Opens a stored catalogue, in milliseconds whatever its size.
+
+        Sizes of all files and the content of small ones are checked; a damaged record is found when it is read, and
+        :func:`verify_catalogue` checks everything.
+
+        Raises:
+            CatalogueError: there is none, or one of another version, half written, cut short or damaged; says which
+                file and what to do.
+        """
+        from sightline.webshop_env.stored import Store
+
+        store = Store(Path(folder).resolve())
+        catalogue = cls.__new__(cls)
+        catalogue._products = store.products
+        catalogue._positions = store.positions
+        catalogue._store = store
+        catalogue._fingerprint = store.fingerprint
+        catalogue._index = catalogue._listings = None
+        return catalogue
 
     @classmethod
     def from_official(
@@ -100,9 +131,18 @@ class Catalogue:
         if not isinstance(key, str):
             return self._products[key]
         try:
-            return self._products[self._positions[key]]
+            return self._products[self._positions[key]] if self._store is None else self._store.product(key)
         except KeyError:
             raise KeyError(f"no product {key[:80]!r} among the {len(self)} of this catalogue") from None
+
+    def headline(self, asin: str) -> Headline | Product:
+        """What a results page says of a product: the product itself, or as much of it as need be read from a store.
+
+        Raises:
+            KeyError: there is no such product.
+            CatalogueError: the files of a stored catalogue are damaged where it should be.
+        """
+        return self[asin] if self._store is None else self._store.headline(asin)
 
     def __contains__(self, asin: object) -> bool:
         return asin in self._positions
@@ -116,10 +156,62 @@ class Catalogue:
     def __repr__(self) -> str:
         return f"<Catalogue of {len(self)} products>"
 
+    def __reduce__(self) -> tuple[Callable[..., Catalogue], tuple[object, ...]]:
+        if self._store is None:
+            return Catalogue, (self._products,)
+        return _reopen, (str(self._store.folder), self._store.fingerprint)
+
     @property
-    def asins(self) -> tuple[str, ...]:
+    def folder(self) -> Path | None:
+        """Where a stored catalogue is; None for one in memory."""
+        return None if self._store is None else self._store.folder
+
+    @property
+    def asins(self) -> Sequence[str]:
         """Every asin, in catalogue order."""
-        return tuple(self._positions)
+        return tuple(self._positions) if self._store is None else self._store.asins
+
+    def position(self, asin: str) -> int:
+        """Where a product stands in catalogue order.
+
+        Raises:
+            KeyError: there is none of this asin.
+        """
+        return self._positions[asin]
+
+    def listing(self, field: ListedField, value: str) -> Sequence[str]:
+        """The asins, in catalogue order, of the products whose field is, or has, a value.
+
+        Args:
+            field: "attributes", "category" or "query".
+            value: the whole value, as it is written.
+
+        Raises:
+            ValueError: products are not listed by this field.
+        """
+        if field not in get_args(ListedField):
+            raise ValueError(f"products are listed by {', '.join(map(repr, get_args(ListedField)))}, not {field!r}")
+        key = f"{field}:{value}"
+        if self._store is not None:
+            return self._store.listing(key)
+        if self._listings is None:
+            lists: dict[str, list[str]] = {}
+            for product in self._products:
+                for each in listing_keys(product):
+                    lists.setdefault(each, []).append(product.asin)
+            self._listings = {each: tuple(asins) for each, asins in lists.items()}
+        return self._listings.get(key, ())
+
+    def search_index(self) -> SearchIndex:
+        """The index of all products by their search texts; built or opened at the first call, then kept."""
+        from sightline.webshop_env.search import SearchIndex
+
+        if self._index is None:
+            if self._store is None:
+                self._index = SearchIndex(self.asins, [product.search_text for product in self])
+            else:
+                self._index = SearchIndex.open(self._store.search_folder)
+        return self._index
 
     @property
     def fingerprint(self) -> str:
@@ -127,7 +219,7 @@ class Catalogue:
         if self._fingerprint is None:
             digest = hashlib.sha256()
             for product in self._products:
-                digest.update(_canonical(product))
+                digest.update(canonical(product))
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
 
@@ -148,23 +240,26 @@ class Catalogue:
         return write_products(self._products, folder)
 
 
-def _canonical(product: Product) -> bytes:
-    """One line of ASCII JSON that differs wherever two products do."""
-    content = (
-        product.asin,
-        product.title,
-        product.description,
-        product.bullets,
-        product.pricing,
-        product.price_tag,
-        product.category,
-        product.query,
-        product.product_category,
-        list(product.options.items()),
-        sorted(product.option_images.items()),
-        product.image,
-        product.attributes,
-        [(entry.text, entry.attributes, entry.options) for entry in product.human],
-        product.synthetic and (product.synthetic.text, product.synthetic.attributes),
-    )
-    return json.dumps(content, separators=(",", ":")).encode("ascii") + b"\n"
+def check_asin(asin: str, position: int) -> None:
+    """Refuses what is no asin.
+
+    Raises:
+        CatalogueError: names the position.
+    """
+    if not 1 <= len(asin) <= 10 or asin != asin.upper():
+        raise CatalogueError(f"product {position} has asin {asin[:80]!r}; expected 1 to 10 characters, upper case")
+
+
+def listing_keys(product: Product) -> Iterator[str]:
+    """The ``field:value`` under which :meth:`Catalogue.listing` finds a product, each once."""
+    for attribute in dict.fromkeys(product.attributes):
+        yield f"attributes:{attribute}"
+    yield f"category:{product.category}"
+    yield f"query:{product.query}"
+
+
+def _reopen(folder: str, fingerprint: str) -> Catalogue:
+    catalogue = Catalogue.open(folder)
+    if catalogue.fingerprint != fingerprint:
+        raise CatalogueError(f"{folder} holds another catalogue than when this was pickled; it has been replaced since")
+    return catalogue

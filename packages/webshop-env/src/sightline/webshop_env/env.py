@@ -6,7 +6,6 @@ import difflib
 import operator
 import random
 import string
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import gymnasium
@@ -163,8 +162,6 @@ class WebShopEnv(gymnasium.Env[str, str]):
         self._previous_actions = previous_actions
         count = len(shop.goals)
         self._drawable = range(count) if split is None else split_indices(split, count)
-        drawn_from = shop.goals.goals[self._drawable.start : self._drawable.stop]
-        self._drawn_from = replace(shop.goals, goals=drawn_from)
         self._state: ShopState | None = None
         self._history: tuple[Moment, ...] = ()
 
@@ -197,10 +194,11 @@ class WebShopEnv(gymnasium.Env[str, str]):
     @property
     def info(self) -> dict[str, Any]:
         """What reset and step return as info (without the reward's parts), for use after a restore."""
+        state = self.state
         return {
-            "available_actions": self.page.available_actions,
-            "url": url(self.state),
-            "instruction_text": self.shop.goal(self.state).instruction_text,
+            "available_actions": self.shop.page(state).available_actions,
+            "url": url(state),
+            "instruction_text": self.shop.goal(state).instruction_text,
         }
 
     def search(self, query: str, k: int = RESULT_LIMIT) -> list[tuple[str, float]]:
@@ -228,9 +226,9 @@ class WebShopEnv(gymnasium.Env[str, str]):
         episode_seed = int(self.np_random.integers(1 << 32))
         goal = options.get("goal")
         if goal is None:
-            goal = self._drawable.start + draw_goal(self._drawn_from, random.Random(episode_seed))
+            goal = draw_goal(self.shop.goals, random.Random(episode_seed), self._drawable)
         state = self.shop.start(operator.index(goal), episode_seed)
-        self._state = replace(state, step_limit=self._step_limit)
+        self._state = state._replace(step_limit=self._step_limit)
         self._history = ()
         return self._observe(self._state), self.info
 
@@ -282,6 +280,8 @@ class WebShopEnv(gymnasium.Env[str, str]):
 
     def _observation(self) -> str:
         """The page, after past observations and actions, oldest first."""
+        if not self._history:
+            return self._observe(self.state)
         parts = []
         for age, (state, action) in zip(range(len(self._history), 0, -1), self._history, strict=True):
             if age <= self._previous_observations:
@@ -294,7 +294,11 @@ class WebShopEnv(gymnasium.Env[str, str]):
 def register() -> None:
     """Make ``gymnasium.make("sightline/WebShop-v0")`` work; calling it again does nothing."""
     if ENVIRONMENT_ID not in gymnasium.registry:
-        gymnasium.register(ENVIRONMENT_ID, entry_point="sightline.webshop_env.env:WebShopEnv")
+        gymnasium.register(
+            ENVIRONMENT_ID,
+            entry_point="sightline.webshop_env.env:WebShopEnv",
+            vector_entry_point="sightline.webshop_env.vector:WebShopVectorEnv",
+        )
 
 
 register()

@@ -7,8 +7,9 @@ Python are used, and no set or hash decides an order.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from string import ascii_uppercase, capwords, digits
 
 from sightline.webshop_env.errors import CatalogueError
@@ -84,12 +85,12 @@ class _Draft:
         return tuple(attribute for attribute in self.attributes if attribute not in self.in_title)
 
 
-def generate_products(count: int, seed: int) -> list[Product]:
-    """Makes up products of five departments with about four human instructions each.
+def generate_products(count: int, seed: int) -> Iterator[Product]:
+    """Makes up products of five departments with about four human instructions each, one at a time.
 
     Args:
-        count: how many; a smaller count gives the head of the same list.
-        seed: picks one of the possible lists.
+        count: how many; a smaller count gives the head of the same sequence.
+        seed: picks one of the possible sequences.
 
     Returns:
         Products with distinct asins. Half of them also have a synthetic instruction.
@@ -99,13 +100,24 @@ def generate_products(count: int, seed: int) -> list[Product]:
     """
     if count < 1:
         raise CatalogueError(f"a catalogue needs at least one product, not {count!r}")
-    names = random.Random(f"{seed}:asins")
-    asins: dict[str, None] = {}
-    while len(asins) < count:
-        asins["B0" + "".join(names.choice(ascii_uppercase + digits) for _ in range(8))] = None
+    return islice(_products(seed), count)
+
+
+def _products(seed: int) -> Iterator[Product]:
     shelves = [(department, kind) for department in departments() for kind in department.types]
     rng = random.Random(f"{seed}:products")
-    return [_product(asin, *rng.choice(shelves), rng) for asin in asins]
+    for asin in _asins(random.Random(f"{seed}:asins")):
+        yield _product(asin, *rng.choice(shelves), rng)
+
+
+def _asins(rng: random.Random) -> Iterator[str]:
+    letters = ascii_uppercase + digits
+    seen: set[str] = set()
+    while True:
+        asin = "B0" + "".join([rng.choice(letters) for _ in range(8)])
+        if asin not in seen:
+            seen.add(asin)
+            yield asin
 
 
 def _product(asin: str, department: Department, kind: ProductType, rng: random.Random) -> Product:
@@ -123,12 +135,20 @@ def _product(asin: str, department: Department, kind: ProductType, rng: random.R
         query=kind.query,
         product_category=kind.path,
         options=draft.options,
-        option_images={value: None for values in draft.options.values() for value in values},
+        option_images=_option_images(asin, draft.options),
         image=f"https://images.example/{asin}.jpg",
         attributes=tuple(attribute.name for attribute in draft.attributes),
         human=_human_instructions(draft, rng),
         synthetic=_synthetic_instruction(draft, rng) if rng.random() < _SYNTHETIC_CHANCE else None,
     )
+
+
+def _option_images(asin: str, options: Mapping[str, Sequence[str]]) -> dict[str, str | None]:
+    """An address per value: published records have them, and they make up a good part of a file."""
+    values = dict.fromkeys(value for values in options.values() for value in values)
+    return {
+        value: f"https://images.example/{asin}/options/{number:02}.300x300.jpg" for number, value in enumerate(values)
+    }
 
 
 def _draft(department: Department, kind: ProductType, rng: random.Random) -> _Draft:

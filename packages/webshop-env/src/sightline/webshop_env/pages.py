@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property, lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from sightline.webshop_env.state import SUB_PAGES, PageKind, ShopState
 
 if TYPE_CHECKING:
-    from sightline.webshop_env.product import Goal, Product
+    from sightline.webshop_env.product import Goal, Headline, Product
 
 BACK = "Back to Search"
 NEXT = "Next >"
@@ -47,8 +47,7 @@ class Role(Enum):
 _CLICKABLE = (Role.BUTTON, Role.LINK, Role.OPTION)
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """One visible thing on a page.
 
     Attributes:
@@ -81,7 +80,10 @@ class Fragment:
 
         Of equal values in two groups of options the later takes the earlier's place.
         """
-        targets = tuple({e.label: e for e in self.elements if e.role is role} for role in _CLICKABLE)
+        targets: tuple[dict[str, Element], ...] = ({}, {}, {})
+        for element in self.elements:
+            if element.role is not Role.TEXT:
+                targets[_CLICKABLE.index(element.role)][element.label] = element
         return targets if any(targets) else ()
 
     @cached_property
@@ -168,7 +170,7 @@ def instruction_fragment(goal: Goal, on_index: bool) -> Fragment:
     return _visible((_text("Instruction:"), instruction))
 
 
-def hit_fragment(product: Product, visited: bool) -> Fragment:
+def hit_fragment(product: Headline | Product, visited: bool) -> Fragment:
     """A product as a results page lists it."""
     link = Element(Role.LINK, product.asin, marked=visited)
     return _visible((link, _text(product.title, "title"), _text(product.price_tag, "price")))

@@ -5,6 +5,7 @@ This module knows nothing of files, pages or rewards.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -88,6 +89,38 @@ class Product:
         options = ", and ".join(f"{name}: {', '.join(values)}" for name, values in self.options.items())
         first_bullet = self.bullets[0] if self.bullets else ""
         return f"{self.title} {self.description} {first_bullet} {options}".lower()
+
+
+def canonical(product: Product) -> bytes:
+    """One line of ASCII JSON that differs wherever two products do; the input of a catalogue's fingerprint."""
+    content = (
+        product.asin,
+        product.title,
+        product.description,
+        product.bullets,
+        # 5 and 5.0 are equal prices, and files keep only the latter.
+        tuple(map(float, product.pricing)),
+        product.price_tag,
+        product.category,
+        product.query,
+        product.product_category,
+        list(product.options.items()),
+        sorted(product.option_images.items()),
+        product.image,
+        product.attributes,
+        [(entry.text, entry.attributes, entry.options) for entry in product.human],
+        product.synthetic and (product.synthetic.text, product.synthetic.attributes),
+    )
+    return json.dumps(content, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """What a results page says of a product; the fields are those of :class:`Product`."""
+
+    asin: str
+    title: str
+    price_tag: str
 
 
 GoalOptions: TypeAlias = tuple[str, ...] | Mapping[str, str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from html import escape
 from typing import Final
 
@@ -49,6 +50,11 @@ def _html(element: Element) -> str:
     return f'<{tag} class="{name}">{text}</{tag}>' if name else f"<{tag}>{text}</{tag}>"
 
 
+@lru_cache(1024)
+def _options_json(options: tuple[tuple[str, str], ...]) -> str:
+    return json.dumps(dict(options))
+
+
 def url(state: ShopState, session: str = "s0") -> str:
     """The address of the page a state shows.
 
@@ -67,7 +73,7 @@ def url(state: ShopState, session: str = "s0") -> str:
         return f"{_BASE}/done/{session}/{state.asin}/{options}"
     if kind in SUB_PAGES:
         return f"{_BASE}/item_sub_page/{session}/{state.asin}/{words}/{state.number}/{kind}/{options}"
-    return f"{_BASE}/item_page/{session}/{state.asin}/{words}/{state.number}/{json.dumps(options)}"
+    return f"{_BASE}/item_page/{session}/{state.asin}/{words}/{state.number}/{_options_json(state.options)}"
 
 
 RENDERERS: Final[dict[str, Callable[[Page], str]]] = {

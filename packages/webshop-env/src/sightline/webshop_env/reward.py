@@ -146,7 +146,7 @@ def _count_options(goal: Goal, chosen: Mapping[str, str]) -> int:
     return sum(any(_similar(choice, _colour_or_text(option)) for choice in choices) for option in wanted)
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 12)
 def _cached_nouns(title: str, nouns: NounTagger) -> tuple[str, ...]:
     return tuple(nouns(title))
 
@@ -156,13 +156,13 @@ def _path(product_category: str) -> frozenset[str]:
     return frozenset(part.strip() for part in product_category.split("›"))
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 12)
 def _colour_or_text(option: str | tuple[str, str]) -> str:
     """Reduce an option to the first colour in it: as a substring of a value, but as a whole element of a pair."""
     return next((colour for colour in COLOURS if colour in option), str(option))
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 12)
 def _clean(text: str) -> str:
     return default_process(text.translate(_LATIN_1_SUPPLEMENT))
 

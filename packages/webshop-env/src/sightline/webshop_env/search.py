@@ -1,6 +1,7 @@
 """Rank documents for a query with BM25, equal to Lucene's to the last bit of the score.
 
-This module knows nothing of products or pages: it is given identifiers and texts.
+This module knows nothing of products or pages, nor how an index is built or its postings are read: it turns a query
+into posting lists, and document numbers into identifiers.
 
 Source: S. Robertson and H. Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009, in the form that
 Lucene computes: single precision, and document lengths kept in one byte.
@@ -8,37 +9,31 @@ Lucene computes: single precision, and document lengths kept in one byte.
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from sightline.webshop_env.analysis import search_terms
+from sightline.webshop_env.index_arrays import IndexArrays, StringTable, open_arrays
+from sightline.webshop_env.index_builder import build_in_memory
+from sightline.webshop_env.ranking import PostingList, best_documents
 
-_K1 = np.float32(0.9)
-_B = np.float32(0.4)
-
-
-def _one_byte_lengths(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Round token counts [N] down to what one byte keeps: exact up to 40, then 4 significant bits above 24."""
-    beyond = np.maximum(lengths - 24, 0)
-    _, bits = np.frexp(beyond.astype(np.float64))
-    shift = np.maximum(bits.astype(np.int64) - 4, 0)
-    return np.where(lengths <= 24, lengths, 24 + (beyond >> shift << shift))
+_REMEMBERED_TERMS: Final = 1 << 13
+"""Places of terms that an index remembers; a binary search takes longer than all else about a short list."""
 
 
 class SearchIndex:
-    """An immutable full-text index; searching is thread-safe.
+    """An immutable full-text index; searching is thread-safe, and safe in forked processes.
 
-    Documents are numbered in the order of their identifiers, so that a stable selection breaks ties as it should. The
-    postings of term t are the slice ``starts[t] : starts[t + 1]`` of two arrays: document numbers (int32, ascending)
-    and, for each, ``1 + tf * c`` (float32) with ``c = 1 / (k1 * (1 - b + b * dl / avgdl))``.
+    A stored index is mapped into memory, so that processes share its pages, and is pickled as its path.
     """
 
     def __init__(self, ids: Sequence[str], documents: Sequence[str]) -> None:
-        """Analyse and index ``documents``.
+        """Analyse and index ``documents`` in memory.
 
         Args:
             ids: one identifier for each document; equal scores are ordered by it, ascending.
@@ -49,33 +44,34 @@ class SearchIndex:
         """
         if len(ids) != len(documents):
             raise ValueError(f"every document needs one identifier: got {len(ids)} ids for {len(documents)} documents")
-        if len(set(ids)) != len(ids):
-            twice = next(identifier for identifier, count in Counter(ids).items() if count > 1)
-            raise ValueError(f"identifiers must be unique, but {twice!r} occurs more than once")
-        by_id = sorted(range(len(ids)), key=ids.__getitem__)
-        self._ids = [ids[i] for i in by_id]
-        self._terms: dict[str, int] = {}
-        lengths = np.zeros(len(ids), dtype=np.int64)
-        tokens = array("i")
-        for number, i in enumerate(by_id):
-            terms = [self._terms.setdefault(term, len(self._terms)) for term in search_terms(documents[i])]
-            tokens.extend(terms)
-            lengths[number] = len(terms)
-        # Term and document in one integer: sorting these sorts by term, then by document.
-        keys = np.array(tokens, dtype=np.int64) * len(ids) + np.repeat(np.arange(len(ids)), lengths)
-        postings, frequencies = np.unique(keys, return_counts=True)
-        term_of_posting, document_of_posting = np.divmod(postings, max(len(ids), 1))
-        self._documents = document_of_posting.astype(np.int32)
-        self._starts = np.searchsorted(term_of_posting, np.arange(len(self._terms) + 1))
-        # As in Lucene, a document without any term is not part of the statistics; the floors are for an empty index.
-        filled = max(np.count_nonzero(lengths), 1)
-        average_length = np.float32(max(lengths.sum(), 1) / filled)
-        document_frequency = np.diff(self._starts)
-        self._idf = np.log(1 + (filled - document_frequency + 0.5) / (document_frequency + 0.5)).astype(np.float32)
-        one = np.float32(1)
-        kept_lengths = _one_byte_lengths(lengths).astype(np.float32)
-        length_factor = one / (_K1 * ((one - _B) + _B * kept_lengths / average_length))
-        self._saturations = one + frequencies.astype(np.float32) * length_factor[self._documents]
+        self._take(build_in_memory(zip(ids, documents, strict=True)), None)
+
+    @classmethod
+    def open(cls, folder: Path) -> SearchIndex:
+        """Open what an :class:`IndexBuilder` wrote; this takes milliseconds.
+
+        Raises:
+            CatalogueError: a file is missing or is not as it was written, as far as its header and length tell; names
+                the file. Other damage makes searches fail or give wrong results, never crash.
+        """
+        return cls._of(open_arrays(folder), folder.resolve())
+
+    @classmethod
+    def _of(cls, arrays: IndexArrays, folder: Path | None) -> SearchIndex:
+        index = cls.__new__(cls)
+        index._take(arrays, folder)
+        return index
+
+    def _take(self, arrays: IndexArrays, folder: Path | None) -> None:
+        self._arrays = arrays
+        self._folder = folder
+        self._ids = StringTable(arrays.identifiers, arrays.identifier_starts)
+        self._find_term = lru_cache(_REMEMBERED_TERMS)(StringTable(arrays.terms, arrays.term_starts).find)
+
+    def __reduce__(self) -> tuple[Callable[..., SearchIndex], tuple[Any, ...]]:
+        if self._folder is None:
+            return SearchIndex._of, (self._arrays, None)
+        return SearchIndex.open, (self._folder,)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -96,23 +92,36 @@ class SearchIndex:
 
         Raises:
             ValueError: if ``k`` is not positive.
+            CatalogueError: if a stored index turns out to be damaged.
         """
         if k < 1:
             raise ValueError(f"k is the greatest number of hits and must be at least 1, got {k!r}")
-        repeats = Counter(self._terms[term] for term in search_terms(query) if term in self._terms)
-        if not repeats:
+        repeats = Counter(search_terms(query))
+        lists = [
+            self._postings(number, count)
+            for term, count in repeats.items()
+            if (number := self._find_term(term)) is not None
+        ]
+        if not lists:
             return []
-        numbers, impacts = [], []
-        for term, count in repeats.items():
-            posting = slice(self._starts[term], self._starts[term + 1])
-            weight = np.float32(count) * self._idf[term]
-            numbers.append(self._documents[posting])
-            impacts.append(weight - weight / self._saturations[posting])
-        # bincount adds in float64, whatever it is given.
-        totals = np.bincount(np.concatenate(numbers), np.concatenate(impacts), minlength=len(self))
-        scores = totals.astype(np.float32)
-        # All that tie with the k-th best stay in until the stable sort has put the lower document numbers first.
-        kth_best = np.partition(scores, len(self) - k)[len(self) - k] if len(self) > k else 0
-        hits = np.flatnonzero((scores >= kth_best) & (scores > 0))
-        best = hits[np.argsort(-scores[hits], kind="stable")[:k]]
-        return [(self._ids[number], float(scores[number])) for number in best]
+        numbers, scores = best_documents(lists, len(self), k)
+        return list(zip(self._ids.take(numbers), scores.tolist(), strict=True))
+
+    def search_many(self, queries: Sequence[str], k: int = 50) -> list[list[tuple[str, float]]]:
+        """Search for each of ``queries``, once for those that occur more than once.
+
+        Returns:
+            What :meth:`search` gives for each, in the same order.
+
+        Raises:
+            ValueError: if ``k`` is not positive.
+            CatalogueError: if a stored index turns out to be damaged.
+        """
+        found = {query: self.search(query, k) for query in dict.fromkeys(queries)}
+        return [list(found[query]) for query in queries]
+
+    def _postings(self, term: int, repeats: int) -> PostingList:
+        arrays = self._arrays
+        weight = np.float32(repeats) * arrays.frequencies_inverse[term]
+        held = slice(arrays.posting_starts[term], arrays.posting_starts[term + 1])
+        return PostingList(weight, arrays.peaks[term], arrays.documents[held], arrays.saturations[held])

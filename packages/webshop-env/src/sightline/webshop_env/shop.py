@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import operator
 import random
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,13 +16,13 @@ from sightline.webshop_env import pages
 from sightline.webshop_env.errors import GoalError
 from sightline.webshop_env.nouns import NounTagger, rule_nouns
 from sightline.webshop_env.reward import Reward, score_purchase
-from sightline.webshop_env.search import SearchIndex
 from sightline.webshop_env.state import SUB_PAGES, Outcome, PageKind, ShopState
 
 if TYPE_CHECKING:
     from sightline.webshop_env.catalogue import Catalogue
     from sightline.webshop_env.goals import GoalSet
     from sightline.webshop_env.product import Goal
+    from sightline.webshop_env.search import SearchIndex
 
 PAGE_SIZE: Final = 10
 RESULT_LIMIT: Final = 50
@@ -34,6 +33,9 @@ _NAVIGATION: Final = {label.lower(): label for label in (pages.BACK, pages.PREVI
 _SUB_PAGES: Final = {page.lower(): page for page in SUB_PAGES}
 RESERVED: Final = frozenset({pages.SEARCH.lower(), *_NAVIGATION, *_SUB_PAGES})
 """Labels with a meaning of their own on an item page: an option value of such a name cannot be chosen."""
+
+_SHOWN_FIELDS: Final = ShopState._fields.index("steps")
+"""The fields of a state before these are all that a page shows, but for the page after a purchase."""
 
 Changes = dict[str, Any]
 
@@ -69,7 +71,7 @@ class Shop:
     Args:
         catalogue: the products.
         goals: what episodes can ask for, with the prices in force.
-        index: finds products by words; built from the catalogue when None.
+        index: finds products by words; the catalogue's own when None.
         nouns: finds the nouns of a title, for the reward.
         show_attributes: whether item pages offer the page of attributes.
         step_limit: number of steps after which an episode is truncated; None for no limit.
@@ -89,16 +91,17 @@ class Shop:
             raise ValueError(f"step_limit must be at least 1 or None, not {step_limit!r}")
         self.catalogue = catalogue
         self.goals = goals
-        self.index = index or SearchIndex(catalogue.asins, [product.search_text for product in catalogue])
+        self.index = catalogue.search_index() if index is None else index
         self.nouns = nouns
         self.show_attributes = show_attributes
         self.step_limit = step_limit
-        self.page = lru_cache(256)(self._page)
+        self._shown = lru_cache(1024)(self._show)
         self._instruction = lru_cache(256)(self._make_instruction)
         self._hit = lru_cache(4096)(self._make_hit)
         self._item = lru_cache(1024)(self._make_item)
         self._sub = lru_cache(1024)(self._make_sub)
         self._find = lru_cache(1024)(self._find_uncached)
+        self._product = lru_cache(256)(catalogue.__getitem__)
 
     def __reduce__(self) -> tuple[Callable[..., Shop], tuple[()]]:
         make = partial(
@@ -154,9 +157,9 @@ class Shop:
                     changes = self._click(state, label)
             case _:
                 changes, outcome = {}, Outcome(valid=False)
-        return replace(state, steps=state.steps + 1, **changes), outcome
+        return state._replace(steps=state.steps + 1, **changes), outcome
 
-    def hits(self, state: ShopState) -> tuple[str, ...]:
+    def hits(self, state: ShopState) -> Sequence[str]:
         """The asins that the state's query finds, best first, over all result pages."""
         if state.query.partition(" ")[0] == "<r>":
             return self._find(state.query, state.seed, state.draws)
@@ -203,15 +206,18 @@ class Shop:
         return changes, Outcome(reward=parts.total, done=True, parts=parts)
 
     def _score(self, state: ShopState) -> Reward:
-        product = self.catalogue[str(state.asin)]
+        product = self._product(str(state.asin))
         price = self.goals.prices[product.asin]
         return score_purchase(product, self.goal(state), price=price, options=dict(state.options), nouns=self.nouns)
 
-    def _page(self, state: ShopState) -> pages.Page:
+    def page(self, state: ShopState) -> pages.Page:
         """What the state shows."""
+        # How many steps led here does not show, so that a page one comes back to is not made again.
+        return pages.done_page(state) if state.kind is PageKind.DONE else self._shown(state[:_SHOWN_FIELDS])
+
+    def _show(self, fields: tuple[Any, ...]) -> pages.Page:
+        state = ShopState(*fields)
         kind = state.kind
-        if kind is PageKind.DONE:
-            return pages.done_page(state)
         instruction = self._instruction(state.goal, kind is PageKind.INDEX)
         if kind is PageKind.INDEX:
             return pages.index_page(instruction)
@@ -222,7 +228,7 @@ class Shop:
             return pages.results_page(instruction, state.number, len(asins), hits)
         asin = str(state.asin)
         if kind is PageKind.ITEM:
-            clicked = pages.clicked_values(state, self.catalogue[asin])
+            clicked = pages.clicked_values(state, self._product(asin))
             return pages.product_page(kind, instruction, self._item(asin, clicked))
         return pages.product_page(kind, instruction, self._sub(asin, kind))
 
@@ -230,15 +236,15 @@ class Shop:
         return pages.instruction_fragment(self.goals.goals[goal], on_index)
 
     def _make_hit(self, asin: str, visited: bool) -> pages.Fragment:
-        return pages.hit_fragment(self.catalogue[asin], visited)
+        return pages.hit_fragment(self.catalogue.headline(asin), visited)
 
     def _make_item(self, asin: str, clicked: frozenset[str]) -> pages.Fragment:
-        return pages.item_fragment(self.catalogue[asin], clicked, self.show_attributes)
+        return pages.item_fragment(self._product(asin), clicked, self.show_attributes)
 
     def _make_sub(self, asin: str, kind: PageKind) -> pages.Fragment:
-        return pages.sub_fragment(self.catalogue[asin], kind)
+        return pages.sub_fragment(self._product(asin), kind)
 
-    def _find_uncached(self, query: str, seed: int, draws: int) -> tuple[str, ...]:
+    def _find_uncached(self, query: str, seed: int, draws: int) -> Sequence[str]:
         """The asins for a query; a first word in angle brackets asks for something other than words."""
         first, _, rest = query.partition(" ")
         rest = rest.strip()
@@ -247,10 +253,9 @@ class Shop:
                 asins = self.catalogue.asins
                 return tuple(random.Random(f"{seed}:{draws}").sample(asins, min(RESULT_LIMIT, len(asins))))
             case "<a>":
-                return tuple(product.asin for product in self.catalogue if rest in product.attributes)
+                return self.catalogue.listing("attributes", rest)
             case "<c>":
-                category = rest.partition(" ")[0]
-                return tuple(product.asin for product in self.catalogue if product.category == category)
+                return self.catalogue.listing("category", rest.partition(" ")[0])
             case "<q>":
-                return tuple(product.asin for product in self.catalogue if product.query == rest)
+                return self.catalogue.listing("query", rest)
         return tuple(asin for asin, _ in self.index.search(query, RESULT_LIMIT))

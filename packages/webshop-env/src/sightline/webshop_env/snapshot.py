@@ -27,6 +27,9 @@ _MAGIC: Final = b"SLWS"
 _CHECKSUM_BYTES: Final = 8
 _HEADER_BYTES: Final = len(_MAGIC) + 1 + _CHECKSUM_BYTES
 
+_dump: Final = json.JSONEncoder(separators=(",", ":")).encode
+_DEFAULTS: Final = ShopState(goal=-1)
+
 Moment: TypeAlias = tuple[ShopState, str]
 """A past state and the action that was taken in it."""
 
@@ -83,7 +86,7 @@ def encode(shop: Shop, state: ShopState, history: Sequence[Moment] = ()) -> byte
     record: dict[str, Any] = _identity(shop) | {"state": _fields(state)}
     if history:
         record["history"] = [{"state": _fields(past), "action": action} for past, action in history]
-    payload = json.dumps(record, separators=(",", ":")).encode("ascii")
+    payload = _dump(record).encode("ascii")
     return _MAGIC + bytes([SCHEMA_VERSION]) + _checksum(payload) + payload
 
 
@@ -128,13 +131,11 @@ def _identity(shop: Shop) -> dict[str, str]:
 
 
 def _fields(state: ShopState) -> dict[str, Any]:
-    default = ShopState(goal=-1)
-    values = {name: getattr(state, name) for name in ShopState.__slots__}
     # Sorted, so that equal states have equal snapshots.
     return {
         name: sorted(value) if isinstance(value, frozenset) else value
-        for name, value in values.items()
-        if value != getattr(default, name)
+        for name, value, default in zip(ShopState._fields, state, _DEFAULTS, strict=True)
+        if value != default
     }
 
 
@@ -181,6 +182,8 @@ def _check(shop: Shop, state: ShopState) -> None:
         raise SnapshotError("the snapshot shows the index page in the middle of a search")
     if state.kind is PageKind.DONE and not state.done:
         raise SnapshotError("the snapshot shows the last page without a purchase")
+    if state.reward and not state.done:
+        raise SnapshotError(f"the snapshot has a reward of {state.reward!r} without a purchase")
 
 
 def _name(product: Product | None) -> str:

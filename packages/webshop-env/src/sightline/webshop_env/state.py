@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from sightline.webshop_env.reward import Reward
@@ -30,9 +30,10 @@ SUB_PAGES = (PageKind.DESCRIPTION, PageKind.FEATURES, PageKind.REVIEWS, PageKind
 """The pages that an item page leads to, in the order of their buttons."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShopState:
+class ShopState(NamedTuple):
     """Everything an episode needs to go on, and nothing else: equal states have equal futures.
+
+    A named tuple, because states are made and hashed at every step, and tuples do both several times as fast.
 
     Attributes:
         goal: index into the shop's goals.
@@ -43,9 +44,9 @@ class ShopState:
         asin: the product that is shown or was bought.
         options: chosen (group, value) pairs, in the order in which their groups were first chosen.
         visited: products opened since the index page was last shown.
+        draws: how often random results were drawn.
         steps: actions taken, invalid ones included.
         step_limit: number of steps after which the episode is truncated; None for no limit.
-        draws: how often random results were drawn.
         done: whether something has been bought.
         reward: what the last purchase earned, from 0 to 1.
     """
@@ -58,9 +59,9 @@ class ShopState:
     asin: str | None = None
     options: tuple[tuple[str, str], ...] = ()
     visited: frozenset[str] = frozenset()
+    draws: int = 0
     steps: int = 0
     step_limit: int | None = None
-    draws: int = 0
     done: bool = False
     reward: float = 0.0
 
