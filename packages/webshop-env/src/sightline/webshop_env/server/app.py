@@ -1,0 +1,70 @@
+"""The application: the JSON API, the pages for people and the adapters' protocols around one table of sessions."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from sightline.webshop_env.server.api import PREFIX, create_api
+from sightline.webshop_env.server.security import Guard, check_token
+from sightline.webshop_env.server.sessions import Sessions
+
+if TYPE_CHECKING:
+    from sightline.webshop_env.shop import Shop
+
+
+def create_app(
+    shop: Shop, *, token: str | None = None, sessions: Sessions | None = None, trajectories: Path | None = None
+) -> FastAPI:
+    """Put the server together; run it in one process, whose memory holds the sessions.
+
+    The JSON API is at ``/api/v1``, AgentGym's routes at ``/agentgym``, the OpenEnv protocol at ``/openenv`` where
+    ``openenv`` is installed, and the pages for people at ``/``.
+
+    Args:
+        shop: where all episodes take place.
+        token: what every request must bring; without one only requests to this machine's own names are answered.
+        sessions: the table of open sessions; one with the default limits when None.
+        trajectories: the folder of the files that people open and save; without one they can do neither.
+
+    Raises:
+        ValueError: for a weak token, or sessions of another shop.
+    """
+    if token is not None:
+        check_token(token)
+    if sessions is None:
+        sessions = Sessions(shop)
+    elif sessions.shop is not shop:
+        raise ValueError("the sessions belong to another shop than the one to be served")
+    from sightline.webshop_env.adapters import agentgym
+    from sightline.webshop_env.server import web
+
+    openenv_app = _openenv_app(shop, sessions.capacity)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        # An application does not start and stop those mounted in it by itself.
+        async with openenv_app.router.lifespan_context(openenv_app) if openenv_app else nullcontext():
+            yield
+
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.add_middleware(Guard, token=token)
+    app.mount(PREFIX, create_api(sessions))
+    app.include_router(agentgym.create_router(shop), prefix="/agentgym")
+    if openenv_app is not None:
+        app.mount("/openenv", openenv_app)
+    app.include_router(web.create_router(sessions, trajectories))
+    return app
+
+
+def _openenv_app(shop: Shop, capacity: int) -> FastAPI | None:
+    if importlib.util.find_spec("openenv") is None:
+        return None
+    from sightline.webshop_env.adapters import openenv
+
+    return openenv.create_app(shop, capacity)

@@ -1,0 +1,222 @@
+"""Episodes that clients have open: a bounded table of immutable states by unguessable identifiers.
+
+Everything lives in the memory of one process and dies with it. Nothing here knows of HTTP, pages or files.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from sightline.webshop_env.errors import WebShopError
+from sightline.webshop_env.goals import draw_goal
+from sightline.webshop_env.shop import MAX_ACTION_LENGTH
+from sightline.webshop_env.snapshot import Moment, decode
+
+if TYPE_CHECKING:
+    from sightline.webshop_env.shop import Shop
+    from sightline.webshop_env.state import Outcome, ShopState
+
+MAX_TRAIL: Final = 1_000
+"""Moments that a recorded session can hold."""
+
+_IDENTIFIER_BYTES = 16
+
+
+class SessionError(WebShopError, LookupError):
+    """A session is unknown, closed or expired."""
+
+
+class CapacityError(WebShopError, RuntimeError):
+    """As many sessions are open as the server may hold."""
+
+
+class TrailError(WebShopError, RuntimeError):
+    """A recorded session has no room for another step; its state and its past stay as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One client's episode at one time; acting on it makes another record of the same identifier.
+
+    Attributes:
+        identifier: what the client names it by; whoever knows it can act on it.
+        state: where the episode stands.
+        trail: past states and the actions taken in them, oldest first; None where they are not recorded.
+        used: when it was last looked at or acted on, in seconds of the table's clock.
+    """
+
+    identifier: str
+    state: ShopState
+    trail: tuple[Moment, ...] | None
+    used: float
+
+
+class Sessions:
+    """The open sessions of one shop; safe to use from several threads, one operation at a time.
+
+    Sessions that nobody used for ``idle_seconds`` are dropped at the next operation. An open session costs about half
+    a kilobyte, a recorded one as much again for every moment.
+
+    Args:
+        shop: where all episodes take place.
+        capacity: how many sessions may be open at once.
+        idle_seconds: how long an unused session lives.
+        clock: seconds that never go backwards.
+
+    Raises:
+        ValueError: for a capacity below 1 or no time at all.
+    """
+
+    def __init__(
+        self,
+        shop: Shop,
+        *,
+        capacity: int = 10_000,
+        idle_seconds: float = 3600.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity must be at least 1, not {capacity!r}")
+        if not idle_seconds > 0:
+            raise ValueError(f"idle_seconds must be more than 0, not {idle_seconds!r}")
+        self.shop = shop
+        self.capacity = capacity
+        self.idle_seconds = idle_seconds
+        self._clock = clock
+        # Ordered by last use, so that whatever has expired stands at the front.
+        self._open: OrderedDict[str, Session] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        with self._lock:
+            self._drop_expired()
+            return len(self._open)
+
+    def create(self, goal: int | None = None, seed: int | None = None, *, record: bool = False) -> Session:
+        """Open a session on the index page.
+
+        Args:
+            goal: index into the shop's goals; drawn by weight with the seed when None.
+            seed: of the draw and of the random results of the query ``<r>``; a fresh one of 32 bits when None.
+            record: whether to keep the past.
+
+        Raises:
+            GoalError: if there is no such goal.
+            CapacityError: if the table is full.
+        """
+        if seed is None:
+            seed = secrets.randbits(32)
+        if goal is None:
+            goal = draw_goal(self.shop.goals, random.Random(seed))
+        return self._add(self.shop.start(goal, seed), () if record else None)
+
+    def adopt(self, state: ShopState, trail: Sequence[Moment] | None) -> Session:
+        """Open a session at a state of this shop, with the past that led to it, or None not to record.
+
+        Raises:
+            TrailError: if the past is longer than :data:`MAX_TRAIL`.
+            CapacityError: if the table is full.
+        """
+        if trail is not None and len(trail) > MAX_TRAIL:
+            raise TrailError(f"a session holds at most {MAX_TRAIL:,} past steps, not {len(trail):,}; fork earlier")
+        return self._add(state, None if trail is None else tuple(trail))
+
+    def restore(self, snapshot: bytes, *, identifier: str | None = None, record: bool = False) -> Session:
+        """Open a session where a snapshot was taken, or move an open one there.
+
+        Args:
+            snapshot: what :func:`sightline.webshop_env.snapshot.encode` returned; any history in it is left out.
+            identifier: the session to move; a new one is opened when None.
+            record: whether to keep the past, beginning with the restored state.
+
+        Raises:
+            SnapshotError: if the snapshot cannot be restored here; the session stays as it was.
+            SessionError: if there is no such session.
+            CapacityError: if the table is full.
+        """
+        if identifier is not None:
+            self.get(identifier)
+        state, _ = decode(self.shop, snapshot)
+        trail = () if record else None
+        if identifier is None:
+            return self._add(state, trail)
+        with self._lock:
+            return self._put(replace(self._find(identifier), state=state, trail=trail))
+
+    def get(self, identifier: str) -> Session:
+        """The session, which counts as used.
+
+        Raises:
+            SessionError: if it is unknown, closed or expired.
+        """
+        with self._lock:
+            return self._put(self._find(identifier))
+
+    def act(self, identifier: str, action: str) -> tuple[Session, Outcome]:
+        """Take one action.
+
+        Args:
+            identifier: of the session.
+            action: ``search[words]`` or ``click[label]``; an invalid one changes nothing but the step count.
+
+        Returns:
+            The session after the action, and what the action brought.
+
+        Raises:
+            SessionError: if there is no such session.
+            TrailError: if a recorded session already holds :data:`MAX_TRAIL` moments; nothing happens then.
+        """
+        with self._lock:
+            session = self._find(identifier)
+            trail = session.trail
+            if trail is not None:
+                if len(trail) >= MAX_TRAIL:
+                    raise TrailError(f"this session has recorded {MAX_TRAIL:,} steps, the most it can; open another")
+                # Longer actions are invalid whatever they say, and so is what is kept of them.
+                trail = (*trail, (session.state, action[: MAX_ACTION_LENGTH + 1]))
+            state, outcome = self.shop.act(session.state, action)
+            return self._put(replace(session, state=state, trail=trail)), outcome
+
+    def close(self, identifier: str) -> None:
+        """Forget a session.
+
+        Raises:
+            SessionError: if there is no such session.
+        """
+        with self._lock:
+            del self._open[self._find(identifier).identifier]
+
+    def _add(self, state: ShopState, trail: tuple[Moment, ...] | None) -> Session:
+        with self._lock:
+            self._drop_expired()
+            if len(self._open) >= self.capacity:
+                raise CapacityError(f"all {self.capacity:,} sessions are in use; close one, or try again later")
+            return self._put(Session(secrets.token_urlsafe(_IDENTIFIER_BYTES), state, trail, 0.0))
+
+    def _find(self, identifier: str) -> Session:
+        self._drop_expired()
+        try:
+            return self._open[identifier]
+        except KeyError:
+            raise SessionError(
+                f"there is no session {identifier[:80]!r}; it was closed, or unused for {self.idle_seconds:g} seconds, "
+                "or the server was started again"
+            ) from None
+
+    def _put(self, session: Session) -> Session:
+        used = replace(session, used=self._clock())
+        self._open[session.identifier] = used
+        self._open.move_to_end(session.identifier)
+        return used
+
+    def _drop_expired(self) -> None:
+        oldest_kept = self._clock() - self.idle_seconds
+        while self._open and next(iter(self._open.values())).used < oldest_kept:
+            self._open.popitem(last=False)
