@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 
@@ -15,11 +16,23 @@ from sightline.agents import (
     baseline_rag,
     candidate_actions,
     collect,
+    read_trajectories,
     roll_out,
+    write_trajectories,
 )
 from sightline.agents.prompts import strip_instruction
 from sightline.retrieval import ChunkingConfig, HashingEncoder
-from sightline.webshop_env import Catalogue, Shop, WebShopEnv, build_goals, expert_action
+from sightline.webshop_env import (
+    Catalogue,
+    Shop,
+    WebShopEnv,
+    build_goals,
+    expert_action,
+    read_recordings,
+    record,
+    write_recordings,
+)
+from sightline.webshop_env.replay import verify
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +98,31 @@ def test_candidates_are_what_the_shop_accepts(shop: Shop) -> None:
     state = environment.state
     _, outcome = shop.act(state, search)
     assert outcome.valid
+
+
+@pytest.mark.parametrize("snapshots", [True, False])
+def test_the_shop_reads_writes_and_replays_the_trajectories_of_agents(
+    snapshots: bool, shop: Shop, tmp_path: Path
+) -> None:
+    environment = WebShopEnv(shop=shop, observation_mode="text_rich")
+    written, again = tmp_path / "written.jsonl", tmp_path / "again.jsonl"
+    episodes = collect(
+        environment, range(10), expert, seed=3, max_steps=15, exploration=0.3, snapshots=snapshots, progress=False
+    )
+    write_trajectories(written, episodes)
+    write_recordings(again, read_recordings(written))
+    assert again.read_bytes() == written.read_bytes()
+    assert [result.reproduces for result in verify(shop, written)] == [True] * 10
+
+
+def test_agents_read_what_the_shop_records(shop: Shop, tmp_path: Path) -> None:
+    state, moments = shop.start(0), []
+    while not state.done:
+        action = expert_action(shop, state)
+        moments.append((state, action))
+        state, _ = shop.act(state, action)
+    path = tmp_path / "person.jsonl"
+    write_recordings(path, [record(shop, moments, state, episode_id="one", agent="person")])
+    (trajectory,) = read_trajectories(path)
+    assert [step.action for step in trajectory.steps] == [action for _, action in moments]
+    assert trajectory.total_reward == state.reward

@@ -25,19 +25,36 @@ if TYPE_CHECKING:
         split_indices,
     )
     from sightline.webshop_env.nouns import NounTagger, rule_nouns, spacy_nouns
+    from sightline.webshop_env.official import iter_products
     from sightline.webshop_env.pages import AvailableActions, Element, Page, Role
     from sightline.webshop_env.policies import content_words, expert_action, rule_action
     from sightline.webshop_env.product import Goal, GoalOptions, HumanInstruction, Product, SyntheticInstruction
+    from sightline.webshop_env.recording import (
+        RecordedAttention,
+        RecordedStep,
+        Recording,
+        RecordingError,
+        read_recordings,
+        record,
+        state_at,
+        write_recordings,
+    )
     from sightline.webshop_env.render import render_html, render_rich, render_text, url
+    from sightline.webshop_env.replay import Difference, Replay
     from sightline.webshop_env.reward import Reward, score_purchase
     from sightline.webshop_env.search import SearchIndex
     from sightline.webshop_env.shop import Shop, parse_action
     from sightline.webshop_env.state import Outcome, PageKind, ShopState
+    from sightline.webshop_env.store import verify_catalogue, write_catalogue
+    from sightline.webshop_env.tree import Node, TimeTree
+    from sightline.webshop_env.vector import WebShopVectorEnv
+    from sightline.webshop_env.workers import WorkerError
 
 __all__ = [
     "AvailableActions",
     "Catalogue",
     "CatalogueError",
+    "Difference",
     "Element",
     "Goal",
     "GoalError",
@@ -45,6 +62,7 @@ __all__ = [
     "GoalOptions",
     "GoalSet",
     "HumanInstruction",
+    "Node",
     "NounTagger",
     "ObservationMode",
     "Outcome",
@@ -52,6 +70,11 @@ __all__ = [
     "PageKind",
     "PageText",
     "Product",
+    "RecordedAttention",
+    "RecordedStep",
+    "Recording",
+    "RecordingError",
+    "Replay",
     "Reward",
     "Role",
     "SearchIndex",
@@ -59,16 +82,22 @@ __all__ = [
     "ShopState",
     "SnapshotError",
     "SyntheticInstruction",
+    "TimeTree",
     "WebShopEnv",
     "WebShopError",
+    "WebShopVectorEnv",
+    "WorkerError",
     "build_goals",
     "content_words",
     "draw_goal",
     "draw_prices",
     "expert_action",
     "filter_goals",
+    "iter_products",
     "limit_goals",
     "parse_action",
+    "read_recordings",
+    "record",
     "render_html",
     "render_rich",
     "render_text",
@@ -77,7 +106,11 @@ __all__ = [
     "score_purchase",
     "spacy_nouns",
     "split_indices",
+    "state_at",
     "url",
+    "verify_catalogue",
+    "write_catalogue",
+    "write_recordings",
 ]
 
 _HOME = {
@@ -97,6 +130,22 @@ _HOME = {
     "search": ("SearchIndex",),
     "shop": ("Shop", "parse_action"),
     "state": ("Outcome", "PageKind", "ShopState"),
+    "official": ("iter_products",),
+    "recording": (
+        "RecordedAttention",
+        "RecordedStep",
+        "Recording",
+        "RecordingError",
+        "read_recordings",
+        "record",
+        "state_at",
+        "write_recordings",
+    ),
+    "replay": ("Difference", "Replay"),
+    "store": ("verify_catalogue", "write_catalogue"),
+    "tree": ("Node", "TimeTree"),
+    "vector": ("WebShopVectorEnv",),
+    "workers": ("WorkerError",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
