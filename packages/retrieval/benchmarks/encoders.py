@@ -1,18 +1,21 @@
-"""Speed of the encoders on page-like texts, and how far bfloat16 vectors are from float32 ones.
+"""Speed of the encoders on page-like texts, and how far bfloat16 and int8 vectors are from float32 ones.
+
+int8 is PyTorch's dynamic quantisation of the linear layers, measured to know whether it is worth offering.
 
 Run from the repository's root: ``uv run packages/retrieval/benchmarks/encoders.py``.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
+import warnings
 
 import numpy as np
 import torch
 
 from sightline.retrieval import HashingEncoder, SentenceTransformerEncoder, TextEncoder
 
-TEXTS = 500
 ROUNDS = 2
 NOUNS = ("lamp", "desk", "shoe", "bottle", "conditioner", "headphone", "mattress", "palette", "table", "earbud")
 ADJECTIVES = ("adjustable", "wireless", "vegan", "portable", "wooden", "waterproof", "black", "heavy-duty", "classic")
@@ -46,18 +49,37 @@ def measure(encoders: dict[str, TextEncoder], texts: list[str]) -> dict[str, flo
     return {name: len(texts) / spent for name, spent in seconds.items()}
 
 
+def quantized() -> SentenceTransformerEncoder:
+    """The packaged encoder with the weights of its linear layers in int8."""
+    encoder = SentenceTransformerEncoder(precision="float32", device="cpu")
+    # Deprecated in favour of the package torchao; if it pays, it is worth a dependency.
+    quantize = getattr(torch.ao.quantization, "quantize_dynamic")  # noqa: B009 - the type checker warns of its name
+    encoder._model = quantize(encoder._model, {torch.nn.Linear}, dtype=torch.qint8)
+    return encoder
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--texts", type=int, default=500)
+    parser.add_argument("--precisions", nargs="+", choices=("bfloat16", "int8"), default=("bfloat16", "int8"))
+    arguments = parser.parse_args()
     torch.set_num_threads(1)  # CPU time per core is a steady measure, also on a machine that others share
-    texts = page_texts(TEXTS, seed=0)
+    warnings.filterwarnings("ignore", module="torch.ao")  # of the quantisation, which nothing else uses
+    texts = page_texts(arguments.texts, seed=0)
     lengths = [len(text) for text in texts]
-    print(f"{TEXTS} texts of {min(lengths)} to {max(lengths)} characters, one core, best of {ROUNDS} rounds")
-    reference, fast = (SentenceTransformerEncoder(precision=precision) for precision in ("float32", "bfloat16"))
-    speeds = measure({"hashing": HashingEncoder(), "MiniLM float32": reference, "MiniLM bfloat16": fast}, texts)
+    print(f"{len(texts)} texts of {min(lengths)} to {max(lengths)} characters, one core, best of {ROUNDS} rounds")
+    makers = {"bfloat16": lambda: SentenceTransformerEncoder(precision="bfloat16", device="cpu"), "int8": quantized}
+    reference = SentenceTransformerEncoder(precision="float32", device="cpu")
+    others = {name: makers[name]() for name in arguments.precisions}
+    speeds = measure({"hashing": HashingEncoder(), "float32": reference, **others}, texts)
+    exact = reference.encode(texts)
     for name, speed in speeds.items():
-        print(f"{name:16s} {speed:6.0f} texts per CPU second")
-    cosines = (reference.encode(texts) * fast.encode(texts)).sum(axis=1)
-    print(f"bfloat16 is {speeds['MiniLM bfloat16'] / speeds['MiniLM float32']:.2f} times as fast as float32; cosine")
-    print(f"between the two: mean {cosines.mean():.5f}, min {cosines.min():.5f}")
+        line = f"{name:9s} {speed:7.1f} texts per CPU second"
+        if name in others:
+            cosines = (exact * others[name].encode(texts)).sum(axis=1)
+            line += f", {speed / speeds['float32']:.2f} times float32; cosine with it: mean {cosines.mean():.5f}, "
+            line += f"min {cosines.min():.5f}"
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

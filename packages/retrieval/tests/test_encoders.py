@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Barrier
 
@@ -166,7 +168,7 @@ def test_threads_that_encode_one_text_at_once_get_identical_bytes():
 
 
 def test_a_saved_cache_answers_without_asking(tmp_path: Path):
-    path = tmp_path / "cache.npz"
+    path = tmp_path / "cache"
     first = CachedEncoder(BatchSensitiveEncoder(), path)
     before = first.encode(["a", "lone surrogate \ud800", ""])
     first.save()
@@ -176,44 +178,98 @@ def test_a_saved_cache_answers_without_asking(tmp_path: Path):
 
 
 def test_an_empty_cache_can_be_saved(tmp_path: Path):
-    CachedEncoder(HashingEncoder(8), tmp_path / "cache.npz").save()
-    assert len(CachedEncoder(HashingEncoder(8), tmp_path / "cache.npz")) == 0
+    CachedEncoder(HashingEncoder(8), tmp_path / "cache").save()
+    assert len(CachedEncoder(HashingEncoder(8), tmp_path / "cache")) == 0
 
 
 @pytest.mark.parametrize("other", [HashingEncoder(16), BatchSensitiveEncoder()])
 def test_a_cache_of_another_encoder_is_refused(tmp_path: Path, other: TextEncoder):
-    CachedEncoder(HashingEncoder(8), tmp_path / "cache.npz").save()
+    CachedEncoder(HashingEncoder(8), tmp_path / "cache").save()
     with pytest.raises(ValueError, match="cannot be mixed"):
-        CachedEncoder(other, tmp_path / "cache.npz")
+        CachedEncoder(other, tmp_path / "cache")
 
 
-def test_a_cut_or_altered_cache_is_refused(tmp_path: Path):
-    path = tmp_path / "cache.npz"
+def test_a_cut_or_altered_cache_never_gives_a_wrong_vector(tmp_path: Path):
+    path = tmp_path / "cache"
+    texts = [str(number) for number in range(40)]
     cached = CachedEncoder(HashingEncoder(8), path)
-    cached.encode(["a", "b"])
+    right = cached.encode(texts)
     cached.save()
     whole = path.read_bytes()
-    altered = [whole[:length] for length in range(0, len(whole), 37)]
-    middle = len(whole) // 2
-    altered.append(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
+    altered = [whole[:length] for length in range(1, len(whole), 1013)]
+    altered += [whole[:i] + bytes([whole[i] ^ 255]) + whole[i + 1 :] for i in range(0, len(whole), 211)]
+    answers = []
     for content in altered:
         path.write_bytes(content)
+        with suppress(ValueError):  # damage that was found
+            answers.append(CachedEncoder(HashingEncoder(8), path).encode(texts))
+    assert 0 < len(answers) < len(altered)
+    for answer in answers:
+        np.testing.assert_array_equal(answer, right)
+
+
+def test_a_file_of_another_program_is_refused_and_left_alone(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("not a database, " * 100)
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    for path in tmp_path.iterdir():
+        before = path.read_bytes()
         with pytest.raises(ValueError, match="is damaged"):
             CachedEncoder(HashingEncoder(8), path)
+        assert path.read_bytes() == before
 
 
-def test_a_failed_save_keeps_the_old_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = tmp_path / "cache.npz"
+def test_a_failed_save_changes_nothing_and_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "cache"
     cached = CachedEncoder(HashingEncoder(8), path)
     cached.encode(["a"])
     cached.save()
-    before = path.read_bytes()
     cached.encode(["b"])
-    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        cached.save()
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+    monkeypatch.setattr("sightline.retrieval.encoder_cache._SECONDS_TO_WAIT", 0.0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            cached.save()
+    assert len(CachedEncoder(HashingEncoder(8), path)) == 1
+    cached.save()
+    assert len(CachedEncoder(HashingEncoder(8), path)) == 2
+
+
+def test_saving_again_adds_to_the_file_what_is_missing(tmp_path: Path):
+    path = tmp_path / "folder" / "cache"
+    first, second = (CachedEncoder(BatchSensitiveEncoder(), path) for _ in range(2))
+    before = first.encode(["a", "b"])
+    first.save()
+    assert second.encode(["b", "c"])[0].tobytes() == before[1].tobytes()
+    second.save()
+    inner = BatchSensitiveEncoder()
+    CachedEncoder(inner, path).encode(["a", "b", "c"])
+    assert inner.asked == []
+
+
+def test_what_a_killed_process_had_saved_is_there(tmp_path: Path):
+    path = tmp_path / "cache"
+    code = """
+import sys, pathlib
+from sightline.retrieval import CachedEncoder, HashingEncoder
+cached = CachedEncoder(HashingEncoder(8), pathlib.Path(sys.argv[1]))
+for number in range(10**6):
+    cached.encode([f"text {number}"])
+    cached.save()
+    print(number, flush=True)
+"""
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        acknowledged = [int(process.stdout.readline()) for _ in range(20)][-1]
+        process.kill()
+        acknowledged = int((process.stdout.read().split("\n")[:-1] or [acknowledged])[-1])
+
+    class Silent(HashingEncoder):
+        def encode(self, texts: Sequence[str]) -> np.ndarray:
+            raise AssertionError(f"{texts!r} is not in the cache")
+
+    texts = [f"text {number}" for number in range(acknowledged + 1)]
+    np.testing.assert_array_equal(CachedEncoder(Silent(8), path).encode(texts), HashingEncoder(8).encode(texts))
 
 
 def test_a_cache_without_a_path_cannot_be_saved():

@@ -8,7 +8,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from sightline.retrieval import StateConditionedRetriever
+from sightline.retrieval import (
+    EpochMetrics,
+    HashingEncoder,
+    RetrieverTrainingConfig,
+    StateConditionedRetriever,
+    TrainingResult,
+)
 
 SHAPES = [{"hidden_dim": None, "importance": False}, {"hidden_dim": 7, "importance": True}]
 
@@ -43,6 +49,17 @@ def test_scores_are_cosines_plus_importance():
         unit = chunk / np.linalg.norm(chunk)
         importance = float(head.weight.detach().numpy()[0] @ unit + head.bias.item())
         assert score == pytest.approx(float(unit @ query) / np.linalg.norm(query) + importance, abs=1e-5)
+
+
+def test_shared_chunks_score_as_they_do_on_a_page_of_their_own():
+    retriever = StateConditionedRetriever(5, 4)
+    assert retriever.importance_head is not None
+    torch.nn.init.normal_(retriever.importance_head.weight, generator=torch.Generator().manual_seed(1))
+    (first, chunks), (second, _) = page(0), page(1)
+    conditions, mask = torch.stack([first, second]), torch.ones(2, 6, dtype=torch.bool)
+    torch.testing.assert_close(
+        retriever.shared_scores(conditions, chunks), retriever.scores(conditions, torch.stack([chunks] * 2), mask)
+    )
 
 
 def test_an_untrained_importance_head_changes_nothing():
@@ -107,6 +124,37 @@ def test_a_saved_retriever_comes_back_as_it_was(shape: dict, tmp_path: Path):
         "model.safetensors",
         "README.md",
     }
+
+
+def test_a_retriever_refuses_the_vectors_of_another_encoder(tmp_path: Path):
+    StateConditionedRetriever(5, 8, text_encoder="hashing-8").save_pretrained(tmp_path)
+    loaded = StateConditionedRetriever.from_pretrained(tmp_path)
+    loaded.check_encoder(HashingEncoder(8))
+    with pytest.raises(ValueError, match="hashing-9"):
+        loaded.check_encoder(HashingEncoder(9))
+    StateConditionedRetriever(5, 8).check_encoder(HashingEncoder(8))
+    with pytest.raises(ValueError, match="4 dimensions"):
+        StateConditionedRetriever(5, 4).check_encoder(HashingEncoder(8))
+
+
+def test_the_model_card_names_the_data_and_the_history_of_training(tmp_path: Path):
+    history = (EpochMetrics(0, None, 0.25, 0.2, 0.1), EpochMetrics(1, 1.5, 0.8125, 0.7, 0.6))
+    training = TrainingResult(history, 1, 12_345, 678, RetrieverTrainingConfig(in_batch_weight=0.125))
+    StateConditionedRetriever(5, 4, text_encoder="hashing-4").save_pretrained(tmp_path, training)
+    card = (tmp_path / "README.md").read_text()
+    assert "12,345 examples" in card
+    assert "678 validation" in card
+    assert "| 1 | 1.5000 | 0.8125 | 0.7000 | 0.6000 |" in card
+    assert "| in_batch_weight | 0.125 |" in card
+    assert "| text encoder | hashing-4 |" in card
+
+
+def test_a_configuration_key_that_is_unknown_is_refused(tmp_path: Path):
+    StateConditionedRetriever(5, 4).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"layers": 2}))
+    with pytest.raises(ValueError, match="layers"):
+        StateConditionedRetriever.from_pretrained(tmp_path)
 
 
 def test_a_retriever_torn_by_a_crash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

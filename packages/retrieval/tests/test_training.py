@@ -73,6 +73,39 @@ def test_training_learns_what_conditions_tell(examples: RankingExamples, lookup:
     assert result.history[result.best_epoch].mean_reciprocal_rank > 0.8
 
 
+def test_training_learns_with_negatives_of_other_pages_and_with_the_importance_loss(
+    examples: RankingExamples, lookup: ConditionFunction
+):
+    changes = {"in_batch_weight": 0.5, "importance_weight": 0.1, "train_query_proj_only": False}
+    retriever, result = train(examples, lookup, **changes)
+    assert result.history[result.best_epoch].recall > 0.95
+    only_page, _ = train(examples, lookup, train_query_proj_only=False)
+    assert weights(retriever) != weights(only_page)
+
+
+def test_the_importance_loss_teaches_which_chunks_are_clicked_whatever_the_condition(examples: RankingExamples):
+    clicked = examples.embeddings[:, 0] > 0.8  # experts click these chunks and no others
+    positives = tuple(clicked[rows] for rows in examples.candidates)
+    kept = [index for index, positive in enumerate(positives) if positive.any() and not positive.all()]
+    pages = RankingExamples(
+        examples.embeddings, tuple(examples.candidates[i] for i in kept), tuple(positives[i] for i in kept)
+    )
+    retriever = StateConditionedRetriever(CONDITION, DIMENSION)
+    train_retriever(
+        retriever,
+        pages,
+        condition_fn=lambda positions: torch.zeros(len(positions), CONDITION),
+        training=range(150),
+        validation=range(150, len(kept)),
+        config=RetrieverTrainingConfig(
+            epochs=8, batch_size=32, learning_rate=0.01, train_query_proj_only=False, importance_weight=1.0
+        ),
+    )
+    with torch.no_grad():
+        importance = retriever.importance(torch.from_numpy(examples.embeddings)).numpy()
+    assert importance[clicked].mean() > importance[~clicked].mean() + 0.1
+
+
 def test_training_on_labels_that_mean_nothing_does_not_reach_recall_on_validation(examples: RankingExamples):
     noise = torch.randn(COUNT, CONDITION, generator=torch.Generator().manual_seed(0))
     _, result = train(examples, lambda positions: noise[positions])
@@ -154,6 +187,14 @@ def test_contradictions_are_refused(examples: RankingExamples, lookup: Condition
         train_retriever(retriever, examples, **arguments, config=thawed)
     with pytest.raises(ValueError, match="in both training and validation, for example 5"):
         train_retriever(retriever, examples, condition_fn=lookup, training=TRAINING, validation=[5, 210], config=frozen)
+    bare = StateConditionedRetriever(CONDITION, DIMENSION, importance=False)
+    with pytest.raises(ValueError, match="no importance head"):
+        train_retriever(
+            bare,
+            examples,
+            **arguments,
+            config=RetrieverTrainingConfig(importance_weight=1.0, train_query_proj_only=False),
+        )
     with pytest.raises(ValueError, match="there are 200 and 0"):
         train_retriever(retriever, examples, condition_fn=lookup, training=TRAINING, validation=[], config=frozen)
 
@@ -165,7 +206,17 @@ def test_a_loss_that_is_not_finite_stops_training(examples: RankingExamples):
         train(examples, lambda positions: broken[positions])
 
 
-@pytest.mark.parametrize("field", [{"num_negatives": 0}, {"temperature": 0}, {"loss": "triplet"}, {"lr": 1e-3}])
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"num_negatives": 0},
+        {"temperature": 0},
+        {"loss": "triplet"},
+        {"lr": 1e-3},
+        {"loss": "margin", "in_batch_weight": 1.0},
+        {"importance_weight": 1.0},
+    ],
+)
 def test_wrong_configurations_are_refused(field: dict):
     with pytest.raises(ValidationError):
         RetrieverTrainingConfig.model_validate(field)

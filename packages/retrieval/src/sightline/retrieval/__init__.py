@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sightline.retrieval.chunking import Chunk, ChunkingConfig, chunk_text
+    from sightline.retrieval.correlation import correlated
     from sightline.retrieval.encoders import CachedEncoder, HashingEncoder, SentenceTransformerEncoder, TextEncoder
     from sightline.retrieval.examples import (
         RetrievalExample,
@@ -19,11 +20,26 @@ if TYPE_CHECKING:
         read_examples,
         write_examples,
     )
-    from sightline.retrieval.losses import margin_loss, multi_positive_info_nce
+    from sightline.retrieval.losses import importance_loss, margin_loss, multi_positive_info_nce
+    from sightline.retrieval.metadata_filter import MetadataFilter, parse_filter
     from sightline.retrieval.metrics import ndcg_at_k, recall_at_k, reciprocal_rank
     from sightline.retrieval.ranking import RankingExamples, index_examples
     from sightline.retrieval.retriever import RetrieverConfig, StateConditionedRetriever
     from sightline.retrieval.store import Document, LocalEmbeddingStore, SearchHit
+    from sightline.retrieval.store_errors import (
+        DuplicateDocumentError,
+        EncoderMismatchError,
+        EncoderOutputError,
+        FilterError,
+        InvalidDocumentError,
+        InvalidQueryError,
+        ReadOnlyStoreError,
+        StoreClosedError,
+        StoreDamagedError,
+        StoreError,
+        StoreLockedError,
+        UnknownDocumentError,
+    )
     from sightline.retrieval.training import (
         ConditionFunction,
         EpochMetrics,
@@ -32,6 +48,7 @@ if TYPE_CHECKING:
         score_examples,
         train_retriever,
     )
+    from sightline.retrieval.view_search import IndexReport
 
 __all__ = [
     "CachedEncoder",
@@ -39,25 +56,42 @@ __all__ = [
     "ChunkingConfig",
     "ConditionFunction",
     "Document",
+    "DuplicateDocumentError",
+    "EncoderMismatchError",
+    "EncoderOutputError",
     "EpochMetrics",
+    "FilterError",
     "HashingEncoder",
+    "IndexReport",
+    "InvalidDocumentError",
+    "InvalidQueryError",
     "LocalEmbeddingStore",
+    "MetadataFilter",
     "RankingExamples",
+    "ReadOnlyStoreError",
     "RetrievalExample",
     "RetrieverConfig",
     "RetrieverTrainingConfig",
     "SearchHit",
     "SentenceTransformerEncoder",
     "StateConditionedRetriever",
+    "StoreClosedError",
+    "StoreDamagedError",
+    "StoreError",
+    "StoreLockedError",
     "TextEncoder",
     "TrainingResult",
+    "UnknownDocumentError",
     "build_example",
     "chunk_text",
+    "correlated",
+    "importance_loss",
     "index_examples",
     "label_chunks",
     "margin_loss",
     "multi_positive_info_nce",
     "ndcg_at_k",
+    "parse_filter",
     "read_examples",
     "recall_at_k",
     "reciprocal_rank",
@@ -67,10 +101,30 @@ __all__ = [
 ]
 
 _MODULES = {
+    "store_errors": (
+        "DuplicateDocumentError",
+        "EncoderMismatchError",
+        "EncoderOutputError",
+        "FilterError",
+        "InvalidDocumentError",
+        "InvalidQueryError",
+        "ReadOnlyStoreError",
+        "StoreClosedError",
+        "StoreDamagedError",
+        "StoreError",
+        "StoreLockedError",
+        "UnknownDocumentError",
+    ),
+    "view_search": ("IndexReport",),
+    "metadata_filter": (
+        "MetadataFilter",
+        "parse_filter",
+    ),
+    "correlation": ("correlated",),
     "chunking": ("Chunk", "ChunkingConfig", "chunk_text"),
     "encoders": ("CachedEncoder", "HashingEncoder", "SentenceTransformerEncoder", "TextEncoder"),
     "examples": ("RetrievalExample", "build_example", "label_chunks", "read_examples", "write_examples"),
-    "losses": ("margin_loss", "multi_positive_info_nce"),
+    "losses": ("importance_loss", "margin_loss", "multi_positive_info_nce"),
     "metrics": ("ndcg_at_k", "recall_at_k", "reciprocal_rank"),
     "ranking": ("RankingExamples", "index_examples"),
     "retriever": ("RetrieverConfig", "StateConditionedRetriever"),

@@ -6,12 +6,9 @@ An encoder turns texts into unit vectors; it does not know what the texts are or
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import logging
 import re
 import threading
-import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,14 +19,13 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.retrieval.files import atomic_file
+from sightline.retrieval.encoder_cache import VectorFile
 
 logger = logging.getLogger(__name__)
 
 Vectors = NDArray[np.float32]
 
 _PACKAGED_MODEL_NAME = "sentence-transformers/all-MiniLM-L6-v2"
-_CACHE_SCHEMA_VERSION = 1
 
 
 @runtime_checkable
@@ -201,11 +197,12 @@ class CachedEncoder:
     """Remembers the vectors of another encoder by the content of the texts, in memory and, if asked, on disk.
 
     A text gives the same bytes every time, also when other texts are encoded with it or several threads ask at once.
-    Threads encode side by side; only look-ups are serialised.
+    Threads encode side by side; only look-ups are serialised. Several processes may share a file: what one has saved,
+    the others find. Opening a file reads none of its vectors, and saving writes only what is missing in it.
 
     Args:
         encoder: the encoder to ask for texts not seen before.
-        path: an ``.npz`` file to begin with, if it exists, and to `save` to; None to keep the cache in memory.
+        path: a file to look vectors up in, if it exists, and to `save` to; None to keep the cache in memory.
 
     Raises:
         ValueError: the file is damaged, or it belongs to another encoder.
@@ -213,12 +210,10 @@ class CachedEncoder:
 
     def __init__(self, encoder: TextEncoder, path: Path | None = None) -> None:
         self._encoder = encoder
-        self._path = path
+        self._file = None if path is None else VectorFile(path, encoder.name, encoder.dimension)
         self._lock = threading.Lock()
         self._vectors: dict[bytes, Vectors] = {}
-        if path is not None and path.exists():
-            self._vectors = _read_cache(path, encoder)
-            logger.debug("%d cached vectors from %s", len(self._vectors), path)
+        self._unsaved: dict[bytes, Vectors] = {}
 
     @property
     def name(self) -> str:
@@ -231,66 +226,48 @@ class CachedEncoder:
         return self._encoder.dimension
 
     def __len__(self) -> int:
-        """Number of distinct texts seen."""
-        return len(self._vectors)
+        """Number of texts remembered; one that another process saves first counts twice until it is saved here too."""
+        with self._lock:
+            return len(self._unsaved) + (0 if self._file is None else len(self._file))
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode n texts as ``[n, dimension]`` unit rows, asking the encoder once for every text it has not seen.
 
         Raises:
             TypeError: a single string was given.
+            ValueError: the file is damaged.
         """
         _check_texts(texts)
         keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
         with self._lock:
             missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._vectors}
-        vectors = self._encoder.encode(list(missing.values())) if missing else ()
+        found = self._file.read(list(missing)) if self._file is not None and missing else {}
+        unseen = {key: text for key, text in missing.items() if key not in found}
+        encoded = dict(zip(unseen, self._encoder.encode(list(unseen.values())), strict=True)) if unseen else {}
         with self._lock:
-            for key, vector in zip(missing, vectors, strict=True):
-                self._vectors.setdefault(key, vector)  # another thread may have been first; its bytes are the answer
+            for key, vector in (found | encoded).items():
+                # Another thread may have been first; then its bytes are the answer.
+                if self._vectors.setdefault(key, vector) is vector and key in encoded:
+                    self._unsaved[key] = vector
             rows = [self._vectors[key] for key in keys]
         return np.array(rows, dtype=np.float32).reshape(len(rows), self.dimension)
 
     def save(self) -> None:
-        """Write the cache to its file, atomically.
+        """Append to the file, in one transaction, what it does not hold yet.
 
         Raises:
-            ValueError: the cache was made without a path.
+            ValueError: the cache was made without a path, or the file has meanwhile become another encoder's.
+            sqlite3.OperationalError: the file cannot be written; nothing is lost from memory, so it can be tried again.
         """
-        if self._path is None:
+        if self._file is None:
             raise ValueError("this cache has no file; give CachedEncoder a path to save to")
         with self._lock:
-            entries = sorted(self._vectors.items())
-        header = {"schema_version": _CACHE_SCHEMA_VERSION, "encoder": self.name, "dimension": self.dimension}
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
-            keys=np.frombuffer(b"".join(key for key, _ in entries), dtype=np.uint8).reshape(-1, 32),
-            vectors=np.array([vector for _, vector in entries], dtype=np.float32).reshape(-1, self.dimension),
-        )
-        with atomic_file(self._path) as file:
-            file.write(buffer.getbuffer())
-
-
-def _read_cache(path: Path, encoder: TextEncoder) -> dict[bytes, Vectors]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            header = json.loads(arrays["header"].tobytes())
-            keys, vectors = arrays["keys"], arrays["vectors"]
-        found = header["schema_version"], header["encoder"], header["dimension"]
-        intact = vectors.dtype == np.float32 and vectors.shape == (len(keys), header["dimension"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"the embedding cache {path} is damaged ({error}); delete it to encode anew") from error
-    if not intact or keys.dtype != np.uint8 or keys.shape[1:] != (32,):
-        raise ValueError(f"the embedding cache {path} is damaged (keys and vectors do not fit); delete it")
-    wanted = _CACHE_SCHEMA_VERSION, encoder.name, encoder.dimension
-    if found != wanted:
-        raise ValueError(
-            f"the embedding cache {path} holds (schema, encoder, dimension) {found!r}, but {wanted!r} is wanted; "
-            "vectors of different encoders cannot be mixed, so use another file or delete this one"
-        )
-    return {key.tobytes(): vector for key, vector in zip(keys, vectors, strict=True)}
+            unsaved = dict(self._unsaved)
+        self._file.append(unsaved)
+        logger.debug("saved %d vectors", len(unsaved))
+        with self._lock:
+            for key in unsaved:
+                self._unsaved.pop(key, None)  # another thread may have saved it at the same time
 
 
 def _check_texts(texts: Sequence[str]) -> None:

@@ -7,32 +7,19 @@ the space of the chunk embeddings. It does not know where either of them comes f
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING
 
 from sightline.retrieval._torch import safetensors_torch, torch
 from sightline.retrieval.files import atomic_file, parse_record
+from sightline.retrieval.model_card import RetrieverConfig, model_card
+
+if TYPE_CHECKING:
+    from sightline.retrieval.encoders import TextEncoder
+    from sightline.retrieval.training import TrainingResult
 
 _CONFIG_FILE = "config.json"
 _WEIGHTS_FILE = "model.safetensors"
 _CARD_FILE = "README.md"
-
-
-class RetrieverConfig(BaseModel):
-    """The shape of a `StateConditionedRetriever`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    schema_version: Literal[1] = 1
-    condition_dim: int = Field(ge=1)
-    """Length of a condition vector."""
-    chunk_dim: int = Field(default=384, ge=1)
-    """Length of a chunk embedding."""
-    hidden_dim: int | None = Field(default=None, ge=1)
-    """Width of the hidden layer of the query projection; without it the projection is linear."""
-    importance: bool = True
-    """Whether a linear head adds a score per chunk that does not depend on the condition."""
 
 
 class StateConditionedRetriever(torch.nn.Module):
@@ -46,6 +33,7 @@ class StateConditionedRetriever(torch.nn.Module):
         chunk_dim: D, length of a chunk embedding.
         hidden_dim: width of the hidden layer of the query projection; None for a linear projection.
         importance: whether to have an importance head.
+        text_encoder: name of the encoder of the chunks, see `check_encoder`; None for any.
         seed: seed of the initial weights.
 
     Raises:
@@ -59,11 +47,16 @@ class StateConditionedRetriever(torch.nn.Module):
         *,
         hidden_dim: int | None = None,
         importance: bool = True,
+        text_encoder: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.config = RetrieverConfig(
-            condition_dim=condition_dim, chunk_dim=chunk_dim, hidden_dim=hidden_dim, importance=importance
+            condition_dim=condition_dim,
+            chunk_dim=chunk_dim,
+            hidden_dim=hidden_dim,
+            importance=importance,
+            text_encoder=text_encoder,
         )
         generator = torch.Generator().manual_seed(seed)
         if hidden_dim is None:
@@ -78,6 +71,19 @@ class StateConditionedRetriever(torch.nn.Module):
         if importance:
             self.importance_head = _linear(chunk_dim, 1, generator)
             torch.nn.init.zeros_(self.importance_head.weight)
+
+    def check_encoder(self, encoder: TextEncoder) -> None:
+        """Make sure that the retriever can rank the vectors of an encoder.
+
+        Raises:
+            ValueError: it was made for those of another one.
+        """
+        wanted = self.config.text_encoder or encoder.name, self.config.chunk_dim
+        if (encoder.name, encoder.dimension) != wanted:
+            raise ValueError(
+                f"the retriever was made for text encoder {wanted[0]!r} with {wanted[1]} dimensions and cannot rank "
+                f"the vectors of {encoder.name!r} with {encoder.dimension}; use the former, or train another retriever"
+            )
 
     def query(self, condition: torch.Tensor) -> torch.Tensor:
         """Map conditions ``[B, C]`` to unit queries ``[B, D]``.
@@ -116,10 +122,43 @@ class StateConditionedRetriever(torch.nn.Module):
                 f"mask must be bool of shape {list(chunks.shape[:2])}, not {mask.dtype} of shape {list(mask.shape)}"
             )
         unit = torch.nn.functional.normalize(chunks, dim=-1)
-        scores = torch.einsum("bd,bnd->bn", query, unit)
-        if self.importance_head is not None:
-            scores = scores + self.importance_head(unit).squeeze(-1)
+        scores = torch.einsum("bd,bnd->bn", query, unit) + self._importance(unit)
         return scores.masked_fill(~mask, -torch.inf)
+
+    def shared_scores(self, condition: torch.Tensor, chunks: torch.Tensor) -> torch.Tensor:
+        """Score the same chunks for every example, as `scores` does for chunks of its own.
+
+        Args:
+            condition: ``[B, C]`` float.
+            chunks: ``[m, D]`` float embeddings.
+
+        Returns:
+            ``[B, m]`` float.
+
+        Raises:
+            ValueError: shapes do not fit together.
+        """
+        query = self.query(condition)
+        if chunks.ndim != 2 or chunks.shape[1] != self.config.chunk_dim:
+            raise ValueError(f"chunks must have shape [m, {self.config.chunk_dim}], not {list(chunks.shape)}")
+        unit = torch.nn.functional.normalize(chunks, dim=-1)
+        return query @ unit.T + self._importance(unit)
+
+    def importance(self, chunks: torch.Tensor) -> torch.Tensor:
+        """What a chunk's score gains whatever the condition is; 0 without an importance head.
+
+        Args:
+            chunks: ``[..., D]`` float embeddings.
+
+        Returns:
+            ``[...]`` float, in units of the cosine.
+        """
+        return self._importance(torch.nn.functional.normalize(chunks, dim=-1))
+
+    def _importance(self, unit: torch.Tensor) -> torch.Tensor:
+        if self.importance_head is None:
+            return unit.new_zeros(unit.shape[:-1])
+        return self.importance_head(unit).squeeze(-1)
 
     @torch.no_grad()
     def select(self, condition: torch.Tensor, chunks: torch.Tensor, k: int) -> list[int]:
@@ -147,8 +186,12 @@ class StateConditionedRetriever(torch.nn.Module):
         scores = self.scores(condition[None], chunks[None], mask)[0]
         return torch.sort(scores, descending=True, stable=True).indices[:k].tolist()
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | Path, training: TrainingResult | None = None) -> None:
         """Write ``model.safetensors``, ``config.json`` and a model card into a folder, each of them atomically.
+
+        Args:
+            folder: made if it does not exist.
+            training: what `train_retriever` returned, for the model card.
 
         The weights alone determine the configuration, so a folder in which a crash left a new file beside an old one
         either loads as the new retriever or is refused by `from_pretrained`.
@@ -158,7 +201,7 @@ class StateConditionedRetriever(torch.nn.Module):
         contents = {
             _WEIGHTS_FILE: safetensors_torch.save(weights),
             _CONFIG_FILE: self.config.model_dump_json(indent=2).encode() + b"\n",
-            _CARD_FILE: _model_card(self.config).encode(),
+            _CARD_FILE: model_card(self.config, training).encode(),
         }
         for name, content in contents.items():
             with atomic_file(folder / name) as file:
@@ -179,9 +222,7 @@ class StateConditionedRetriever(torch.nn.Module):
                     f"{path} is missing; save a retriever there with save_pretrained({str(folder)!r})"
                 )
         config = parse_record(RetrieverConfig, config_path.read_bytes(), where=str(config_path))
-        retriever = cls(
-            config.condition_dim, config.chunk_dim, hidden_dim=config.hidden_dim, importance=config.importance
-        )
+        retriever = cls(**config.model_dump(exclude={"schema_version"}))
         try:
             retriever.load_state_dict(safetensors_torch.load(weights_path.read_bytes()))
         except Exception as error:  # safetensors raises a type of its own for damage, torch RuntimeError for a misfit
@@ -197,33 +238,3 @@ def _linear(inputs: int, outputs: int, generator: torch.Generator) -> torch.nn.L
     torch.nn.init.xavier_uniform_(layer.weight, generator=generator)
     torch.nn.init.zeros_(layer.bias)
     return layer
-
-
-def _model_card(config: RetrieverConfig) -> str:
-    projection = "linear" if config.hidden_dim is None else f"two layers, {config.hidden_dim} hidden units"
-    formula = "cosine(project(condition), chunk)" + " + importance(chunk)" * config.importance
-    return f"""---
-library_name: sightline-retrieval
-tags: [retrieval, web-agents]
----
-
-# State-conditioned retriever
-
-Ranks chunks of a page by an agent's state: `{formula}`.
-
-| | |
-|---|---|
-| condition vector | {config.condition_dim} |
-| chunk embedding | {config.chunk_dim} |
-| query projection | {projection} |
-| importance head | {"yes" if config.importance else "no"} |
-
-```python
-from sightline.retrieval import StateConditionedRetriever
-
-retriever = StateConditionedRetriever.from_pretrained("path/to/this/folder")
-best = retriever.select(condition, chunks, k=5)  # [condition_dim], [n, chunk_dim] -> indices, best first
-```
-
-Embed chunks with the encoder that the retriever was trained with.
-"""

@@ -1,153 +1,228 @@
-"""A store of texts and their embeddings with exact cosine search, kept in memory and saved to a folder.
+"""An embedding store for a thousand to a million documents: in memory, or in a folder that outlives crashes.
 
-Readers work on a snapshot that is never changed, so any number of threads may search while one writes.
+Vectors are memory-mapped float32 rows, documents are in SQLite; opening reads neither. Searches work on a view that is
+never changed, so any number of threads may search while one writes and while texts are encoded; other processes may
+read the folder while one writes it. This module knows how texts become queries and hits, not how rows are kept.
+
+See Also:
+    `sightline.retrieval.metadata_filter` for the grammar and the meaning of ``where``.
 """
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from types import TracebackType
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from sightline.retrieval.approximate_search import ApproximateIndex
+from sightline.retrieval.correlation import logged_operation
+from sightline.retrieval.default_encoder import default_encoder
+from sightline.retrieval.document import (
+    MAX_CONTENT_CHARACTERS,
+    MAX_ID_CHARACTERS,
+    Document,
+    SearchHit,
+    document_records,
+    stored_text,
+)
 from sightline.retrieval.encoders import TextEncoder
-from sightline.retrieval.files import atomic_file, parse_record, read_jsonl, write_jsonl
+from sightline.retrieval.exact_search import RankedRows
+from sightline.retrieval.metadata_filter import MetadataFilter, parse_filter, select
+from sightline.retrieval.storage import Storage, View
+from sightline.retrieval.store_errors import (
+    InvalidDocumentError,
+    InvalidQueryError,
+    StaleGenerationError,
+    UnknownDocumentError,
+)
+from sightline.retrieval.unit_vectors import Query, encoded_texts, query_vectors, unit_rows
+from sightline.retrieval.view_search import IndexReport, approximate_rows, exact_rows, measured_recall
 
-_MANIFEST_FILE = "store.json"
-# Scores of one matrix product differ in the last bits for equal vectors; near-ties within this are scored again.
-_NEAR_TIE = 1e-5
+logger = logging.getLogger(__name__)
 
-Query: TypeAlias = str | ArrayLike
-Where: TypeAlias = Mapping[str, JsonValue] | Callable[[Mapping[str, JsonValue]], bool]
+APPROXIMATE_FROM = 100_000
+"""With fewer documents an exact search takes some 10 ms, too little to miss hits for (``benchmarks/store.py``)."""
 
+_PAGE_DOCUMENTS = 1000
+_RECALL_TOP_K, _RECALL_QUERIES = 10, 200
+_STALE_ATTEMPTS = 10
 
-class Document(BaseModel):
-    """A text with an id of its own and whatever else is known of it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-    id: str = Field(min_length=1)
-    """Unique within a store."""
-    content: str = Field(min_length=1)
-    """The text that is embedded."""
-    metadata: dict[str, JsonValue] = Field(default_factory=dict)
-    """JSON values to filter by."""
-
-
-@dataclass(frozen=True, slots=True)
-class SearchHit:
-    """A document that was found, and its cosine similarity to the query."""
-
-    document: Document
-    score: float
-
-
-class _Manifest(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: Literal[1] = 1
-    encoder: str
-    dimension: int
-    documents: str
-    vectors: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Snapshot:
-    """What the store holds at one moment: row i of ``vectors`` [n, D] is the embedding of ``documents[i]``."""
-
-    documents: tuple[Document, ...]
-    vectors: NDArray[np.float32]
-    row_of: dict[str, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "row_of", {document.id: row for row, document in enumerate(self.documents)})
+Where: TypeAlias = Mapping[str, object]
+_Answer = TypeVar("_Answer")
 
 
 class LocalEmbeddingStore:
-    """Documents with embeddings in memory; exact search by cosine.
+    """Documents with embeddings; cosine search, exact unless asked otherwise.
 
-    Writes copy what is there (add in batches rather than one by one); reads never wait for a write or for encoding.
+    Adding and deleting is all or none; on disk it is acknowledged, by returning, when it would survive a power cut.
+    Texts are limited to 1,000,000 characters, ids to 512, metadata to 64 KiB of JSON.
 
     Args:
-        encoder: embeds documents and queries.
+        encoder: embeds documents and queries; None for `default_encoder`.
+        path: a folder to keep the store in, made if need be; None to keep it in memory.
+        read_only: open an existing folder without the right to change it, beside a writer or other readers; `refresh`
+            shows what the writer did since.
+        approximate_from: with fewer documents, searches with ``approximate=True`` are exact all the same.
+
+    Raises:
+        EncoderMismatchError: the folder holds vectors of another encoder; the message says both names.
+        FileNotFoundError: ``read_only``, and the folder holds no store.
+        StoreDamagedError: a file in the folder is damaged.
+        StoreLockedError: the folder is open for writing elsewhere.
+        ValueError: ``read_only`` without a path, or ``approximate_from`` is negative.
     """
 
-    def __init__(self, encoder: TextEncoder) -> None:
-        self._encoder = encoder
-        self._writing = threading.Lock()
-        self._snapshot = _Snapshot((), np.zeros((0, encoder.dimension), dtype=np.float32))
+    def __init__(
+        self,
+        encoder: TextEncoder | None = None,
+        path: str | Path | None = None,
+        *,
+        read_only: bool = False,
+        approximate_from: int = APPROXIMATE_FROM,
+    ) -> None:
+        if read_only and path is None:
+            raise ValueError("read_only needs the path of a store; one in memory begins empty")
+        if isinstance(approximate_from, bool) or not isinstance(approximate_from, int) or approximate_from < 0:
+            raise ValueError(f"approximate_from must be a number of documents, not {approximate_from!r}")
+        self._encoder = default_encoder() if encoder is None else encoder
+        self._approximate_from = approximate_from
+        folder = None if path is None else Path(path)
+        with logged_operation(logger, "open", path=str(path), read_only=read_only):
+            self._storage = Storage(folder, self._encoder.name, self._encoder.dimension, read_only=read_only)
+        self._close = weakref.finalize(self, self._storage.close)
 
     def __len__(self) -> int:
         """Number of documents."""
-        return len(self._snapshot.documents)
+        return self._storage.view.live_count
 
     def __contains__(self, document_id: object) -> bool:
         """Whether there is a document of this id."""
-        return document_id in self._snapshot.row_of
+        if not isinstance(document_id, str):
+            return False
+        return self._on_valid_view(lambda view: self._row_in(view, document_id)) is not None
 
-    def add(self, documents: Iterable[Document]) -> None:
+    def __enter__(self) -> LocalEmbeddingStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close files and release the lock; whatever was acknowledged is on the disk already. Closing twice is fine."""
+        self._close()
+
+    def refresh(self) -> bool:
+        """Show what another process has written since this store was opened or refreshed.
+
+        Returns:
+            Whether there was anything; never for a store that is open for writing.
+
+        Raises:
+            StoreClosedError: the store was closed.
+        """
+        return self._storage.refresh()
+
+    def add(self, documents: Iterable[Document], vectors: ArrayLike | None = None) -> None:
         """Add documents, all or none.
 
-        Raises:
-            ValueError: an id is in the store already, or twice among the documents.
-        """
-        documents = _checked_documents(documents)
-        vectors = self._embed([document.content for document in documents])
-        with self._writing:
-            old = self._snapshot
-            if taken := [document.id for document in documents if document.id in old.row_of]:
-                raise ValueError(f"the store already has a document {taken[0]!r}; use upsert to replace it")
-            self._snapshot = _Snapshot((*old.documents, *documents), np.concatenate([old.vectors, vectors]))
-
-    def upsert(self, documents: Iterable[Document]) -> None:
-        """Add documents; those whose id is in the store take the place of the old ones.
+        Args:
+            documents: what to add.
+            vectors: embeddings ``[n, dimension]`` in the encoder's space, of any length but zero; None to encode the
+                contents.
 
         Raises:
-            ValueError: an id is twice among the documents.
+            DuplicateDocumentError: an id is in the store already, or twice among the documents.
+            InvalidDocumentError: metadata is too large, or a vector is zero, not finite or of another dimension.
+            OSError: the disk refused; nothing was added.
+            ReadOnlyStoreError: the store was opened for reading only.
+            StoreClosedError: the store was closed.
+            TypeError: something is not a `Document`.
         """
-        documents = _checked_documents(documents)
-        vectors = self._embed([document.content for document in documents])
-        with self._writing:
-            old = self._snapshot
-            fresh = [index for index, document in enumerate(documents) if document.id not in old.row_of]
-            merged = [*old.documents, *(documents[index] for index in fresh)]
-            merged_vectors = np.concatenate([old.vectors, vectors[fresh]])
-            for document, vector in zip(documents, vectors, strict=True):
-                if (row := old.row_of.get(document.id)) is not None:
-                    merged[row], merged_vectors[row] = document, vector
-            self._snapshot = _Snapshot(tuple(merged), merged_vectors)
+        self._write("add", documents, vectors, overwrite=False)
+
+    def upsert(self, documents: Iterable[Document], vectors: ArrayLike | None = None) -> None:
+        """Add documents, deleting those that have their ids before, all or none; they count as added last.
+
+        Args:
+            documents: what to add.
+            vectors: as for `add`.
+
+        Raises:
+            DuplicateDocumentError: an id is twice among the documents.
+            InvalidDocumentError: as for `add`, as are `OSError`, `ReadOnlyStoreError`, `StoreClosedError`, `TypeError`.
+        """
+        self._write("upsert", documents, vectors, overwrite=True)
 
     def delete(self, ids: Iterable[str]) -> None:
         """Delete documents, all or none.
 
+        Their rows stay behind, unseen, until `compact` runs, which happens of itself when 3 rows of 10 are such.
+
         Raises:
-            KeyError: an id is not in the store.
+            OSError: the disk refused; nothing was deleted.
+            ReadOnlyStoreError: the store was opened for reading only.
+            StoreClosedError: the store was closed.
+            TypeError: a single string was given, or something is not a string.
+            UnknownDocumentError: an id is not in the store.
         """
-        unwanted = _checked_ids(ids)
-        with self._writing:
-            old = self._snapshot
-            rows = [_row(old, document_id) for document_id in unwanted]
-            kept = np.delete(np.arange(len(old.documents)), rows)
-            self._snapshot = _Snapshot(tuple(old.documents[row] for row in kept), old.vectors[kept])
+        if isinstance(ids, str):
+            raise TypeError(f"delete takes a sequence of ids, not one string; write delete([{ids[:80]!r}])")
+        unwanted = list(dict.fromkeys(stored_text(_checked_id(document_id)) for document_id in ids))
+        with logged_operation(logger, "delete", documents=len(unwanted)):
+            if unwanted:
+                self._storage.bury(unwanted)
 
     def get(self, document_id: str) -> Document:
         """The document of this id.
 
         Raises:
-            KeyError: the id is not in the store.
+            StoreClosedError: the store was closed.
+            TypeError: the id is not a string.
+            UnknownDocumentError: the id is not in the store.
         """
-        snapshot = self._snapshot
-        return snapshot.documents[_row(snapshot, document_id)]
+        _checked_id(document_id)
+
+        def look_up(view: View) -> Document:
+            row = self._row_in(view, document_id)
+            if row is None:
+                raise UnknownDocumentError(f"the store has no document {document_id[:MAX_ID_CHARACTERS]!r}")
+            with self._storage.reading(view) as transaction:
+                return transaction.documents([row])[row]
+
+        with logged_operation(logger, "get"):
+            return self._on_valid_view(look_up)
+
+    def documents(self) -> Iterator[Document]:
+        """All documents, in the order of their ids; those changed while this runs may come in either form.
+
+        To change the encoder, add these to a store of the other one.
+        """
+        last = b""
+        while True:
+            page = self._on_valid_view(lambda view, after=last: self._page(view, after))
+            for stored_id, document in page:
+                last = stored_id
+                yield document
+            if len(page) < _PAGE_DOCUMENTS:
+                return
 
     def search(
-        self, query: Query, *, top_k: int = 5, min_score: float | None = None, where: Where | None = None
+        self,
+        query: Query,
+        *,
+        top_k: int = 5,
+        min_score: float | None = None,
+        where: Where | None = None,
+        approximate: bool = False,
     ) -> list[SearchHit]:
         """Find the documents most similar to a query.
 
@@ -155,180 +230,169 @@ class LocalEmbeddingStore:
             query: a text, or a vector ``[dimension]`` of any length but zero.
             top_k: at most so many hits.
             min_score: leave out hits with a lower cosine, -1 to 1.
-            where: metadata that a document must have with equal values, or a predicate on its metadata.
+            where: a filter on metadata, for example ``{"price": {"<=": 20}, "colour": {"in": ["red", "blue"]}}``; the
+                best of the documents for which it holds are found, exactly.
+            approximate: let the index of `build_index` propose the hits, which may miss some; their scores are exact.
+                Ignored with ``where``, without an index, and below ``approximate_from`` documents.
 
         Returns:
-            Hits, best first; equal scores in the order in which the documents were added.
+            Hits, best first; equal scores in the order in which the documents were added or upserted.
 
         Raises:
-            TypeError: an argument is of another type.
-            ValueError: the query is blank, zero, not finite or of another dimension; a number is out of range.
+            FilterError: ``where`` does not follow the grammar.
+            InvalidQueryError: the query is blank, zero, not finite or of another dimension; a number is out of range.
+            StoreClosedError: the store was closed.
         """
-        return self.search_batch([query], top_k=top_k, min_score=min_score, where=where)[0]
+        return self.search_batch([query], top_k=top_k, min_score=min_score, where=where, approximate=approximate)[0]
 
     def search_batch(
-        self, queries: Sequence[Query], *, top_k: int = 5, min_score: float | None = None, where: Where | None = None
+        self,
+        queries: Sequence[Query] | NDArray[np.floating],
+        *,
+        top_k: int = 5,
+        min_score: float | None = None,
+        where: Where | None = None,
+        approximate: bool = False,
     ) -> list[list[SearchHit]]:
-        """`search` for several queries at once, against one state of the store; one list of hits per query."""
-        if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
-            raise ValueError(f"top_k must be an integer of at least 1, not {top_k!r}")
-        if min_score is not None and not -1.0 <= min_score <= 1.0:
-            raise ValueError(f"min_score must be a cosine between -1 and 1, not {min_score!r}")
-        query_vectors = self._query_vectors(queries)
-        snapshot = self._snapshot
-        rows = _matching_rows(snapshot, where)
-        vectors = snapshot.vectors if where is None else snapshot.vectors[rows]
-        return [
-            [
-                SearchHit(snapshot.documents[rows[index]], score)
-                for index, score in _best(vectors, query, scores, top_k)
-                if min_score is None or score >= min_score
-            ]
-            for query, scores in zip(query_vectors, query_vectors @ vectors.T, strict=True)
-        ]
+        """`search` for several queries at once, by one matrix product on one state of the store.
 
-    def save(self, folder: str | Path) -> None:
-        """Write the store to a folder; a crash leaves what was saved there before, or this.
+        Args:
+            queries: texts, vectors or both; or vectors ``[q, dimension]``.
+            top_k: as for `search`; likewise ``min_score``, ``where``, ``approximate``, and the errors.
+            min_score: see `search`.
+            where: see `search`.
+            approximate: see `search`.
 
-        Documents go to a JSONL file and vectors to an ``.npy`` file, both named after their content. The manifest
-        ``store.json``, written last, says which of them count; files of earlier saves are then removed.
-        """
-        folder = Path(folder)
-        with self._writing:  # two saves at once must not remove each other's files
-            snapshot = self._snapshot
-            digest = hashlib.sha256(np.ascontiguousarray(snapshot.vectors).data)
-            for document in snapshot.documents:
-                digest.update(document.model_dump_json().encode())
-            version = digest.hexdigest()[:16]
-            documents, vectors = f"documents-{version}.jsonl", f"vectors-{version}.npy"
-            manifest = _Manifest(
-                encoder=self._encoder.name, dimension=self._encoder.dimension, documents=documents, vectors=vectors
-            )
-            write_jsonl(folder / documents, snapshot.documents)
-            with atomic_file(folder / vectors) as file:
-                np.save(file, snapshot.vectors, allow_pickle=False)
-            with atomic_file(folder / _MANIFEST_FILE) as file:
-                file.write(manifest.model_dump_json(indent=2).encode() + b"\n")
-            for path in (*folder.glob("documents-*.jsonl"), *folder.glob("vectors-*.npy")):
-                if path.name not in (documents, vectors):
-                    path.unlink()
-
-    @classmethod
-    def load(cls, folder: str | Path, encoder: TextEncoder) -> LocalEmbeddingStore:
-        """Read a store that `save` wrote.
+        Returns:
+            One list of hits per query; the same as from single searches.
 
         Raises:
-            FileNotFoundError: the folder holds no store.
-            ValueError: the store was made with another encoder, or a file of it is damaged.
+            TypeError: a single string was given.
         """
-        folder = Path(folder)
-        manifest_path = folder / _MANIFEST_FILE
-        if not manifest_path.is_file():
-            raise FileNotFoundError(f"{manifest_path} is missing; {folder} holds no saved store")
-        manifest = parse_record(_Manifest, manifest_path.read_bytes(), where=str(manifest_path))
-        if (manifest.encoder, manifest.dimension) != (encoder.name, encoder.dimension):
-            raise ValueError(
-                f"the store in {folder} was made with encoder {manifest.encoder!r} ({manifest.dimension} dimensions), "
-                f"not {encoder.name!r} ({encoder.dimension}); load it with the former, or embed its documents anew"
-            )
-        documents = read_jsonl(folder / manifest.documents, Document)
-        vectors_path = folder / manifest.vectors
-        try:
-            vectors = np.load(vectors_path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"{vectors_path} is damaged: {error}") from error
-        if vectors.dtype != np.float32 or vectors.shape != (len(documents), encoder.dimension):
-            raise ValueError(
-                f"{vectors_path} holds {vectors.dtype} of shape {list(vectors.shape)}, but {manifest.documents} asks "
-                f"for float32 of shape [{len(documents)}, {encoder.dimension}]"
-            )
-        store = cls(encoder)
-        store._snapshot = _Snapshot(tuple(_checked_documents(documents)), vectors)
-        return store
-
-    def _embed(self, texts: list[str]) -> NDArray[np.float32]:
-        """Unit embeddings ``[n, dimension]``."""
-        if not texts:
-            return np.zeros((0, self._encoder.dimension), dtype=np.float32)
-        vectors = np.asarray(self._encoder.encode(texts), dtype=np.float32)
-        return _unit_rows(vectors, (len(texts), self._encoder.dimension), f"encoder {self._encoder.name!r}")
-
-    def _query_vectors(self, queries: Sequence[Query]) -> NDArray[np.float32]:
-        """Unit query vectors ``[q, dimension]``; all texts are encoded in one call."""
         if isinstance(queries, str):
-            raise TypeError(f"search_batch takes a sequence of queries, not the string {queries!r}; use search for one")
-        vectors = np.zeros((len(queries), self._encoder.dimension), dtype=np.float32)
-        texts: dict[int, str] = {}
-        for number, query in enumerate(queries):
-            if not isinstance(query, str):
-                row = np.asarray(query, dtype=np.float32)[None]
-                vectors[number] = _unit_rows(row, (1, self._encoder.dimension), "query")
-            elif query.strip():
-                texts[number] = query
+            raise TypeError(f"search_batch takes a sequence of queries, not {queries[:80]!r}; use search for one")
+        _check_search(top_k, min_score)
+        chosen = None if where is None else parse_filter(where)
+        with logged_operation(logger, "search", queries=len(queries), top_k=top_k, filtered=where is not None):
+            vectors = query_vectors(self._encoder, queries, max_characters=MAX_CONTENT_CHARACTERS)
+
+            def answer(view: View) -> list[list[SearchHit]]:
+                selected = self._selected(view, chosen)
+                by_index = approximate and selected is None and view.live_count >= self._approximate_from
+                if by_index and view.index is not None:
+                    ranked = approximate_rows(view, view.index, vectors, top_k=top_k, min_score=min_score)
+                else:
+                    ranked = exact_rows(view, vectors, top_k=top_k, min_score=min_score, selected=selected)
+                return self._hits(view, ranked)
+
+            return self._on_valid_view(answer)
+
+    def compact(self) -> int:
+        """Drop what deleted and replaced documents left behind, and the approximate index with it.
+
+        Space in the database file is reused rather than given back. Readers go on meanwhile; a crash leaves the old
+        state or the new one.
+
+        Returns:
+            How many rows were dropped.
+
+        Raises:
+            OSError: the disk refused; everything is as it was.
+            ReadOnlyStoreError: the store was opened for reading only.
+            StoreClosedError: the store was closed.
+        """
+        with logged_operation(logger, "compact"):
+            return self._storage.compact()
+
+    def build_index(self) -> IndexReport:
+        """Build, or build anew, the index for approximate search over the documents there are.
+
+        Others may read and write meanwhile; documents added later are searched exactly until the next build.
+
+        Raises:
+            ImportError: the extra ``approximate`` is not installed.
+            ReadOnlyStoreError: the store was opened for reading only.
+            StaleGenerationError: a compaction ran meanwhile; build again.
+            StoreClosedError: the store was closed.
+        """
+        with logged_operation(logger, "build_index", documents=len(self)):
+            start, view = time.perf_counter(), self._storage.view
+            index = ApproximateIndex.build(view.vectors, view.alive)
+            recall, sample_size = measured_recall(view, index, top_k=_RECALL_TOP_K, sample_size=_RECALL_QUERIES)
+            self._storage.publish_index(index, view)
+            report = IndexReport(view.live_count, recall, sample_size, time.perf_counter() - start)
+            logger.info(
+                "approximate index of %d documents: recall@%d %.3f",
+                report.document_count,
+                _RECALL_TOP_K,
+                recall,
+                extra={"operation": "build_index", "recall": recall, "documents": report.document_count},
+            )
+            return report
+
+    def _write(
+        self, operation: str, documents: Iterable[Document], vectors: ArrayLike | None, *, overwrite: bool
+    ) -> None:
+        documents = list(documents)
+        with logged_operation(logger, operation, documents=len(documents)):
+            records = document_records(documents)
+            if vectors is None:
+                rows = encoded_texts(self._encoder, [document.content for document in documents])
             else:
-                raise ValueError(f"query {query!r} is blank; give a text or a vector")
-        vectors[list(texts)] = self._embed(list(texts.values()))
-        return vectors
+                shape = len(documents), self._encoder.dimension
+                rows = unit_rows(vectors, shape, "vectors", InvalidDocumentError)
+            if records:
+                self._storage.append(records, rows, overwrite=overwrite)
+
+    def _on_valid_view(self, answer: Callable[[View], _Answer]) -> _Answer:
+        """Answer from the present view; again from a fresh one if a compaction renumbers its rows meanwhile."""
+        for _ in range(_STALE_ATTEMPTS - 1):
+            try:
+                return answer(self._storage.view)
+            except StaleGenerationError:
+                self._storage.refresh()
+        return answer(self._storage.view)
+
+    def _selected(self, view: View, chosen: MetadataFilter | None) -> NDArray[np.bool_] | None:
+        """Rows ``[n]`` for which a filter holds."""
+        if chosen is None:
+            return None
+        row_count = view.state.row_count
+        with self._storage.reading(view) as transaction:
+            return select(chosen, lambda condition: transaction.rows_matching(condition, row_count), row_count)
+
+    def _hits(self, view: View, ranked: Sequence[RankedRows]) -> list[list[SearchHit]]:
+        wanted = {row for ranking in ranked for row in ranking.rows.tolist()}
+        with self._storage.reading(view) as transaction:
+            documents = transaction.documents(wanted)
+        return [
+            [
+                SearchHit(documents[row], score)
+                for row, score in zip(ranking.rows.tolist(), ranking.scores.tolist(), strict=True)
+            ]
+            for ranking in ranked
+        ]
+
+    def _row_in(self, view: View, document_id: str) -> int | None:
+        with self._storage.reading(view) as transaction:
+            rows = transaction.rows_of_id(stored_text(document_id))
+        return next((row for row in rows if row < view.state.row_count and view.alive[row]), None)
+
+    def _page(self, view: View, after: bytes) -> list[tuple[bytes, Document]]:
+        with self._storage.reading(view) as transaction:
+            return transaction.page(after, _PAGE_DOCUMENTS)
 
 
-def _checked_documents(documents: Iterable[Document]) -> list[Document]:
-    documents = list(documents)
-    seen: set[str] = set()
-    for document in documents:
-        if not isinstance(document, Document):
-            raise TypeError(f"expected a Document, not {document!r}; write Document(id=..., content=...)")
-        if document.id in seen:
-            raise ValueError(f"two documents have the id {document.id!r}; ids must be unique")
-        seen.add(document.id)
-    return documents
+def _check_search(top_k: int, min_score: float | None) -> None:
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
+        raise InvalidQueryError(f"top_k must be an integer of at least 1, not {top_k!r}")
+    if min_score is None:
+        return
+    if isinstance(min_score, bool) or not isinstance(min_score, (int, float)) or not -1.0 <= min_score <= 1.0:
+        raise InvalidQueryError(f"min_score must be a cosine between -1 and 1, not {min_score!r}")
 
 
-def _checked_ids(ids: Iterable[str]) -> list[str]:
-    if isinstance(ids, str):
-        raise TypeError(f"delete takes a sequence of ids, not one string; write delete([{ids!r}])")
-    return list(ids)
-
-
-def _row(snapshot: _Snapshot, document_id: str) -> int:
-    try:
-        return snapshot.row_of[document_id]
-    except KeyError:
-        raise KeyError(f"the store has no document {document_id!r}") from None
-
-
-def _matching_rows(snapshot: _Snapshot, where: Where | None) -> Sequence[int]:
-    if where is None:
-        return range(len(snapshot.documents))
-    if callable(where):
-        return [row for row, document in enumerate(snapshot.documents) if where(document.metadata)]
-    if not isinstance(where, Mapping):
-        raise TypeError(f"where must be a mapping of metadata or a predicate, not {where!r}")
-    wanted = where.items()
-    return [
-        row
-        for row, document in enumerate(snapshot.documents)
-        if all(key in document.metadata and document.metadata[key] == value for key, value in wanted)
-    ]
-
-
-def _best(
-    vectors: NDArray[np.float32], query: NDArray[np.float32], scores: NDArray[np.float32], k: int
-) -> list[tuple[int, float]]:
-    """The k best rows of ``vectors`` [n, D] with their scores, best first, equal scores in the order of rows."""
-    k = min(k, len(scores))
-    if k == 0:
-        return []
-    threshold = np.partition(scores, -k)[-k] - _NEAR_TIE
-    candidates = np.flatnonzero(scores >= threshold)
-    exact = np.clip((vectors[candidates] * query).sum(axis=1), -1.0, 1.0)
-    order = np.argsort(-exact, kind="stable")[:k]
-    return [(int(candidates[index]), float(exact[index])) for index in order]
-
-
-def _unit_rows(vectors: NDArray[np.float32], shape: tuple[int, int], source: str) -> NDArray[np.float32]:
-    if vectors.shape != shape:
-        raise ValueError(f"{source}: expected vectors of shape {list(shape)}, not {list(vectors.shape)}")
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not np.isfinite(vectors).all() or not norms.all():
-        raise ValueError(f"{source}: a vector is zero or holds a value that is not finite")
-    return vectors / norms
+def _checked_id(document_id: object) -> str:
+    if not isinstance(document_id, str):
+        raise TypeError(f"an id is a string, not {type(document_id).__name__}")
+    return document_id

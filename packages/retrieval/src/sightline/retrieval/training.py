@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sightline.retrieval._torch import torch
-from sightline.retrieval.losses import margin_loss, multi_positive_info_nce
+from sightline.retrieval.losses import importance_loss, margin_loss, multi_positive_info_nce
 from sightline.retrieval.metrics import ndcg_at_k, recall_at_k, reciprocal_rank
+from sightline.retrieval.negatives import in_batch_negatives, sample_page_negatives
 from sightline.retrieval.ranking import RankingExamples
 from sightline.retrieval.retriever import StateConditionedRetriever
 
@@ -46,6 +47,12 @@ class RetrieverTrainingConfig(BaseModel):
     """Loss over the candidates of one page."""
     temperature: float = Field(default=0.05, gt=0)
     """Softmax temperature (InfoNCE only)."""
+    in_batch_weight: float = Field(default=0.0, ge=0)
+    """Weight of each chunk of the other pages in the batch as a negative (InfoNCE only); 0 leaves them out."""
+    false_negative_cosine: float = Field(default=0.95, gt=0, le=1)
+    """A chunk of another page that is at least this similar to a positive is not used as a negative."""
+    importance_weight: float = Field(default=0.0, ge=0)
+    """Weight of the loss that teaches the importance head which chunks experts click, whatever the condition."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Learning rate of AdamW."""
     weight_decay: float = Field(default=0.01, ge=0)
@@ -56,6 +63,14 @@ class RetrieverTrainingConfig(BaseModel):
     """Examples per optimisation step."""
     seed: int = Field(default=0, ge=0)
     """Seed of the order of examples and of the negatives drawn."""
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        if self.in_batch_weight and self.loss != "info_nce":
+            raise ValueError("in_batch_weight needs loss 'info_nce'; the margin loss is over the pairs of one page")
+        if self.importance_weight and self.train_query_proj_only:
+            raise ValueError("importance_weight trains the importance head; set train_query_proj_only to False")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +99,16 @@ class TrainingResult:
     Attributes:
         history: one entry per epoch, epoch 0 first.
         best_epoch: the epoch whose weights the retriever now has: highest mean reciprocal rank, earliest of equals.
+        training_examples: number of examples trained on.
+        validation_examples: number of examples that the epoch was chosen on.
+        config: hyperparameters.
     """
 
     history: tuple[EpochMetrics, ...]
     best_epoch: int
+    training_examples: int
+    validation_examples: int
+    config: RetrieverTrainingConfig
 
 
 def train_retriever(
@@ -119,12 +140,14 @@ def train_retriever(
         The history and the epoch that was kept.
 
     Raises:
-        ValueError: there is nothing to train or to validate on, training and validation overlap, or
-            ``extra_parameters`` and ``freeze_state_model`` contradict each other.
+        ValueError: there is nothing to train or to validate on, training and validation overlap, or the options
+            contradict the retriever or each other.
         FloatingPointError: the loss is not finite.
     """
     extra = list(extra_parameters)
     _check(training, validation, config, extra)
+    if config.importance_weight and retriever.importance_head is None:
+        raise ValueError("importance_weight was given, but the retriever has no importance head; make it with one")
     trained = [*(retriever.query_proj if config.train_query_proj_only else retriever).parameters(), *extra]
     optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
     generator = torch.Generator().manual_seed(config.seed)
@@ -141,7 +164,7 @@ def train_retriever(
     with torch.no_grad():
         for parameter, weights in zip(trained, best_weights, strict=True):
             parameter.copy_(weights)
-    return TrainingResult(tuple(history), best.epoch)
+    return TrainingResult(tuple(history), best.epoch, len(training), len(validation), config)
 
 
 def score_examples(
@@ -187,13 +210,27 @@ class _Pages:
         arrays = (examples.embeddings, rows, positives, mask)
         return cls(*(torch.from_numpy(array).to(device) for array in arrays))
 
-    def batch(self, positions: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Chunks ``[B, n, D]``, positives ``[B, n]`` and mask ``[B, n]``, as wide as the longest of these examples."""
+    def batch(self, positions: Sequence[int]) -> _Batch:
+        """Some examples, as wide as the longest of them."""
         index = torch.as_tensor(positions, device=self.mask.device)
-        mask = self.mask[index]
-        width = int(mask.sum(dim=1).max())
-        chunks = torch.nn.functional.embedding(self.rows[index, :width], self.embeddings)
-        return chunks, self.positives[index, :width], mask[:, :width]
+        width = int(self.mask[index].sum(dim=1).max())
+        rows = self.rows[index, :width]
+        return _Batch(self.embeddings, rows, self.positives[index, :width], self.mask[index, :width])
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """B examples: rows of ``embeddings`` ``[U, D]``, positives and mask, each ``[B, n]``."""
+
+    embeddings: torch.Tensor
+    rows: torch.Tensor
+    positives: torch.Tensor
+    mask: torch.Tensor
+
+    @property
+    def chunks(self) -> torch.Tensor:
+        """Embeddings of the chunks, ``[B, n, D]``."""
+        return torch.nn.functional.embedding(self.rows, self.embeddings)
 
 
 def _check(
@@ -230,13 +267,7 @@ def _train_epoch(
     total = 0.0
     for order in torch.randperm(len(training), generator=generator).split(config.batch_size):
         positions = [training[i] for i in order.tolist()]
-        chunks, positives, mask = pages.batch(positions)
-        mask = _sample_negatives(positives, mask, config.num_negatives, generator)
-        scores = retriever.scores(condition_fn(positions), chunks, mask)
-        if config.loss == "info_nce":
-            loss = multi_positive_info_nce(scores, positives, mask, config.temperature)
-        else:
-            loss = margin_loss(scores, positives, mask, config.margin)
+        loss = _loss(retriever, pages.batch(positions), condition_fn(positions), config, generator)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the training loss became {loss.item()}; lower learning_rate ({config.learning_rate}) or look for "
@@ -249,14 +280,32 @@ def _train_epoch(
     return total / len(training)
 
 
-def _sample_negatives(
-    positives: torch.Tensor, mask: torch.Tensor, num_negatives: int, generator: torch.Generator
+def _loss(
+    retriever: StateConditionedRetriever,
+    batch: _Batch,
+    conditions: torch.Tensor,
+    config: RetrieverTrainingConfig,
+    generator: torch.Generator,
 ) -> torch.Tensor:
-    """A mask ``[B, n]`` that keeps all positives and at most ``num_negatives`` random negatives of each example."""
-    negatives = mask & ~positives
-    keys = torch.rand(mask.shape, generator=generator).to(mask.device).masked_fill(~negatives, 2.0)
-    rank = keys.argsort(dim=1).argsort(dim=1)
-    return positives | (negatives & (rank < num_negatives))
+    """The loss of B examples with conditions ``[B, C]``, a scalar."""
+    chunks, positives, mask = batch.chunks, batch.positives, batch.mask
+    kept = sample_page_negatives(positives, mask, config.num_negatives, generator)
+    scores = retriever.scores(conditions, chunks, kept)
+    if config.loss == "margin":
+        loss = margin_loss(scores, positives, kept, config.margin)
+    elif config.in_batch_weight:
+        pool, negatives = in_batch_negatives(
+            batch.embeddings, batch.rows, positives, mask, kept, config.false_negative_cosine
+        )
+        others = retriever.shared_scores(conditions, batch.embeddings[pool]).masked_fill(~negatives, -torch.inf)
+        loss = multi_positive_info_nce(scores, positives, kept, config.temperature, others, config.in_batch_weight)
+    else:
+        loss = multi_positive_info_nce(scores, positives, kept, config.temperature)
+    if config.importance_weight:
+        # Divided by the temperature as in the softmax, so that the head learns one scale for both losses.
+        logits = retriever.importance(chunks) / config.temperature
+        loss = loss + config.importance_weight * importance_loss(logits, positives, mask)
+    return loss
 
 
 def _validate(
@@ -293,10 +342,10 @@ def _score(
     positives = np.zeros((len(positions), width), dtype=np.bool_)
     for batch in _batches(range(len(positions)), batch_size):
         chosen = [positions[i] for i in batch]
-        chunks, positive, mask = pages.batch(chosen)
-        block = slice(batch.start, batch.stop), slice(0, mask.shape[1])
-        scores[block] = retriever.scores(condition_fn(chosen), chunks, mask).cpu().numpy()
-        positives[block] = positive.cpu().numpy()
+        page = pages.batch(chosen)
+        block = slice(batch.start, batch.stop), slice(0, page.mask.shape[1])
+        scores[block] = retriever.scores(condition_fn(chosen), page.chunks, page.mask).cpu().numpy()
+        positives[block] = page.positives.cpu().numpy()
     return scores, positives
 
 
