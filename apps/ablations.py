@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
-from gating import Gate, RetrieverRecipe, examples, trained_gate
+from gating import Gate, Gates, RetrieverRecipe
 from measuring import evaluate
 from settings import Phase2Settings
 from shopping import World
@@ -37,8 +35,7 @@ class Workbench:
         world: shop and goals.
         encoder: of events and chunks.
         actor: the language model that acts.
-        state_folder: the state model.
-        demonstrations: expert episodes by split.
+        gates: trains what decides what is read.
     """
 
     settings: Phase2Settings
@@ -46,13 +43,7 @@ class Workbench:
     world: World
     encoder: CachedEncoder
     actor: Actor
-    state_folder: Path
-    demonstrations: Mapping[str, Sequence[Trajectory]]
-
-    def gate(self, name: str, recipe: RetrieverRecipe, seed: int) -> Gate:
-        """A trained gate; ``name`` is that of its stage."""
-        pages = examples(self.run, self.demonstrations, recipe.chunking)
-        return trained_gate(self.run, f"5-{name}", recipe, pages, self.state_folder, self.encoder, seed)
+    gates: Gates
 
     def gated_agent(
         self,
@@ -79,13 +70,13 @@ class Workbench:
 def run_ablations(bench: Workbench) -> dict[str, list[Trajectory]]:
     """Name of the variant -> its episodes on the development goals; the first is the agent as configured."""
     recipe, seed = RetrieverRecipe.of(bench.settings), bench.settings.retriever_seeds[0]
-    gate = bench.gate(f"retriever-seed{seed}", recipe, seed)
+    gate = bench.gates.trained(f"seed{seed}", recipe, seed)
     agents = {"as configured": bench.gated_agent(gate, recipe)}
     for top_k in (1, 3, 8):
         if top_k != recipe.training.top_k:
             agents[f"top_k {top_k}"] = bench.gated_agent(gate, recipe, top_k=top_k)
     for name, changed in _changed_recipes(recipe).items():
-        agents[name] = bench.gated_agent(bench.gate(f"retriever-{_slug(name)}", changed, seed), changed)
+        agents[name] = bench.gated_agent(bench.gates.trained(_slug(name), changed, seed), changed)
     rule = LexicalActor()
     agents["lexical actor"] = bench.gated_agent(gate, recipe, actor=rule)
     settings, chunking, top_k = bench.settings, recipe.chunking, recipe.training.top_k

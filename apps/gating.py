@@ -66,72 +66,76 @@ class Gate:
     retriever: StateConditionedRetriever
 
 
-def examples(
-    run: RunDirectory, episodes: Mapping[str, Sequence[Trajectory]], chunking: ChunkingConfig
-) -> dict[str, list[RetrievalExample]]:
-    """Retrieval examples of every split, labelled by what the expert clicked."""
-    name = f"4-examples-{chunking.max_characters}-{chunking.min_characters}"
-
-    def compute(folder: Path) -> None:
-        for split, trajectories in episodes.items():
-            write_examples(folder / f"{split}.jsonl", retrieval_examples(trajectories, chunking))
-
-    folder = run.stage(name, compute)
-    return {split: list(read_examples(folder / f"{split}.jsonl")) for split in episodes}
-
-
 def untrained_gate(recipe: RetrieverRecipe, model: RecurrentStateModel, encoder: CachedEncoder, seed: int) -> Gate:
     """A gate whose retriever has its initial weights."""
     width = condition_dimension(recipe.query_from, model.config.state_dimension, encoder.dimension)
-    return Gate(model, StateConditionedRetriever(width, encoder.dimension, hidden_dim=recipe.hidden, seed=seed))
+    retriever = StateConditionedRetriever(
+        width, encoder.dimension, hidden_dim=recipe.hidden, seed=seed, text_encoder=encoder.name
+    )
+    return Gate(model, retriever)
 
 
-def trained_gate(
-    run: RunDirectory,
-    name: str,
-    recipe: RetrieverRecipe,
-    pages: Mapping[str, Sequence[RetrievalExample]],
-    model_folder: Path,
-    encoder: CachedEncoder,
-    seed: int,
-) -> Gate:
-    """A gate trained on the "train" pages, its best epoch chosen on the "dev" pages.
+@dataclass(frozen=True)
+class Gates:
+    """Trains gates and keeps them in a run.
 
-    Args:
-        run: where it is kept.
-        name: of the stage.
-        recipe: how it is made.
-        pages: retrieval examples by split.
-        model_folder: the state model to start from; it is frozen unless the recipe says otherwise.
+    Attributes:
+        run: where they are kept.
+        demonstrations: expert episodes by split.
+        model_folder: the state model to start from; it is frozen unless a recipe says otherwise.
         encoder: of events and chunks.
-        seed: of the initial weights and of training.
     """
 
-    def compute(folder: Path) -> None:
-        gate = untrained_gate(recipe, RecurrentStateModel.from_pretrained(model_folder), encoder, seed)
-        config = recipe.training.model_copy(update={"seed": seed})
-        joined = [*pages["train"], *pages["dev"]]
-        extra = () if config.freeze_state_model else list(gate.state_model.parameters())
-        border = len(pages["train"])
-        result = train_retriever(
-            gate.retriever,
-            index_examples(joined, encoder),
-            condition_fn=_conditions(joined, gate.state_model, recipe.query_from, encoder, frozen=not extra),
-            training=range(border),
-            validation=range(border, len(joined)),
-            config=config,
-            extra_parameters=extra,
-        )
-        gate.retriever.save_pretrained(folder / "retriever")
-        gate.state_model.save_pretrained(folder / "state-model")
-        write_metrics(folder, [asdict(epoch) for epoch in result.history])
-        encoder.save()
+    run: RunDirectory
+    demonstrations: Mapping[str, Sequence[Trajectory]]
+    model_folder: Path
+    encoder: CachedEncoder
 
-    folder = run.stage(name, compute)
-    return Gate(
-        RecurrentStateModel.from_pretrained(folder / "state-model"),
-        StateConditionedRetriever.from_pretrained(folder / "retriever"),
-    )
+    def examples(self, chunking: ChunkingConfig) -> dict[str, list[RetrievalExample]]:
+        """Retrieval examples of every split, labelled by what the expert clicked."""
+
+        def compute(folder: Path) -> None:
+            for split, trajectories in self.demonstrations.items():
+                write_examples(folder / f"{split}.jsonl", retrieval_examples(trajectories, chunking))
+
+        folder = self.run.stage(f"3-examples-{chunking.max_characters}-{chunking.min_characters}", compute)
+        return {split: list(read_examples(folder / f"{split}.jsonl")) for split in self.demonstrations}
+
+    def trained(self, name: str, recipe: RetrieverRecipe, seed: int) -> Gate:
+        """A gate trained on the "train" pages, its best epoch chosen on the "dev" pages.
+
+        Args:
+            name: of its stage.
+            recipe: how it is made.
+            seed: of the initial weights and of training.
+        """
+
+        def compute(folder: Path) -> None:
+            pages = self.examples(recipe.chunking)
+            gate = untrained_gate(recipe, RecurrentStateModel.from_pretrained(self.model_folder), self.encoder, seed)
+            config = recipe.training.model_copy(update={"seed": seed})
+            joined = [*pages["train"], *pages["dev"]]
+            extra = () if config.freeze_state_model else list(gate.state_model.parameters())
+            border = len(pages["train"])
+            result = train_retriever(
+                gate.retriever,
+                index_examples(joined, self.encoder),
+                condition_fn=_conditions(joined, gate.state_model, recipe.query_from, self.encoder, frozen=not extra),
+                training=range(border),
+                validation=range(border, len(joined)),
+                config=config,
+                extra_parameters=extra,
+            )
+            gate.retriever.save_pretrained(folder / "retriever", training=result)
+            gate.state_model.save_pretrained(folder / "state-model")
+            write_metrics(folder, [asdict(epoch) for epoch in result.history])
+            self.encoder.save()
+
+        folder = self.run.stage(f"4-retriever-{name}", compute)
+        return Gate(
+            RecurrentStateModel.from_pretrained(folder / "state-model"),
+            StateConditionedRetriever.from_pretrained(folder / "retriever"),
+        )
 
 
 def _conditions(

@@ -8,17 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from settings import Phase1Settings, Phase2Settings
 
 from sightline.agents import (
+    ChunkScorer,
     NextActionMetrics,
     RecurrentStateModel,
     RunDirectory,
     Trajectory,
-    page_chunks,
     student_examples,
     train_next_action,
     train_student,
@@ -45,9 +44,21 @@ def state_model(
 
 
 def student(
-    settings: Phase2Settings, run: RunDirectory, episodes: Sequence[Trajectory], encoder: CachedEncoder
+    settings: Phase2Settings,
+    run: RunDirectory,
+    episodes: Sequence[Trajectory],
+    encoder: CachedEncoder,
+    scorers: Sequence[ChunkScorer],
 ) -> str | Path:
-    """The language model that acts: the one asked for, the packaged student, or one trained here."""
+    """The language model that acts: the one asked for, the packaged student, or one trained here.
+
+    Args:
+        settings: of the experiment.
+        run: where a trained one is kept.
+        episodes: demonstrations to learn from.
+        encoder: whose new embeddings are saved with the student.
+        scorers: what lets chunks through to it; see `student_examples`.
+    """
     if settings.model is not None:
         return settings.model
     if settings.student == "packaged":
@@ -59,18 +70,7 @@ def student(
             for episode in episodes
             for situation, action in episode.situations()
         ]
-        # One call for all texts, so that the encoder can batch them by length.
-        chunking = settings.student_data.chunking
-        texts = {
-            text for s, _ in decisions for text in (s.instruction, *page_chunks(s.observation, s.instruction, chunking))
-        }
-        encoder.encode(sorted(texts))
-
-        def similarity(instruction: str, chunks: Sequence[str]) -> NDArray[np.float32]:
-            query, *pages = encoder.encode([instruction, *chunks])
-            return np.array(pages) @ query
-
-        examples = student_examples(decisions, settings.student_data, np.random.default_rng(settings.seed), similarity)
+        examples = student_examples(decisions, settings.student_data, np.random.default_rng(settings.seed), scorers)
         steps = settings.student_training.steps
         console = Console(stderr=True)
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
@@ -85,7 +85,7 @@ def student(
             )
         encoder.save()
 
-    return run.stage("3-student", compute) / "model"
+    return run.stage("5-student", compute) / "model"
 
 
 def read_metrics(folder: Path) -> list[dict]:

@@ -113,7 +113,8 @@ def evaluate(
     agent: ReadingAgent,
     encoder: CachedEncoder,
 ) -> list[Trajectory]:
-    """Let an agent attempt every goal of a split."""
+    """Let an agent attempt every goal of a split; a stopped run goes on after the last complete batch of episodes."""
+    journal = run.path / "journals" / f"{stage}.jsonl"
 
     def compute(folder: Path) -> None:
         episodes = roll_out(
@@ -123,8 +124,10 @@ def evaluate(
             seed=settings.seed,
             max_steps=settings.step_limit,
             expert=expert,
+            journal=journal,
         )
         write_trajectories(folder / "episodes.jsonl", episodes)
+        journal.unlink()
         encoder.save()
 
     return list(read_trajectories(run.stage(stage, compute) / "episodes.jsonl"))

@@ -6,7 +6,7 @@
     uv run apps/phase2.py --model ID         # let any Hugging Face causal language model act
     uv run apps/phase2.py --products items_shuffle.json --attributes items_ins_v2.json --human items_human_ins.json
 
-Demonstrations -> student and state model -> zero-shot gate -> retrieval examples -> trained gates (one per seed)
+Demonstrations -> state model -> zero-shot gates -> retrieval examples -> trained gates (one per seed) -> student
 -> recall on held-out pages -> agents on held-out goals -> ablations on development goals -> tables, plots, report.
 """
 
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from ablations import GatedName, Workbench, run_ablations
-from gating import Gate, RetrieverRecipe, examples, untrained_gate
+from gating import Gate, Gates, RetrieverRecipe, untrained_gate
 from learning import state_model, student
 from measuring import evaluate, retrieval_scores, scorers_by_method
 from reporting import TRAINED, ZERO_SHOT, Findings, print_table, results, retrieval_table, write_report
@@ -33,11 +33,16 @@ from sightline.agents import (
     Trajectory,
     baseline_rag,
     baseline_react,
+    instruction_similarity,
     oracle_gated,
+    power_table,
     random_gated,
     results_table,
     state_conditioned,
 )
+
+COMPARISONS = 5
+"""The trained state-gated agent is compared with every other."""
 
 
 def main() -> None:
@@ -45,39 +50,42 @@ def main() -> None:
     settings = parse_settings(Phase2Settings, SMOKE_PHASE2, sys.argv[1:])
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
     run = RunDirectory(
-        settings.output / "phase2" / settings.name, settings.model_dump(mode="json", exclude={"config", "output"})
+        settings.output / "phase2" / settings.name,
+        settings.model_dump(mode="json", exclude={"config", "output", "prices"}),
     )
     world = open_world(settings)
     encoder = open_encoder(settings, run)
 
+    print_table(power_table(len(world.splits["test"]), comparisons=COMPARISONS))
+
     episodes = demonstrations(settings, run, world)
     model, history = state_model(settings, run, episodes["train"], encoder)
-    actor = LanguageModelActor(
-        student(settings, run, episodes["train"], encoder),
-        batch_size=16,
-        length_normalised=True,
-        temperature=settings.student_training.temperature,
-    )
-    state_folder = run.path / "stages" / "2-state-model"
-    bench = Workbench(settings, run, world, encoder, actor, state_folder, episodes)
-
     recipe = RetrieverRecipe.of(settings)
     seeds, top_k, chunking = settings.retriever_seeds, recipe.training.top_k, recipe.chunking
+    gates = Gates(run, episodes, run.path / "stages" / "2-state-model", encoder)
     zero_shot = [untrained_gate(recipe, model, encoder, seed) for seed in seeds]
-    trained = [bench.gate(f"retriever-seed{seed}", recipe, seed) for seed in seeds]
+    trained = [gates.trained(f"seed{seed}", recipe, seed) for seed in seeds]
 
     def scorers(gates: Sequence[Gate]) -> list[ChunkScorer]:
         return [state_conditioned(encoder, gate.state_model, gate.retriever, recipe.query_from) for gate in gates]
 
-    pages = examples(run, episodes, chunking)["test"]
+    actor = LanguageModelActor(
+        student(settings, run, episodes["train"], encoder, [instruction_similarity(encoder)]),
+        batch_size=16,
+        length_normalised=True,
+        temperature=settings.student_training.temperature,
+    )
+    bench = Workbench(settings, run, world, encoder, actor, gates)
+
+    pages = gates.examples(chunking)["test"]
     methods = scorers_by_method(scorers(zero_shot), scorers(trained), encoder, settings.seed)
     retrieval = {name: retrieval_scores(run, name, method, pages, encoder) for name, method in methods.items()}
 
     def attempt(agent: ReadingAgent, stage: str | None = None) -> list[Trajectory]:
         return evaluate(settings, run, f"7-agent-{stage or agent.name}", world, "test", agent, encoder)
 
-    def attempt_gated(name: GatedName, gates: Sequence[Gate]) -> list[Trajectory]:
-        by_seed = zip(seeds, gates, strict=False)
+    def attempt_gated(name: GatedName, by_gate: Sequence[Gate]) -> list[Trajectory]:
+        by_seed = zip(seeds, by_gate, strict=False)
         runs = [attempt(bench.gated_agent(gate, recipe, name=name), f"{name}-seed{seed}") for seed, gate in by_seed]
         return [episode for episodes_of_seed in runs for episode in episodes_of_seed]
 
@@ -92,7 +100,9 @@ def main() -> None:
     }
     ablations = run_ablations(bench) if settings.ablations else {}
 
-    findings = Findings(history, retrieval, attempts, ablations, settings.seed)
+    findings = Findings(
+        history, retrieval, attempts, ablations, settings.seed, chunking, settings.prices, scorers(trained[:1])[0]
+    )
     fingerprint = world.shop.catalogue.fingerprint
     run.finish(results(findings), catalogue_fingerprint=fingerprint, retriever_seeds=list(seeds))
     minutes = sum(run.stage_seconds.values()) / 60

@@ -11,6 +11,7 @@ import tyro
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from sightline.agents.cost import Prices
 from sightline.agents.next_action import NextActionConfig
 from sightline.agents.state_model import StateModelConfig
 from sightline.agents.student import StudentConfig
@@ -104,6 +105,8 @@ class Phase2Settings(Phase1Settings):
     """One retriever is trained, and evaluated on all held-out goals, for each."""
     phase2: RetrieverTrainingConfig = RetrieverTrainingConfig()
     """Training of the retriever."""
+    prices: Prices | None = None
+    """What the acting model's tokens cost, in dollars per million; the report then says what success costs."""
     ablations: bool = True
     """Also vary top_k, chunk cap, query, state model and actor, one at a time, on the development goals."""
 

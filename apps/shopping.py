@@ -64,7 +64,7 @@ def _splits(count: int) -> dict[str, range]:
 
 def open_encoder(settings: Phase1Settings, run: RunDirectory) -> CachedEncoder:
     """The frozen text encoder, with what earlier stages of this run have embedded."""
-    return CachedEncoder(SentenceTransformerEncoder(settings.encoder), run.path / "embeddings.npz")
+    return CachedEncoder(SentenceTransformerEncoder(settings.encoder), run.path / "embeddings.sqlite")
 
 
 def demonstrations(settings: Phase1Settings, run: RunDirectory, world: World) -> dict[str, list[Trajectory]]:

@@ -56,7 +56,7 @@ def test_phase2_prints_the_table_and_writes_everything(tmp_path: Path) -> None:
 
 def test_the_student_can_be_trained_anew(tmp_path: Path) -> None:
     run(tmp_path, *TINY, "--student", "train", "--student-training.steps", "3", "--student-data.views", "1")
-    student = tmp_path / "phase2" / "smoke" / "stages" / "3-student" / "model"
+    student = tmp_path / "phase2" / "smoke" / "stages" / "5-student" / "model"
     assert json.loads((student / "report.json").read_text())["steps"] == 3
     assert "--student train" in (student / "README.md").read_text()
 

@@ -12,6 +12,7 @@ from sightline.agents.evaluation import (
     AgentSummary,
     Comparison,
     compare,
+    compare_all,
     comparisons_table,
     outcome,
     results_csv,
@@ -19,6 +20,7 @@ from sightline.agents.evaluation import (
     summarise,
     verdict,
 )
+from sightline.agents.significance import mcnemar_test
 from sightline.agents.statistics import Interval
 from sightline.agents.trajectory import Step, Trajectory
 
@@ -53,15 +55,29 @@ def episodes(rewards: Iterable[float], tokens: int = 10) -> list[Trajectory]:
     return [episode(goal, float(reward), tokens + goal % 3) for goal, reward in enumerate(rewards)]
 
 
-def comparison(success: tuple[float, float, float], tokens: tuple[float, float, float], goals: int = 200) -> Comparison:
+def comparison(
+    success: tuple[float, float, float],
+    tokens: tuple[float, float, float],
+    goals: int = 200,
+    *,
+    p: float = 0.01,
+    match_p: float = 0.01,
+) -> Comparison:
     return Comparison(
         candidate="gated",
         baseline="rag",
         goals=goals,
         unpaired=0,
+        wins=1,
+        losses=0,
+        discordance=0.1,
         success_rate=Interval(*success),
         mean_reward=Interval(*success),
         prompt_tokens=Interval(*tokens),
+        p_value=p,
+        match_p_value=match_p,
+        adjusted_p_value=p,
+        adjusted_match_p_value=match_p,
     )
 
 
@@ -140,11 +156,17 @@ def test_only_shared_goals_are_compared() -> None:
     assert compared.success_rate.mean == pytest.approx(2 / 3)
 
 
-def test_agents_that_do_the_same_on_every_goal_differ_by_nothing() -> None:
-    rewards = np.random.default_rng(0).random(80).round()
-    compared = compare({"a": episodes(rewards), "b": episodes(rewards)}, "a", "b", seed=0)
-    assert compared.success_rate == Interval(0, 0, 0)
-    assert outcome(compared) == "neither"
+def test_goals_without_a_difference_prove_only_as_much_as_their_number_allows() -> None:
+    for goals, expected in ((60, "neither"), (200, "matches with fewer tokens")):
+        rewards = np.random.default_rng(0).random(goals).round()
+        compared = compare({"a": episodes(rewards, 50), "b": episodes(rewards, 400)}, "a", "b", seed=0)
+        assert compared.success_rate is not None
+        assert compared.success_rate.mean == 0
+        assert (
+            -3.9 / goals < compared.success_rate.low < -3.5 / goals
+        )  # Wilson's bound, z squared over goals + z squared
+        assert compared.success_rate.high == -compared.success_rate.low
+        assert outcome(compared) == expected
 
 
 def test_a_clear_advantage_beats() -> None:
@@ -153,7 +175,33 @@ def test_a_clear_advantage_beats() -> None:
     compared = compare(trajectories, "gated", "rag", seed=0)
     assert outcome(compared) == "beats"
     assert verdict(compared).startswith("gated beats rag: on 200 paired goals")
-    assert outcome(compare(trajectories, "rag", "gated", seed=0)) == "neither"
+    assert outcome(compare(trajectories, "rag", "gated", seed=0)) == "worse"
+
+
+def test_a_comparison_counts_the_goals_that_tell_two_agents_apart() -> None:
+    candidate, baseline = [1, 1, 1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 1, 1, 0]
+    compared = compare({"a": episodes(candidate), "b": episodes(baseline)}, "a", "b", seed=0)
+    assert (compared.wins, compared.losses, compared.discordance) == (5, 1, 6 / 8)
+    assert compared.p_value == mcnemar_test(5, 1)
+
+
+def test_seeds_of_a_goal_are_one_pair_in_the_test() -> None:
+    rng = np.random.default_rng(1)
+    once = {"a": episodes(rng.random(60) < 0.7), "b": episodes(rng.random(60) < 0.5)}
+    thrice = {name: [*runs, *runs, *runs] for name, runs in once.items()}
+    assert compare(thrice, "a", "b", seed=0) == compare(once, "a", "b", seed=0)
+
+
+def test_comparisons_made_together_are_adjusted_together() -> None:
+    rng = np.random.default_rng(2)
+    trajectories = {name: episodes(rng.random(100) < rate) for name, rate in (("a", 0.7), ("b", 0.5), ("c", 0.6))}
+    alone = [compare(trajectories, "a", other, seed=0) for other in ("b", "c")]
+    together = compare_all(trajectories, "a", ["b", "c"], seed=0)
+    assert [found.comparisons for found in together] == [2, 2]
+    smaller, larger = sorted(found.p_value for found in alone)
+    assert sorted(found.adjusted_p_value for found in together) == [2 * smaller, max(2 * smaller, larger)]
+    assert [found.success_rate for found in together] == [found.success_rate for found in alone]
+    assert "when adjusted for 2 comparisons" in verdict(together[0])
 
 
 def test_equal_success_with_fewer_tokens_matches() -> None:
@@ -173,12 +221,26 @@ def test_equal_success_with_fewer_tokens_matches() -> None:
         ((0.0, -0.051, 0.05), (-9, -10, -8), "gated neither beats rag nor matches it"),
         ((0.0, -0.049, 0.05), (-9, -20, 1), "gated neither beats rag nor matches it"),
         ((-0.2, -0.3, -0.1), (-9, -10, -8), "gated is worse than rag"),
+        ((-0.02, -0.04, -0.001), (-9, -10, -8), "gated is worse than rag"),
     ],
 )
 def test_the_verdict_follows_the_bounds_of_the_intervals(
     success: tuple[float, float, float], tokens: tuple[float, float, float], expected: str
 ) -> None:
     assert verdict(comparison(success, tokens)).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("p", "match_p", "expected"),
+    [
+        (0.05, 1.0, "beats"),
+        (0.051, 1.0, "neither"),
+        (0.051, 0.05, "matches with fewer tokens"),
+        (0.051, 0.051, "neither"),
+    ],
+)
+def test_the_outcome_needs_the_adjusted_test_beside_the_interval(p: float, match_p: float, expected: str) -> None:
+    assert outcome(comparison((0.05, 0.001, 0.1), (-9, -10, -8), p=p, match_p=match_p)) == expected
 
 
 def test_few_goals_decide_nothing() -> None:
@@ -190,7 +252,7 @@ def test_few_goals_decide_nothing() -> None:
 def test_one_shared_goal_has_no_interval() -> None:
     compared = compare({"a": episodes([1]), "b": episodes([0, 1])}, "a", "b", seed=0)
     assert (compared.goals, compared.unpaired, compared.success_rate) == (1, 1, None)
-    assert comparisons_table([compared]).rows == (("a", "b", "1", "n/a", "n/a", "n/a", "undecided"),)
+    assert comparisons_table([compared]).rows == (("b", "undecided", "1", "1 : 0", "n/a", "1", "n/a", "n/a"),)
 
 
 def test_different_tasks_under_one_number_are_refused() -> None:

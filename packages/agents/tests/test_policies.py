@@ -216,7 +216,8 @@ def test_the_most_probable_action_is_taken_and_ties_go_to_the_first() -> None:
 def test_an_action_is_not_repeated_on_a_page_that_looks_the_same_while_others_are_left() -> None:
     class Fixed:
         def score(self, prompts: Sequence[str], actions: Sequence[Sequence[str]]) -> list[ActionDistribution]:
-            return [ActionDistribution((0.7, 0.2, 0.1), 5, 2) for _ in prompts]
+            weights = {"click[a]": 0.7, "click[b]": 0.2, "click[c]": 0.1}
+            return [ActionDistribution(tuple(weights[action] for action in offered), 5, 2) for offered in actions]
 
     def next_action(*before: tuple[str, str]) -> str:
         past = [event for page, action in before for event in (Event("OBS", page), Event("ACT", action))]
@@ -227,6 +228,33 @@ def test_an_action_is_not_repeated_on_a_page_that_looks_the_same_while_others_ar
     assert next_action(("other page", "click[a]")) == "click[a]"
     assert next_action(("page", "click[a]"), ("other page", "click[x]")) == "click[b]"
     assert next_action(("page", "click[a]"), ("page", "click[c]"), ("page", "click[b]")) == "click[a]"
+
+
+def test_an_actor_that_is_certain_chooses_among_the_untried_actions_alone() -> None:
+    class CertainOfTheLast:
+        def score(self, prompts: Sequence[str], actions: Sequence[Sequence[str]]) -> list[ActionDistribution]:
+            return [ActionDistribution((0.0,) * (len(offered) - 1) + (1.0,), 5, 2) for offered in actions]
+
+    now = Situation(
+        TASK,
+        (Event("OBS", "page"), Event("ACT", "click[d]"), Event("OBS", "page")),
+        ("click[a]", "click[b]", "click[c]", "click[d]"),
+    )
+    (decision,) = baseline_react(CertainOfTheLast(), history_turns=0, history_characters=10).choose([now])
+    assert decision.action == "click[c]"
+    assert decision.probabilities == (0.0, 0.0, 1.0, 0.0)
+
+
+def test_an_actors_error_on_one_prompt_is_that_decisions_error_and_chooses_no_action() -> None:
+    class FailsOnTheSecond:
+        def score(self, prompts: Sequence[str], actions: Sequence[Sequence[str]]) -> list[ActionDistribution]:
+            return [ActionDistribution((0.4, 0.6), 5, 2), ActionDistribution((), 9, 3, error="ParseFailure: no number")]
+
+    one = Situation(TASK, (Event("OBS", "page"),), ("click[a]", "click[b]"))
+    good, bad = baseline_react(FailsOnTheSecond(), history_turns=0, history_characters=10).choose([one, one])
+    assert (good.action, good.error) == ("click[b]", None)
+    assert (bad.action, bad.probabilities, bad.error) == ("", (), "ParseFailure: no number")
+    assert (bad.prompt_tokens, bad.completion_tokens) == (9, 3)
 
 
 @pytest.mark.parametrize("query_from", ["state", "instruction", "both"])

@@ -3,8 +3,10 @@ from __future__ import annotations
 import base64
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
@@ -25,18 +27,49 @@ def test_a_table_becomes_markdown_with_its_bars_escaped() -> None:
 
 def test_page_text_is_shown_and_never_run() -> None:
     hostile = "<script>alert(1)</script>"
-    section = Section(hostile, (hostile,), (Table((hostile,), ((hostile,),), hostile),), texts={hostile: hostile})
+    table = Table((hostile,), ((hostile,),), hostile)
+    section = Section(hostile, (hostile,), (table,), texts={hostile: hostile}, links={hostile: hostile})
     page = render_report(hostile, hostile, [section], hostile)
     assert "<script" not in page
     shown = page.count("&lt;script&gt;alert(1)&lt;/script&gt;")
-    assert shown == 11  # title twice, claim, heading, paragraph, three of the table, name and text, footer
+    # Title twice, claim, heading, paragraph, three of the table, name and text, name and address of the link, footer.
+    assert shown == 13
+
+
+@pytest.mark.parametrize(
+    "address", ["javascript:alert(1)", " JavaScript:x", "https://a.example", "//a.example", "/etc"]
+)
+def test_links_lead_only_to_files_beside_the_page(address: str) -> None:
+    with pytest.raises(ValueError, match="give a relative address"):
+        render_report("title", "claim", [Section("episodes", links={"all": address})], "footer")
+    page = render_report("title", "claim", [Section("episodes", links={"all": "stages/7/episodes.jsonl"})], "footer")
+    assert '<a href="stages/7/episodes.jsonl">all</a>' in page
+
+
+def test_what_is_no_figure_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'a\.pdf' is no figure that a page can show; use \.svg or \.png"):
+        save_figure(bars_with_intervals({}, "success"), tmp_path / "a.pdf")
+
+
+def test_a_drawing_takes_the_colour_of_text_and_is_the_same_every_time(tmp_path: Path) -> None:
+    values = {"<b>": Interval(0.4, 0.3, 0.5)}
+    first, second = (
+        save_figure(bars_with_intervals(values, "success, %"), tmp_path / name) for name in ("a.svg", "b.svg")
+    )
+    assert first.read_bytes() == second.read_bytes()
+    drawing = first.read_text()
+    ElementTree.fromstring(drawing)  # still well-formed, whatever an agent is called
+    assert "prefers-color-scheme: dark" in drawing
+    assert "currentColor" in drawing
+    assert "#000000" not in drawing
 
 
 def test_the_page_embeds_its_figures_and_asks_the_network_for_nothing(tmp_path: Path) -> None:
-    figure = save_figure(bars_with_intervals({"react": Interval(0.4, 0.3, 0.5)}, "success, %"), tmp_path / "bars.png")
-    page = render_report("title", "claim", [Section("figures", figures=(figure,))], "footer")
-    (data,) = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    assert base64.b64decode(data) == figure.read_bytes()
+    bars = bars_with_intervals({"react": Interval(0.4, 0.3, 0.5)}, "success, %")
+    figures = tuple(save_figure(bars, tmp_path / name) for name in ("bars.png", "bars.svg"))
+    page = render_report("title", "claim", [Section("figures", figures=figures)], "footer")
+    embedded = re.findall(r'src="data:image/(png|svg\+xml);base64,([^"]+)"', page)
+    assert [base64.b64decode(data) for _, data in embedded] == [figure.read_bytes() for figure in figures]
     assert "http" not in page
 
 
@@ -47,6 +80,16 @@ def test_success_is_drawn_in_percent_over_tokens_with_both_intervals() -> None:
     bars = [bar for bar in axes.collections if isinstance(bar, LineCollection)]
     ends = [np.asarray(segment).tolist() for bar in bars for segment in bar.get_segments()]
     assert ends == [[[900, 50], [1200, 50]], [[1000, 25], [1000, 75]]]
+
+
+def test_a_step_joins_the_agents_on_the_frontier() -> None:
+    agents = {
+        name: (Interval(x, x, x), Interval(y, y, y)) for name, x, y in (("a", 10, 0.2), ("b", 30, 0.5), ("c", 40, 0.4))
+    }
+    (axes,) = success_against_tokens(agents, ["a", "b"]).axes
+    (line,) = [line for line in axes.lines if line.get_label() == "Pareto frontier"]
+    assert np.asarray(line.get_xydata()).tolist() == [[10, 20], [30, 50]]
+    assert line.get_drawstyle() == "steps-post"
 
 
 def test_recall_is_drawn_in_order_of_k() -> None:

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.agents.statistics import Interval, bootstrap_interval, paired_difference, wilson_interval
+from sightline.agents.statistics import (
+    Interval,
+    bootstrap_interval,
+    paired_difference,
+    rate_interval,
+    ratio_interval,
+    wilson_interval,
+)
 
 
 def test_a_large_sample_agrees_with_normal_theory() -> None:
@@ -104,7 +111,45 @@ def test_wilson_has_width_where_nothing_ever_succeeded() -> None:
     assert interval.high == pytest.approx(1.96**2 / (200 + 1.96**2), rel=1e-3)
 
 
+def test_a_rate_lies_within_its_wilson_interval_at_the_ends_too() -> None:
+    for trials in range(1, 300):
+        assert wilson_interval(0, trials).low == 0
+        assert wilson_interval(trials, trials).high == 1
+
+
 @pytest.mark.parametrize(("successes", "trials"), [(3, 2), (-1, 2), (0, 0)])
 def test_impossible_counts_are_errors(successes: int, trials: int) -> None:
     with pytest.raises(ValueError, match="impossible"):
         wilson_interval(successes, trials)
+
+
+def test_a_rate_that_never_varies_has_wilsons_interval_and_any_other_the_bootstraps() -> None:
+    rng = np.random.default_rng(0)
+    assert rate_interval([1.0] * 20, rng) == wilson_interval(20, 20)
+    assert rate_interval([0.5, 1.0, 0.0], rng) == bootstrap_interval([0.5, 1.0, 0.0], np.random.default_rng(0))
+    assert rate_interval([1.0], rng) is None
+
+
+def test_a_ratio_of_means_agrees_with_the_delta_method() -> None:
+    rng = np.random.default_rng(1)
+    below = rng.random(500) < 0.6
+    above = 100 + 50 * below + rng.normal(0, 20, 500)
+    interval = ratio_interval(above, below, rng)
+    assert interval is not None
+    ratio = above.mean() / below.mean()
+    half = 1.96 * (above - ratio * below).std() / below.mean() / np.sqrt(500)
+    assert interval.mean == pytest.approx(ratio)
+    assert interval.low == pytest.approx(ratio - half, abs=0.15 * half)
+    assert interval.high == pytest.approx(ratio + half, abs=0.15 * half)
+
+
+def test_a_ratio_over_hardly_any_success_has_no_upper_bound() -> None:
+    interval = ratio_interval([10.0] * 50, [1.0] + [0.0] * 49, np.random.default_rng(2))
+    assert interval is not None
+    assert interval.high == np.inf
+    assert ratio_interval([10.0] * 50, [0.0] * 50, np.random.default_rng(2)) is None
+
+
+def test_a_ratio_needs_the_same_goals_above_and_below() -> None:
+    with pytest.raises(ValueError, match="got 2 and 3"):
+        ratio_interval([1.0, 2.0], [1.0, 1.0, 1.0], np.random.default_rng(0))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sightline.agents.policies import ChunkScorer
 from sightline.agents.prompts import abbreviate_products, react_prompt
 from sightline.agents.records import Event, Situation
 from sightline.agents.student_data import StudentDataConfig, sample_chunks, student_examples
@@ -25,8 +26,8 @@ SITUATION = Situation(
 TARGET = "click[b0aaaaaaa3]"
 
 
-def examples(config: StudentDataConfig, *, seed: int = 0, similarity: object = None) -> list[tuple[str, str]]:
-    found = student_examples([(SITUATION, TARGET)], config, np.random.default_rng(seed), similarity)  # ty: ignore
+def examples(config: StudentDataConfig, *, seed: int = 0, scorers: Sequence[ChunkScorer] = ()) -> list[tuple[str, str]]:
+    found = student_examples([(SITUATION, TARGET)], config, np.random.default_rng(seed), scorers)
     return [(example.prompt, example.actions[example.chosen]) for example in found]
 
 
@@ -66,13 +67,29 @@ def test_without_forcing_the_target_some_views_lack_it() -> None:
     assert 0 < sum(3 in shown(prompt) for prompt, _ in prompts) < 60
 
 
-def test_nearest_views_take_the_chunks_with_the_highest_scores() -> None:
-    def similarity(instruction: str, chunks: Sequence[str]) -> np.ndarray:
-        assert instruction == INSTRUCTION
-        return np.array([float("thing 5" in chunk) + 0.5 * ("thing 1" in chunk) for chunk in chunks])
+def scorer_of(*words: str) -> ChunkScorer:
+    """Scores chunks by which of the words they hold; the first word weighs most."""
 
-    config = StudentDataConfig(views=20, full_page_share=0, nearest_share=1, target_share=0, max_chunks=2)
-    assert {tuple(shown(prompt)) for prompt, _ in examples(config, similarity=similarity)} == {(5,), (1, 5)}
+    def score(situations: Sequence[Situation], chunks: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        assert situations == [SITUATION]
+        return [
+            np.array([sum((word in chunk) / (1 + rank) for rank, word in enumerate(words)) for chunk in page])
+            for page in chunks
+        ]
+
+    return score
+
+
+def test_ranked_views_take_the_chunks_that_a_scorer_puts_first() -> None:
+    config = StudentDataConfig(views=20, full_page_share=0, ranked_share=1, target_share=0, max_chunks=2)
+    found = examples(config, scorers=[scorer_of("thing 5", "thing 1")])
+    assert {tuple(shown(prompt)) for prompt, _ in found} == {(5,), (1, 5)}
+
+
+def test_every_scorer_has_its_views() -> None:
+    config = StudentDataConfig(views=30, full_page_share=0, ranked_share=1, target_share=0, max_chunks=1)
+    found = examples(config, scorers=[scorer_of("thing 5"), scorer_of("thing 2")])
+    assert {tuple(shown(prompt)) for prompt, _ in found} == {(5,), (2,)}
 
 
 def test_the_same_seed_gives_the_same_examples() -> None:
@@ -107,9 +124,9 @@ def test_a_page_without_chunks_still_gives_an_example() -> None:
     empty = Situation("x", (Event("OBS", ""),), ("search[x]",))
     found = student_examples(
         [(empty, "search[x]")],
-        StudentDataConfig(full_page_share=0, nearest_share=1),
+        StudentDataConfig(full_page_share=0, ranked_share=1),
         np.random.default_rng(0),
-        lambda _, chunks: np.zeros(len(chunks)),
+        [lambda _, chunks: [np.zeros(len(page)) for page in chunks]],
     )
     assert found[0].prompt == "task: x\npage:\n\naction:"
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from sightline.agents.prefix_cache import PrefixCache
 
 
 def encode_prompts(tokenizer: Any, prompts: Sequence[str], rooms: Sequence[int]) -> list[list[int]]:
@@ -58,27 +61,35 @@ class Query:
         return len(self.prompt) + sum(len(candidate) - 1 for candidate in self.candidates)
 
 
-def candidate_log_probabilities(model: Any, queries: Sequence[Query]) -> list[Tensor]:
-    """Log-probability of every candidate of every query, in one forward pass; gradients flow.
+def candidate_log_probabilities(
+    model: Any, queries: Sequence[Query], prefixes: PrefixCache | None = None
+) -> list[Tensor]:
+    """Log-probability of every candidate of every query, in one forward pass; without a prefix cache, gradients flow.
 
     Sequences are aligned at their ends, so that the positions which predict candidates are the last ones.
 
     Args:
         model: a Hugging Face causal language model that takes a four-dimensional attention mask.
         queries: B prompts with their candidates.
+        prefixes: what the model has read before; it reads only what is not there, and adds it. One that fills a
+            `DynamicCache` as usual is needed.
 
     Returns:
         One float32 tensor ``[candidates]`` per query, on the model's device: sums over the candidate's tokens.
     """
-    width = max(query.length for query in queries)
+    prompts = [query.prompt for query in queries]
+    recalled = prefixes.recall(prompts) if prefixes else None
+    held = recalled.lengths if recalled else [0] * len(queries)
+    unread = [query.length - length for query, length in zip(queries, held, strict=True)]
+    width = max(unread)
     tail = max(query.length - len(query.prompt) for query in queries) + 1
     tokens = torch.zeros(len(queries), width, dtype=torch.long)
     positions = torch.zeros_like(tokens)
     owners = torch.full_like(tokens, -1)  # 0 prompt, n the n-th candidate, -1 padding
-    for row, query in enumerate(queries):
-        read = [query.prompt, *(candidate[:-1] for candidate in query.candidates)]
-        starts = [0, *[len(query.prompt)] * len(query.candidates)]
-        begin = width - query.length
+    for row, (query, length) in enumerate(zip(queries, held, strict=True)):
+        read = [query.prompt[length:], *(candidate[:-1] for candidate in query.candidates)]
+        starts = [length, *[len(query.prompt)] * len(query.candidates)]
+        begin = width - unread[row]
         tokens[row, begin:] = torch.tensor([token for part in read for token in part])
         positions[row, begin:] = torch.cat(
             [torch.arange(start, start + len(part)) for start, part in zip(starts, read, strict=True)]
@@ -86,11 +97,14 @@ def candidate_log_probabilities(model: Any, queries: Sequence[Query]) -> list[Te
         owners[row, begin:] = torch.repeat_interleave(torch.tensor([len(part) for part in read]))
     logits = model(
         input_ids=tokens.to(model.device),
-        attention_mask=_tree_mask(owners.to(model.device), model.dtype),
+        attention_mask=_tree_mask(owners.to(model.device), torch.tensor(held, device=model.device), model.dtype),
         position_ids=positions.to(model.device),
         logits_to_keep=tail,
-        use_cache=False,
+        past_key_values=recalled.states if recalled else None,
+        use_cache=recalled is not None,
     ).logits[:, -tail:]
+    if prefixes and recalled:
+        prefixes.remember(prompts, recalled, [width - length for length in unread])
     return [_candidate_sums(logits[row], query) for row, query in enumerate(queries)]
 
 
@@ -108,11 +122,14 @@ def plain_log_probabilities(model: Any, query: Query) -> Tensor:
     return torch.cat(sums)
 
 
-def _tree_mask(owners: Tensor, dtype: torch.dtype) -> Tensor:
-    """Additive attention mask [B, 1, T, T]: a token sees what came before in the prompt and in its own candidate.
+def _tree_mask(owners: Tensor, held: Tensor, dtype: torch.dtype) -> Tensor:
+    """Additive attention mask [B, 1, T, H + T], H the largest number of held tokens.
+
+    A token sees what came before in the prompt and in its own candidate.
 
     Args:
         owners: [B, T] whose token it is: 0 the prompt's, n the n-th candidate's, -1 padding.
+        held: [B] tokens of the prompt that come before those, at the beginning of the H positions.
         dtype: that of the model.
     """
     width = owners.shape[1]
@@ -120,6 +137,8 @@ def _tree_mask(owners: Tensor, dtype: torch.dtype) -> Tensor:
     causal = torch.ones(width, width, dtype=torch.bool, device=owners.device).tril()
     # Padding sees itself: a row of the mask that allows nothing would make the softmax undefined.
     allowed = (causal & ((key == 0) | (key == query)) & (query >= 0)) | causal.logical_and(causal.T)
+    before = torch.arange(int(held.max()), device=owners.device) < held[:, None]
+    allowed = torch.cat([before[:, None, :] & (query >= 0), allowed], dim=-1)
     mask = torch.zeros(allowed.shape, dtype=dtype, device=owners.device)
     return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
 

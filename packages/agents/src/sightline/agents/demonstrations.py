@@ -5,20 +5,21 @@ This module knows nothing of models; agents are run elsewhere.
 
 from __future__ import annotations
 
-import base64
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from sightline.agents.actions import ActionType, action_type, candidate_actions
-from sightline.agents.protocols import Demonstrator, Environment
-from sightline.agents.trajectory import Step, Trajectory
+from sightline.agents.episode import Episode, Offer
+from sightline.agents.records import Decision
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from sightline.agents.protocols import Demonstrator, Environment, InfoMapping
+    from sightline.agents.trajectory import Step, Trajectory
 
 
 def collect(
@@ -64,86 +65,39 @@ def collect(
     take_snapshot = getattr(environment, "snapshot", None) if snapshots else None
     if snapshots and take_snapshot is None:
         raise TypeError(f"{type(environment).__name__} has no snapshot(); collect with snapshots=False")
-    collector = _Collector(environment, demonstrator, seed, max_steps, exploration, take_snapshot)
+    offers = _Offers(environment, demonstrator, take_snapshot)
+
+    def play(goal: int) -> Trajectory:
+        generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(goal,)))
+        episode = Episode(environment, agent="expert", goal=goal, seed=seed, max_steps=max_steps, make_offer=offers)
+        while (situation := episode.situation) is not None:
+            action = situation.expert_action or ""
+            clicks = [one for one in situation.actions if action_type(one) is not ActionType.SEARCH]
+            if clicks and generator.random() < exploration:
+                action = clicks[generator.integers(len(clicks))]
+            episode.take(Decision(action, probabilities=(), prompt_tokens=0, completion_tokens=0))
+        return episode.trajectory()
+
     console = Console(stderr=True)
     shown = progress and console.is_terminal
-    return [
-        collector.episode(goal)
-        for goal in track(goals, description="Demonstrations", console=console, disable=not shown)
-    ]
+    return [play(goal) for goal in track(goals, description="Demonstrations", console=console, disable=not shown)]
 
 
 @dataclass(frozen=True)
-class _Collector:
+class _Offers:
+    """Makes the demonstrator's action one of the candidates."""
+
     environment: Environment
     demonstrator: Demonstrator
-    seed: int
-    max_steps: int
-    exploration: float
     take_snapshot: Callable[[], bytes] | None
 
-    def episode(self, goal: int) -> Trajectory:
-        generator = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(goal,)))
-        steps: list[Step] = []
-        observation = instruction = ""
-        terminated = truncated = False
-        error = None
-        try:
-            observation, info = self.environment.reset(seed=self.seed, options={"goal": goal})
-            instruction = info["instruction_text"]
-            while not (terminated or truncated):
-                chosen = self._choose(instruction, info["available_actions"], steps, generator)
-                snapshot = base64.b64encode(self.take_snapshot()).decode() if self.take_snapshot else None
-                before = observation
-                observation, reward, terminated, truncated, info = self.environment.step(chosen.action)
-                steps.append(
-                    Step(
-                        observation=before,
-                        available_actions=chosen.candidates,
-                        action=chosen.action,
-                        expert_action=chosen.expert_action,
-                        reward=float(reward),
-                        snapshot=snapshot,
-                    )
-                )
-                truncated = truncated or (len(steps) >= self.max_steps and not terminated)
-        except Exception as exception:
-            logger.warning("The episode of goal %d broke off after %d steps", goal, len(steps), exc_info=True)
-            error = f"{type(exception).__name__}: {exception}"
-        return Trajectory(
-            episode_id=f"expert-seed{self.seed}-goal{goal}",
-            goal=goal,
-            agent="expert",
-            seed=self.seed,
-            instruction=instruction,
-            steps=tuple(steps),
-            final_observation=observation,
-            total_reward=sum(step.reward for step in steps),
-            terminated=terminated,
-            truncated=truncated,
-            error=error,
-        )
-
-    def _choose(
-        self, instruction: str, available: dict, steps: Sequence[Step], generator: np.random.Generator
-    ) -> _Choice:
-        candidates = candidate_actions(instruction, available)
+    def __call__(self, instruction: str, info: InfoMapping, steps: Sequence[Step]) -> Offer:
+        candidates = candidate_actions(instruction, info["available_actions"])
         used = {step.action for step in steps}
         expert_action = _as_candidate(self.demonstrator(self.environment), candidates, used)
         if expert_action not in candidates:
             candidates = (*candidates, expert_action)
-        clicks = [action for action in candidates if action_type(action) is not ActionType.SEARCH]
-        action = expert_action
-        if clicks and generator.random() < self.exploration:
-            action = clicks[generator.integers(len(clicks))]
-        return _Choice(candidates, action, expert_action)
-
-
-@dataclass(frozen=True)
-class _Choice:
-    candidates: tuple[str, ...]
-    action: str
-    expert_action: str
+        return Offer(candidates, expert_action, self.take_snapshot() if self.take_snapshot else None)
 
 
 def _as_candidate(action: str, candidates: Sequence[str], used: set[str]) -> str:

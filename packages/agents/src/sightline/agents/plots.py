@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sightline.agents.statistics import Interval
 
-_ACCENTS = ("#0b6e6e", "#c8553d", "#3d5a80", "#8a5a9e", "#b8860b", "#5b6670", "#2f855a", "#a02c5a")
+# Of middling lightness, so that they stand out from white paper and from dark.
+_ACCENTS = ("#0f8b8b", "#d1603d", "#4f7fc4", "#a06cb8", "#b8860b", "#7b8792", "#3d9a6a", "#c2457a")
 
 
 def _figure(width: float = 7.2, height: float = 4.2) -> tuple[Figure, Axes]:
@@ -23,11 +25,12 @@ def _figure(width: float = 7.2, height: float = 4.2) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def success_against_tokens(agents: Mapping[str, tuple[Interval, Interval]]) -> Figure:
+def success_against_tokens(agents: Mapping[str, tuple[Interval, Interval]], frontier: Sequence[str] = ()) -> Figure:
     """Success rate over prompt tokens per episode, with both intervals.
 
     Args:
         agents: name -> (prompt tokens per episode, success rate between 0 and 1).
+        frontier: names of agents that nobody beats on both counts, by ascending tokens; a stepped line joins them.
     """
     figure, axes = _figure()
     for position, (name, (tokens, success)) in enumerate(agents.items()):
@@ -41,6 +44,10 @@ def success_against_tokens(agents: Mapping[str, tuple[Interval, Interval]]) -> F
             color=_ACCENTS[position % len(_ACCENTS)],
             label=name,
         )
+    if frontier:
+        tokens, success = ([agents[name][part].mean for name in frontier] for part in (0, 1))
+        heights = [100 * value for value in success]
+        axes.step(tokens, heights, where="post", color="black", linestyle="--", lw=1, zorder=1, label="Pareto frontier")
     axes.set_xlim(left=0)
     axes.set_ylim(-2, 102)
     axes.set_xlabel("prompt tokens per episode")
@@ -49,24 +56,31 @@ def success_against_tokens(agents: Mapping[str, tuple[Interval, Interval]]) -> F
     return figure
 
 
-def recall_curves(methods: Mapping[str, Mapping[int, Interval]]) -> Figure:
-    """Recall@k of the expert's chunk over k.
+def recall_curves(methods: Mapping[str, Mapping[int, Interval]], *, over: str = "k") -> Figure:
+    """Recall of the needed chunk over k, or over the steps of an episode.
 
     Args:
-        methods: name -> {k: recall between 0 and 1}.
+        methods: name -> {position: recall between 0 and 1}.
+        over: what the positions are.
     """
     figure, axes = _figure()
     for position, (name, curve) in enumerate(methods.items()):
-        ks = sorted(curve)
+        places = sorted(curve)
         color = _ACCENTS[position % len(_ACCENTS)]
-        axes.plot(ks, [100 * curve[k].mean for k in ks], marker="o", color=color, label=name)
+        axes.plot(places, [100 * curve[place].mean for place in places], marker="o", color=color, label=name)
         axes.fill_between(
-            ks, [100 * curve[k].low for k in ks], [100 * curve[k].high for k in ks], color=color, alpha=0.15, lw=0
+            places,
+            [100 * curve[place].low for place in places],
+            [100 * curve[place].high for place in places],
+            color=color,
+            alpha=0.15,
+            lw=0,
         )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(0, 102)
-    axes.set_xlabel("k")
-    axes.set_ylabel("recall@k of the expert's chunk, %")
-    axes.legend(fontsize="small", frameon=False, loc="lower right")
+    axes.set_xlabel(over)
+    axes.set_ylabel("recall of the expert's chunk, %")
+    axes.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -87,7 +101,7 @@ def bars_with_intervals(values: Mapping[str, Interval], label: str) -> Figure:
             row,
             xerr=[[100 * (value.mean - value.low)], [100 * (value.high - value.mean)]],
             fmt="none",
-            ecolor="#1c2126",
+            ecolor="black",
             capsize=3,
         )
     axes.set_yticks(range(len(names)), names)
@@ -102,6 +116,7 @@ def learning_curves(curves: Mapping[str, Sequence[float]], ylabel: str) -> Figur
     figure, axes = _figure(height=3.6)
     for position, (name, values) in enumerate(curves.items()):
         axes.plot(range(1, len(values) + 1), values, marker=".", color=_ACCENTS[position % len(_ACCENTS)], label=name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel(ylabel)
     axes.legend(fontsize="small", frameon=False)

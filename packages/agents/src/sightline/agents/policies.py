@@ -17,7 +17,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from sightline.agents.prompts import abbreviate_products, react_history, render_prompt, strip_instruction
-from sightline.agents.records import Attention, Decision, Situation
+from sightline.agents.records import ActionDistribution, Attention, Decision, Situation
 from sightline.agents.retrieval_data import page_chunks
 from sightline.retrieval import Document, LocalEmbeddingStore, label_chunks
 
@@ -59,8 +59,9 @@ ChunkScorer = Callable[[Sequence[Situation], Sequence[Sequence[str]]], "list[NDA
 class ReadingAgent:
     """Reads what its view shows and takes the action its actor finds most probable; ties go to the earlier action.
 
-    On a page that looks as it did before in the episode, an action that was already taken there is passed over while
-    others are left: without memory in the prompt, a deterministic agent would otherwise go round in circles.
+    On a page that looks as it did before in the episode, an action that was already taken there is not offered to the
+    actor while others are left, and gets the probability 0: without memory in the prompt, a deterministic agent would
+    otherwise go round in circles. Where the actor has an error for an answer, so has the decision.
 
     Attributes:
         name: for tables and files.
@@ -75,22 +76,19 @@ class ReadingAgent:
     def choose(self, situations: Sequence[Situation]) -> list[Decision]:
         """One decision per situation."""
         readings = self.view(situations)
+        offers = [_untried(situation) for situation in situations]
         prompts, candidates = [], []
-        for situation, reading in zip(situations, readings, strict=True):
+        for situation, reading, offered in zip(situations, readings, offers, strict=True):
             prompt = render_prompt(situation.instruction, reading.context, reading.history)
             prompt, *actions = abbreviate_products(situation.observation, (prompt, *situation.actions))
             prompts.append(prompt)
-            candidates.append(actions)
+            candidates.append([actions[index] for index in offered])
         distributions = self.actor.score(prompts, candidates)
         return [
-            Decision(
-                action=_most_probable_untried(situation, distribution.probabilities),
-                probabilities=distribution.probabilities,
-                prompt_tokens=distribution.prompt_tokens,
-                completion_tokens=distribution.completion_tokens,
-                attention=reading.attention,
+            _decision(situation, offered, distribution, reading.attention)
+            for situation, offered, distribution, reading in zip(
+                situations, offers, distributions, readings, strict=True
             )
-            for situation, reading, distribution in zip(situations, readings, distributions, strict=True)
         ]
 
 
@@ -194,6 +192,7 @@ def state_conditioned(
     query_from: QueryFrom,
 ) -> ChunkScorer:
     """Scores chunks with a retriever that is conditioned on the episode so far; both models go to evaluation mode."""
+    retriever.check_encoder(encoder)
     state_model.eval()
     retriever.eval()
     device = next(retriever.parameters()).device
@@ -277,7 +276,8 @@ def condition_dimension(query_from: QueryFrom, d_state: int, d_text: int) -> int
     return {"state": d_state, "instruction": d_text, "both": d_state + d_text}[query_from]
 
 
-def _most_probable_untried(situation: Situation, probabilities: Sequence[float]) -> str:
+def _untried(situation: Situation) -> list[int]:
+    """The indices of the actions that were not yet taken on a page that looked like this; all, if none is left."""
     events = situation.events
     tried = {
         action.text
@@ -285,7 +285,25 @@ def _most_probable_untried(situation: Situation, probabilities: Sequence[float])
         if page.text == situation.observation
     }
     untried = [index for index, action in enumerate(situation.actions) if action not in tried]
-    return situation.actions[max(untried or range(len(situation.actions)), key=lambda index: probabilities[index])]
+    return untried or list(range(len(situation.actions)))
+
+
+def _decision(
+    situation: Situation, offered: Sequence[int], distribution: ActionDistribution, attention: tuple[Attention, ...]
+) -> Decision:
+    action, probabilities = "", ()
+    if distribution.error is None:
+        share = dict(zip(offered, distribution.probabilities, strict=True))
+        action = situation.actions[max(offered, key=share.__getitem__)]
+        probabilities = tuple(share.get(index, 0.0) for index in range(len(situation.actions)))
+    return Decision(
+        action=action,
+        probabilities=probabilities,
+        prompt_tokens=distribution.prompt_tokens,
+        completion_tokens=distribution.completion_tokens,
+        attention=attention,
+        error=distribution.error,
+    )
 
 
 def _select(chunks: Sequence[str], scores: NDArray[np.float64], top_k: int) -> Reading:

@@ -62,11 +62,12 @@ class Decision:
     """What an agent chose, and what it cost.
 
     Attributes:
-        action: one of the situation's actions.
-        probabilities: one per candidate action, in their order; sums to 1.
+        action: one of the situation's actions; empty when there is an error.
+        probabilities: one per candidate action, in their order; sums to 1. Empty when there is an error.
         prompt_tokens: tokens the actor read.
         completion_tokens: tokens the actor scored or wrote for the chosen action.
         attention: the page's chunks in page order, for agents that retrieve; otherwise empty.
+        error: why nothing was chosen, for example ``ParseFailure: ...``. It breaks off this episode and no other.
     """
 
     action: str
@@ -74,6 +75,7 @@ class Decision:
     prompt_tokens: int
     completion_tokens: int
     attention: tuple[Attention, ...] = ()
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,14 @@ class ActionDistribution:
     """An actor's answer to one prompt.
 
     Attributes:
-        probabilities: one per candidate action, in their order; sums to 1.
+        probabilities: one per candidate action, in their order; sums to 1. Empty when there is an error.
         prompt_tokens: tokens of the prompt.
         completion_tokens: tokens of the most probable action.
+        error: why this prompt has no answer, for example ``ParseFailure: ...``. Actors that can fail on one prompt
+            alone say so here; an error that would meet every prompt is raised.
     """
 
     probabilities: tuple[float, ...]
     prompt_tokens: int
     completion_tokens: int
+    error: str | None = None

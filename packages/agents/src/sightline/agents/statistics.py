@@ -1,4 +1,4 @@
-"""Bootstrap intervals of means and of paired differences, with numpy alone.
+"""Bootstrap intervals of means, ratios and paired differences, with numpy alone.
 
 The unit that is resampled is always the goal: runs of one goal under several training seeds are averaged first, so an
 interval speaks of other goals of the same kind, with the given training runs held fixed. The module knows nothing of
@@ -95,6 +95,69 @@ def paired_difference(
     return bootstrap_interval(first - second, rng, confidence=confidence, resamples=resamples)
 
 
+def rate_interval(values: ArrayLike, rng: np.random.Generator, *, confidence: float = 0.95) -> Interval | None:
+    """The interval of a rate: `bootstrap_interval`, or Wilson's where the rate is 0 or 1 on every goal.
+
+    Args:
+        values: ``[goals]`` rates of every goal, each in [0, 1].
+        rng: consumed where the bootstrap is used.
+        confidence: in (0, 1).
+
+    Returns:
+        None for fewer than two goals, which have no interval.
+    """
+    means = _goal_means(values)
+    if len(means) < 2:
+        return None
+    if means.sum() in (0, len(means)):
+        return wilson_interval(round(means.sum()), len(means), confidence=confidence)
+    return bootstrap_interval(means, rng, confidence=confidence)
+
+
+def ratio_interval(
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    rng: np.random.Generator,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+) -> Interval | None:
+    """The percentile bootstrap interval of a ratio of means, for example of tokens per success.
+
+    The bounds are resampled ratios themselves, so an upper bound is infinite where enough resamples have no success.
+
+    Args:
+        numerators: ``[goals]`` or ``[goals, runs]``, finite.
+        denominators: the same goals in the same order; not negative.
+        rng: consumed.
+        confidence: in (0, 1).
+        resamples: bootstrap samples.
+
+    Returns:
+        None where the denominators are all 0, or for fewer than two goals.
+
+    Raises:
+        ValueError: if the numbers of goals differ, or for values that are not finite.
+    """
+    _check_confidence(confidence)
+    above, below = _goal_means(numerators), _goal_means(denominators)
+    if len(above) != len(below):
+        raise ValueError(f"a ratio needs the same goals above and below, got {len(above)} and {len(below)}")
+    if len(above) < 2 or below.sum() == 0:
+        return None
+    count = len(above)
+    block = max(1, _BLOCK_VALUES // count)
+    samples = []
+    for start in range(0, resamples, block):
+        drawn = rng.integers(0, count, size=(min(block, resamples - start), count))
+        over, under = above[drawn].mean(axis=1), below[drawn].mean(axis=1)
+        samples.append(np.divide(over, under, out=np.full(len(over), np.inf), where=under > 0))
+    ordered = np.sort(np.concatenate(samples))
+    tail = (1 - confidence) / 2
+    low, high = ordered[int(tail * resamples)], ordered[min(int((1 - tail) * resamples), resamples - 1)]
+    return Interval(float(above.mean() / below.mean()), float(low), float(high), confidence)
+
+
 def wilson_interval(successes: int, trials: int, *, confidence: float = 0.95) -> Interval:
     """The score interval of a rate (Wilson 1927), which has width even at 0 and 1.
 
@@ -113,7 +176,10 @@ def wilson_interval(successes: int, trials: int, *, confidence: float = 0.95) ->
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     centre = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z * np.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
-    return Interval(rate, max(0.0, float(centre - half)), min(1.0, float(centre + half)), confidence)
+    # At 0 and 1 rounding would put the rate just outside its own interval.
+    return Interval(
+        rate, min(rate, max(0.0, float(centre - half))), max(rate, min(1.0, float(centre + half))), confidence
+    )
 
 
 def _goal_means(values: ArrayLike) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ page, as the gated agents do; so one student copes with both. Pure functions; ra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,8 @@ from sightline.agents.retrieval_data import page_chunks
 from sightline.retrieval import ChunkingConfig, label_chunks
 
 if TYPE_CHECKING:
+    from sightline.agents.policies import ChunkScorer
     from sightline.agents.records import Situation
-
-ChunkSimilarity = Callable[[str, Sequence[str]], NDArray[np.floating]]
-"""An instruction and N chunks -> [N] scores; the higher, the nearer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +49,11 @@ class StudentDataConfig(BaseModel):
     history_characters: int = Field(120, ge=0, description="Longest earlier page, in characters.")
     chunking: ChunkingConfig = Field(default_factory=ChunkingConfig, description="How pages are cut.")
     max_chunks: int = Field(8, ge=1, description="Most chunks shown; at least one is.")
-    nearest_share: float = Field(
+    ranked_share: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="Share of chunk examples that show the chunks nearest to the task; others are random.",
+        description="Share of chunk examples that show the best chunks of one of the given scorers; others are random.",
     )
     target_share: float = Field(
         0.9, ge=0, le=1, description="Share of chunk examples that are made to hold the expert's target."
@@ -63,10 +61,10 @@ class StudentDataConfig(BaseModel):
 
 
 def student_examples(
-    demonstrations: Iterable[tuple[Situation, str]],
+    demonstrations: Sequence[tuple[Situation, str]],
     config: StudentDataConfig,
     rng: np.random.Generator,
-    similarity: ChunkSimilarity | None = None,
+    scorers: Sequence[ChunkScorer] = (),
 ) -> list[StudentExample]:
     """Training examples from expert demonstrations, in their order.
 
@@ -75,12 +73,16 @@ def student_examples(
             is one of the situation's.
         config: the mixture of views.
         rng: consumed.
-        similarity: finds the chunks nearest to the instruction; without it, all chunk views are random.
+        scorers: those of the gated agents that the student will serve; without any, all chunk views are random.
     """
+    situations = [situation for situation, _ in demonstrations]
+    pages = [page_chunks(s.observation, s.instruction, config.chunking) for s in situations]
+    scores = [scorer(situations, pages) for scorer in scorers]
     examples = []
-    for situation, action in demonstrations:
+    for position, (situation, action) in enumerate(demonstrations):
+        rankings = [of_scorer[position] for of_scorer in scores]
         for _ in range(config.views):
-            prompt = _view(situation, action, config, rng, similarity)
+            prompt = _view(situation, action, pages[position], rankings, config, rng)
             prompt, *actions = abbreviate_products(situation.observation, (prompt, *situation.actions))
             examples.append(StudentExample(prompt, tuple(actions), situation.actions.index(action)))
     return examples
@@ -115,19 +117,19 @@ def sample_chunks(
 def _view(
     situation: Situation,
     action: str,
+    chunks: Sequence[str],
+    rankings: Sequence[NDArray[np.float64]],
     config: StudentDataConfig,
     rng: np.random.Generator,
-    similarity: ChunkSimilarity | None,
 ) -> str:
     if rng.random() < config.full_page_share:
         return react_prompt(situation, turns=config.history_turns, max_characters=config.history_characters)
-    chunks = page_chunks(situation.observation, situation.instruction, config.chunking)
-    nearest = rng.random() < config.nearest_share and chunks
+    ranked = rankings and rng.random() < config.ranked_share
     indices = sample_chunks(
         chunks,
         label_chunks(action, chunks),
         count=int(rng.integers(1, config.max_chunks + 1)),
-        scores=similarity(situation.instruction, chunks) if nearest and similarity else None,
+        scores=rankings[int(rng.integers(len(rankings)))] if ranked else None,
         include_positive=rng.random() < config.target_share,
         rng=rng,
     )

@@ -1,0 +1,174 @@
+"""What phase 2 measured, and the numbers of it that are kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from measuring import RetrievalScores, difference, interval
+
+from sightline.agents import (
+    AgentSummary,
+    ChunkScorer,
+    Comparison,
+    Interval,
+    NextActionMetrics,
+    Trajectory,
+    summarise,
+    verdict,
+)
+from sightline.agents.cost import Prices, dollars_per_100_successes, tokens_per_success
+from sightline.agents.evaluation import compare_all
+from sightline.agents.failures import Failure, find_failures
+from sightline.agents.power import detectable_difference, power_statement
+from sightline.agents.step_recall import PageKind, Recall, recall_by_page, recall_by_step
+from sightline.retrieval import ChunkingConfig
+
+TRAINED: Final = "recurrent_state_gated_trained"
+ZERO_SHOT: Final = "recurrent_state_gated_zero_shot"
+CLAIMED_AGAINST: Final = ("baseline_rag", "baseline_react")
+"""The agents that the experiment's claims are about; the others are bounds and controls."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that phase 2 measured.
+
+    Attributes:
+        next_action: epochs of the state model's training.
+        retrieval: method -> how it ranks the expert's chunk on held-out pages.
+        episodes: agent -> its episodes on held-out goals, over all training seeds, the first seed's first.
+        ablations: variant -> its episodes on development goals.
+        seed: of the bootstrap.
+        chunking: how the agents' pages were cut.
+        prices: of the acting model's tokens; None where nobody gave them.
+        scorer: the trained agent's with its first seed, to show scores of chunks that were passed over.
+    """
+
+    next_action: Sequence[NextActionMetrics]
+    retrieval: Mapping[str, RetrievalScores]
+    episodes: Mapping[str, Sequence[Trajectory]]
+    ablations: Mapping[str, Sequence[Trajectory]]
+    seed: int
+    chunking: ChunkingConfig = ChunkingConfig()  # noqa: RUF009  (frozen)
+    prices: Prices | None = None
+    scorer: ChunkScorer | None = None
+
+    def summaries(self) -> list[AgentSummary]:
+        """One row per agent."""
+        return summarise(self.episodes, seed=self.seed)
+
+    def comparisons(self) -> list[Comparison]:
+        """The trained state-gated agent against every other, with p-values adjusted for all of them."""
+        others = [name for name in self.episodes if name != TRAINED]
+        return compare_all(self.episodes, TRAINED, others, seed=self.seed)
+
+    def claims(self) -> list[str]:
+        """The verdict against both baselines, in words."""
+        return [verdict(comparison) for comparison in self._claimed()]
+
+    def power(self) -> list[str]:
+        """What the run could see with the discordance that it met, per baseline."""
+        return [
+            f"Against {comparison.baseline}: "
+            + power_statement(comparison.goals, comparison.discordance, comparisons=comparison.comparisons)
+            for comparison in self._claimed()
+            if comparison.discordance > 0
+        ]
+
+    def detectable(self) -> dict[str, float | None]:
+        """Baseline -> smallest difference of success rates that the run would find four times in five."""
+        return {
+            comparison.baseline: detectable_difference(
+                comparison.goals, comparison.discordance, comparisons=comparison.comparisons
+            )
+            for comparison in self._claimed()
+            if comparison.discordance > 0
+        }
+
+    def recall_differences(self) -> dict[str, Interval]:
+        """Recall@5 of the trained retriever minus that of each other method."""
+        trained = self.retrieval["state_gated_trained"].recall[5]
+        return {
+            name: difference(trained, scores.recall[5], self.seed)
+            for name, scores in self.retrieval.items()
+            if name != "state_gated_trained"
+        }
+
+    def recall_by_step(self) -> dict[str, dict[int, Recall]]:
+        """Agent -> step -> how often the needed chunk was read; agents that read whole pages are left out."""
+        found = {
+            agent: recall_by_step(episodes, self.chunking, seed=self.seed) for agent, episodes in self.episodes.items()
+        }
+        return {agent: recall for agent, recall in found.items() if recall}
+
+    def recall_by_page(self) -> dict[str, dict[PageKind, Recall]]:
+        """Agent -> kind of page -> the same."""
+        found = {
+            agent: recall_by_page(episodes, self.chunking, seed=self.seed) for agent, episodes in self.episodes.items()
+        }
+        return {agent: recall for agent, recall in found.items() if recall}
+
+    def failures(self) -> list[Failure]:
+        """The trained agent's failed episodes, over all training seeds."""
+        return find_failures(self.episodes[TRAINED], self.chunking)
+
+    def _claimed(self) -> list[Comparison]:
+        comparisons = {comparison.baseline: comparison for comparison in self.comparisons()}
+        return [comparisons[baseline] for baseline in CLAIMED_AGAINST]
+
+
+def results(findings: Findings) -> dict[str, Any]:
+    """The numbers, as ``results.json`` holds them; nothing in it depends on the clock."""
+    seed = findings.seed
+    return {
+        "schema_version": 2,
+        "claims": findings.claims(),
+        "agents": [summary.model_dump(mode="json") for summary in findings.summaries()],
+        "comparisons": [comparison.model_dump(mode="json") for comparison in findings.comparisons()],
+        "detectable_difference": findings.detectable(),
+        "retrieval": {
+            name: {
+                "recall": {str(k): asdict(interval(values, seed)) for k, values in scores.recall.items()},
+                "mean_reciprocal_rank": asdict(interval(scores.reciprocal_rank, seed)),
+                "ndcg_at_5": asdict(interval(scores.ndcg, seed)),
+            }
+            for name, scores in findings.retrieval.items()
+        },
+        "recall_at_5_trained_minus": {name: asdict(value) for name, value in findings.recall_differences().items()},
+        "recall_by_step": {
+            agent: {str(step): asdict(recall) for step, recall in found.items()}
+            for agent, found in findings.recall_by_step().items()
+        },
+        "recall_by_page": {
+            agent: {kind.value: asdict(recall) for kind, recall in found.items()}
+            for agent, found in findings.recall_by_page().items()
+        },
+        "failures": [
+            {"goal": failure.trajectory.goal, "ending": failure.ending.value, "evidence": failure.evidence.value}
+            for failure in findings.failures()
+        ],
+        "tokens_per_success": _per_agent(findings, lambda episodes: tokens_per_success(episodes, seed=seed)),
+        "dollars_per_100_successes": {}
+        if findings.prices is None
+        else _per_agent(
+            findings, lambda episodes, prices=findings.prices: dollars_per_100_successes(episodes, prices, seed=seed)
+        ),
+        "next_action": [asdict(epoch) for epoch in findings.next_action],
+        "ablations": [summary.model_dump(mode="json") for summary in summarise(findings.ablations, seed=seed)],
+    }
+
+
+def _per_agent(
+    findings: Findings, measure: Callable[[Sequence[Trajectory]], Interval | None]
+) -> dict[str, dict[str, float | None] | None]:
+    """One interval per agent; JSON has no infinity, so an end without bound is null."""
+    return {agent: _finite(measure(episodes)) for agent, episodes in findings.episodes.items()}
+
+
+def _finite(value: Interval | None) -> dict[str, float | None] | None:
+    if value is None:
+        return None
+    return {name: number if math.isfinite(number) else None for name, number in asdict(value).items()}

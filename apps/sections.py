@@ -1,0 +1,231 @@
+"""The sections of phase 2's report, each with its sentences, tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from findings import CLAIMED_AGAINST, TRAINED, Findings
+from measuring import CUTOFFS, interval
+
+from sightline.agents import (
+    Interval,
+    NextActionMetrics,
+    RunDirectory,
+    Section,
+    Table,
+    bars_with_intervals,
+    comparisons_table,
+    learning_curves,
+    recall_curves,
+    results_table,
+    save_figure,
+    success_against_tokens,
+    summarise,
+)
+from sightline.agents.cost import cost_table, pareto_frontier
+from sightline.agents.evaluation import VERDICT_RULE
+from sightline.agents.failures import Failure, failure_table, typical_failures
+from sightline.agents.power import power_table
+from sightline.agents.step_recall import PageKind, page_kind
+
+PREDICTORS = ("model_acc", "baseline_last_obs_acc", "majority_class_baseline")
+"""What predicts the type of the expert's next action; names of fields of `NextActionMetrics`."""
+
+_SHOWN_FAILURES = 3
+_GOALS_PER_STEP = 10
+_BOUND = "oracle_gated"
+"""Knows the expert's target, so that it stands on no frontier."""
+
+
+def report_sections(run: RunDirectory, findings: Findings) -> list[Section]:
+    """All sections in the order of the page; their figures are written into the run's ``plots``."""
+    plots = run.path / "plots"
+    sections = [
+        _agents_section(plots, findings),
+        _step_recall_section(plots, findings),
+        _retrieval_section(plots, findings),
+        _next_action_section(run, findings),
+    ]
+    if findings.ablations:
+        sections.append(_ablation_section(plots, findings))
+    return [
+        *sections,
+        *_failure_sections(findings),
+        _cost_section(findings),
+        _power_section(findings),
+        _trajectory_section(run),
+    ]
+
+
+def retrieval_table(findings: Findings) -> Table:
+    """How the methods rank the expert's chunk."""
+    seed = findings.seed
+    return Table(
+        columns=("method", "recall@1 %", "recall@5 %", "MRR", "nDCG@5"),
+        rows=tuple(
+            (
+                name,
+                _show(interval(scores.recall[1], seed), 100, ".1f"),
+                _show(interval(scores.recall[5], seed), 100, ".1f"),
+                _show(interval(scores.reciprocal_rank, seed), 1, ".3f"),
+                _show(interval(scores.ndcg, seed), 1, ".3f"),
+            )
+            for name, scores in findings.retrieval.items()
+        ),
+        caption="On the pages of held-out expert episodes; 95 % bootstrap intervals over goals, mean over seeds.",
+    )
+
+
+def next_action_figure(run: RunDirectory, history: Sequence[NextActionMetrics]) -> Path:
+    """Draw the accuracies of the state model and its baselines over the epochs."""
+    curves = {name: [getattr(epoch, name) for epoch in history] for name in PREDICTORS}
+    return save_figure(learning_curves(curves, "accuracy on held-out episodes"), run.path / "plots" / "next_action.svg")
+
+
+def _agents_section(plots: Path, findings: Findings) -> Section:
+    summaries = findings.summaries()
+    points = {
+        summary.agent: (summary.prompt_tokens, summary.success_rate)
+        for summary in summaries
+        if summary.prompt_tokens is not None and summary.success_rate is not None
+    }
+    means = {name: (tokens.mean, success.mean) for name, (tokens, success) in points.items() if name != _BOUND}
+    frontier = pareto_frontier(means)
+    figure = save_figure(success_against_tokens(points, frontier), plots / "success_against_tokens.svg")
+    sentence = (
+        f"On the Pareto frontier, where no other agent succeeds as often with fewer tokens: {', '.join(frontier)}. It "
+        f"goes by the means; {_BOUND} knows the expert's target and stands outside."
+    )
+    tables = (results_table(summaries), comparisons_table(findings.comparisons()))
+    return Section("Agents on held-out goals", (*findings.claims()[1:], sentence), tables, (figure,))
+
+
+def _power_section(findings: Findings) -> Section:
+    comparisons = {comparison.baseline: comparison for comparison in findings.comparisons()}
+    goals = min(comparisons[baseline].goals for baseline in CLAIMED_AGAINST)
+    tables = (power_table(goals, comparisons=len(comparisons)),) if goals else ()
+    return Section("How the outcomes are told, and what this run could see", (VERDICT_RULE, *findings.power()), tables)
+
+
+def _step_recall_section(plots: Path, findings: Findings) -> Section:
+    curves = {
+        agent: {
+            step: recall.interval
+            for step, recall in found.items()
+            if recall.interval is not None and recall.goals >= _GOALS_PER_STEP
+        }
+        for agent, found in findings.recall_by_step().items()
+    }
+    figure = save_figure(recall_curves(curves, over="step of the episode"), plots / "recall_by_step.svg")
+    kinds = (PageKind.RESULTS, PageKind.PRODUCT, PageKind.DETAIL)
+    rows = []
+    for agent, found in findings.recall_by_page().items():
+        cells = [
+            f"{_show(found[kind].interval, 100, '.1f')} ({found[kind].decisions:,})" if kind in found else "none"
+            for kind in kinds
+        ]
+        rows.append((agent, *cells))
+    table = Table(
+        columns=("agent", *(f"{kind} pages: recall %" for kind in kinds)),
+        rows=tuple(rows),
+        caption="How often the chunk with the expert's target was among those read, on the pages that the agent itself "
+        "came to; 95 % intervals over goals, and the number of decisions.",
+    )
+    sentence = (
+        "Later steps are reached by fewer episodes, and mostly by those that went astray; the figure ends where fewer "
+        f"than {_GOALS_PER_STEP} goals are left."
+    )
+    return Section("Was the needed chunk read, step by step?", (sentence,), (table,), (figure,))
+
+
+def _retrieval_section(plots: Path, findings: Findings) -> Section:
+    curves = {
+        name: {k: interval(scores.recall[k], findings.seed) for k in CUTOFFS}
+        for name, scores in findings.retrieval.items()
+    }
+    sentences = tuple(
+        f"Recall@5 of the trained retriever minus {name}: {_show(value, 100, '+.1f')} points."
+        for name, value in findings.recall_differences().items()
+    )
+    figure = save_figure(recall_curves(curves), plots / "recall.svg")
+    return Section(
+        "Finding the expert's chunk on the expert's pages", sentences, (retrieval_table(findings),), (figure,)
+    )
+
+
+def _next_action_section(run: RunDirectory, findings: Findings) -> Section:
+    best = max(findings.next_action, key=lambda epoch: epoch.model_acc)
+    sentence = "Accuracy on held-out episodes at the best epoch: " + ", ".join(
+        f"{name} {100 * getattr(best, name):.1f} %" for name in PREDICTORS
+    )
+    figure = next_action_figure(run, findings.next_action)
+    return Section("What the state model knows of the next action", (f"{sentence}.",), (), (figure,))
+
+
+def _ablation_section(plots: Path, findings: Findings) -> Section:
+    summaries = summarise(findings.ablations, seed=findings.seed)
+    rates = {summary.agent: summary.success_rate for summary in summaries if summary.success_rate is not None}
+    figure = save_figure(bars_with_intervals(rates, "success, % of development goals"), plots / "ablations.svg")
+    sentence = "One change at a time to the trained agent, with one training seed, on goals that no final figure uses."
+    return Section("Ablations", (sentence,), (results_table(summaries),), (figure,))
+
+
+def _failure_sections(findings: Findings) -> list[Section]:
+    """Counts over all training seeds, then episodes of the first one, whose scores can be shown."""
+    failures, episodes = findings.failures(), findings.episodes[TRAINED]
+    table = failure_table(episodes, failures, seed=findings.seed)
+    firsts = {id(episode) for episode in {episode.goal: episode for episode in reversed(episodes)}.values()}
+    shown = typical_failures([f for f in failures if id(f.trajectory) in firsts], _SHOWN_FAILURES)
+    return [
+        Section(f"Why {TRAINED} failed", (), (table,)),
+        *(_failure_section(failure, findings) for failure in shown),
+    ]
+
+
+def _failure_section(failure: Failure, findings: Findings) -> Section:
+    heading = f"Goal {failure.trajectory.goal}: {failure.ending}; {failure.evidence}"
+    paragraphs = [f"Task: {' '.join(failure.trajectory.instruction.split())}"]
+    if failure.step is None:
+        paragraphs.append("At every step the agent did what the expert would have done, as far as that is known.")
+        return Section(heading, tuple(paragraphs), minor=True)
+    step = failure.trajectory.steps[failure.step]
+    paragraphs.append(
+        f"Decisive step: {failure.step + 1} of {len(failure.trajectory.steps)}, on a {page_kind(step)} page. The agent "
+        f"did {step.action}; the expert would have done {step.expert_action}."
+    )
+    rows = tuple(
+        (
+            "-" if chunk.score is None else f"{chunk.score:+.2f}",
+            "read" if chunk.read else "",
+            "target" if chunk.target else "",
+            chunk.text,
+        )
+        for chunk in failure.chunks(findings.chunking, findings.scorer)
+    )
+    table = Table(("score", "read", "expert's target", "chunk"), rows, "The chunks of that page, in page order.")
+    return Section(heading, tuple(paragraphs), (table,), minor=True)
+
+
+def _cost_section(findings: Findings) -> Section:
+    table = cost_table(findings.episodes, seed=findings.seed, prices=findings.prices)
+    return Section("What a success costs", (), (table,))
+
+
+def _trajectory_section(run: RunDirectory) -> Section:
+    files = sorted(file.relative_to(run.path) for file in run.path.glob("stages/7-agent-*/episodes.jsonl"))
+    links = {file.parent.name.removeprefix("7-agent-"): quote(file.as_posix()) for file in files}
+    trained = next((file for file in files if TRAINED in file.parent.name), None)
+    commands: Mapping[str, str] = {}
+    if trained is not None:
+        name = "The shop's viewer shows them step by step; from the folder of this page, and alike for the others:"
+        commands = {name: f"sightline-webshop serve --trajectories {trained.parent.as_posix()}"}
+    return Section("Every evaluated episode", ("One JSON object a line.",), texts=commands, links=links)
+
+
+def _show(value: Interval | None, scale: float, style: str) -> str:
+    if value is None:
+        return "n/a"
+    mean, low, high = (format(scale * number, style) for number in (value.mean, value.low, value.high))
+    return f"{mean} [{low}, {high}]"

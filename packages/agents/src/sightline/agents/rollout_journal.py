@@ -1,0 +1,128 @@
+"""The journal of a rollout: finished batches of episodes, durable one by one, so that a killed rollout can go on.
+
+A journal is a JSON Lines file: a header that says which rollout it belongs to, then one line per finished batch.
+One rollout at a time may write it. This module knows nothing of how episodes are played.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from sightline.agents.trajectory import Trajectory
+from sightline.retrieval.files import RecordError, atomic_file, parse_record
+
+_RECORD = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+_SHOWN_CHARACTERS = 60
+_REMEDY = "Give another journal, or delete this one to begin anew."
+
+
+class JournalError(ValueError):
+    """A journal belongs to another rollout."""
+
+
+class JournalHeader(BaseModel):
+    """Which rollout a journal belongs to; everything that its results depend on and that can be compared.
+
+    The weights of an agent and the catalogue of an environment cannot: whoever changes those takes another journal.
+
+    Attributes:
+        agent: the agent's name.
+        seed: given to every reset.
+        max_steps: of an episode.
+        batch_size: episodes that are played in lock-step.
+        expert: whether situations hold an expert's action.
+        goals: one episode for each.
+    """
+
+    model_config = _RECORD
+
+    schema_version: Literal[1] = 1
+    agent: str
+    seed: int
+    max_steps: int
+    batch_size: int
+    expert: bool
+    goals: tuple[int, ...]
+
+
+class _Entry(BaseModel):
+    model_config = _RECORD
+
+    batch: int
+    episodes: tuple[Trajectory, ...]
+
+
+class RolloutJournal:
+    """Reads what is there, and adds to it.
+
+    Args:
+        path: the file; made, with its folder, when missing. A last line that was cut off in writing is removed.
+        header: the rollout that is about to be played.
+
+    Raises:
+        JournalError: the file is the journal of another rollout.
+        RecordError: a complete line is no record of a journal; the message names file, line and field.
+    """
+
+    def __init__(self, path: Path, header: JournalHeader) -> None:
+        self._path = path
+        self._batches: dict[int, tuple[Trajectory, ...]] = {}
+        if path.exists():
+            self._read(header)
+        else:
+            with atomic_file(path) as file:
+                file.write(header.model_dump_json().encode() + b"\n")
+
+    @property
+    def batches(self) -> dict[int, tuple[Trajectory, ...]]:
+        """The batches that are finished: number -> trajectories in the order of the batch's goals."""
+        return dict(self._batches)
+
+    def append(self, batch: int, episodes: list[Trajectory]) -> None:
+        """Add a finished batch; when this returns, it is on disk."""
+        line = _Entry(batch=batch, episodes=tuple(episodes)).model_dump_json().encode() + b"\n"
+        with self._path.open("ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self._batches[batch] = tuple(episodes)
+
+    def _read(self, header: JournalHeader) -> None:
+        complete = 0
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                where = f"{self._path}, line {number}"
+                if number == 1:
+                    self._check(parse_record(JournalHeader, line, where=where, remedy=_REMEDY), header)
+                elif line.endswith(b"\n"):
+                    self._add(parse_record(_Entry, line, where=where, remedy=_REMEDY), header, where)
+                else:
+                    break
+                complete += len(line)
+        if complete < self._path.stat().st_size:
+            os.truncate(self._path, complete)
+
+    def _check(self, found: JournalHeader, wanted: JournalHeader) -> None:
+        differences = [
+            f"{name}: {_short(before)} there, {_short(now)} now"
+            for name in JournalHeader.model_fields
+            if (before := getattr(found, name)) != (now := getattr(wanted, name))
+        ]
+        if differences:
+            raise JournalError(f"{self._path} is the journal of another rollout ({'; '.join(differences)}). {_REMEDY}")
+
+    def _add(self, entry: _Entry, header: JournalHeader, where: str) -> None:
+        start = entry.batch * header.batch_size
+        goals = header.goals[start : start + header.batch_size] if entry.batch >= 0 else ()
+        if not goals or tuple(episode.goal for episode in entry.episodes) != goals:
+            raise RecordError(f"{where}: these are not the episodes of batch {entry.batch}. {_REMEDY}")
+        self._batches[entry.batch] = entry.episodes
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."

@@ -1,0 +1,36 @@
+"""What rollouts over workers need to import: the shop's environments and the agents that play in it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+
+from sightline.agents import LanguageModelActor, LexicalActor, ReadingAgent, baseline_react, random_gated
+from sightline.agents.student import PACKAGED_STUDENT
+from sightline.retrieval import ChunkingConfig
+from sightline.webshop_env import Catalogue, Shop, WebShopEnv, build_goals, expert_action
+
+
+@cache
+def open_shop() -> Shop:
+    catalogue = Catalogue.generate(products=150, seed=3)
+    return Shop(catalogue, build_goals(catalogue, "human", seed=3), step_limit=15)
+
+
+def open_environments(count: int) -> list[WebShopEnv]:
+    return [WebShopEnv(shop=open_shop(), observation_mode="text_rich") for _ in range(count)]
+
+
+def expert(environment: WebShopEnv) -> str:
+    return expert_action(environment.shop, environment.state)
+
+
+def make_random_gated() -> ReadingAgent:
+    return random_gated(LexicalActor(), seed=0, top_k=5, chunking=ChunkingConfig())
+
+
+def make_student() -> ReadingAgent:
+    torch.set_num_threads(1)  # as in workers
+    actor = LanguageModelActor(PACKAGED_STUDENT, device="cpu", length_normalised=True)
+    return baseline_react(actor, history_turns=2, history_characters=400)

@@ -1,0 +1,114 @@
+"""Agents in the real shop: the same episodes from every engine, and from an episode that was put down and taken up."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from sightline.agents.engines import Engine, InProcess, RolloutJob
+from sightline.agents.episode import Episode, EpisodeInProgress
+from sightline.agents.rollout import run_job
+from sightline.agents.worker_engine import Workers
+
+# Ray leaves the streams that it opens to the garbage collector, which may run in any test after the first.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture(scope="module")
+def jobs() -> Iterator[ModuleType]:
+    """The module `engine_jobs`, where worker processes find it too."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parent)
+        yield importlib.import_module("engine_jobs")
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """The Ray engine, on a cluster of two CPUs that all tests of a session share."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Under `uv run`, Ray would build the project's environment once more for its workers.
+        patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        import ray
+
+        from sightline.agents.ray_engine import RayCluster
+
+        with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+            if not ray.is_initialized():
+                quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+                ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, **quiet)
+            gc.collect()  # Ray leaves the streams and processes that it starts to the garbage collector
+        yield RayCluster
+        with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+            ray.shutdown()
+            gc.collect()
+
+
+def make_job(jobs: ModuleType, kind: str, **changes: Any) -> RolloutJob:
+    make_agent, name = {
+        "random_gated": (jobs.make_random_gated, "random_gated"),
+        "student": (jobs.make_student, "baseline_react"),
+    }[kind]
+    return RolloutJob(
+        agent_name=name,
+        make_environments=jobs.open_environments,
+        make_agent=make_agent,
+        seed=0,
+        max_steps=12,
+        expert=jobs.expert,
+        **changes,
+    )
+
+
+def lines(job: RolloutJob, goals: range, engine: Engine, **arguments: Any) -> list[str]:
+    episodes = run_job(job, goals, engine=engine, progress=False, **arguments)
+    assert [episode.goal for episode in episodes] == list(goals)
+    assert not any(episode.error for episode in episodes)
+    return [episode.model_dump_json() for episode in episodes]
+
+
+def test_fifty_episodes_are_byte_equal_in_all_engines(jobs: ModuleType, cluster: Any) -> None:
+    job, goals = make_job(jobs, "random_gated", batch_size=8), range(50)
+    expected = lines(job, goals, InProcess())
+    assert lines(job, goals, Workers(2)) == expected
+    assert lines(job, goals, cluster(2)) == expected
+    # An agent by rule does not depend on its company either.
+    assert lines(make_job(jobs, "random_gated", batch_size=50), goals, InProcess()) == expected
+
+
+def test_the_students_episodes_are_byte_equal_in_all_engines_and_after_a_resumption(
+    jobs: ModuleType, cluster: Any, tmp_path: Path
+) -> None:
+    job, goals, journal = make_job(jobs, "student", batch_size=3), range(9), tmp_path / "journal.jsonl"
+    expected = lines(job, goals, InProcess(), journal=journal)
+    assert lines(job, goals, Workers(2)) == expected
+    assert lines(job, goals, cluster(2)) == expected
+    content = journal.read_bytes()
+    journal.write_bytes(content[: len(content) // 2])
+    assert lines(job, goals, Workers(1), journal=journal) == expected
+
+
+@pytest.mark.parametrize("kind", ["random_gated", "student"])
+def test_an_episode_that_is_put_down_at_every_step_ends_the_same(jobs: ModuleType, tmp_path: Path, kind: str) -> None:
+    job, path = make_job(jobs, kind, batch_size=1), tmp_path / "episode.json"
+    agent = job.make_agent()
+    for expected in run_job(job, range(3), engine=InProcess(), progress=False):
+        (environment,) = jobs.open_environments(1)
+        episode = Episode(environment, agent=agent.name, goal=expected.goal, seed=0, max_steps=12, expert=jobs.expert)
+        while (situation := episode.situation) is not None:
+            episode.pause().save(path)
+            (environment,) = jobs.open_environments(1)
+            episode = Episode.resume(environment, EpisodeInProgress.load(path), expert=jobs.expert)
+            assert episode.situation == situation
+            episode.take(agent.choose([situation])[0])
+        assert episode.trajectory().model_dump_json() == expected.model_dump_json()
