@@ -86,6 +86,7 @@ def test_fifty_episodes_are_byte_equal_in_all_engines(jobs: ModuleType, cluster:
     assert lines(make_job(jobs, "random_gated", batch_size=50), goals, InProcess()) == expected
 
 
+@pytest.mark.slow
 def test_the_students_episodes_are_byte_equal_in_all_engines_and_after_a_resumption(
     jobs: ModuleType, cluster: Any, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def test_phase2_prints_the_table_and_writes_everything(tmp_path: Path) -> None:
     assert "undecided" in results["claims"][0]  # four goals decide nothing, and the report says so
 
 
+@pytest.mark.slow
 def test_the_student_can_be_trained_anew(tmp_path: Path) -> None:
     run(tmp_path, *TINY, "--student", "train", "--student-training.steps", "3", "--student-data.views", "1")
     student = tmp_path / "phase2" / "smoke" / "stages" / "5-student" / "model"
