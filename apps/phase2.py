@@ -70,7 +70,7 @@ def main() -> None:
         return [state_conditioned(encoder, gate.state_model, gate.retriever, recipe.query_from) for gate in gates]
 
     actor = LanguageModelActor(
-        student(settings, run, episodes["train"], encoder, [instruction_similarity(encoder)]),
+        student(settings, run, episodes["train"], encoder, [instruction_similarity(encoder), *scorers(trained[:1])]),
         batch_size=16,
         length_normalised=True,
         temperature=settings.student_training.temperature,

@@ -89,8 +89,8 @@ class Phase2Settings(Phase1Settings):
     """The small language model that acts by default: the one shipped with the package, or one trained in this run."""
     student_training: StudentConfig = StudentConfig()
     """Training of the student."""
-    student_data: StudentDataConfig = StudentDataConfig()
-    """What the student's training prompts show."""
+    student_data: StudentDataConfig = StudentDataConfig(ranked_share=0.75, target_share=0.5)
+    """What the student's training prompts show: mostly what query RAG or the first trained gate would let through."""
     history_turns: int = Field(default=3, ge=0)
     """Earlier turns that the ReAct agent sees."""
     history_characters: int = Field(default=120, ge=0)
@@ -103,7 +103,7 @@ class Phase2Settings(Phase1Settings):
     """Width of a hidden layer in the query projection; without it the projection is linear."""
     retriever_seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     """One retriever is trained, and evaluated on all held-out goals, for each."""
-    phase2: RetrieverTrainingConfig = RetrieverTrainingConfig()
+    phase2: RetrieverTrainingConfig = RetrieverTrainingConfig(epochs=40)
     """Training of the retriever."""
     prices: Prices | None = None
     """What the acting model's tokens cost, in dollars per million; the report then says what success costs."""

@@ -199,7 +199,7 @@ def test_a_file_that_holds_something_else_is_an_error(tmp_path: Path, shop: Shop
 
 def test_a_difference_of_rules_is_found(shop: Shop, catalogue: Catalogue, goals: GoalSet, bought: Recording) -> None:
     class Dearer(Shop):
-        def act(self, state, action):
+        def act(self, state, action, page=None):
             after, outcome = super().act(state, action)
             if after.kind is PageKind.DONE:
                 after, outcome = after._replace(reward=0.5), replace(outcome, reward=0.5)

@@ -135,14 +135,14 @@ class Catalogue:
         except KeyError:
             raise KeyError(f"no product {key[:80]!r} among the {len(self)} of this catalogue") from None
 
-    def headline(self, asin: str) -> Headline | Product:
-        """What a results page says of a product: the product itself, or as much of it as need be read from a store.
+    def headlines(self, asins: Iterable[str]) -> Sequence[Headline | Product]:
+        """What a results page says of products: these themselves, or as much of them as need be read from a store.
 
         Raises:
             KeyError: there is no such product.
             CatalogueError: the files of a stored catalogue are damaged where it should be.
         """
-        return self[asin] if self._store is None else self._store.headline(asin)
+        return [self[asin] for asin in asins] if self._store is None else self._store.headlines(list(asins))
 
     def __contains__(self, asin: object) -> bool:
         return asin in self._positions

@@ -14,7 +14,8 @@ from gymnasium.spaces import Space
 
 from sightline.webshop_env.catalogue import Catalogue
 from sightline.webshop_env.goals import GoalKind, GoalSet, build_goals, draw_goal, split_indices
-from sightline.webshop_env.render import RENDERERS, SEPARATOR, render_rich, url
+from sightline.webshop_env.pages import SEPARATOR
+from sightline.webshop_env.render import RENDERERS, render_rich, url
 from sightline.webshop_env.shop import MAX_ACTION_LENGTH, RESULT_LIMIT, Shop
 from sightline.webshop_env.snapshot import Moment, decode, encode
 
@@ -163,6 +164,7 @@ class WebShopEnv(gymnasium.Env[str, str]):
         count = len(shop.goals)
         self._drawable = range(count) if split is None else split_indices(split, count)
         self._state: ShopState | None = None
+        self._page: Page | None = None
         self._history: tuple[Moment, ...] = ()
 
     @property
@@ -189,14 +191,16 @@ class WebShopEnv(gymnasium.Env[str, str]):
     @property
     def page(self) -> Page:
         """The page that is shown."""
-        return self.shop.page(self.state)
+        if self._page is None:
+            self._page = self.shop.page(self.state)
+        return self._page
 
     @property
     def info(self) -> dict[str, Any]:
         """What reset and step return as info (without the reward's parts), for use after a restore."""
         state = self.state
         return {
-            "available_actions": self.shop.page(state).available_actions,
+            "available_actions": self.page.available_actions,
             "url": url(state),
             "instruction_text": self.shop.goal(state).instruction_text,
         }
@@ -229,8 +233,9 @@ class WebShopEnv(gymnasium.Env[str, str]):
             goal = draw_goal(self.shop.goals, random.Random(episode_seed), self._drawable)
         state = self.shop.start(operator.index(goal), episode_seed)
         self._state = state._replace(step_limit=self._step_limit)
+        self._page = None
         self._history = ()
-        return self._observe(self._state), self.info
+        return self._observation(), self.info
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Take an action.
@@ -242,9 +247,9 @@ class WebShopEnv(gymnasium.Env[str, str]):
         if not isinstance(action, str):
             raise TypeError(f"an action is a string such as 'search[desk lamp]', not {action!r}")
         before = self.state
-        self._state, outcome = self.shop.act(before, action)
-        kept = max(self._previous_observations, self._previous_actions)
-        if kept:
+        self._state, outcome = self.shop.act(before, action, self.page)
+        self._page = self.shop.page(self._state)
+        if kept := max(self._previous_observations, self._previous_actions):
             # Snapshots hold history, so what is kept is bounded and encodable.
             action = action[:MAX_ACTION_LENGTH].encode("utf-8", "replace").decode("utf-8")
             self._history = (*self._history, (before, action))[-kept:]
@@ -271,24 +276,24 @@ class WebShopEnv(gymnasium.Env[str, str]):
             SnapshotError: if the snapshot cannot be restored here; the environment stays as it was.
         """
         self._state, self._history = decode(self.shop, snapshot)
+        self._page = None
         return self._observation()
 
-    def _observe(self, state: ShopState) -> str:
-        if self.observation_mode == "url":
-            return url(state)
-        return RENDERERS[self.observation_mode](self.shop.page(state))
+    def _observe(self, state: ShopState, page: Page) -> str:
+        return url(state) if self.observation_mode == "url" else RENDERERS[self.observation_mode](page)
 
     def _observation(self) -> str:
         """The page, after past observations and actions, oldest first."""
+        current = self._observe(self.state, self.page)
         if not self._history:
-            return self._observe(self.state)
+            return current
         parts = []
         for age, (state, action) in zip(range(len(self._history), 0, -1), self._history, strict=True):
             if age <= self._previous_observations:
-                parts.append(self._observe(state))
+                parts.append(self._observe(state, self.shop.page(state)))
             if age <= self._previous_actions:
                 parts.append(action)
-        return SEPARATOR.join([*parts, self._observe(self.state)])
+        return SEPARATOR.join([*parts, current])
 
 
 def register() -> None:

@@ -167,7 +167,8 @@ def _action(page: Page, element: Element) -> str | None:
     """The action that means this element and no other, or None."""
     action = f"click[{element.label}]"
     reads_back = parse_action(action) == ("click", element.label)
-    return action if reads_back and page.targets.get(element.label) == element else None
+    target = page.targets.get(element.label)
+    return action if reads_back and target is not None and target[:3] == element[:3] else None
 
 
 def _option_action(page: Page, element: Element) -> str | None:

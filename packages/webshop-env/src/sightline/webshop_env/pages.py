@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
 from sightline.webshop_env.state import SUB_PAGES, PageKind, ShopState
 
@@ -24,6 +23,9 @@ NEXT = "Next >"
 PREVIOUS = "< Prev"
 BUY = "Buy Now"
 SEARCH = "Search"
+
+SEPARATOR: Final = " [SEP] "
+"""Between the strings of a page in the mode ``text``."""
 
 _ASCII_SPACE = " \t\n\f\r"
 
@@ -42,9 +44,6 @@ class Role(Enum):
     BUTTON = auto()
     LINK = auto()
     OPTION = auto()
-
-
-_CLICKABLE = (Role.BUTTON, Role.LINK, Role.OPTION)
 
 
 class Element(NamedTuple):
@@ -68,42 +67,56 @@ class Element(NamedTuple):
         return self.text if self.role is Role.OPTION else self.text.lower()
 
 
-@dataclass(frozen=True)
 class Fragment:
-    """A run of elements that several pages share, with what is derived from it computed once."""
+    """An immutable run of elements that pages share, with what is derived from it computed once.
 
-    elements: tuple[Element, ...]
+    Its elements are unmarked: whether a link was visited or an option chosen is the page's to say.
 
-    @cached_property
-    def targets(self) -> tuple[dict[str, Element], ...]:
-        """Buttons, links and options by label, or () where nothing can be clicked.
+    Attributes:
+        elements: from top to bottom.
+        buttons: those of the elements, by label.
+        links: those of the elements, by label.
+        options: those of the elements, by label. Of equal values in two groups the later takes the earlier's place.
+        text: the elements as the mode ``text`` shows them: stripped, joined by " [SEP] ".
+    """
 
-        Of equal values in two groups of options the later takes the earlier's place.
-        """
-        targets: tuple[dict[str, Element], ...] = ({}, {}, {})
+    __slots__ = ("_rich", "buttons", "elements", "links", "options", "text")
+
+    def __init__(self, elements: Iterable[Element]) -> None:
+        self.elements = tuple(elements)
+        self.buttons: dict[str, Element] = {}
+        self.links: dict[str, Element] = {}
+        self.options: dict[str, Element] = {}
+        self.text = SEPARATOR.join([element.text.strip() for element in self.elements])
+        self._rich: str | None = None
         for element in self.elements:
-            if element.role is not Role.TEXT:
-                targets[_CLICKABLE.index(element.role)][element.label] = element
-        return targets if any(targets) else ()
+            role = element.role
+            if role is Role.OPTION:
+                self.options[element.text] = element
+            elif role is not Role.TEXT:
+                (self.buttons if role is Role.BUTTON else self.links)[element.text.lower()] = element
 
-    @cached_property
-    def text(self) -> str:
-        """The elements as the mode ``text`` shows them: stripped, joined by " [SEP] "."""
-        return " [SEP] ".join(element.text.strip() for element in self.elements)
+    @classmethod
+    def of_links(cls, parts: Iterable[Fragment]) -> Fragment:
+        """Fragments of texts and links only, one after the other; making it anew would take many times as long."""
+        joined = cls(())
+        parts = list(parts)
+        joined.elements = tuple(chain.from_iterable([part.elements for part in parts]))
+        joined.text = SEPARATOR.join([part.text for part in parts])
+        for part in parts:
+            joined.links.update(part.links)
+        return joined
 
-    @cached_property
+    @property
     def rich(self) -> str:
         """The elements as the mode ``text_rich`` shows them: one line each, what can be clicked in brackets."""
-        return "".join(map(_rich, self.elements))
-
-    @cached_property
-    def clicked(self) -> str:
-        """The lines by which ``text_rich`` announces chosen options; a later option's line stands first."""
-        chosen = [e.text for e in self.elements if e.role is Role.OPTION and e.marked]
-        return "".join(f"You have clicked {value}.\n" for value in reversed(chosen))
+        if self._rich is None:
+            self._rich = "".join(map(rich_line, self.elements))
+        return self._rich
 
 
-def _rich(element: Element) -> str:
+def rich_line(element: Element) -> str:
+    """An element as the mode ``text_rich`` shows it, with the line break at its end."""
     if element.role is Role.TEXT:
         return f"{element.text}\n"
     tag = "clicked button" if element.marked else "button"
@@ -111,27 +124,48 @@ def _rich(element: Element) -> str:
     return f"{lead}[{tag}] {element.text} [{tag}_]\n"
 
 
-@dataclass(frozen=True)
 class Page:
-    """One page, as fragments from top to bottom."""
+    """One immutable page, as fragments from top to bottom.
 
-    kind: PageKind
-    fragments: tuple[Fragment, ...]
+    Attributes:
+        kind: which page.
+        fragments: what is on it, unmarked.
+        marked: texts of the links that were visited and of the options that show as chosen.
+        targets: what can be clicked, unmarked, by label: buttons, then links, then options; a duplicate keeps the
+            first's place.
+    """
+
+    __slots__ = ("fragments", "kind", "marked", "targets")
+
+    def __init__(self, kind: PageKind, fragments: tuple[Fragment, ...], marked: frozenset[str] = frozenset()) -> None:
+        self.kind = kind
+        self.fragments = fragments
+        self.marked = marked
+        self.targets: dict[str, Element] = {}
+        for fragment in fragments:
+            self.targets.update(fragment.buttons)
+        # No page has both links and options.
+        for fragment in fragments:
+            self.targets.update(fragment.links or fragment.options)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Page):
+            return NotImplemented
+        return self.kind is other.kind and tuple(self.elements) == tuple(other.elements)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, tuple(self.elements)))
 
     @property
     def elements(self) -> Iterator[Element]:
-        """All elements from top to bottom."""
-        return chain.from_iterable(fragment.elements for fragment in self.fragments)
+        """All elements from top to bottom, marked."""
+        elements = chain.from_iterable(fragment.elements for fragment in self.fragments)
+        return map(self._mark, elements) if self.marked else elements
 
-    @cached_property
-    def targets(self) -> dict[str, Element]:
-        """What can be clicked, by label: buttons, then links, then options; a duplicate keeps the first's place."""
-        targets: dict[str, Element] = {}
-        by_role = [fragment.targets for fragment in self.fragments if fragment.targets]
-        for role in range(len(_CLICKABLE)):
-            for fragment_targets in by_role:
-                targets.update(fragment_targets[role])
-        return targets
+    def _mark(self, element: Element) -> Element:
+        if element.text in self.marked and element.role in (Role.LINK, Role.OPTION):
+            return element._replace(marked=True)
+        return element
 
     @property
     def available_actions(self) -> AvailableActions:
@@ -146,8 +180,8 @@ def _visible(elements: Iterable[Element]) -> Fragment:
         if element.text.strip(_ASCII_SPACE):
             kept.append(element)
         elif element.text and "\n" not in element.text:
-            kept.append(Element(element.role, " ", element.name, element.marked))
-    return Fragment(tuple(kept))
+            kept.append(Element(element.role, " ", element.name))
+    return Fragment(kept)
 
 
 def _text(text: str, name: str = "") -> Element:
@@ -170,18 +204,18 @@ def instruction_fragment(goal: Goal, on_index: bool) -> Fragment:
     return _visible((_text("Instruction:"), instruction))
 
 
-def hit_fragment(product: Headline | Product, visited: bool) -> Fragment:
+def hit_fragment(product: Headline | Product) -> Fragment:
     """A product as a results page lists it."""
-    link = Element(Role.LINK, product.asin, marked=visited)
+    link = Element(Role.LINK, product.asin)
     return _visible((link, _text(product.title, "title"), _text(product.price_tag, "price")))
 
 
-def item_fragment(product: Product, clicked: frozenset[str], show_attributes: bool) -> Fragment:
+def item_fragment(product: Product, show_attributes: bool) -> Fragment:
     """The item page below its navigation: options, what the product is, and the buttons that lead on."""
     elements: list[Element] = []
     for group, values in product.options.items():
         elements.append(_text(group, "group"))
-        elements.extend(Element(Role.OPTION, value, group, value in clicked) for value in values)
+        elements.extend(Element(Role.OPTION, value, group) for value in values)
     elements += (
         _text(product.title, "title"),
         _text(f"Price: {product.price_tag}", "price"),
@@ -205,16 +239,20 @@ def sub_fragment(product: Product, kind: PageKind) -> Fragment:
     return Fragment(())
 
 
-def clicked_values(state: ShopState, product: Product) -> frozenset[str]:
-    """The option values that ``text_rich`` shows as clicked.
+def clicked_values(query: str, options: tuple[tuple[str, str], ...], item: Fragment) -> frozenset[str]:
+    """The option values of an item page that ``text_rich`` shows as clicked.
 
     The original shows a value as clicked when its address holds the value in double quotes. The address holds the
     query and the choices as JSON, so that a value with an accent never looks clicked, and a quoted query word may.
     """
-    if not state.options and '"' not in state.query:
-        return frozenset()
-    address = f"{state.query.replace(' ', '+')}/{json.dumps(dict(state.options))}"
-    return frozenset(value for value in chain(*product.options.values()) if f'"{value}"' in address)
+    address = f"{query.replace(' ', '+')}/{options_json(options)}"
+    return frozenset(value for value in item.options if f'"{value}"' in address)
+
+
+@lru_cache(1024)
+def options_json(options: tuple[tuple[str, str], ...]) -> str:
+    """Chosen options as the addresses of item pages hold them."""
+    return json.dumps(dict(options))
 
 
 def index_page(instruction: Fragment) -> Page:
@@ -222,9 +260,9 @@ def index_page(instruction: Fragment) -> Page:
     return Page(PageKind.INDEX, (instruction, _INDEX_FOOT))
 
 
-def results_page(instruction: Fragment, number: int, total: int, hits: Iterable[Fragment]) -> Page:
+def results_page(instruction: Fragment, number: int, total: int, hits: Fragment, visited: frozenset[str]) -> Page:
     """A page of search results; beyond the last one it is without products."""
-    return Page(PageKind.RESULTS, (instruction, _results_head(number, total), *hits))
+    return Page(PageKind.RESULTS, (instruction, _results_head(number, total), hits), visited)
 
 
 @lru_cache(maxsize=256)
@@ -234,9 +272,9 @@ def _results_head(number: int, total: int) -> Fragment:
     return Fragment((_button(BACK), count, *map(_button, turns)))
 
 
-def product_page(kind: PageKind, instruction: Fragment, body: Fragment) -> Page:
+def product_page(kind: PageKind, instruction: Fragment, body: Fragment, clicked: frozenset[str] = frozenset()) -> Page:
     """An item page or one of its sub pages."""
-    return Page(kind, (instruction, _ITEM_HEAD, body))
+    return Page(kind, (instruction, _ITEM_HEAD, body), clicked)
 
 
 def done_page(state: ShopState) -> Page:
@@ -253,4 +291,4 @@ def done_page(state: ShopState) -> Page:
         *("query", "Goal ", "None", "Reward", "Your score (min 0.0, max 1.0)", str(state.reward)),
         *("Reward Details ", "None"),
     )
-    return Page(PageKind.DONE, (Fragment(tuple(map(_text, lines))),))
+    return Page(PageKind.DONE, (Fragment(map(_text, lines)),))

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from functools import lru_cache
 from html import escape
 from typing import Final
 
-from sightline.webshop_env.pages import Element, Page, Role
+from sightline.webshop_env.pages import SEPARATOR, Element, Page, Role, options_json, rich_line
 from sightline.webshop_env.state import SUB_PAGES, PageKind, ShopState
 
-SEPARATOR: Final = " [SEP] "
 _BASE: Final = "http://127.0.0.1:3000"
 
 
 def render_text(page: Page) -> str:
     """The visible strings of the page, stripped and joined by " [SEP] "."""
-    return SEPARATOR.join(fragment.text for fragment in page.fragments if fragment.elements)
+    return SEPARATOR.join([fragment.text for fragment in page.fragments if fragment.elements])
 
 
 def render_rich(page: Page) -> str:
-    """One visible string per line; what can be clicked in ``[button] ... [button_]``, choices first."""
-    clicked = "".join(fragment.clicked for fragment in page.fragments)
-    return clicked + "".join(fragment.rich for fragment in page.fragments)
+    """One visible string per line; what can be clicked in ``[button] ... [button_]``, choices first.
+
+    A line announces each chosen option; a later option's line stands first.
+    """
+    if not page.marked:
+        return "".join([fragment.rich for fragment in page.fragments])
+    elements = list(page.elements)
+    chosen = [element.text for element in elements if element.role is Role.OPTION and element.marked]
+    return "".join(f"You have clicked {value}.\n" for value in reversed(chosen)) + "".join(map(rich_line, elements))
 
 
 def render_html(page: Page) -> str:
@@ -50,11 +53,6 @@ def _html(element: Element) -> str:
     return f'<{tag} class="{name}">{text}</{tag}>' if name else f"<{tag}>{text}</{tag}>"
 
 
-@lru_cache(1024)
-def _options_json(options: tuple[tuple[str, str], ...]) -> str:
-    return json.dumps(dict(options))
-
-
 def url(state: ShopState, session: str = "s0") -> str:
     """The address of the page a state shows.
 
@@ -73,7 +71,7 @@ def url(state: ShopState, session: str = "s0") -> str:
         return f"{_BASE}/done/{session}/{state.asin}/{options}"
     if kind in SUB_PAGES:
         return f"{_BASE}/item_sub_page/{session}/{state.asin}/{words}/{state.number}/{kind}/{options}"
-    return f"{_BASE}/item_page/{session}/{state.asin}/{words}/{state.number}/{_options_json(state.options)}"
+    return f"{_BASE}/item_page/{session}/{state.asin}/{words}/{state.number}/{options_json(state.options)}"
 
 
 RENDERERS: Final[dict[str, Callable[[Page], str]]] = {

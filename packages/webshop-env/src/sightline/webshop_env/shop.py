@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +21,7 @@ from sightline.webshop_env.state import SUB_PAGES, Outcome, PageKind, ShopState
 if TYPE_CHECKING:
     from sightline.webshop_env.catalogue import Catalogue
     from sightline.webshop_env.goals import GoalSet
-    from sightline.webshop_env.product import Goal
+    from sightline.webshop_env.product import Goal, Product
     from sightline.webshop_env.search import SearchIndex
 
 PAGE_SIZE: Final = 10
@@ -34,8 +34,17 @@ _SUB_PAGES: Final = {page.lower(): page for page in SUB_PAGES}
 RESERVED: Final = frozenset({pages.SEARCH.lower(), *_NAVIGATION, *_SUB_PAGES})
 """Labels with a meaning of their own on an item page: an option value of such a name cannot be chosen."""
 
-_SHOWN_FIELDS: Final = ShopState._fields.index("steps")
-"""The fields of a state before these are all that a page shows, but for the page after a purchase."""
+_SEARCH: Final = pages.SEARCH.lower()
+_BACK: Final = pages.BACK.lower()
+_NEXT: Final = pages.NEXT.lower()
+_PREVIOUS: Final = pages.PREVIOUS.lower()
+_BUY: Final = pages.BUY.lower()
+
+_LISTED: Final = 4096
+"""Products whose place on results pages is remembered: more than whole pages, since searches find the same ones."""
+
+_NOTHING: Final = Outcome()
+_INVALID: Final = Outcome(valid=False)
 
 Changes = dict[str, Any]
 
@@ -95,9 +104,9 @@ class Shop:
         self.nouns = nouns
         self.show_attributes = show_attributes
         self.step_limit = step_limit
-        self._shown = lru_cache(1024)(self._show)
         self._instruction = lru_cache(256)(self._make_instruction)
-        self._hit = lru_cache(4096)(self._make_hit)
+        self._hits = lru_cache(1024)(self._make_hits)
+        self._listed: dict[str, pages.Fragment] = {}
         self._item = lru_cache(1024)(self._make_item)
         self._sub = lru_cache(1024)(self._make_sub)
         self._find = lru_cache(1024)(self._find_uncached)
@@ -114,6 +123,14 @@ class Shop:
             step_limit=self.step_limit,
         )
         return make, ()
+
+    def product(self, asin: str) -> Product:
+        """A product of the catalogue; one that was asked for of late is not read again.
+
+        Raises:
+            KeyError: there is none of this asin.
+        """
+        return self._product(asin)
 
     def goal(self, state: ShopState) -> Goal:
         """What the episode asks for."""
@@ -136,34 +153,36 @@ class Shop:
             raise GoalError(f"there is no goal {goal_index!r}: {there}")
         return ShopState(goal=goal_index, seed=seed, step_limit=self.step_limit)
 
-    def act(self, state: ShopState, action: str) -> tuple[ShopState, Outcome]:
+    def act(self, state: ShopState, action: str, page: pages.Page | None = None) -> tuple[ShopState, Outcome]:
         """Take one action.
 
         Args:
             state: where the episode stands; searching and buying go on working after a purchase.
             action: ``search[words]`` or ``click[label]``.
+            page: what the state shows, from a caller that has it at hand; it is not made again then.
 
         Returns:
             The next state and what the action brought. An invalid action changes nothing but the step count.
         """
-        outcome = Outcome()
+        outcome = _NOTHING
+        changes: Changes = {}
         match parse_action(action):
             case ("search", words):
                 changes = self._open_results(state, words, 1)
-            case ("click", label) if label != pages.SEARCH.lower() and label in self.page(state).targets:
-                if label == pages.BUY.lower():
+            case ("click", label) if label != _SEARCH and label in (
+                targets := (self.page(state) if page is None else page).targets
+            ):
+                if label == _BUY:
                     changes, outcome = self._buy(state)
                 else:
-                    changes = self._click(state, label)
+                    changes = self._click(state, label, targets)
             case _:
-                changes, outcome = {}, Outcome(valid=False)
+                outcome = _INVALID
         return state._replace(steps=state.steps + 1, **changes), outcome
 
     def hits(self, state: ShopState) -> Sequence[str]:
         """The asins that the state's query finds, best first, over all result pages."""
-        if state.query.partition(" ")[0] == "<r>":
-            return self._find(state.query, state.seed, state.draws)
-        return self._find(state.query, 0, 0)
+        return self._find(state.query, *_drawn(state))
 
     def search(self, query: str, k: int = RESULT_LIMIT) -> list[tuple[str, float]]:
         """Find products by words, without the special queries of the search bar.
@@ -179,15 +198,15 @@ class Shop:
         opened = {"kind": PageKind.RESULTS, "query": query, "number": number, "draws": draws}
         return opened | {"asin": None, "options": ()}
 
-    def _click(self, state: ShopState, label: str) -> Changes:
+    def _click(self, state: ShopState, label: str, targets: Mapping[str, pages.Element]) -> Changes:
         """Follow a label that the page offers. Names come first, so that an option "description" cannot be chosen."""
         on_results = state.kind is PageKind.RESULTS
-        if label == pages.BACK.lower():
+        if label == _BACK:
             cleared = {"query": "", "number": 1, "asin": None, "options": (), "visited": frozenset()}
             return {"kind": PageKind.INDEX} | cleared
-        if on_results and label == pages.NEXT.lower():
+        if on_results and label == _NEXT:
             return self._open_results(state, state.query, state.number + 1)
-        if label == pages.PREVIOUS.lower():
+        if label == _PREVIOUS:
             if on_results:
                 return self._open_results(state, state.query, state.number - 1)
             if state.kind is PageKind.ITEM:
@@ -195,7 +214,7 @@ class Shop:
             return {"kind": PageKind.ITEM}
         if label in _SUB_PAGES:
             return {"kind": _SUB_PAGES[label]}
-        target = self.page(state).targets[label]
+        target = targets[label]
         if on_results:
             return {"kind": PageKind.ITEM, "asin": target.text, "visited": state.visited | {target.text}}
         return {"options": tuple((dict(state.options) | {target.name: label}).items())}
@@ -206,43 +225,49 @@ class Shop:
         return changes, Outcome(reward=parts.total, done=True, parts=parts)
 
     def _score(self, state: ShopState) -> Reward:
-        product = self._product(str(state.asin))
+        product = self.product(str(state.asin))
         price = self.goals.prices[product.asin]
         return score_purchase(product, self.goal(state), price=price, options=dict(state.options), nouns=self.nouns)
 
     def page(self, state: ShopState) -> pages.Page:
         """What the state shows."""
-        # How many steps led here does not show, so that a page one comes back to is not made again.
-        return pages.done_page(state) if state.kind is PageKind.DONE else self._shown(state[:_SHOWN_FIELDS])
-
-    def _show(self, fields: tuple[Any, ...]) -> pages.Page:
-        state = ShopState(*fields)
         kind = state.kind
+        if kind is PageKind.DONE:
+            return pages.done_page(state)
         instruction = self._instruction(state.goal, kind is PageKind.INDEX)
         if kind is PageKind.INDEX:
             return pages.index_page(instruction)
         if kind is PageKind.RESULTS:
-            asins = self.hits(state)
-            shown = asins[PAGE_SIZE * (state.number - 1) : PAGE_SIZE * state.number]
-            hits = [self._hit(asin, asin in state.visited) for asin in shown]
-            return pages.results_page(instruction, state.number, len(asins), hits)
+            total, hits = self._hits(state.query, state.number, *_drawn(state))
+            return pages.results_page(instruction, state.number, total, hits, state.visited)
         asin = str(state.asin)
-        if kind is PageKind.ITEM:
-            clicked = pages.clicked_values(state, self._product(asin))
-            return pages.product_page(kind, instruction, self._item(asin, clicked))
-        return pages.product_page(kind, instruction, self._sub(asin, kind))
+        if kind is not PageKind.ITEM:
+            return pages.product_page(kind, instruction, self._sub(asin, kind))
+        item = self._item(asin)
+        if not state.options and '"' not in state.query:
+            return pages.product_page(kind, instruction, item)
+        return pages.product_page(kind, instruction, item, pages.clicked_values(state.query, state.options, item))
 
     def _make_instruction(self, goal: int, on_index: bool) -> pages.Fragment:
         return pages.instruction_fragment(self.goals.goals[goal], on_index)
 
-    def _make_hit(self, asin: str, visited: bool) -> pages.Fragment:
-        return pages.hit_fragment(self.catalogue.headline(asin), visited)
+    def _make_hits(self, query: str, number: int, seed: int, draws: int) -> tuple[int, pages.Fragment]:
+        """How many products a query finds, and those of one results page."""
+        asins = self._find(query, seed, draws)
+        shown = asins[PAGE_SIZE * (number - 1) : PAGE_SIZE * number]
+        found = {asin: self._listed.get(asin) for asin in shown}
+        missing = [asin for asin, fragment in found.items() if fragment is None]
+        if len(self._listed) > _LISTED:
+            self._listed.clear()
+        for asin, headline in zip(missing, self.catalogue.headlines(missing), strict=True):
+            self._listed[asin] = found[asin] = pages.hit_fragment(headline)
+        return len(asins), pages.Fragment.of_links(fragment for fragment in found.values() if fragment is not None)
 
-    def _make_item(self, asin: str, clicked: frozenset[str]) -> pages.Fragment:
-        return pages.item_fragment(self._product(asin), clicked, self.show_attributes)
+    def _make_item(self, asin: str) -> pages.Fragment:
+        return pages.item_fragment(self.product(asin), self.show_attributes)
 
     def _make_sub(self, asin: str, kind: PageKind) -> pages.Fragment:
-        return pages.sub_fragment(self._product(asin), kind)
+        return pages.sub_fragment(self.product(asin), kind)
 
     def _find_uncached(self, query: str, seed: int, draws: int) -> Sequence[str]:
         """The asins for a query; a first word in angle brackets asks for something other than words."""
@@ -259,3 +284,8 @@ class Shop:
             case "<q>":
                 return self.catalogue.listing("query", rest)
         return tuple(asin for asin, _ in self.index.search(query, RESULT_LIMIT))
+
+
+def _drawn(state: ShopState) -> tuple[int, int]:
+    """What besides the query decides what it finds: seed and number of draws for random results, else zeros."""
+    return (state.seed, state.draws) if state.query.partition(" ")[0] == "<r>" else (0, 0)

@@ -157,6 +157,19 @@ class StoredPositions(Mapping[str, int]):
             raise KeyError(asin)
         return int(self._positions[rank])
 
+    def of_all(self, asins: Sequence[str]) -> list[int]:
+        """The positions of asins, by one binary search of NumPy's, which costs more to begin than to do.
+
+        Raises:
+            KeyError: there is no product of one of them.
+        """
+        names = [asin.encode("utf-8", "surrogatepass") for asin in asins]
+        ranks = self._names.searchsorted(np.array(names, dtype=self._names.dtype))
+        ranks = np.minimum(ranks, len(self._names) - 1)
+        if self._names[ranks].tolist() != names:
+            return [self[asin] for asin in asins]
+        return self._positions[ranks].tolist()
+
 
 class Store:
     """An opened catalogue folder.
@@ -203,15 +216,16 @@ class Store:
             KeyError: there is none of this asin.
             CatalogueError: the files are damaged where it should be.
         """
-        return self._find(asin, self.products.__getitem__)
+        return self._read(asin, self.positions[asin], self.products.__getitem__)
 
-    def headline(self, asin: str) -> Headline:
-        """Finds what a results page says of a product; raises what :meth:`product` does."""
-        return self._find(asin, self.products.headline)
+    def headlines(self, asins: Sequence[str]) -> list[Headline]:
+        """Finds what a results page says of products; raises what :meth:`product` does."""
+        positions = self.positions.of_all(asins)
+        return [self._read(asin, at, self.products.headline) for asin, at in zip(asins, positions, strict=True)]
 
-    def _find(self, asin: str, read: Callable[[int], _Found]) -> _Found:
+    def _read(self, asin: str, position: int, read: Callable[[int], _Found]) -> _Found:
         try:
-            found = read(self.positions[asin])
+            found = read(position)
         except CatalogueError as error:
             raise CatalogueError(f"{error} (asin {asin!r})") from None
         except IndexError:
