@@ -7,7 +7,7 @@ does (:mod:`sightline.webshop_env.shop`).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from enum import Enum, auto
 from functools import lru_cache
 from itertools import chain
@@ -283,12 +283,21 @@ def done_page(state: ShopState) -> Page:
     options = json.dumps(dict(state.options), sort_keys=True)
     for character in "<>&'":
         options = options.replace(character, f"\\u{ord(character):04x}")
-    lines: Sequence[str] = (
-        *("Thank you for shopping with us!", "Your code: ", "None", " (Paste it in your MTurk interface.)"),
-        *("Purchased", "asin", state.asin or "", "options", options, "attrs", "None", "category", "None"),
-        *("query", "None", "product category", "None"),
-        *("Target", "asin", "options", "attrs", "price upper", "instuction text", "category", "product category"),
-        *("query", "Goal ", "None", "Reward", "Your score (min 0.0, max 1.0)", str(state.reward)),
-        *("Reward Details ", "None"),
+    bought = Fragment(map(_text, ("Purchased", "asin", state.asin or "", "options", options)))
+    earned = Fragment(map(_text, ("Your score (min 0.0, max 1.0)", str(state.reward), "Reward Details ", "None")))
+    return Page(PageKind.DONE, (_DONE_HEAD, bought, _DONE_GOAL, earned))
+
+
+_DONE_HEAD = Fragment(
+    map(_text, ("Thank you for shopping with us!", "Your code: ", "None", " (Paste it in your MTurk interface.)"))
+)
+_DONE_GOAL = Fragment(
+    map(
+        _text,
+        (
+            *("attrs", "None", "category", "None", "query", "None", "product category", "None"),
+            *("Target", "asin", "options", "attrs", "price upper", "instuction text", "category", "product category"),
+            *("query", "Goal ", "None", "Reward"),
+        ),
     )
-    return Page(PageKind.DONE, (Fragment(map(_text, lines)),))
+)
