@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from failure_sections import failure_sections
 from findings import CLAIMED_AGAINST, TRAINED, Findings
 from measuring import CUTOFFS, interval
 
@@ -26,14 +27,12 @@ from sightline.agents import (
 )
 from sightline.agents.cost import cost_table, pareto_frontier
 from sightline.agents.evaluation import VERDICT_RULE
-from sightline.agents.failures import Failure, failure_table, typical_failures
 from sightline.agents.power import power_table
-from sightline.agents.step_recall import PageKind, page_kind
+from sightline.agents.step_recall import PageKind
 
 PREDICTORS = ("model_acc", "baseline_last_obs_acc", "majority_class_baseline")
 """What predicts the type of the expert's next action; names of fields of `NextActionMetrics`."""
 
-_SHOWN_FAILURES = 3
 _GOALS_PER_STEP = 10
 _BOUND = "oracle_gated"
 """Knows the expert's target, so that it stands on no frontier."""
@@ -52,7 +51,7 @@ def report_sections(run: RunDirectory, findings: Findings) -> list[Section]:
         sections.append(_ablation_section(plots, findings))
     return [
         *sections,
-        *_failure_sections(findings),
+        *failure_sections(findings),
         _cost_section(findings),
         _power_section(findings),
         _trajectory_section(run),
@@ -170,42 +169,6 @@ def _ablation_section(plots: Path, findings: Findings) -> Section:
     figure = save_figure(bars_with_intervals(rates, "success, % of development goals"), plots / "ablations.svg")
     sentence = "One change at a time to the trained agent, with one training seed, on goals that no final figure uses."
     return Section("Ablations", (sentence,), (results_table(summaries),), (figure,))
-
-
-def _failure_sections(findings: Findings) -> list[Section]:
-    """Counts over all training seeds, then episodes of the first one, whose scores can be shown."""
-    failures, episodes = findings.failures(), findings.episodes[TRAINED]
-    table = failure_table(episodes, failures, seed=findings.seed)
-    firsts = {id(episode) for episode in {episode.goal: episode for episode in reversed(episodes)}.values()}
-    shown = typical_failures([f for f in failures if id(f.trajectory) in firsts], _SHOWN_FAILURES)
-    return [
-        Section(f"Why {TRAINED} failed", (), (table,)),
-        *(_failure_section(failure, findings) for failure in shown),
-    ]
-
-
-def _failure_section(failure: Failure, findings: Findings) -> Section:
-    heading = f"Goal {failure.trajectory.goal}: {failure.ending}; {failure.evidence}"
-    paragraphs = [f"Task: {' '.join(failure.trajectory.instruction.split())}"]
-    if failure.step is None:
-        paragraphs.append("At every step the agent did what the expert would have done, as far as that is known.")
-        return Section(heading, tuple(paragraphs), minor=True)
-    step = failure.trajectory.steps[failure.step]
-    paragraphs.append(
-        f"Decisive step: {failure.step + 1} of {len(failure.trajectory.steps)}, on a {page_kind(step)} page. The agent "
-        f"did {step.action}; the expert would have done {step.expert_action}."
-    )
-    rows = tuple(
-        (
-            "-" if chunk.score is None else f"{chunk.score:+.2f}",
-            "read" if chunk.read else "",
-            "target" if chunk.target else "",
-            chunk.text,
-        )
-        for chunk in failure.chunks(findings.chunking, findings.scorer)
-    )
-    table = Table(("score", "read", "expert's target", "chunk"), rows, "The chunks of that page, in page order.")
-    return Section(heading, tuple(paragraphs), (table,), minor=True)
 
 
 def _cost_section(findings: Findings) -> Section:
