@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ALLOWED = {"webshop_env": set(), "retrieval": set(), "agents": {"retrieval"}}
+ALLOWED = {
+    "webshop_env": set(),
+    "retrieval": set(),
+    "agents": {"retrieval"},
+    "jepa": set(),
+    "tamiyo_policy": set(),
+}
 PACKAGES = sorted(path.name for path in ROOT.glob("packages/*/src/sightline/*") if path.is_dir())
 
 

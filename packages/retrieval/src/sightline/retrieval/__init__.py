@@ -1,7 +1,8 @@
 """Chunking, text encoders, an embedding store and a retriever conditioned on an agent's state.
 
-Start with `chunk_text`, an encoder and `LocalEmbeddingStore`; go on to `StateConditionedRetriever` and
-`train_retriever`. Names are imported on first use, so that nothing here loads PyTorch before it is needed.
+Start with `chunk_text`, an encoder and `LocalEmbeddingStore`; go on to `RagRetriever` for other backends, and to
+`StateConditionedRetriever` and `train_retriever`. Names are imported on first use, so that nothing here loads PyTorch
+before it is needed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sightline.retrieval.backends import (
+        BackendCoolingOffError,
+        BackendError,
+        BackendLimitError,
+        BackendTimeoutError,
+        BackendUnavailableError,
+        ForeignRecordError,
+        VectorBackend,
+    )
     from sightline.retrieval.chunking import Chunk, ChunkingConfig, chunk_text
     from sightline.retrieval.correlation import correlated
     from sightline.retrieval.encoders import CachedEncoder, HashingEncoder, SentenceTransformerEncoder, TextEncoder
@@ -20,10 +30,18 @@ if TYPE_CHECKING:
         read_examples,
         write_examples,
     )
+    from sightline.retrieval.fusion import reciprocal_rank_fusion
+    from sightline.retrieval.guarded_backend import FailedAttempt, RetryPolicy
+    from sightline.retrieval.hybrid import HybridHit, HybridSearch
+    from sightline.retrieval.local_backend import LocalBackend
     from sightline.retrieval.losses import importance_loss, margin_loss, multi_positive_info_nce
     from sightline.retrieval.metadata_filter import MetadataFilter, parse_filter
     from sightline.retrieval.metrics import ndcg_at_k, recall_at_k, reciprocal_rank
+    from sightline.retrieval.pinecone import PineconeBackend
+    from sightline.retrieval.qdrant import QdrantBackend
+    from sightline.retrieval.rag import AllBackendsFailedError, Answer, BackendHealth, RagRetriever, WriteReport
     from sightline.retrieval.ranking import RankingExamples, index_examples
+    from sightline.retrieval.reranking import CrossEncoderReranker, RerankedDocument, Reranker, rerank
     from sightline.retrieval.retriever import RetrieverConfig, StateConditionedRetriever
     from sightline.retrieval.store import Document, LocalEmbeddingStore, SearchHit
     from sightline.retrieval.store_errors import (
@@ -51,27 +69,47 @@ if TYPE_CHECKING:
     from sightline.retrieval.view_search import IndexReport
 
 __all__ = [
+    "AllBackendsFailedError",
+    "Answer",
+    "BackendCoolingOffError",
+    "BackendError",
+    "BackendHealth",
+    "BackendLimitError",
+    "BackendTimeoutError",
+    "BackendUnavailableError",
     "CachedEncoder",
     "Chunk",
     "ChunkingConfig",
     "ConditionFunction",
+    "CrossEncoderReranker",
     "Document",
     "DuplicateDocumentError",
     "EncoderMismatchError",
     "EncoderOutputError",
     "EpochMetrics",
+    "FailedAttempt",
     "FilterError",
+    "ForeignRecordError",
     "HashingEncoder",
+    "HybridHit",
+    "HybridSearch",
     "IndexReport",
     "InvalidDocumentError",
     "InvalidQueryError",
+    "LocalBackend",
     "LocalEmbeddingStore",
     "MetadataFilter",
+    "PineconeBackend",
+    "QdrantBackend",
+    "RagRetriever",
     "RankingExamples",
     "ReadOnlyStoreError",
+    "RerankedDocument",
+    "Reranker",
     "RetrievalExample",
     "RetrieverConfig",
     "RetrieverTrainingConfig",
+    "RetryPolicy",
     "SearchHit",
     "SentenceTransformerEncoder",
     "StateConditionedRetriever",
@@ -82,6 +120,8 @@ __all__ = [
     "TextEncoder",
     "TrainingResult",
     "UnknownDocumentError",
+    "VectorBackend",
+    "WriteReport",
     "build_example",
     "chunk_text",
     "correlated",
@@ -95,12 +135,42 @@ __all__ = [
     "read_examples",
     "recall_at_k",
     "reciprocal_rank",
+    "reciprocal_rank_fusion",
+    "rerank",
     "score_examples",
     "train_retriever",
     "write_examples",
 ]
 
 _MODULES = {
+    "backends": (
+        "BackendCoolingOffError",
+        "BackendError",
+        "BackendLimitError",
+        "BackendTimeoutError",
+        "BackendUnavailableError",
+        "ForeignRecordError",
+        "VectorBackend",
+    ),
+    "guarded_backend": ("FailedAttempt", "RetryPolicy"),
+    "hybrid": ("HybridHit", "HybridSearch"),
+    "fusion": ("reciprocal_rank_fusion",),
+    "local_backend": ("LocalBackend",),
+    "pinecone": ("PineconeBackend",),
+    "qdrant": ("QdrantBackend",),
+    "rag": (
+        "AllBackendsFailedError",
+        "Answer",
+        "BackendHealth",
+        "RagRetriever",
+        "WriteReport",
+    ),
+    "reranking": (
+        "CrossEncoderReranker",
+        "RerankedDocument",
+        "Reranker",
+        "rerank",
+    ),
     "store_errors": (
         "DuplicateDocumentError",
         "EncoderMismatchError",

@@ -179,7 +179,11 @@ class Transaction:
         self._connection = connection
 
     def is_empty(self) -> bool:
-        """Whether no store was made in this database yet."""
+        """Whether no store was made in this database yet.
+
+        Raises:
+            StoreDamagedError: the store has another format.
+        """
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if version not in (0, _SCHEMA_VERSION):
             raise StoreDamagedError(f"the store has format {version}; this version reads format {_SCHEMA_VERSION}")

@@ -131,7 +131,15 @@ def build_example(
 
 
 def write_examples(path: str | Path, examples: Sequence[RetrievalExample]) -> None:
-    """Write examples as JSONL, atomically."""
+    """Write examples as JSONL, atomically.
+
+    Args:
+        path: the file, replaced if there is one.
+        examples: one line each, in this order.
+
+    Raises:
+        OSError: the disk refused; a file that was there before is as it was.
+    """
     write_jsonl(Path(path), tuple(examples))
 
 

@@ -16,6 +16,11 @@ def recall_at_k(scores: ArrayLike, positives: ArrayLike, k: int) -> NDArray[np.f
     The mean is the share of pages on which an agent that sees k chunks sees its target. It is also called hit rate or
     success@k; where an example has several positives, finding one of them is enough.
 
+    Args:
+        scores: ``[N, n]``, -inf for padding.
+        positives: ``[N, n]`` booleans, at least one true per example.
+        k: how many chunks are seen, at least 1.
+
     Raises:
         ValueError: k is not positive, shapes differ, a score is NaN, or an example has no positive.
     """
@@ -25,6 +30,10 @@ def recall_at_k(scores: ArrayLike, positives: ArrayLike, k: int) -> NDArray[np.f
 
 def reciprocal_rank(scores: ArrayLike, positives: ArrayLike) -> NDArray[np.float64]:
     """1 / rank of the best-ranked positive, ranks counted from 1; ``[N]``. The mean is MRR.
+
+    Args:
+        scores: ``[N, n]``, -inf for padding.
+        positives: ``[N, n]`` booleans, at least one true per example.
 
     Raises:
         ValueError: shapes differ, a score is NaN, or an example has no positive.
@@ -37,6 +46,11 @@ def ndcg_at_k(scores: ArrayLike, positives: ArrayLike, k: int) -> NDArray[np.flo
 
     ``sum over ranks r <= k of positive(r) / log2(r + 1)``, divided by its value for the best order of the page
     (Järvelin and Kekäläinen 2002).
+
+    Args:
+        scores: ``[N, n]``, -inf for padding.
+        positives: ``[N, n]`` booleans, at least one true per example.
+        k: how many chunks count, at least 1.
 
     Raises:
         ValueError: k is not positive, shapes differ, a score is NaN, or an example has no positive.

@@ -56,6 +56,13 @@ def index_examples(examples: Sequence[RetrievalExample], encoder: TextEncoder) -
 
     An example's candidates are its positives and its stored negatives, in page order. Metrics are over these, so keep
     all negatives (the default of `build_example`) where whole pages are to be ranked.
+
+    Args:
+        examples: pages with their positives.
+        encoder: embeds the chunks' texts.
+
+    Raises:
+        ValueError: an example has no positive chunk.
     """
     row_of: dict[str, int] = {}
     candidates, positives = [], []

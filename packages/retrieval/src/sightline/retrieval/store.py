@@ -35,10 +35,10 @@ from sightline.retrieval.document import (
 from sightline.retrieval.encoders import TextEncoder
 from sightline.retrieval.exact_search import RankedRows
 from sightline.retrieval.metadata_filter import MetadataFilter, parse_filter, select
+from sightline.retrieval.search_parameters import check_search, checked_id, checked_ids
 from sightline.retrieval.storage import Storage, View
 from sightline.retrieval.store_errors import (
     InvalidDocumentError,
-    InvalidQueryError,
     StaleGenerationError,
     UnknownDocumentError,
 )
@@ -97,6 +97,11 @@ class LocalEmbeddingStore:
         with logged_operation(logger, "open", path=str(path), read_only=read_only):
             self._storage = Storage(folder, self._encoder.name, self._encoder.dimension, read_only=read_only)
         self._close = weakref.finalize(self, self._storage.close)
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """What embeds documents and queries."""
+        return self._encoder
 
     def __len__(self) -> int:
         """Number of documents."""
@@ -174,9 +179,7 @@ class LocalEmbeddingStore:
             TypeError: a single string was given, or something is not a string.
             UnknownDocumentError: an id is not in the store.
         """
-        if isinstance(ids, str):
-            raise TypeError(f"delete takes a sequence of ids, not one string; write delete([{ids[:80]!r}])")
-        unwanted = list(dict.fromkeys(stored_text(_checked_id(document_id)) for document_id in ids))
+        unwanted = [stored_text(document_id) for document_id in checked_ids(ids)]
         with logged_operation(logger, "delete", documents=len(unwanted)):
             if unwanted:
                 self._storage.bury(unwanted)
@@ -189,7 +192,7 @@ class LocalEmbeddingStore:
             TypeError: the id is not a string.
             UnknownDocumentError: the id is not in the store.
         """
-        _checked_id(document_id)
+        checked_id(document_id)
 
         def look_up(view: View) -> Document:
             row = self._row_in(view, document_id)
@@ -271,7 +274,7 @@ class LocalEmbeddingStore:
         """
         if isinstance(queries, str):
             raise TypeError(f"search_batch takes a sequence of queries, not {queries[:80]!r}; use search for one")
-        _check_search(top_k, min_score)
+        check_search(top_k, min_score)
         chosen = None if where is None else parse_filter(where)
         with logged_operation(logger, "search", queries=len(queries), top_k=top_k, filtered=where is not None):
             vectors = query_vectors(self._encoder, queries, max_characters=MAX_CONTENT_CHARACTERS)
@@ -381,18 +384,3 @@ class LocalEmbeddingStore:
     def _page(self, view: View, after: bytes) -> list[tuple[bytes, Document]]:
         with self._storage.reading(view) as transaction:
             return transaction.page(after, _PAGE_DOCUMENTS)
-
-
-def _check_search(top_k: int, min_score: float | None) -> None:
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
-        raise InvalidQueryError(f"top_k must be an integer of at least 1, not {top_k!r}")
-    if min_score is None:
-        return
-    if isinstance(min_score, bool) or not isinstance(min_score, (int, float)) or not -1.0 <= min_score <= 1.0:
-        raise InvalidQueryError(f"min_score must be a cosine between -1 and 1, not {min_score!r}")
-
-
-def _checked_id(document_id: object) -> str:
-    if not isinstance(document_id, str):
-        raise TypeError(f"an id is a string, not {type(document_id).__name__}")
-    return document_id

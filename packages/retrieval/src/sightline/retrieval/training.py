@@ -177,6 +177,13 @@ def score_examples(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Score the candidates of some examples, in the form that `recall_at_k` and its siblings take.
 
+    Args:
+        retriever: makes queries from conditions; left in evaluation mode.
+        examples: pages with embedded candidates.
+        positions: which of the examples to score.
+        condition_fn: conditions ``[b, C]`` of the examples at b positions.
+        batch_size: examples per forward pass.
+
     Returns:
         Scores ``[len(positions), n]``, -inf where an example has fewer candidates than the longest, and positives of
         the same shape.

@@ -64,7 +64,7 @@ def unit_rows(vectors: ArrayLike, shape: tuple[int, int], source: str, error: ty
 
 
 def encoded_texts(encoder: TextEncoder, texts: Sequence[str]) -> Vectors:
-    """Unit embeddings ``[n, dimension]``.
+    """Unit embeddings ``[n, dimension]`` of n texts, float32.
 
     Raises:
         EncoderOutputError: the encoder gave another shape, a zero vector, or a number that is not finite.
