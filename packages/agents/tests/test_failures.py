@@ -55,6 +55,7 @@ def episode(*steps: Step, goal: int = 0, error: str | None = None) -> Trajectory
 
 FOUND = (step(SEARCH, "search[lamp]", "search[lamp]", 0), step(RESULTS, RIGHT, RIGHT, 1))
 MISSED = (step(SEARCH, "search[lamp]", None, 0), step(RESULTS, WRONG, RIGHT, 2), step(ITEM, BUY, BACK, 2, reward=0.3))
+LOST = step(RESULTS, NEXT, None, 0)
 SUCCESS = (*FOUND, step(ITEM, RED, RED, 1), step(ITEM, BUY, BUY, 2, reward=1.0))
 
 
@@ -68,6 +69,8 @@ SUCCESS = (*FOUND, step(ITEM, RED, RED, 1), step(ITEM, BUY, BUY, 2, reward=1.0))
         ((*FOUND, step(ITEM, BUY, BUY, 2, reward=0.5)), Ending.AS_EXPERT, Evidence.NO_CHUNK, None),
         ((*FOUND, step(ITEM, BACK, RED, 0), step(RESULTS, NEXT, RIGHT, 1)), Ending.OUT_OF_STEPS, Evidence.NOT_READ, 2),
         ((step(SEARCH, "search[desk]", "search[lamp]", 0),), Ending.NEVER_FOUND, Evidence.NO_CHUNK, 0),
+        # Pages without results, where the expert would search for what the agent did not propose.
+        ((step(SEARCH, "search[desk]", "search[lamp]", 0), LOST, LOST), Ending.NEVER_FOUND, Evidence.NO_CHUNK, 0),
     ],
 )
 def test_a_failure_is_told_by_its_end_and_its_decisive_step(
@@ -88,7 +91,7 @@ def test_successes_and_broken_episodes_are_no_failures() -> None:
 
 
 def test_episodes_without_an_expert_cannot_be_explained() -> None:
-    with pytest.raises(ValueError, match="holds no expert's actions; give roll_out an expert"):
+    with pytest.raises(ValueError, match="hold no expert's actions; give roll_out an expert"):
         find_failures([episode(step(RESULTS, WRONG, None, 1))], CHUNKING)
 
 

@@ -86,13 +86,13 @@ def find_failures(trajectories: Iterable[Trajectory], chunking: ChunkingConfig) 
         chunking: how the agent's pages were cut.
 
     Raises:
-        ValueError: an episode was rolled out without an expert, or read with another chunking.
+        ValueError: the episodes were rolled out without an expert, or read with another chunking.
     """
-    return [
-        _explain(trajectory, chunking)
-        for trajectory in trajectories
-        if trajectory.error is None and trajectory.steps and not trajectory.success
-    ]
+    failed = [each for each in trajectories if each.error is None and each.steps and not each.success]
+    # In a single episode the expert may never have wanted an action that the agent had.
+    if failed and all(step.expert_action is None for trajectory in failed for step in trajectory.steps):
+        raise ValueError(f"{failed[0].episode_id!r} and all others hold no expert's actions; give roll_out an expert")
+    return [_explain(trajectory, chunking) for trajectory in failed]
 
 
 def typical_failures(failures: Sequence[Failure], count: int) -> list[Failure]:
@@ -135,10 +135,6 @@ def _share(trajectories: Sequence[Trajectory], found: Sequence[Failure], seed: i
 
 def _explain(trajectory: Trajectory, chunking: ChunkingConfig) -> Failure:
     steps = trajectory.steps
-    if all(step.expert_action is None for step in steps if page_kind(step) is not PageKind.SEARCH) and any(
-        page_kind(step) is not PageKind.SEARCH for step in steps
-    ):
-        raise ValueError(f"{trajectory.episode_id!r} holds no expert's actions; give roll_out an expert")
     decisive = _decisive_step(steps)
     hit = None if decisive is None else target_read(chunks_of_step(steps[decisive], trajectory.instruction, chunking))
     evidence = {None: Evidence.NO_CHUNK, False: Evidence.NOT_READ, True: Evidence.READ}[hit]
