@@ -1,0 +1,189 @@
+"""What is measured of explanations: calibration, signals, obedience, faithfulness; and a few of them as pages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jepa_data import Data
+from jepa_methods import PLAIN, index_of, open_model
+from jepa_settings import JEPASettings
+
+from sightline.agents import RunDirectory
+from sightline.agents.runs import write_text
+from sightline.jepa import (
+    Evidence,
+    Explainer,
+    JEPAModel,
+    PredictFunction,
+    SignalPolicy,
+    SourceIndex,
+    ablate_parts,
+    ablate_routing,
+    brier_score,
+    changed_categories,
+    compare_with_control,
+    fit_policy,
+    force_subspace,
+    gather_evidence,
+    influence_agreement,
+    measure_obedience,
+    plain_predictions,
+    reliability,
+    render_card,
+    risk_coverage,
+    routed_predictions,
+    steering,
+)
+from sightline.jepa.calibration import calibration_error_by_chance
+from sightline.jepa.dataset import Split
+from sightline.jepa.evidence import Outcomes, judge
+from sightline.jepa.faithfulness import Questions
+from sightline.jepa.prediction import with_random_router
+from sightline.jepa.signals import ActionableSignal, report_signals
+
+MIXED = ("none", "category", "unreliable")
+"""Modes in which every question is asked for calibration, on validation and on test alike."""
+DIAL = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
+FORCED = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of the routing weight that are moved to a subspace by hand."""
+
+
+def explain(settings: JEPASettings, run: RunDirectory, data: Data, name: str, seed: int) -> dict[str, Any]:
+    """Everything about the explanations of one predictor, as the JSON that its stage holds."""
+
+    def compute(folder: Path) -> None:
+        model = open_model(settings, run, data, name, seed)
+        index = SourceIndex.from_dataset(data.dataset, index_of(model, data.dataset))
+        predict = _function(model, data, name)
+        evidence, outcomes, groups = _mixed(predict, index, data, "validation")
+        policy = fit_policy(evidence.features, outcomes, groups)
+        policy.save(folder / "policy.json")
+        found = _calibration(policy, predict, index, data) | {"obedience": _obedience(predict, index, data, seed)}
+        if name != PLAIN:
+            found["faithfulness"] = _faithfulness(model, predict, index, data, seed)
+            if seed == settings.seeds[0]:
+                _write_cards(folder, Explainer(predict, index, policy), data, settings.cards)
+        write_text(folder / "explained.json", json.dumps(found, indent=1) + "\n")
+
+    folder = run.stage(f"4-explanations-{name.replace(' ', '-')}-{data.name}-seed{seed}", compute)
+    return json.loads((folder / "explained.json").read_text(encoding="utf-8"))
+
+
+def _function(model: JEPAModel, data: Data, name: str) -> PredictFunction:
+    if name != PLAIN:
+        return routed_predictions(model)
+    centroids = model.embed_index(torch.from_numpy(np.array(data.dataset.centroids))).numpy()
+    return plain_predictions(model, centroids)
+
+
+def _mixed(
+    predict: PredictFunction, index: SourceIndex, data: Data, split: Split
+) -> tuple[Evidence, Outcomes, np.ndarray]:
+    """All questions of a split, once under each of the mixed modes."""
+    ids = data.dataset.queries(split)
+    asked = [data.ask(split, mode).steering for mode in MIXED]
+    vectors = np.concatenate([each.vectors for each in asked])
+    given = np.concatenate([each.given for each in asked])
+    evidence = gather_evidence(predict, index, np.tile(data.dataset.questions[ids], (len(MIXED), 1)), vectors, given)
+    return (
+        evidence,
+        judge(evidence, index, data.dataset.relevant(ids) * len(MIXED)),
+        np.tile(data.groups(split), len(MIXED)),
+    )
+
+
+def _calibration(policy: SignalPolicy, predict: PredictFunction, index: SourceIndex, data: Data) -> dict[str, Any]:
+    evidence, outcomes, groups = _mixed(predict, index, data, "test")
+    decisions = policy.decide(evidence.features)
+    bins = reliability(decisions.confidence, outcomes.first_right)
+    return {
+        "calibration_error": bins.error,
+        "calibration_error_by_chance": float(calibration_error_by_chance(decisions.confidence).mean()),
+        "brier": brier_score(decisions.confidence, outcomes.first_right),
+        "area_under_risk": risk_coverage(decisions.confidence, outcomes.first_right).area,
+        "stated": bins.stated.tolist(),
+        "observed": bins.observed.tolist(),
+        "trust_threshold": policy.trust.value,
+        "signals": [_nan_free(asdict(row)) for row in report_signals(decisions.signals, outcomes)],
+        "trusted_right": outcomes.first_right[_trusted(decisions.signals)].astype(int).tolist(),
+        "trusted_groups": groups[_trusted(decisions.signals)].tolist(),
+        "questions": len(evidence),
+        "influence_agreement": _finite(influence_agreement(evidence)),
+    }
+
+
+def _trusted(signals: tuple[ActionableSignal, ...]) -> np.ndarray:
+    return np.array([signal is ActionableSignal.TRUST for signal in signals], dtype=bool)
+
+
+def _obedience(predict: PredictFunction, index: SourceIndex, data: Data, seed: int) -> dict[str, Any]:
+    """The dial with the given categories, and with others in their place."""
+    ids = data.dataset.queries("test")
+    own = np.array(data.dataset.question_category[ids])
+    changed = changed_categories(data.dataset, ids, share=1.0, change="random", seed=seed)
+    found: dict[str, Any] = {"dial": list(DIAL)}
+    for which, categories in (("true", own), ("changed", changed)):
+        given = steering(data.dataset, ids, "category", categories)
+        questions, relevant = np.array(data.dataset.questions[ids]), data.dataset.relevant(ids)
+        curve = measure_obedience(predict, index, questions, given.vectors, categories, relevant, obedience=DIAL)
+        found[which] = {"share": curve.mean_share.tolist(), "mrr": curve.mean_reciprocal_rank.tolist()}
+    return found
+
+
+def _faithfulness(
+    model: JEPAModel, predict: PredictFunction, index: SourceIndex, data: Data, seed: int
+) -> dict[str, float | list[float]]:
+    """Interventions on the routing of a routed predictor, as means over the test questions."""
+    ids = data.dataset.queries("test")
+    given = data.ask("test", "category").steering
+    asked = Questions(np.array(data.dataset.questions[ids]), given.vectors, given.given, data.dataset.relevant(ids))
+    own = np.array([index.source_category[answers[0]] for answers in asked.relevant])
+    other = (own + np.random.default_rng(seed).integers(1, len(index.names), len(own))) % len(index.names)
+    targets = {"true": own, "other": other}
+    forced = {which: force_subspace(predict, index, asked, to, weight=FORCED) for which, to in targets.items()}
+    parts = ablate_parts(predict, index, asked)
+    routing = ablate_routing(predict, index, asked, seed=seed)
+    control = compare_with_control(predict, routed_predictions(with_random_router(model, seed=seed)), index, asked)
+    found = {f"force_{which}_share": each.share.mean(axis=1).tolist() for which, each in forced.items()}
+    found |= {f"force_{which}_mrr": each.reciprocal_rank.mean(axis=1).tolist() for which, each in forced.items()}
+    for result, fields in (
+        (parts, ("full", "coarse_only", "fine_only", "first_kept_by_coarse", "first_kept_by_fine")),
+        (routing, ("sufficiency", "sufficiency_random", "comprehensiveness", "comprehensiveness_random")),
+        (control, ("same_primary", "correlation", "overlap")),
+    ):
+        found |= {field: _finite(np.nanmean(getattr(result, field))) for field in fields}
+    return found
+
+
+def _write_cards(folder: Path, explainer: Explainer, data: Data, count: int) -> None:
+    """Explanations of test questions as pages: one for each signal that occurs, then further questions."""
+    dataset = data.dataset
+    ids = dataset.queries("test")
+    given = data.ask("test", "category").steering
+    explanations = explainer.explain_batch(np.array(dataset.questions[ids]), given.vectors, given.given)
+    signals = [explanation.actionable_signal for explanation in explanations]
+    first = [signals.index(signal) for signal in ActionableSignal if signal in signals]
+    chosen = [*first, *(row for row in range(len(ids)) if row not in first)][:count]
+    known = dataset.pairs[dataset.pair_split == 0, 0]
+    for number, row in enumerate(chosen):
+        page = render_card(
+            explanations[row],
+            question=dataset.question_texts[ids[row]],
+            steering=dataset.names[dataset.question_category[ids[row]]],
+            source_text=lambda source: dataset.source_texts[source],
+            known_text=lambda pair: dataset.question_texts[known[pair]],
+        )
+        write_text(folder / f"card-{number}-{signals[row]}.html", page)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _nan_free(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in row.items()}

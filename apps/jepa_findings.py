@@ -1,0 +1,197 @@
+"""What the experiment found: means and paired differences with intervals, and every aim as met or not met."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jepa_data import FILTERED, MODES, Data
+from jepa_methods import METRICS, PREDICTORS, ROUTED, Scores
+from jepa_settings import JEPASettings
+from numpy.typing import NDArray
+
+from sightline.jepa import Interval, group_bootstrap, paired_bootstrap
+
+STEERED_ADAPTER, UNSTEERED_ADAPTER, COSINE = "adapter, steered", "adapter, unsteered", "cosine"
+AIMED_GAIN = 0.02
+"""MRR above the steered adapter, with given steering."""
+AIMED_LOSS = 0.005
+"""MRR that may be lost to cosine where no steering is given."""
+AIMED_ERROR = 0.05
+"""Expected calibration error."""
+AIMED_PRECISION = 0.9
+"""Share of TRUST answers that are right."""
+
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One aim, and what came of it.
+
+    Attributes:
+        data: name of the data set.
+        method: the predictor.
+        aim: what was aimed at.
+        found: what was measured.
+        met: whether the aim is met.
+    """
+
+    data: str
+    method: str
+    aim: str
+    found: str
+    met: bool
+
+    def __str__(self) -> str:
+        return f"{'Met' if self.met else 'Not met'} ({self.data}, {self.method}): {self.aim}. Found: {self.found}."
+
+
+@dataclass(frozen=True)
+class DataFindings:
+    """What was found on one data set.
+
+    Attributes:
+        settings: of the run.
+        data: the data set.
+        scores: of all methods.
+        explained: predictor -> what was measured of its explanations, once per seed.
+    """
+
+    settings: JEPASettings
+    data: Data
+    scores: Scores
+    explained: Mapping[str, Sequence[Mapping[str, Any]]]
+
+    def interval(self, method: str, mode: str, metric: str = "reciprocal_rank") -> Interval:
+        """The mean of a metric over questions and seeds."""
+        values = self.scores.of(method, mode, metric)
+        return group_bootstrap(values.ravel(), self._groups(values), seed=self.settings.seed, resamples=_RESAMPLES)
+
+    def difference(self, method: str, mode: str, baseline: str, baseline_mode: str) -> Interval:
+        """MRR of one method minus MRR of another, on the same questions under the same seeds."""
+        first, second = self.scores.of(method, mode), self.scores.of(baseline, baseline_mode)
+        groups = self._groups(first)
+        return paired_bootstrap(first.ravel(), second.ravel(), groups, seed=self.settings.seed)
+
+    def mean_explained(self, predictor: str, key: str, section: str | None = None) -> NDArray[np.float64]:
+        """The mean over seeds of a number, or of a list of numbers; NaN where no seed has one."""
+        rows = [row if section is None else row[section] for row in self.explained[predictor]]
+        values = np.array([row[key] for row in rows], dtype=np.float64)
+        defined = np.isfinite(values)
+        return np.where(
+            defined.any(axis=0), np.where(defined, values, 0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1), np.nan
+        )
+
+    def trusted(self, predictor: str) -> tuple[Interval | None, float]:
+        """The share of TRUST answers that are right, and the share of questions that are trusted, over all seeds.
+
+        The interval is None where fewer than two groups of questions are trusted.
+        """
+        rows = self.explained[predictor]
+        right = np.concatenate([np.array(row["trusted_right"], dtype=np.float64) for row in rows])
+        groups = np.concatenate([np.array(row["trusted_groups"], dtype=np.int64) for row in rows])
+        coverage = len(right) / sum(row["questions"] for row in rows)
+        if len(np.unique(groups)) < 2:
+            return None, coverage
+        return group_bootstrap(right, groups, seed=self.settings.seed), coverage
+
+    def claims(self) -> list[Claim]:
+        """Every aim for every predictor."""
+        return [claim for predictor in PREDICTORS for claim in (*self._ranking(predictor), *self._trust(predictor))]
+
+    def recommendation(self) -> str:
+        """What to use on this data, by the aims alone."""
+        failed = {name for name in PREDICTORS if not all(claim.met for claim in self._ranking(name))}
+        good = [name for name in PREDICTORS if name not in failed]
+        if good:
+            return f"On {self.data.name}, use the {good[0]}: it meets every aim of ranking."
+        given, unreliable = self._best("category", "filter, category"), self._best("unreliable", "filter, unreliable")
+        return (
+            f"On {self.data.name} no predictor meets every aim of ranking, so the simpler method is recommended: where "
+            f"categories are given and right {given}, where they are unreliable {unreliable}."
+        )
+
+    def _best(self, *modes: str) -> str:
+        """The simplest thing to do under some modes: the baseline with the highest MRR, with a filter or without."""
+        options = [(name, mode) for name in self.scores.values if name not in PREDICTORS for mode in modes]
+        name, mode = max(options, key=lambda option: self.scores.of(*option).mean())
+        return f"the baseline {name!r}{' behind a hard filter' if mode in FILTERED else ''}"
+
+    def _ranking(self, predictor: str) -> list[Claim]:
+        gain = self.difference(predictor, "category", STEERED_ADAPTER, "category")
+        by_seed = (self.scores.of(predictor, "none") - self.scores.of(COSINE, "none")).mean(axis=1)
+        rivals = {
+            name: self.difference(predictor, "unreliable", name, "filter, unreliable")
+            for name in (STEERED_ADAPTER, UNSTEERED_ADAPTER)
+        }
+        share = f"{self.settings.unreliable_share:.0%}"
+        claims = (
+            (
+                f"with given steering at least {AIMED_GAIN:+.2f} MRR over the steered adapter, lower bound above 0",
+                show(gain, "+.3f"),
+                gain.mean >= AIMED_GAIN and gain.low > 0,
+            ),
+            (
+                f"without steering never more than {AIMED_LOSS} MRR below cosine",
+                f"worst training seed {by_seed.min():+.3f}, mean {by_seed.mean():+.3f}",
+                bool(by_seed.min() >= -AIMED_LOSS),
+            ),
+            (
+                f"with {share} of categories wrong or missing, MRR above filter + adapter, lower bound above 0",
+                "; ".join(f"minus filter + {name} {show(value, '+.3f')}" for name, value in rivals.items()),
+                all(value.low > 0 for value in rivals.values()),
+            ),
+        )
+        return [Claim(self.data.name, predictor, *claim) for claim in claims]
+
+    def _trust(self, predictor: str) -> list[Claim]:
+        error = float(self.mean_explained(predictor, "calibration_error"))
+        chance = float(self.mean_explained(predictor, "calibration_error_by_chance"))
+        precision, coverage = self.trusted(predictor)
+        shown = "fewer than two independent questions are trusted" if precision is None else show(precision, ".3f")
+        claims = (
+            (
+                f"expected calibration error at most {AIMED_ERROR} on test",
+                f"{error:.3f}, where honest probabilities show {chance:.3f} by chance",
+                error <= AIMED_ERROR,
+            ),
+            (
+                f"TRUST answers right at least {AIMED_PRECISION:.0%} of the time",
+                f"{shown} at a coverage of {coverage:.1%}",
+                precision is not None and precision.mean >= AIMED_PRECISION,
+            ),
+        )
+        return [Claim(self.data.name, predictor, *claim) for claim in claims]
+
+    def _groups(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        return np.tile(self.scores.groups, len(values))
+
+
+def results(findings: Sequence[DataFindings]) -> dict[str, Any]:
+    """All figures as JSON."""
+    return {
+        found.data.name: {
+            "questions": len(found.scores.groups),
+            "groups": len(np.unique(found.scores.groups)),
+            "methods": {
+                name: {
+                    mode: {metric: asdict(found.interval(name, mode, metric)) for metric in METRICS}
+                    for mode in (*MODES, *FILTERED)
+                }
+                for name in found.scores.values
+            },
+            "claims": [asdict(claim) for claim in found.claims()],
+            "recommendation": found.recommendation(),
+            "obedience": {name: [row["obedience"] for row in rows] for name, rows in found.explained.items()},
+            "faithfulness": [row["faithfulness"] for row in found.explained[ROUTED]],
+        }
+        for found in findings
+    }
+
+
+def show(value: Interval, style: str) -> str:
+    """A mean with its interval."""
+    return f"{value.mean:{style}} [{value.low:{style}}, {value.high:{style}}]"

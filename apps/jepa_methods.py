@@ -1,0 +1,188 @@
+"""What is compared: baselines and predictors, trained once per seed and scored on the test questions in every mode."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jepa_data import FILTERED, MODES, Data
+from jepa_settings import DataName, JEPASettings
+from numpy.typing import NDArray
+
+from sightline.agents import RunDirectory
+from sightline.agents.runs import write_metrics
+from sightline.jepa import (
+    JEPAConfig,
+    JEPAModel,
+    Method,
+    Steering,
+    SteeringDataset,
+    Trainer,
+    evaluate,
+    fit_adapter,
+    mine_negatives,
+)
+from sightline.jepa.adapter import GRID
+from sightline.jepa.baselines import BASELINES
+from sightline.jepa.dataset import SteeringKind
+from sightline.jepa.splits import Ids
+
+PLAIN, ROUTED = "predictor", "routed predictor"
+PREDICTORS = (PLAIN, ROUTED)
+METRICS = ("reciprocal_rank", "ndcg_at_10", "recall_at_10")
+"""Fields of `QueryMetrics` that are reported."""
+
+_ADAPTERS: Mapping[str, tuple[SteeringKind, float]] = {
+    "adapter, unsteered": ("none", 0.0),
+    "adapter, steered": ("category", 0.0),
+    "adapter, steered half the time": ("category", 0.5),
+}
+"""The baselines that depend on the seed: what steers them in training, and the share for which it is withheld."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Every method on the test questions of one data set, once per training seed.
+
+    Attributes:
+        values: method -> mode -> metric -> ``[seeds, q]`` float64; what depends on no seed has one row for each all the
+            same.
+        groups: ``[q]`` int64, questions that depend on each other.
+    """
+
+    values: Mapping[str, Mapping[str, Mapping[str, NDArray[np.float64]]]]
+    groups: Ids
+
+    def of(self, method: str, mode: str, metric: str = "reciprocal_rank") -> NDArray[np.float64]:
+        """``[seeds, q]``."""
+        return self.values[method][mode][metric]
+
+
+def score_methods(settings: JEPASettings, run: RunDirectory, data: Data) -> Scores:
+    """Fit and score all methods on a data set, each in a stage of its own."""
+
+    def fitted(name: str, seed: int) -> Method:
+        if name in PREDICTORS:
+            return _predictor(settings, run, data, name, seed)
+        if name not in _ADAPTERS:
+            return BASELINES[name](data.dataset, seed)
+        kind, withheld = _ADAPTERS[name]
+        grid = tuple(replace(each, max_epochs=settings.adapter_epochs) for each in GRID[: settings.adapter_choices])
+        return fit_adapter(data.dataset, seed, kind=kind, withheld=withheld, grid=grid)
+
+    found = {}
+    for name in (*BASELINES, *PREDICTORS):
+        seeded = name in _ADAPTERS or name in PREDICTORS
+        seeds = settings.seeds if seeded else settings.seeds[:1]
+        if name in PREDICTORS:
+            for seed in seeds:  # a stage of its own, so that its time is that of training alone
+                train(settings, run, data, name, seed)
+        rows = [_scored(run, data, name, seed, partial(fitted, name, seed)) for seed in seeds]
+        found[name] = rows if seeded else rows * len(settings.seeds)
+    values = {
+        name: {
+            mode: {metric: np.stack([row[f"{mode}/{metric}"] for row in rows]) for metric in METRICS}
+            for mode in (*MODES, *FILTERED)
+        }
+        for name, rows in found.items()
+    }
+    return Scores(values, data.groups("test"))
+
+
+def train(settings: JEPASettings, run: RunDirectory, data: Data, name: str, seed: int) -> Path:
+    """Train one predictor; a killed run goes on after its last checkpoint.
+
+    Returns:
+        The folder of its stage, with ``model`` and ``metrics.jsonl`` in it.
+    """
+    stage = f"2-{_slug(name)}-{data.name}-seed{seed}"
+    work = run.path / "training" / stage
+
+    def compute(folder: Path) -> None:
+        config = configuration(settings, data.dataset, name, seed)
+        negatives = None
+        if config.loss.negatives == "batch" and config.loss.num_negatives:
+            negatives = mine_negatives(data.dataset, config.loss.num_negatives, seed).ids
+        if (work / "checkpoint.safetensors").exists():
+            trainer = Trainer.resume(work, data.dataset, negatives=negatives)
+        else:
+            trainer = Trainer(config, data.dataset, folder=work, negatives=negatives)
+        result = trainer.fit()
+        trainer.model.save(folder / "model")
+        shutil.copyfile(work / "history.jsonl", folder / "history.jsonl")
+        rows = [
+            {"data": data.name, "method": name, "seed": seed, "epoch": record.epoch, "score": record.score}
+            | {f"validation_{mode}": value for mode, value in record.validation.items()}
+            for record in result.history
+        ]
+        write_metrics(folder, rows)
+
+    folder = run.stage(stage, compute)
+    shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def configuration(settings: JEPASettings, dataset: SteeringDataset, name: str, seed: int) -> JEPAConfig:
+    """The configuration of a predictor for this data set and seed."""
+    config = settings.plain if name == PLAIN else settings.routed
+    return config.model_copy(
+        update={
+            "predictor": config.predictor.model_copy(update={"dimension": dataset.sources.shape[1]}),
+            "training": config.training.model_copy(update={"seed": seed}),
+        }
+    )
+
+
+def open_model(settings: JEPASettings, run: RunDirectory, data: Data, name: str, seed: int) -> JEPAModel:
+    """A trained predictor; trained now unless an earlier start of the run has."""
+    return JEPAModel.open(train(settings, run, data, name, seed) / "model")
+
+
+def index_of(model: JEPAModel, dataset: SteeringDataset) -> NDArray[np.float32]:
+    """``[S, D]`` the sources in the space of the model's predictions."""
+    return model.embed_index(torch.from_numpy(np.array(dataset.sources))).numpy()
+
+
+def _predictor(settings: JEPASettings, run: RunDirectory, data: Data, name: str, seed: int) -> Method:
+    model = open_model(settings, run, data, name, seed)
+
+    def query_vectors(question_ids: Ids, given: Steering) -> NDArray[np.float32]:
+        questions = torch.from_numpy(np.array(data.dataset.questions[question_ids]))
+        return model.predict(questions, torch.from_numpy(given.vectors), torch.from_numpy(given.given)).numpy()
+
+    return Method(name, index_of(model, data.dataset), query_vectors)
+
+
+def _scored(
+    run: RunDirectory, data: Data, name: str, seed: int, fit: Callable[[], Method]
+) -> dict[str, NDArray[np.float64]]:
+    """One method under every mode: "mode/metric" -> ``[q]``."""
+
+    def compute(folder: Path) -> None:
+        method, ids = fit(), data.dataset.queries("test")
+        found = {}
+        for mode in (*MODES, *FILTERED):
+            asked = data.ask("test", FILTERED.get(mode, mode))
+            only = asked.categories if mode in FILTERED else None
+            metrics = evaluate(method, data.dataset, ids, asked.steering, filter_categories=only)
+            found |= {f"{mode}/{metric}": getattr(metrics, metric) for metric in METRICS}
+        np.savez(folder / "scores.npz", **found)
+        write_metrics(folder, [{"data": data.name, "method": name, "seed": seed, "chosen": dict(method.settings)}])
+
+    folder = run.stage(f"3-scores-{_slug(name)}-{data.name}-seed{seed}", compute)
+    with np.load(folder / "scores.npz", allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
+
+
+def _slug(name: str) -> str:
+    return name.replace(",", "").replace(" ", "-").lower()
+
+
+def training_seconds(run: RunDirectory, name: str, data: DataName, seed: int) -> float:
+    """Wall time of one training, without what a killed start of the run has spent on it."""
+    return run.stage_seconds[f"2-{_slug(name)}-{data}-seed{seed}"]

@@ -1,0 +1,199 @@
+"""The report of the experiment with steered predictors: tables, figures and sentences on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from jepa_data import FILTERED, MODES
+from jepa_explaining import DIAL, FORCED
+from jepa_findings import COSINE, STEERED_ADAPTER, DataFindings, show
+from jepa_methods import METRICS, PREDICTORS, ROUTED, training_seconds
+from jepa_plots import obedience_dial, reliability_diagram
+
+from sightline.agents import RunDirectory, Section, Table, render_report, save_figure
+from sightline.agents.runs import write_text
+from sightline.jepa.signals import ActionableSignal
+
+TITLE = "Does a learned predictor use steering better than simple baselines, and do its explanations tell the truth?"
+
+
+def write_report(run: RunDirectory, findings: Sequence[DataFindings], footer: str) -> None:
+    """Write ``results.md``, plots and ``report.html``."""
+    tables = [table for found in findings for table in (methods_table(found), claims_table(found))]
+    write_text(run.path / "results.md", "\n".join(table.markdown() for table in tables))
+    sections = [section for found in findings for section in _sections(run, found)]
+    claim = " ".join(found.recommendation() for found in findings)
+    write_text(run.path / "report.html", render_report(TITLE, claim, sections, footer))
+
+
+def claims_table(found: DataFindings) -> Table:
+    """Every aim, as met or not met."""
+    return Table(
+        columns=("method", "outcome", "aim", "found"),
+        rows=tuple(
+            (claim.method, "met" if claim.met else "not met", claim.aim, claim.found) for claim in found.claims()
+        ),
+        caption=f"{found.data.name}: the aims, which were set before. 95 % intervals of the paired bootstrap over "
+        "groups of test questions that share a source or a text, training runs held fixed.",
+    )
+
+
+def methods_table(found: DataFindings) -> Table:
+    """How every method ranks the test questions' sources under every mode."""
+    rows = tuple(
+        (name, mode, *(show(found.interval(name, mode, metric), ".3f") for metric in METRICS))
+        for mode in (*MODES, *FILTERED)
+        for name in found.scores.values
+    )
+    return Table(
+        columns=("method", "steering", "MRR", "nDCG@10", "R@10"),
+        rows=rows,
+        caption=f"{found.data.name}: {len(found.scores.groups):,} test questions in "
+        f"{len(np.unique(found.scores.groups)):,} groups, {len(found.data.dataset.sources):,} sources, "
+        f"{len(found.settings.seeds)} training seeds; no source of a test question is in a training pair. "
+        f"Unreliable: {found.settings.unreliable_share:.0%} of categories wrong or missing. Filter: only sources of "
+        "the given category are searched, whatever it is.",
+    )
+
+
+def _sections(run: RunDirectory, found: DataFindings) -> list[Section]:
+    name = found.data.name
+    sections = [
+        Section(f"{name}: aims", (found.recommendation(),), (claims_table(found),)),
+        Section(f"{name}: ranking", (), (methods_table(found),)),
+    ]
+    if found.data.counterfactual.any():
+        sections.append(_counterfactual_section(found))
+    return [
+        *sections,
+        _obedience_section(run.path / "plots", found),
+        _confidence_section(run.path / "plots", found),
+        _faithfulness_section(found),
+        _training_section(run, found),
+        _cards_section(run, found),
+    ]
+
+
+def _counterfactual_section(found: DataFindings) -> Section:
+    rows = found.data.counterfactual
+    table = Table(
+        columns=("method", *(f"MRR, {mode}" for mode in MODES)),
+        rows=tuple(
+            (name, *(f"{found.scores.of(name, mode)[:, rows].mean():.3f}" for mode in MODES))
+            for name in (COSINE, STEERED_ADAPTER, *PREDICTORS)
+        ),
+        caption=f"{int(rows.sum())} test questions; means over seeds, without intervals.",
+    )
+    sentence = "Questions whose very words are asked under several categories, each with answers of its own."
+    return Section(f"{found.data.name}: same question, other steering", (sentence,), (table,))
+
+
+def _obedience_section(plots: Path, found: DataFindings) -> Section:
+    figures, rows = [], []
+    for predictor in PREDICTORS:
+        curves = {
+            which: {
+                key: np.mean([row["obedience"][which][key] for row in found.explained[predictor]], axis=0)
+                for key in ("share", "mrr")
+            }
+            for which in ("true", "changed")
+        }
+        file = plots / f"obedience-{found.data.name}-{predictor.replace(' ', '-')}.svg"
+        figures.append(save_figure(obedience_dial(DIAL, curves), file))
+        rows += [
+            (predictor, f"{setting:g}", *(f"{curves[w][k][at]:.3f}" for w in curves for k in ("share", "mrr")))
+            for at, setting in enumerate(DIAL)
+        ]
+    table = Table(
+        columns=("method", "obedience", "share, true", "MRR, true", "share, changed", "MRR, changed"),
+        rows=tuple(rows),
+        caption="Share: of the first ten results, from the subspace steered to. Changed: every question is steered to "
+        "another category, drawn at random. Means over seeds; 1 is as trained.",
+    )
+    sentence = f"Predictors in the order {', '.join(PREDICTORS)}."
+    return Section(f"{found.data.name}: the obedience dial", (sentence,), (table,), tuple(figures))
+
+
+def _confidence_section(plots: Path, found: DataFindings) -> Section:
+    figures, rows, signal_rows = [], [], []
+    for predictor in PREDICTORS:
+        explained = found.explained[predictor]
+        bins = [(row["stated"], row["observed"]) for row in explained]
+        file = plots / f"calibration-{found.data.name}-{predictor.replace(' ', '-')}.svg"
+        figures.append(save_figure(reliability_diagram(bins), file))
+        keys = ("calibration_error", "calibration_error_by_chance", "brier", "area_under_risk", "influence_agreement")
+        precision, coverage = found.trusted(predictor)
+        shown = "n/a" if precision is None else show(precision, ".3f")
+        values = (_number(float(found.mean_explained(predictor, key))) for key in keys)
+        rows.append((predictor, *values, shown, f"{coverage:.1%}"))
+        for at, signal in enumerate(ActionableSignal):
+            signals = [row["signals"][at] for row in explained]
+            count = sum(row["count"] for row in signals)
+            right = [sum((row[key] or 0) * row["count"] for row in signals) for key in ("first_right", "among_results")]
+            shares = (f"{value / count:.1%}" if count else "n/a" for value in right)
+            signal_rows.append((predictor, signal.value, f"{np.mean([row['share'] for row in signals]):.1%}", *shares))
+    tables = (
+        Table(
+            ("method", "ECE", "ECE by chance", "Brier", "AURC", "influence ~ rank change", "TRUST right", "trusted"),
+            tuple(rows),
+            "Every test question without steering, with its category and with unreliable steering; fitted on the "
+            "validation questions asked alike. ECE over 15 bins of equal mass; means over seeds.",
+        ),
+        Table(("method", "signal", "of all questions", "first is right", "right among ten"), tuple(signal_rows)),
+    )
+    return Section(f"{found.data.name}: confidence and signals", (), tables, tuple(figures))
+
+
+def _faithfulness_section(found: DataFindings) -> Section:
+    def of(*keys: str) -> str:
+        means = [np.atleast_1d(found.mean_explained(ROUTED, key, "faithfulness")) for key in keys]
+        return ", ".join(map(_number, np.concatenate(means)))
+
+    moved = ", ".join(f"{weight:g}" for weight in FORCED)
+    rows = (
+        (f"share of top 10 from the true subspace, forced with {moved} of the weight", of("force_true_share")),
+        ("MRR, the same", of("force_true_mrr")),
+        (f"share of top 10 from another subspace, forced with {moved} of the weight", of("force_other_share")),
+        ("MRR, the same", of("force_other_mrr")),
+        ("MRR of full, coarse alone, fine alone", of("full", "coarse_only", "fine_only")),
+        ("first result kept by coarse alone, by fine alone", of("first_kept_by_coarse", "first_kept_by_fine")),
+        ("top 10 kept with the largest weight only, with a random one", of("sufficiency", "sufficiency_random")),
+        (
+            "top 10 lost without the largest weight, without a random one",
+            of("comprehensiveness", "comprehensiveness_random"),
+        ),
+        ("randomised router: same primary subspace", of("same_primary")),
+        ("randomised router: rank correlation of weights", of("correlation")),
+        ("randomised router: top 10 in common", of("overlap")),
+    )
+    shares = found.mean_explained(ROUTED, "force_other_share", "faithfulness")
+    sentence = (
+        f"Forcing another subspace moves {shares[-1] - shares[0]:+.1%} of the first ten results into it: as many as "
+        "the routing decides. Where this is little, the routing describes results but does not cause them."
+    )
+    table = Table(("intervention on the routed predictor", "found"), rows, "Given steering; means over seeds.")
+    return Section(f"{found.data.name}: does the routing explain the results?", (sentence,), (table,))
+
+
+def _training_section(run: RunDirectory, found: DataFindings) -> Section:
+    rows = [
+        (name, str(seed), f"{training_seconds(run, name, found.data.name, seed):.1f}")
+        for name in PREDICTORS
+        for seed in found.settings.seeds
+    ]
+    caption = f"Wall time on {found.settings.threads} threads, with validation after every epoch."
+    return Section(f"{found.data.name}: training", (), (Table(("method", "seed", "seconds"), tuple(rows), caption),))
+
+
+def _cards_section(run: RunDirectory, found: DataFindings) -> Section:
+    pattern = f"stages/4-explanations-*-{found.data.name}-*/card-*.html"
+    files = sorted(file.relative_to(run.path) for file in run.path.glob(pattern))
+    links = {file.stem.replace("card-", "card "): quote(file.as_posix()) for file in files}
+    return Section(f"{found.data.name}: some explanations", (), links=links)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if np.isfinite(value) else "n/a"

@@ -1,0 +1,88 @@
+"""The settings of the experiment with steered predictors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sightline.jepa import JEPAConfig
+from sightline.jepa.adapter import GRID
+
+DataName = Literal["shop", "documentation"]
+
+
+class JEPASettings(BaseModel):
+    """Does a learned predictor use steering better than simple baselines do, and do its explanations tell the truth?"""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str = "default"
+    """Name of the run; its folder is OUTPUT/jepa/NAME. A run that was stopped resumes under its name."""
+    output: Path = Path("runs")
+    """Folder that holds all runs."""
+    config: Path | None = None
+    """YAML file with any of these settings; flags on the command line win over it."""
+    smoke: bool = False
+    """A version of about one minute: few texts, little training. Shows that everything runs, not who wins."""
+    threads: int = Field(default=2, ge=1)
+    """Threads of PyTorch."""
+    seed: int = Field(default=0, ge=0)
+    """Root of the splits, of what is changed in unreliable steering, and of the statistics."""
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2, 3, 4), min_length=1)
+    """Everything that is trained is trained once for each."""
+    data: tuple[DataName, ...] = Field(default=("shop", "documentation"), min_length=1)
+    """Which data sets to use."""
+    encoder: str | None = None
+    """Sentence-transformers model, an id or a path; without it the packaged MiniLM (384-d)."""
+
+    generated_products: int = Field(default=1000, ge=100)
+    """Products in the generated catalogue."""
+    shop_seed: int = 42
+    """Seed of the generated catalogue and its goals."""
+    instructions_per_product: int = Field(default=2, ge=1)
+    """Questions about each product that name its kind; questions that do not are made wherever possible."""
+    documentation_sources: int | None = Field(default=None, ge=50)
+    """Use only some services, with at most so many sources together; without it all of them."""
+    documentation_characters: int = Field(default=1000, ge=100)
+    """Characters kept of each documentation text."""
+
+    adapter_epochs: int = Field(default=60, ge=1)
+    """Epochs at most of each adapter that is tried."""
+    adapter_choices: int = Field(default=len(GRID), ge=1, le=len(GRID))
+    """How many of the settings of adapters are tried; validation decides between them."""
+    plain: JEPAConfig = JEPAConfig(model="plain")
+    """The predictor; its dimension and seed are set by the run."""
+    routed: JEPAConfig = JEPAConfig(model="routed")
+    """The predictor with named subspaces."""
+    unreliable_share: float = Field(default=0.3, gt=0, lt=1)
+    """Share of questions whose category is wrong or missing, half of each, in the unreliable mode."""
+    cards: int = Field(default=4, ge=0)
+    """Explanations to show as pages, for each data set."""
+
+    @model_validator(mode="after")
+    def _models_are_what_they_are_called(self) -> Self:
+        for name in ("plain", "routed"):
+            if getattr(self, name).model != name:
+                raise ValueError(f"{name}.model must be {name!r}")
+        for name, values in (("seeds", self.seeds), ("data", self.data)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} must not hold anything twice: {list(values)}")
+        return self
+
+
+SMOKE: Mapping[str, Any] = {
+    "seeds": (0, 1),
+    "generated_products": 300,
+    "instructions_per_product": 1,
+    "documentation_sources": 300,
+    "documentation_characters": 150,
+    "adapter_epochs": 3,
+    "adapter_choices": 1,
+    "plain": {"model": "plain", "training": {"epochs": 4, "batch_size": 64}},
+    "routed": {"model": "routed", "training": {"epochs": 4, "batch_size": 64}},
+    "cards": 2,
+}
+"""What ``--smoke`` sets."""

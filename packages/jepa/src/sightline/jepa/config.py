@@ -1,0 +1,235 @@
+"""What a training run may be told: frozen models that are the YAML file, key for key.
+
+This module knows nothing of tensors or data.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+_SHOWN_CHARACTERS = 80
+
+
+class ConfigError(ValueError):
+    """A configuration file cannot be used; the message names the file, the key and what is allowed."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class PredictorConfig(_Section):
+    """Shape of a `SteeredPredictor`, and of the residual of a `DecomposedPredictor`."""
+
+    dimension: int = Field(default=384, ge=1)
+    """D, the width of every embedding."""
+    hidden_dimension: int = Field(default=512, ge=1)
+    """Width of the hidden layer of the multilayer perceptron."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of hidden units silenced in training."""
+    input_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of input coordinates silenced in training, on every path but the question's own."""
+    steering_weight: float = Field(default=0.5, ge=0)
+    """Weight a of the steering vector in the untrained prediction unit(q + a s); learned from there."""
+
+
+class RouterConfig(_Section):
+    """Subspace routing and the bound of the fine part of a `DecomposedPredictor`."""
+
+    question_scale: float = Field(default=10.0, gt=0)
+    """Initial factor of the cosine between question and centroid in the routing logits; learned from there."""
+    steering_scale: float = Field(default=10.0, gt=0)
+    """Initial factor of the cosine between steering and category description; learned from there."""
+    temperature_start: float = Field(default=1.0, gt=0)
+    """Gumbel-softmax temperature at the first step of training."""
+    temperature_end: float = Field(default=0.1, gt=0)
+    """Gumbel-softmax temperature at the last step of training (cosine in between)."""
+    coarse_share: float = Field(default=0.2, gt=0, lt=1)
+    """Initial length of the coarse part relative to the question's; learned per sample from there."""
+    fine_radius: float = Field(default=20.0, gt=0)
+    """Greatest length of the fine part, in lengths of the centroids (which are 1)."""
+
+
+class EMAConfig(_Section):
+    """Schedule of the averaged target encoder."""
+
+    tau_start: float = Field(default=0.996, ge=0, le=1)
+    """Share of the old target that a step keeps, at the first step."""
+    tau_end: float = Field(default=0.999, ge=0, le=1)
+    """The same at the last step (cosine in between)."""
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        if self.tau_start > self.tau_end:
+            raise ValueError(f"tau_start {self.tau_start} must not exceed tau_end {self.tau_end}")
+        return self
+
+
+class LossConfig(_Section):
+    """Weights and constants of the training objective; a weight of 0 leaves a term out."""
+
+    info_nce: float = Field(default=1.0, ge=0)
+    """Weight of the contrastive term."""
+    negatives: Literal["corpus", "batch"] = "corpus"
+    """Contrast with every source there is, or with the batch's sources and mined ones."""
+    num_negatives: int = Field(default=8, ge=0)
+    """Mined negatives per pair; only with ``negatives: batch``."""
+    temperature: float = Field(default=0.05, gt=0)
+    """Initial softmax temperature of cosines."""
+    learn_temperature: bool = True
+    """Adjust the temperature by gradient, within [0.01, 1]."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the target probability spread over all candidates of the contrastive term."""
+    regression: float = Field(default=0.0, ge=0)
+    """Weight of the distance between prediction and true source."""
+    regression_kind: Literal["cosine", "smooth_l1"] = "cosine"
+    """How that distance is measured."""
+    centroid: float = Field(default=0.0, ge=0)
+    """Weight of the cross-entropy of the true source's category under cosines to all centroids."""
+    centroid_temperature: float = Field(default=0.1, gt=0)
+    """Softmax temperature of that term."""
+    steering: float = Field(default=0.0, ge=0)
+    """Weight of teaching each category's description to find the sources filed under it, which needs no pairs."""
+    steering_sources: int = Field(default=1024, ge=1)
+    """Sources drawn per step for that term."""
+    vicreg: float = Field(default=0.0, ge=0)
+    """Weight of the variance-invariance-covariance term."""
+    routing: float = Field(default=0.2, ge=0)
+    """Weight of the router's cross-entropy with the true source's category (routed model only)."""
+    load_balance: float = Field(default=0.01, ge=0)
+    """Weight of keeping the batch-mean of the routing weights spread (routed model only)."""
+    routing_confidence: float = Field(default=0.01, ge=0)
+    """Weight of making each sample's routing weights certain (routed model only)."""
+    residual: float = Field(default=0.01, ge=0)
+    """Weight of the penalty on fine parts longer than ``residual_margin`` (routed model only)."""
+    residual_margin: float = Field(default=5.0, ge=0)
+    """Length, in lengths of a centroid, up to which a fine part costs nothing."""
+    disentanglement: float = Field(default=0.01, ge=0)
+    """Weight of decorrelating the subspaces' routing weights (routed model only)."""
+
+
+class CurriculumConfig(_Section):
+    """Shares of the steering kinds among training examples, from the first epoch to the last of the ramp."""
+
+    none_start: float = Field(default=0.5, ge=0, le=1)
+    """Share of examples without steering in the first epoch."""
+    none_end: float = Field(default=0.3, ge=0, le=1)
+    """The same from the end of the ramp on."""
+    wrong_start: float = Field(default=0.0, ge=0, le=1)
+    """Share of examples steered to a category that is not the true one, in the first epoch."""
+    wrong_end: float = Field(default=0.1, ge=0, le=1)
+    """The same from the end of the ramp on."""
+    near_share: float = Field(default=0.5, ge=0, le=1)
+    """Of the wrong categories, the share drawn from the true one's nearest neighbours instead of from all."""
+    ramp_epochs: int = Field(default=10, ge=1)
+    """Epochs in which the shares go linearly from start to end."""
+    category: float = Field(default=1.0, ge=0)
+    """Relative weight of the category's description among truly steered examples."""
+    keywords: float = Field(default=0.0, ge=0)
+    """Relative weight of typed keywords among truly steered examples."""
+    residual: float = Field(default=0.0, ge=0)
+    """Relative weight of unit(description - question) among truly steered examples."""
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        for none, wrong in ((self.none_start, self.wrong_start), (self.none_end, self.wrong_end)):
+            if none + wrong > 1:
+                raise ValueError(f"shares of none ({none}) and wrong ({wrong}) must not exceed 1 together")
+        if not self.category + self.keywords + self.residual:
+            raise ValueError("one of category, keywords and residual needs a weight above 0")
+        return self
+
+
+class TrainingConfig(_Section):
+    """Optimisation."""
+
+    epochs: int = Field(default=60, ge=1)
+    """Passes over the training pairs at most."""
+    batch_size: int = Field(default=256, ge=2)
+    """Pairs per step."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak learning rate of AdamW."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Decoupled weight decay of AdamW."""
+    warmup_epochs: int = Field(default=2, ge=0)
+    """Epochs in which the learning rate rises linearly; then it falls as a cosine to 1 % of its peak."""
+    max_gradient_norm: float = Field(default=1.0, gt=0)
+    """Gradients longer than this are shortened to it."""
+    average_tau: float = Field(default=0.98, ge=0, lt=1)
+    """Share of the old averaged predictor that a step keeps; 0 validates and keeps the latest weights."""
+    patience: int = Field(default=10, ge=1)
+    """Epochs without a better validation score after which training stops."""
+    checkpoint_epochs: int = Field(default=5, ge=1)
+    """Epochs between checkpoints; one is always written when training stops."""
+    unreliable_share: float = Field(default=0.3, ge=0, le=1)
+    """Share of validation questions whose category is wrong or missing in the ``unreliable`` validation mode."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of initial weights, order of pairs, dropout, routing noise and curriculum."""
+
+
+class JEPAConfig(_Section):
+    """A whole training run."""
+
+    model: Literal["plain", "routed"] = "plain"
+    """`SteeredPredictor`, or `DecomposedPredictor` with its subspace router."""
+    target: Literal["frozen", "projection"] = "frozen"
+    """Predict in the index's own space, or in that of a shared projection that is trained along (EMA target)."""
+    predictor: PredictorConfig = PredictorConfig()
+    """Shape of the predictor."""
+    router: RouterConfig = RouterConfig()
+    """Routing; unused by the plain model."""
+    ema: EMAConfig = EMAConfig()
+    """Target averaging; unused with a frozen target."""
+    loss: LossConfig = LossConfig()
+    """Objective."""
+    curriculum: CurriculumConfig = CurriculumConfig()
+    """Steering kinds in training."""
+    training: TrainingConfig = TrainingConfig()
+    """Optimisation."""
+
+    @model_validator(mode="after")
+    def _centroids_are_exact(self) -> Self:
+        if self.model == "routed" and self.target == "projection":
+            raise ValueError("model 'routed' needs target 'frozen': a projection would move its exact centroids")
+        return self
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> Self:
+        """Read a configuration; keys that are left out have their defaults.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ConfigError: not YAML, or a key is unknown or its value not allowed.
+        """
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not YAML: {_short(str(error))}") from error
+        if content is not None and not isinstance(content, dict):
+            raise ConfigError(f"{path} must hold sections such as 'predictor:', not {_short(repr(content))}")
+        try:
+            return cls.model_validate(content or {})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = ".".join(str(part) for part in first["loc"]) or "the whole file"
+            message = f"{path}, key {_short(key)!r}: {first['msg']}, but found {_short(repr(first['input']))}"
+            if first["type"] == "extra_forbidden":
+                message += f"; the keys there are {', '.join(_keys_beside(cls, first['loc']))}"
+            raise ConfigError(message) from error
+
+
+def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Names of the keys allowed where ``location`` points."""
+    for part in location[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return list(model.model_fields)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
