@@ -1,0 +1,116 @@
+"""The settings of the growth experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sightline.tamiyo_policy.blueprints import ATTENTION, DEPTHWISE, LORA, MLP_SMALL, NORM
+from sightline.tamiyo_policy.growth import GrowthConfig
+from sightline.tamiyo_policy.growth_training import GrowthTrainingConfig
+from sightline.tamiyo_policy.heuristic import HeuristicConfig
+from sightline.tamiyo_policy.rewards import RewardConfig
+from sightline.tamiyo_policy.slots import LifecycleConfig
+
+
+class TamiyoSettings(BaseModel):
+    """Train policies that grow networks while these train, and compare them with everything that does not learn to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str = "default"
+    """Name of the run; its folder is OUTPUT/tamiyo/NAME. A run that was stopped resumes under its name."""
+    output: Path = Path("runs")
+    """Folder that holds all runs."""
+    config: Path | None = None
+    """YAML file with any of these settings; flags on the command line win over it."""
+    smoke: bool = False
+    """A version of about one minute: short episodes, little training. Shows that everything runs, not who wins."""
+    processes: int = Field(default=2, ge=1)
+    """Worker processes of one thread each; the results do not depend on it."""
+    seed: int = 0
+    """Root of the random choices of evaluation and statistics."""
+
+    growth: GrowthConfig = GrowthConfig(
+        lifecycle=LifecycleConfig(mask_closed_gates=True, auto_forward=frozenset({"G1", "G2", "G3"})),
+        reward=RewardConfig(stage_shaping=0.1),
+    )
+    """The rules of growing, the same for all methods: seeds advance by themselves when their gate opens, and what is
+    left to decide is what to plant where and when, and what to keep. In a YAML file, give its parts in full."""
+    environments: int = Field(default=12, ge=1)
+    """Hosts that grow side by side in training."""
+    training: GrowthTrainingConfig = GrowthTrainingConfig()
+    """The learner."""
+    training_seeds: tuple[int, ...] = Field(default=(0, 1, 2, 3, 4), min_length=1)
+    """One policy is trained, and evaluated on all episodes, for each."""
+    control_seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """The same for each policy that is trained as a control."""
+    memoryless: bool = True
+    """Also train a policy without memory, with the same learner."""
+    joint_ratio: bool = True
+    """Also train a policy with one ratio for all heads of an action, in place of one for each head that mattered."""
+
+    evaluation_episodes: int = Field(default=200, ge=2)
+    """Episodes that every method plays, with the same hosts and data."""
+    mode_episodes: int = Field(default=100, ge=0)
+    """The first of them are also played with the most probable actions in place of drawn ones; 0 for none."""
+    stack: int = Field(default=50, ge=1)
+    """Episodes played at once in evaluation."""
+
+    search_steps: int = Field(default=20, ge=1)
+    """Length of the episodes in which the search for the best fixed topology tries every topology there is."""
+    search_episodes: int = Field(default=5, ge=1)
+    """Episodes per topology in the search; fewer than there are families would leave some out."""
+    finalists: int = Field(default=20, ge=1)
+    """Topologies that are tried again, in episodes of full length."""
+    finalist_episodes: int = Field(default=10, ge=1)
+    """Episodes for each of these."""
+    larger_host: bool = True
+    """Also train hosts that have from the beginning as many parameters as the learned policy grows to on average."""
+
+    heuristic: HeuristicConfig = HeuristicConfig(
+        rotation=(DEPTHWISE, NORM, MLP_SMALL, LORA, ATTENTION), embargo_epochs=2, prune_after=3
+    )
+    """The careful gardener."""
+    greedy_above: float = 1.0
+    """Contribution in points above which the greedy counterfactual rule keeps a seed."""
+    plateau_epochs: int = Field(default=3, ge=1)
+    """Validations without progress after which the fixed schedule plants the next seed."""
+
+    def as_written(self) -> dict[str, Any]:
+        """What identifies a run; equal settings give equal results and equal text."""
+        written = self.model_dump(mode="json", exclude={"config", "output", "processes"})
+        written["growth"]["lifecycle"]["auto_forward"].sort()  # a set, whose order differs between processes
+        return written
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> Self:
+        if self.search_steps > self.growth.training.steps:
+            raise ValueError(f"search_steps must be at most {self.growth.training.steps}, the length of an episode")
+        if self.training.policy.num_steps != self.growth.training.steps:
+            raise ValueError("training.policy.num_steps must be growth.training.steps: a rollout is one episode")
+        if self.environments < self.training.policy.ppo.minibatches:
+            raise ValueError("environments must be at least training.policy.ppo.minibatches")
+        return self
+
+
+SMOKE: Mapping[str, Any] = {
+    "growth": {
+        "training": {"steps": 8, "minibatches": 1, "batch_size": 16},
+        "lifecycle": {"mask_closed_gates": True, "auto_forward": ["G1", "G2", "G3"], "min_training_epochs": 1},
+    },
+    "environments": 6,
+    "training": {"rounds": 2, "policy": {"num_steps": 8, "hidden_dim": 32, "ppo": {"minibatches": 2}}},
+    "training_seeds": (0, 1),
+    "evaluation_episodes": 10,
+    "mode_episodes": 5,
+    "stack": 10,
+    "search_steps": 1,
+    "search_episodes": 1,
+    "finalists": 3,
+    "finalist_episodes": 5,
+}
+"""What ``--smoke`` sets."""

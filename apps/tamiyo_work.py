@@ -1,0 +1,159 @@
+"""What worker processes do in the growth experiment: train policies, play episodes, train fixed topologies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from tamiyo_jobs import Job, append_records, keep_whole_stacks
+from tamiyo_settings import TamiyoSettings
+
+from sightline.tamiyo_policy.blueprints import token_blueprints
+from sightline.tamiyo_policy.digits import ClassificationData, digits_data
+from sightline.tamiyo_policy.environment import GrowthEnvironment
+from sightline.tamiyo_policy.growth_episodes import EVALUATION_SEED, Episode, episodes_from
+from sightline.tamiyo_policy.growth_evaluation import Method, play_episodes, topology_record
+from sightline.tamiyo_policy.growth_methods import (
+    fixed_schedule,
+    greedy_counterfactual,
+    heuristic,
+    learned,
+    no_growth,
+    random_legal,
+)
+from sightline.tamiyo_policy.growth_training import METRICS, GrowthTrainingConfig, load_trained_policy, train_policy
+from sightline.tamiyo_policy.hosts import TokenHost
+from sightline.tamiyo_policy.topologies import Topology, TopologyRun, train_topologies
+
+CHANNELS = 8
+"""Width of the hosts that are grown."""
+
+LEARNED, MEMORYLESS, JOINT = "learned", "memoryless", "joint ratio"
+LEARNED_MODE = "learned, most probable action"
+NO_GROWTH, RANDOM, HEURISTIC, SCHEDULE, GREEDY = (
+    "no growth",
+    "random legal",
+    "heuristic",
+    "fixed schedule",
+    "greedy counterfactual",
+)
+
+
+def training_config(settings: TamiyoSettings, variant: str) -> GrowthTrainingConfig:
+    """The learner of a variant: all are the same but for what their name says."""
+    policy = settings.training.policy
+    if variant == MEMORYLESS:
+        policy = policy.model_copy(update={"recurrent": False})
+    elif variant == JOINT:
+        policy = policy.model_copy(update={"ppo": policy.ppo.model_copy(update={"ratio": "joint"})})
+    return settings.training.model_copy(update={"policy": policy})
+
+
+def evaluation(settings: TamiyoSettings, count: int | None = None) -> tuple[Episode, ...]:
+    """The first `count` evaluation episodes; all of them by default."""
+    number = settings.evaluation_episodes if count is None else count
+    return episodes_from(EVALUATION_SEED, number, settings.training.families)
+
+
+def train(settings: TamiyoSettings, variant: str, seed: int, folder: Path) -> None:
+    """Train one policy."""
+    environment = GrowthEnvironment(_data(), settings.environments, config=settings.growth)
+    train_policy(environment, training_config(settings, variant), folder, seed=seed)
+
+
+def training_job(settings: TamiyoSettings, variant: str, seed: int, folder: Path) -> Job:
+    """The job of `train` in a folder of its own."""
+    return Job(folder / METRICS, settings.training.rounds, train, (settings, variant, seed, folder))
+
+
+def play_policy(
+    settings: TamiyoSettings, variant: str, seed: int, policies: Path, count: int, deterministic: bool, file: Path
+) -> None:
+    """Play evaluation episodes with a trained policy."""
+    trained_in = GrowthEnvironment(_data(), settings.environments, config=settings.growth)
+    network = load_trained_policy(
+        policies / policy_folder(variant, seed), trained_in, training_config(settings, variant)
+    )
+    method = learned(network, deterministic=deterministic, seed=settings.seed)
+    _play(settings, method, evaluation(settings, count), file)
+
+
+def play_rule(settings: TamiyoSettings, name: str, topology: Topology, file: Path) -> None:
+    """Play all evaluation episodes with a method that is not trained."""
+    space = GrowthEnvironment(_data(), 1, config=settings.growth).action_space
+    lifecycle = settings.growth.lifecycle
+    methods = {
+        NO_GROWTH: no_growth(space),
+        RANDOM: random_legal(space, seed=settings.seed),
+        HEURISTIC: heuristic(space, settings.heuristic, lifecycle),
+        SCHEDULE: fixed_schedule(space, lifecycle, topology, plateau_epochs=settings.plateau_epochs),
+        GREEDY: greedy_counterfactual(space, lifecycle, settings.heuristic.rotation, keep_above=settings.greedy_above),
+    }
+    _play(settings, methods[name], evaluation(settings), file)
+
+
+def train_fixed(
+    settings: TamiyoSettings, runs: Sequence[TopologyRun], steps: int, channels: int, read_test: bool, file: Path
+) -> None:
+    """Train hosts with fixed topologies; wider ones than usual are charged for their width by the reader."""
+    data = _data()
+    stack = settings.stack
+    done = keep_whole_stacks(file, stack, len(runs))
+    environment = GrowthEnvironment(data, 1, config=settings.growth)
+    for results in train_topologies(
+        runs[done:],
+        data,
+        token_host(channels),
+        token_blueprints(channels, data.tokens),
+        channels=channels,
+        training=settings.growth.training.model_copy(update={"steps": steps}),
+        reward=settings.growth.reward,
+        reference_parameters=settings.growth.reference_parameters,
+        stack=stack,
+        read_test=read_test,
+    ):
+        append_records(file, [topology_record(result, environment) for result in results])
+
+
+def fixed_job(
+    settings: TamiyoSettings,
+    runs: Sequence[TopologyRun],
+    file: Path,
+    *,
+    steps: int | None = None,
+    channels: int = CHANNELS,
+    read_test: bool = False,
+) -> Job:
+    """The job of `train_fixed`; episodes have full length by default."""
+    length = settings.growth.training.steps if steps is None else steps
+    return Job(file, len(runs), train_fixed, (settings, tuple(runs), length, channels, read_test, file))
+
+
+def policy_folder(variant: str, seed: int) -> str:
+    """Name of a training's folder."""
+    return f"{variant.replace(' ', '-')}-seed{seed}"
+
+
+def token_host(channels: int) -> TokenHost:
+    """The experiment's host, as wide as asked for."""
+    data = _data()
+    return TokenHost(data.channels, data.tokens, data.num_classes, channels)
+
+
+def host_parameters(channels: int) -> int:
+    """Parameters of a host of a family without token mixer."""
+    host = token_host(channels)
+    return sum(host.stage_sizes) - host.num_slots * host.tokens**2
+
+
+def _play(settings: TamiyoSettings, method: Method, episodes: Sequence[Episode], file: Path) -> None:
+    done = keep_whole_stacks(file, settings.stack, len(episodes))
+    environment = GrowthEnvironment(_data(), min(settings.stack, len(episodes)), config=settings.growth)
+    for records in play_episodes(environment, episodes[done:], method, read_test=True):
+        append_records(file, records)
+
+
+@cache
+def _data() -> ClassificationData:
+    return digits_data()

@@ -1,0 +1,144 @@
+"""Steps per second of the growth environment, with all counterfactuals, against the target of 300 at 12 environments.
+
+Three loads: `typical` (half of the environments empty, the others with one or two blended seeds), `random` (an episode
+of random legal actions) and `full` (three blended seeds everywhere). Prints the median and the range over repetitions,
+and what one step spends on training, on validation and on the rest.
+
+    python benchmarks/environment.py --workers 2 --threads 1
+    python benchmarks/environment.py --workers 1 --threads 2
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sightline.tamiyo_policy.actions import Op
+from sightline.tamiyo_policy.blueprints import token_blueprints
+from sightline.tamiyo_policy.digits import digits_data
+from sightline.tamiyo_policy.environment import GrowthEnvironment, waiting
+from sightline.tamiyo_policy.growth import GrowthConfig
+from sightline.tamiyo_policy.heuristic import random_legal_actions
+from sightline.tamiyo_policy.slots import LifecycleConfig
+
+TARGET = 300.0
+FAMILIES = "ABCDE"
+WARM_UP = 24
+Policy = Callable[[int], Tensor]
+
+
+def growing_policy(environment: GrowthEnvironment, seeds: list[int]) -> Policy:
+    """Germinates the wanted number of seeds in each environment as early as the rules permit, then waits."""
+    names = environment.action_space.names
+    kinds = sorted(token_blueprints())
+
+    def act(step: int) -> Tensor:
+        actions = waiting(environment.num_envs, environment.action_space)
+        legal = environment.observe().masks["slot_by_op"][:, Op.GERMINATE]
+        for row, count in enumerate(seeds):
+            occupied = int(environment.slots.occupied[row].sum())
+            if occupied < count and bool(legal[row].any()):
+                actions[row, names.index("op")] = int(Op.GERMINATE)
+                actions[row, names.index("slot")] = int(legal[row].int().argmax())
+                actions[row, names.index("blueprint")] = kinds[(row + occupied) % len(kinds)]
+                actions[row, names.index("tempo")] = 0
+        return actions
+
+    return act
+
+
+def random_policy(environment: GrowthEnvironment) -> Policy:
+    generator = torch.Generator().manual_seed(0)
+
+    def act(step: int) -> Tensor:
+        return random_legal_actions(environment.observe().masks, environment.action_space, generator)
+
+    return act
+
+
+def measure(load: str, num_envs: int, repetitions: int, workers: int) -> tuple[list[float], float]:
+    """Environment steps per second of each repetition, and the mean number of blended seeds per environment."""
+    lifecycle = LifecycleConfig(auto_forward=frozenset({"G1", "G2", "G3"}))
+    config = GrowthConfig() if load == "random" else GrowthConfig(lifecycle=lifecycle)
+    environment = GrowthEnvironment(digits_data(), num_envs, config=config, workers=workers)
+    seeds = {"typical": [0, 1, 0, 2], "full": [3], "random": [0]}[load]
+    rates, blended = [], 0.0
+    for repetition in range(repetitions):
+        families = [FAMILIES[(repetition + row) % len(FAMILIES)] for row in range(num_envs)]
+        environment.reset(range(repetition * num_envs, (repetition + 1) * num_envs), families)
+        act = (
+            random_policy(environment)
+            if load == "random"
+            else growing_policy(environment, [seeds[row % len(seeds)] for row in range(num_envs)])
+        )
+        warm_up = 0 if load == "random" else WARM_UP
+        for step in range(warm_up):
+            environment.step(act(step))
+        start = time.perf_counter()
+        timed = config.training.steps - warm_up
+        for step in range(timed):
+            environment.step(act(step))
+        rates.append(num_envs * timed / (time.perf_counter() - start))
+        blended = float((environment.slots.alpha > 0).float().sum(1).mean())
+    return rates, blended
+
+
+def shares(num_envs: int, workers: int) -> dict[str, float]:
+    """Seconds per step of the parts of a typical step."""
+    lifecycle = LifecycleConfig(auto_forward=frozenset({"G1", "G2", "G3"}))
+    config = GrowthConfig(lifecycle=lifecycle)
+    environment = GrowthEnvironment(digits_data(), num_envs, config=config, workers=workers)
+    environment.reset(range(num_envs), [FAMILIES[row % len(FAMILIES)] for row in range(num_envs)])
+    act = growing_policy(environment, [[0, 1, 0, 2][row % 4] for row in range(num_envs)])
+    for step in range(WARM_UP):
+        environment.step(act(step))
+    spent = {"training": 0.0, "validation": 0.0}
+    training = environment._training
+
+    def timed(name: str, function: Callable) -> Callable:
+        def run(*arguments, **options):
+            start = time.perf_counter()
+            result = function(*arguments, **options)
+            spent[name] += time.perf_counter() - start
+            return result
+
+        return run
+
+    training.interval = timed("training", training.interval)  # measured in place
+    training.measure = timed("validation", training.measure)  # measured in place
+    steps = environment.config.training.steps - WARM_UP
+    start = time.perf_counter()
+    for step in range(steps):
+        environment.step(act(step))
+    total = time.perf_counter() - start
+    return {name: value / steps for name, value in spent.items()} | {"rest": (total - sum(spent.values())) / steps}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1, help="threads of each torch operation")
+    parser.add_argument("--workers", type=int, default=2, help="threads that share the environments")
+    parser.add_argument("--envs", type=int, default=12, help="environments in the stack")
+    parser.add_argument("--repetitions", type=int, default=5, help="episodes per load")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print(f"{arguments.envs} environments, {arguments.workers} workers with {arguments.threads} threads each")
+    for load in ("typical", "random", "full"):
+        rates, blended = measure(load, arguments.envs, arguments.repetitions, arguments.workers)
+        verdict = f", target {TARGET:.0f}: {'met' if statistics.median(rates) >= TARGET else 'MISSED'}"
+        print(
+            f"{load:8s} median {statistics.median(rates):6.1f} env steps/s  "
+            f"({min(rates):.1f} to {max(rates):.1f}; {blended:.2f} blended seeds per environment at the end)"
+            f"{verdict if load == 'typical' else ''}"
+        )
+    print(
+        "ms per typical step:",
+        {name: round(1000 * value, 1) for name, value in shares(arguments.envs, arguments.workers).items()},
+    )
+
+
+if __name__ == "__main__":
+    main()

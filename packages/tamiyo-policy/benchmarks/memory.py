@@ -1,0 +1,226 @@
+"""Does the recurrent policy remember? Anchors on small tasks, each against its control, over several seeds.
+
+    uv run packages/tamiyo-policy/benchmarks/memory.py --seeds 5 --workers 2 --output memory.json
+
+Anchors and what they ask for (means over seeds of the last 100 episodes):
+
+    repeat      RepeatPrevious, delay 4, 4 symbols, 48 steps: at least +0.5 by 250,000 steps; a memoryless one <= -0.4
+    cart-pole   without velocities: at 100,000 steps at least twice the return of the same network without memory
+    t-maze      corridor of 10: at least 0.95 within 60 s of training on one thread
+    cue         a cue names operation, slot and blueprint for 10 steps later: at least 0.95 by 150,000 steps, and sooner
+                with causal masks (heads that an operation does not use get no credit) than without them
+
+Seconds are of wall time, so a busy machine makes t-maze look worse than it is; all else does not depend on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from sightline.tamiyo_policy.actions import FactoredActionSpace
+from sightline.tamiyo_policy.memory_tasks import CuedGrowth, MaskedCartPole, MemoryTask, RepeatPrevious, TMaze
+from sightline.tamiyo_policy.ppo import PPOConfig
+from sightline.tamiyo_policy.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
+
+
+class UncausalCue(CuedGrowth):
+    """The same task for a policy whose heads all get credit for every step: the control of causal masks."""
+
+    @property
+    def factored_action_space(self) -> FactoredActionSpace:
+        """Heads that all matter to every operation."""
+        space = super().factored_action_space
+        return replace(space, relevance=torch.ones_like(space.relevance))
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One policy on one task.
+
+    Attributes:
+        anchor: which question it belongs to.
+        name: the policy's.
+        task: makes the environments.
+        config: settings.
+        steps: environment steps of training.
+        threshold: a return; the first step count at which the last 100 episodes reach it is reported.
+    """
+
+    anchor: str
+    name: str
+    task: Callable[[], MemoryTask]
+    config: RecurrentPPOConfig
+    steps: int
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one seed of a contender gave.
+
+    Attributes:
+        final: mean return of the last 100 episodes.
+        reached: steps until the last 100 episodes averaged the threshold, or None.
+        seconds_to_reach: wall time until then, or None.
+        seconds: wall time of all training.
+    """
+
+    anchor: str
+    name: str
+    seed: int
+    final: float
+    reached: int | None
+    seconds_to_reach: float | None
+    seconds: float
+
+
+def last_hundred(history: list[dict[str, float]]) -> float | None:
+    """Mean return of the last rounds that hold 100 episodes; None before there are 100."""
+    episodes, total = 0.0, 0.0
+    for metrics in reversed(history):
+        if "episode_return" in metrics:
+            episodes += metrics["episodes"]
+            total += metrics["episodes"] * metrics["episode_return"]
+        if episodes >= 100:
+            return total / episodes
+    return None
+
+
+def run(contender: Contender, seed: int) -> Run:
+    torch.set_num_threads(1)
+    trainer = RecurrentPPO(contender.task(), contender.config, seed=seed)
+    history: list[dict[str, float]] = []
+    reached: tuple[int, float] | None = None
+    started = time.perf_counter()
+
+    def note(metrics: dict[str, float]) -> None:
+        nonlocal reached
+        history.append(metrics)
+        mean = last_hundred(history[-200:])
+        if reached is None and mean is not None and mean >= contender.threshold:
+            reached = int(metrics["steps"]), time.perf_counter() - started
+
+    trainer.learn(contender.steps, on_round=note)
+    final = last_hundred(history)
+    return Run(
+        anchor=contender.anchor,
+        name=contender.name,
+        seed=seed,
+        final=float("nan") if final is None else final,
+        reached=None if reached is None else reached[0],
+        seconds_to_reach=None if reached is None else reached[1],
+        seconds=time.perf_counter() - started,
+    )
+
+
+def repeat_task() -> MemoryTask:
+    return RepeatPrevious(16)
+
+
+def cart_pole_task() -> MemoryTask:
+    return MaskedCartPole(8)
+
+
+def maze_task() -> MemoryTask:
+    return TMaze(16, length=10)
+
+
+def cue_task() -> MemoryTask:
+    return CuedGrowth(32)
+
+
+def uncausal_cue_task() -> MemoryTask:
+    return UncausalCue(32)
+
+
+# An answer changes nothing but its own reward: a short horizon keeps the luck of later answers out of its advantage.
+REPEAT = RecurrentPPOConfig(ppo=PPOConfig(gamma=0.5, gae_lambda=0.9), num_steps=48)
+CART_POLE = RecurrentPPOConfig(ppo=PPOConfig(gae_lambda=0.98), num_steps=128)
+MAZE = RecurrentPPOConfig(ppo=PPOConfig(), num_steps=64)
+CUE = RecurrentPPOConfig(ppo=PPOConfig(), num_steps=22)
+
+
+def without_memory(config: RecurrentPPOConfig) -> RecurrentPPOConfig:
+    return config.model_copy(update={"recurrent": False})
+
+
+CONTENDERS = (
+    Contender("repeat", "LSTM", repeat_task, REPEAT, 250_000, 0.5),
+    Contender("repeat", "memoryless", repeat_task, without_memory(REPEAT), 250_000, 0.5),
+    Contender("cart-pole", "LSTM", cart_pole_task, CART_POLE, 100_000, 195.0),
+    Contender("cart-pole", "memoryless", cart_pole_task, without_memory(CART_POLE), 100_000, 195.0),
+    Contender("t-maze", "LSTM", maze_task, MAZE, 100_000, 0.95),
+    Contender("t-maze", "memoryless", maze_task, without_memory(MAZE), 100_000, 0.95),
+    Contender("cue", "causal masks", cue_task, CUE, 150_000, 0.95),
+    Contender("cue", "no causal masks", uncausal_cue_task, CUE, 150_000, 0.95),
+)
+
+
+def verdicts(runs: list[Run]) -> list[str]:
+    """One line per anchor that was run with all its contenders."""
+
+    def of(anchor: str, name: str) -> list[Run]:
+        return [each for each in runs if (each.anchor, each.name) == (anchor, name)]
+
+    def mean(anchor: str, name: str) -> float:
+        return fmean(each.final for each in of(anchor, name))
+
+    def steps(name: str) -> float:
+        # A seed that never got there counts as having got there when it stopped, which favours the slower one.
+        return fmean(each.reached or 150_000 for each in of("cue", name))
+
+    lines = []
+    anchors = {each.anchor for each in runs}
+    if "repeat" in anchors:
+        lstm, control = mean("repeat", "LSTM"), mean("repeat", "memoryless")
+        lines.append(f"repeat: {lstm:+.3f} >= +0.5 and {control:+.3f} <= -0.4: {lstm >= 0.5 and control <= -0.4}")
+    if "cart-pole" in anchors:
+        lstm, control = mean("cart-pole", "LSTM"), mean("cart-pole", "memoryless")
+        lines.append(f"cart-pole: {lstm:.0f} >= 2 x {control:.0f}: {lstm >= 2 * control}")
+    if "t-maze" in anchors:
+        slowest = max(each.seconds_to_reach or float("inf") for each in of("t-maze", "LSTM"))
+        lines.append(f"t-maze: 0.95 reached by every seed within {slowest:.0f} s, at most 60: {slowest <= 60}")
+    if "cue" in anchors:
+        causal, without = steps("causal masks"), steps("no causal masks")
+        solved = mean("cue", "causal masks") >= 0.95
+        lines.append(
+            f"cue: solved: {solved}; {causal:.0f} steps with causal masks, {without:.0f} without: {causal < without}"
+        )
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = sorted({contender.anchor for contender in CONTENDERS})
+    parser.add_argument("--anchors", nargs="+", choices=names, default=names, help="which to run")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to this - 1")
+    parser.add_argument("--workers", type=int, default=1, help="runs at a time, one thread each")
+    parser.add_argument("--output", type=Path, help="where to write all runs as JSON")
+    arguments = parser.parse_args()
+    jobs = [(each, seed) for each in CONTENDERS if each.anchor in arguments.anchors for seed in range(arguments.seeds)]
+    runs: list[Run] = []
+    with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
+        for done in pool.map(run, *zip(*jobs, strict=True)):
+            runs.append(done)
+            print(
+                f"{done.anchor:10} {done.name:16} seed {done.seed}  return {done.final:8.3f}  "
+                f"threshold reached at {done.reached}  {done.seconds:6.1f} s",
+                flush=True,
+            )
+    print("\n".join(verdicts(runs)))
+    if arguments.output:
+        arguments.output.write_text(json.dumps([asdict(each) for each in runs], indent=1))
+
+
+if __name__ == "__main__":
+    main()

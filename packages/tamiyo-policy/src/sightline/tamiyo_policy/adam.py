@@ -1,0 +1,92 @@
+"""Adam on stacked modules, each with its own clip, step count and bias correction.
+
+Knows nothing about what the modules compute.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class AdamConfig:
+    """Constants of Adam (Kingma and Ba 2015, algorithm 1), after a clip of each module's gradient.
+
+    Attributes:
+        learning_rate: step size.
+        beta1: decay of the mean of gradients.
+        beta2: decay of the mean of their squares.
+        epsilon: added to the root, large enough that rounding noise in a gradient of zero cannot move a parameter.
+        max_norm: clip of the gradient of a host, and of each seed.
+    """
+
+    learning_rate: float = 1e-2
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-6
+    max_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class AdamState:
+    """Moments of stacked modules, changed in place.
+
+    Attributes:
+        mean: [..., P] decayed mean of gradients.
+        square: [..., P] decayed mean of squared gradients.
+        steps: [...] float32, updates since the module was drawn.
+    """
+
+    mean: Tensor
+    square: Tensor
+    steps: Tensor
+
+    @classmethod
+    def zeros(cls, parameters: Tensor) -> "AdamState":
+        """The state before the first update of parameters [..., P]."""
+        return cls(
+            torch.zeros_like(parameters),
+            torch.zeros_like(parameters),
+            torch.zeros(parameters.shape[:-1], device=parameters.device),
+        )
+
+    def rows(self, part: slice) -> "AdamState":
+        """The state of some modules, sharing its memory."""
+        return AdamState(self.mean[part], self.square[part], self.steps[part])
+
+    def clear(self, at: Tensor) -> None:
+        """Forget the past of the modules where `at`, bool [...], holds."""
+        for moments in (self.mean, self.square, self.steps):
+            moments[at] = 0.0
+
+
+@torch.no_grad()
+def adam_step(parameters: Tensor, gradient: Tensor, state: AdamState, active: Tensor, config: AdamConfig) -> Tensor:
+    """Update stacked modules in place, each clipped and bias-corrected on its own.
+
+    A module that is inactive, or whose gradient is not finite, keeps its parameters and moments.
+
+    Args:
+        parameters: [..., P].
+        gradient: [..., P].
+        state: of these parameters.
+        active: bool [...], modules to update.
+        config: the constants.
+
+    Returns:
+        [...] Euclidean norms of the gradients before the clip.
+    """
+    norm = torch.linalg.vector_norm(gradient, dim=-1)
+    active = active & torch.isfinite(norm)
+    weight = active.to(parameters.dtype)
+    scale = weight * config.max_norm / norm.clamp(min=config.max_norm)
+    gradient = torch.where(active[..., None], gradient * scale[..., None], 0.0)
+    state.steps.add_(weight)
+    state.mean.lerp_(gradient, (weight * (1 - config.beta1))[..., None])
+    state.square.lerp_(gradient.square_(), (weight * (1 - config.beta2))[..., None])
+    count = state.steps.clamp(min=1)
+    rate = weight * config.learning_rate / (1 - config.beta1**count)
+    root = state.square.div((1 - config.beta2**count)[..., None]).sqrt_().add_(config.epsilon)
+    parameters.sub_(state.mean.div(root).mul_(rate[..., None]))
+    return norm

@@ -1,0 +1,177 @@
+"""Which episodes of growth there are, and the growth environment as a Gymnasium vector environment of endless ones.
+
+An episode is a host family and a seed, which fixes host, order of samples and birth of modules whatever is done in it.
+Training, the choice of baselines and evaluation draw their seeds from ranges that do not overlap. Knows nothing about
+policies.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from sightline.tamiyo_policy.actions import Op
+from sightline.tamiyo_policy.environment import GrowthEnvironment
+from sightline.tamiyo_policy.growth import GrowthObservation, GrowthStep
+from sightline.tamiyo_policy.hosts import FAMILIES
+
+TRAINING_SEEDS: Final = 2**31
+"""Training draws seeds below this."""
+
+EVALUATION_SEED: Final = 2**31
+"""First seed of evaluation episodes."""
+
+SELECTION_SEED: Final = 2**32
+"""First seed of the episodes on which baselines are chosen."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What is given before anything is decided; equal ones are comparable whatever acts in them.
+
+    Attributes:
+        family: of the host.
+        seed: of host, order of samples and birth of modules.
+    """
+
+    family: str
+    seed: int
+
+
+def episodes_from(first_seed: int, count: int, families: Sequence[str]) -> tuple[Episode, ...]:
+    """`count` episodes with consecutive seeds, the families taking turns.
+
+    Args:
+        first_seed: `EVALUATION_SEED`, `SELECTION_SEED`, or one beyond.
+        count: how many.
+        families: names, at least one.
+    """
+    return tuple(Episode(families[index % len(families)], first_seed + index) for index in range(count))
+
+
+class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
+    """A `GrowthEnvironment` in which one set of episodes follows another, as `RecurrentPPO` plays it.
+
+    Action Space: MultiDiscrete, the eight heads of `factored_action_space`. Observation Space: the layout's features
+    [D]; `info` has `blueprint_indices` [E, K] and `masks`. Starting State: fresh hosts, seeds at random, the families
+    as evenly as E permits and in random order. Rewards: the environment's. Episode End: termination after T steps, for
+    all together, with a reset in the same step; a rollback terminates too, and its host goes on from its last good
+    state as a new episode.
+
+    Args:
+        environment: stepped and reset by this object alone.
+        families: of the hosts that are drawn, at least one.
+
+    Attributes:
+        environment: the same.
+        factored_action_space: heads and their relevance.
+        num_slots: K.
+        last: means over the last complete set of episodes, by name: `score` J and `accuracy` at the end, in points and
+            percent of the validation part, `parameters`, `rollbacks` per episode, and `operation/<name>`, the share
+            of steps in which an operation was executed. Empty before the first is complete.
+    """
+
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012 - Gymnasium's declaration
+
+    def __init__(self, environment: GrowthEnvironment, families: Sequence[str] = FAMILIES) -> None:
+        self.environment = environment
+        self._families = tuple(families)
+        self.num_envs = environment.num_envs
+        self.factored_action_space = environment.action_space
+        self.num_slots = environment.slots.stage.shape[1]
+        self.single_observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (environment.layout.dimension,))
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.single_action_space = gymnasium.spaces.MultiDiscrete(list(environment.action_space.sizes))
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.last: dict[str, float] = {}
+        self._steps = 0
+        self._operations = np.zeros(len(Op), np.int64)
+        self._rollbacks = 0
+
+    @torch.inference_mode(mode=False)
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Begin new episodes everywhere; one generator, seeded with `seed`, draws them.
+
+        Raises:
+            TypeError: a list of seeds was given.
+        """
+        if isinstance(seed, list):
+            raise TypeError("one generator draws all episodes: give a single seed")
+        super().reset(seed=seed, options=options)
+        return _as_arrays(self._begin())
+
+    # A policy is played in inference mode, in which no host could learn.
+    @torch.inference_mode(mode=False)
+    def step(
+        self, actions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Execute actions [E, 8]; after the last step of the episodes, what is seen belongs to the next ones."""
+        taken = self.environment.step(torch.as_tensor(actions))
+        self._steps += 1
+        self._operations += np.bincount(taken.info.effective_op.numpy(), minlength=len(Op))
+        self._rollbacks += int((taken.info.panic != 0).sum())
+        over = self._steps == self.environment.config.training.steps
+        if over:
+            self.last = self._summary(taken)
+        observations, information = _as_arrays(self._begin() if over else taken.observation)
+        if over:
+            information["final_obs"] = taken.observation.features.numpy()
+            information["_final_obs"] = np.ones(self.num_envs, np.bool_)
+        outcome = taken.reward.numpy(), taken.terminated.numpy(), taken.truncated.numpy()
+        return observations, *outcome, information
+
+    def _begin(self) -> GrowthObservation:
+        names = np.resize(np.array(self._families), self.num_envs)
+        seeds = self.np_random.integers(TRAINING_SEEDS, size=self.num_envs)
+        self._steps, self._rollbacks = 0, 0
+        self._operations[:] = 0
+        return self.environment.reset(seeds.tolist(), self.np_random.permutation(names).tolist())
+
+    def _summary(self, taken: GrowthStep) -> dict[str, float]:
+        shares = self._operations / self._operations.sum()
+        return {
+            "score": float(taken.info.score.mean()),
+            "accuracy": float(taken.info.accuracy.mean()),
+            "parameters": float(taken.info.parameters.mean()),
+            "rollbacks": self._rollbacks / self.num_envs,
+            **{f"operation/{op.name.lower()}": float(shares[op]) for op in Op},
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the future depends on."""
+        return {
+            "environment": self.environment.state_dict(),
+            "generator": json.dumps(self.np_random.bit_generator.state),
+            "steps": self._steps,
+            "rollbacks": self._rollbacks,
+            "operations": self._operations.copy(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken, with an environment of the same data, host and config.
+
+        Raises:
+            ValueError: the state is of another environment.
+        """
+        self.environment.load_state_dict(state["environment"])
+        generator = np.random.Generator(np.random.PCG64())
+        generator.bit_generator.state = json.loads(state["generator"])
+        self.np_random = generator
+        self._steps, self._rollbacks = int(state["steps"]), int(state["rollbacks"])
+        self._operations = np.array(state["operations"])
+
+
+def _as_arrays(observation: GrowthObservation) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    masks = {name: mask.numpy() for name, mask in observation.masks.items()}
+    return observation.features.numpy(), {"blueprint_indices": observation.blueprint_indices.numpy(), "masks": masks}

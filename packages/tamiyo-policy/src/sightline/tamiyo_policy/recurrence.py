@@ -1,0 +1,131 @@
+"""A recurrent layer that forgets at episode starts inside a sequence, without a Python loop over steps.
+
+The module knows nothing of actions, values or environments. Axes: B sequences, T steps, N features.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+Hidden: TypeAlias = tuple[Tensor, Tensor]
+"""State of an LSTM: h and c, each float [1, B, N]."""
+
+_SATURATED = 1e4  # sigmoid(-1e4) is exactly 0 and sigmoid(1e4) exactly 1; within the range of float16
+
+
+class ResettingLSTM(nn.Module):
+    """One LSTM layer over whole sequences whose state is zeroed wherever an episode starts.
+
+    Before every step that starts an episode a *reset step* is put into the sequence. An extra input feature, on at
+    these steps only, closes the input, forget and output gates, which makes h and c exactly 0. Rows with fewer resets
+    end in *hold steps*, at which a second feature keeps c. The whole batch stays one call of `torch.nn.LSTM` on
+    [B, T + most resets in a row, N + 2], equal to a loop over steps; on a CPU packed sequences, one for each episode,
+    take several times as long. The gradient of both features' weights is exactly 0, so they keep their values.
+
+    Args:
+        size: N.
+        generator: draws the weights (orthogonal for each gate; biases 0, that of the forget gate 1, Jozefowicz et al.
+            2015); None is torch's default.
+    """
+
+    def __init__(self, size: int, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.size = size
+        self.lstm = nn.LSTM(size + 2, size, batch_first=True)
+        parameters = dict(self.lstm.named_parameters())
+        with torch.no_grad():
+            for name in ("weight_ih_l0", "weight_hh_l0"):
+                for gate in parameters[name][:, :size].chunk(4):
+                    nn.init.orthogonal_(gate, generator=generator)
+            parameters["bias_hh_l0"].zero_()
+            parameters["bias_ih_l0"].zero_()
+            parameters["bias_ih_l0"][size : 2 * size] = 1.0
+            # torch keeps the gates in the order input, forget, cell, output
+            reset = torch.tensor([-_SATURATED, -_SATURATED, 0.0, -_SATURATED])
+            hold = torch.tensor([-_SATURATED, _SATURATED, 0.0, 0.0])
+            controls = torch.stack([reset, hold], dim=1).repeat_interleave(size, dim=0)
+            parameters["weight_ih_l0"][:, size:] = controls
+
+    def forward(self, inputs: Tensor, hidden: Hidden, episode_starts: Tensor | None = None) -> tuple[Tensor, Hidden]:
+        """Outputs of every step and the state after the last.
+
+        Args:
+            inputs: [B, T, N].
+            hidden: state before the first step.
+            episode_starts: bool [B, T], True where the state is zeroed before the step; None for nowhere.
+
+        Returns:
+            Outputs [B, T, N] and the state, both in the dtype of the computation.
+        """
+        hidden = (hidden[0].to(inputs.dtype), hidden[1].to(inputs.dtype))
+        if episode_starts is None:
+            return self._run(nn.functional.pad(inputs, (0, 2)), hidden)
+        keep = ~episode_starts[:, 0, None]
+        hidden = (hidden[0] * keep, hidden[1] * keep)
+        resets = episode_starts[:, 1:].cumsum(1)
+        most = int(resets[:, -1].max()) if resets.numel() else 0
+        if most == 0:
+            return self._run(nn.functional.pad(inputs, (0, 2)), hidden)
+        return self._with_resets(inputs, hidden, nn.functional.pad(resets, (1, 0)), most)
+
+    def _run(self, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        """The layer over [B, T, N + 2] without resets."""
+        if inputs.shape[1] != 1 or torch.is_grad_enabled():
+            return self.lstm(inputs, hidden)
+        # A single step, as in a rollout, takes the cell half as long as the layer.
+        input_weight, hidden_weight, *biases = self.lstm.parameters()
+        state = (hidden[0][0], hidden[1][0])
+        output, cell = torch.lstm_cell(inputs[:, 0], state, input_weight, hidden_weight, *biases)
+        return output.unsqueeze(1), (output.unsqueeze(0), cell.unsqueeze(0))
+
+    def _with_resets(self, inputs: Tensor, hidden: Hidden, resets: Tensor, most: int) -> tuple[Tensor, Hidden]:
+        """`forward` with the number of resets before each step, [B, T], and the largest of them."""
+        batch, steps, _ = inputs.shape
+        row = torch.arange(batch, device=inputs.device)[:, None]
+        position = torch.arange(steps, device=inputs.device) + resets
+        length = steps + most
+        idle = torch.ones(batch, length, dtype=torch.bool, device=inputs.device)
+        idle[row, position] = False
+        after_end = torch.arange(length, device=inputs.device) > position[:, -1:]
+        controls = torch.stack([idle & ~after_end, after_end], dim=-1).to(inputs.dtype)
+        spread = inputs.new_zeros(batch, length, self.size).index_put((row, position), inputs)
+        outputs, (_, cell) = self.lstm(torch.cat([spread, controls], dim=-1), hidden)
+        outputs = outputs[row, position]
+        return outputs, (outputs[:, -1].unsqueeze(0), cell)
+
+
+class Memoryless(nn.Module):
+    """A two-layer perceptron with as many weights as a `ResettingLSTM` and no memory, the control for it.
+
+    Args:
+        size: N.
+        generator: draws the weights; None is torch's default.
+    """
+
+    def __init__(self, size: int, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.size = size
+        self.layers = nn.Sequential(nn.Linear(size, 4 * size), nn.ReLU(), nn.Linear(4 * size, size))
+        for layer, gain in ((self.layers[0], 2**0.5), (self.layers[2], 1.0)):
+            initialise_linear(layer, gain, generator)
+
+    def forward(self, inputs: Tensor, hidden: Hidden, episode_starts: Tensor | None = None) -> tuple[Tensor, Hidden]:
+        """Outputs [B, T, N], each from its own step alone, and the state as it came."""
+        del episode_starts  # nothing is remembered that would have to be forgotten
+        return self.layers(inputs), hidden
+
+
+def initialise_linear(layer: nn.Module, gain: float, generator: torch.Generator | None) -> None:
+    """Draws an orthogonal weight times `gain` (Saxe et al. 2014) for a linear layer, and sets its bias to 0.
+
+    Raises:
+        TypeError: the module is no `torch.nn.Linear`.
+    """
+    if not isinstance(layer, nn.Linear):
+        raise TypeError(f"only linear layers can be initialised, not {type(layer).__name__}")
+    nn.init.orthogonal_(layer.weight, gain, generator=generator)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sightline.tamiyo_policy.checkpoints import CheckpointError, read_checkpoint
+from sightline.tamiyo_policy.digits import ClassificationData
+from sightline.tamiyo_policy.environment import GrowthEnvironment
+from sightline.tamiyo_policy.growth import GrowthConfig
+from sightline.tamiyo_policy.growth_episodes import EVALUATION_SEED, TRAINING_SEEDS, GrowthEpisodes, episodes_from
+from sightline.tamiyo_policy.growth_training import (
+    CHECKPOINT,
+    METRICS,
+    GrowthTrainingConfig,
+    load_trained_policy,
+    read_metrics,
+    train_policy,
+)
+from sightline.tamiyo_policy.ppo import PPOConfig
+from sightline.tamiyo_policy.recurrent_ppo import RecurrentPPOConfig
+from sightline.tamiyo_policy.rewards import RewardConfig
+from sightline.tamiyo_policy.training import TrainingConfig
+
+STEPS = 6
+SMALL = GrowthConfig(training=TrainingConfig(steps=STEPS, minibatches=1, batch_size=8))
+POLICY = RecurrentPPOConfig(num_steps=STEPS, hidden_dim=16, ppo=PPOConfig(minibatches=2, epochs=1))
+CONFIG = GrowthTrainingConfig(rounds=4, checkpoint_every=2, policy=POLICY)
+
+
+class Killed(Exception):  # noqa: N818 - not an error but an event
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def environment(small_digits: ClassificationData) -> GrowthEnvironment:
+    return GrowthEnvironment(small_digits, 5, config=SMALL)
+
+
+def train(environment: GrowthEnvironment, folder: Path, *, until: int | None = None, seed: int = 0) -> None:
+    def stop(row: dict[str, float]) -> None:
+        if row["round"] == until:
+            raise Killed
+
+    train_policy(environment, CONFIG, folder, seed=seed, on_round=stop)
+
+
+def same(left: Any, right: Any) -> bool:
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, torch.Tensor | np.ndarray):
+        return np.array_equal(np.asarray(left), np.asarray(right), equal_nan=left.dtype in (torch.float32, np.float64))
+    return left == right
+
+
+@pytest.mark.parametrize("last_round", [1, 2, 3])
+def test_a_training_that_is_killed_and_resumed_ends_in_the_same_state_bit_for_bit(
+    environment: GrowthEnvironment, tmp_path: Path, last_round: int
+):
+    train(environment, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(environment, tmp_path / "killed", until=last_round)
+    with (tmp_path / "killed" / METRICS).open("ab") as file:
+        file.write(b'{"round": 9')
+    train(environment, tmp_path / "killed")
+    assert (tmp_path / "whole" / METRICS).read_bytes() == (tmp_path / "killed" / METRICS).read_bytes()
+    whole, killed = (read_checkpoint(tmp_path / name / CHECKPOINT) for name in ("whole", "killed"))
+    assert same(whole, killed)
+
+
+def test_another_seed_trains_another_policy(environment: GrowthEnvironment, tmp_path: Path):
+    train(environment, tmp_path / "a")
+    train(environment, tmp_path / "b", seed=1)
+    assert (tmp_path / "a" / METRICS).read_bytes() != (tmp_path / "b" / METRICS).read_bytes()
+
+
+def test_every_round_has_a_row_with_score_entropies_and_shares_of_operations(
+    environment: GrowthEnvironment, tmp_path: Path
+):
+    train(environment, tmp_path)
+    rows = read_metrics(tmp_path / METRICS)
+    assert [row["round"] for row in rows] == [1, 2, 3, 4]
+    for row in rows:
+        assert sum(share for name, share in row.items() if name.startswith("operation/")) == pytest.approx(1)
+        assert {f"entropy/{name}" for name in environment.action_space.names} <= row.keys()
+        assert row["score"] <= row["accuracy"] + 1e-4 or row["parameters"] == 0
+        assert row["gradient_steps"] > 0
+
+
+def test_the_trained_policy_is_read_back(environment: GrowthEnvironment, tmp_path: Path):
+    trained = train_policy(environment, CONFIG, tmp_path, seed=0)
+    loaded = load_trained_policy(tmp_path, environment, CONFIG)
+    for name, weight in trained.state_dict().items():
+        assert torch.equal(weight, loaded.state_dict()[name])
+
+
+def test_a_folder_of_another_policy_is_refused(environment: GrowthEnvironment, tmp_path: Path):
+    train(environment, tmp_path)
+    other = CONFIG.model_copy(update={"policy": POLICY.model_copy(update={"epsilon": 0.1})})
+    with pytest.raises(ValueError, match="another policy"):
+        train_policy(environment, other, tmp_path, seed=0)
+
+
+def test_a_checkpoint_without_its_rows_is_refused(environment: GrowthEnvironment, tmp_path: Path):
+    train(environment, tmp_path)
+    (tmp_path / METRICS).unlink()
+    with pytest.raises(CheckpointError, match="after round 4"):
+        train(environment, tmp_path)
+
+
+def test_a_rollout_that_is_no_episode_is_refused(environment: GrowthEnvironment, tmp_path: Path):
+    config = CONFIG.model_copy(update={"policy": POLICY.model_copy(update={"num_steps": STEPS + 1})})
+    with pytest.raises(ValueError, match=f"num_steps must be {STEPS}"):
+        train_policy(environment, config, tmp_path, seed=0)
+
+
+def test_shaping_with_another_discount_than_the_learner_is_refused(small_digits: ClassificationData, tmp_path: Path):
+    config = SMALL.model_copy(update={"reward": RewardConfig(loss_shaping=1.0, gamma=0.9)})
+    with pytest.raises(ValueError, match=r"discounts by 0\.9"):
+        train_policy(GrowthEnvironment(small_digits, 2, config=config), CONFIG, tmp_path, seed=0)
+
+
+def test_a_damaged_row_is_named(tmp_path: Path):
+    (tmp_path / METRICS).write_bytes(b'{"round": 1}\n{"round"\n')
+    with pytest.raises(ValueError, match="line 2"):
+        read_metrics(tmp_path / METRICS)
+
+
+def wait(episodes: GrowthEpisodes) -> np.ndarray:
+    placeholder = episodes.factored_action_space.placeholder.numpy()
+    return np.tile(placeholder, (episodes.num_envs, 1))
+
+
+def test_episodes_end_together_and_others_follow_in_the_same_step(environment: GrowthEnvironment):
+    episodes = GrowthEpisodes(environment)
+    first, _ = episodes.reset(seed=0)
+    ends = []
+    for _ in range(2 * STEPS):
+        observation, _, terminated, truncated, information = episodes.step(wait(episodes))
+        ends.append(terminated.tolist())
+        assert not truncated.any()
+        assert ("final_obs" in information) == terminated.all()
+    assert ends == ([[False] * 5] * (STEPS - 1) + [[True] * 5]) * 2
+    assert episodes.last["operation/wait"] == 1
+    assert episodes.last["parameters"] == 0
+    assert not np.array_equal(first, observation)
+
+
+def test_families_are_drawn_evenly_and_in_random_order(environment: GrowthEnvironment):
+    episodes = GrowthEpisodes(environment, families="AB")
+    orders = {(episodes.reset(seed=seed), environment.families)[1] for seed in range(6)}
+    assert all(sorted(Counter(order).values()) == [2, 3] for order in orders)
+    assert len(orders) > 1
+
+
+def test_a_restored_environment_continues_bit_for_bit(environment: GrowthEnvironment):
+    episodes = GrowthEpisodes(environment)
+    episodes.reset(seed=3)
+    for _ in range(STEPS - 2):
+        episodes.step(wait(episodes))
+    state = episodes.state_dict()
+    runs = []
+    for _ in range(2):
+        runs.append([episodes.step(wait(episodes))[:2] for _ in range(STEPS)])
+        episodes.load_state_dict(state)
+    for (observation, reward), (again, reward_again) in zip(*runs, strict=True):
+        assert np.array_equal(observation, again)
+        assert np.array_equal(reward, reward_again)
+
+
+def test_evaluation_episodes_take_turns_and_training_never_meets_them():
+    drawn = episodes_from(EVALUATION_SEED, 5, "AB")
+    assert [episode.family for episode in drawn] == list("ABABA")
+    assert len({episode.seed for episode in drawn}) == 5
+    assert min(episode.seed for episode in drawn) >= TRAINING_SEEDS

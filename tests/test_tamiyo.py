@@ -1,0 +1,87 @@
+"""The growth experiment end to end, in small."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BASELINES = [
+    "no growth",
+    "random legal",
+    "heuristic",
+    "greedy counterfactual",
+    "fixed schedule",
+    "norm + mixer + mlp at birth",
+    "mlp in every slot at birth",
+    "mixer in every slot at birth",
+    "best fixed topology",
+    "larger host",
+    "memoryless",
+    "joint ratio",
+]
+
+
+def command(output: Path, *flags: str) -> list[str]:
+    return [sys.executable, str(ROOT / "apps" / "tamiyo.py"), "--output", str(output), "--smoke", *flags]
+
+
+def run(output: Path, *flags: str) -> str:
+    done = subprocess.run(command(output, *flags), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_experiment_compares_with_all_baselines_and_writes_everything(tmp_path: Path) -> None:
+    shown = run(tmp_path)
+    folder = tmp_path / "tamiyo" / "smoke"
+    results = json.loads((folder / "results.json").read_text())
+    assert [row["baseline"] for row in results["comparisons"]] == BASELINES
+    methods = {row["method"]: row for row in results["methods"]}
+    assert set(methods) == {"learned", "learned, most probable action", *BASELINES}
+    assert methods["learned"]["training_seeds"] == 2
+    assert methods["no growth"]["parameters"] == 0
+    assert methods["no growth"]["test_score"] == methods["no growth"]["test_accuracy"]
+    assert all(len(row["test_score_by_seed"]) == row["training_seeds"] for row in methods.values())
+    assert results["claims"][0] in shown
+    assert {path.name for path in folder.iterdir()} >= {"config.yaml", "manifest.json", "metrics.jsonl", "results.md"}
+    page = (folder / "report.html").read_text()
+    assert page.count("<img") == 5
+    assert "http" not in page.split("</style>")[1].split("data:image")[0]
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {(row["policy"], row["seed"], row["round"]) for row in rows} >= {("learned", 1, 2.0), ("memoryless", 0, 1.0)}
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_ends_in_the_same_results(tmp_path: Path) -> None:
+    started = time.monotonic()
+    run(tmp_path / "undisturbed")
+    seconds = time.monotonic() - started
+    rng = random.Random(0)
+    exits = []
+    for _ in range(4):
+        process = subprocess.Popen(command(tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0.2, 0.5) * seconds)
+        process.send_signal(signal.SIGKILL)
+        exits.append(process.wait())
+    assert exits.count(-signal.SIGKILL) >= 2, "the run was over before it could be killed"
+    run(tmp_path / "killed")
+    first, second = ((tmp_path / name / "tamiyo/smoke/results.json").read_bytes() for name in ("undisturbed", "killed"))
+    assert first == second
+
+
+def test_settings_that_contradict_each_other_are_explained(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("growth:\n  training:\n    steps: 10\n")
+    plain = [sys.executable, str(ROOT / "apps" / "tamiyo.py"), "--config", str(file)]
+    done = subprocess.run(plain, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "search_steps must be at most 10" in done.stdout + done.stderr
