@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import random
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from sightline.webshop_env import pages
@@ -123,6 +123,15 @@ class Shop:
             step_limit=self.step_limit,
         )
         return make, ()
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """What a snapshot's numbers and names refer to: the catalogue and the goals."""
+        goals = self.goals
+        return {
+            "catalogue": self.catalogue.fingerprint[:32],
+            "goals": f"{goals.kind}, seed {goals.seed}, {len(goals)} of them",
+        }
 
     def product(self, asin: str) -> Product:
         """A product of the catalogue; one that was asked for of late is not read again.

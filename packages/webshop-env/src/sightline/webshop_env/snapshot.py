@@ -89,7 +89,7 @@ def encode(shop: Shop, state: ShopState, history: Sequence[Moment] = ()) -> byte
     Raises:
         SnapshotError: if a product that was chosen by hand holds half of a surrogate pair, which is no text.
     """
-    record: dict[str, Any] = _identity(shop) | {"state": _fields(state)}
+    record: dict[str, Any] = {**shop.identity, "state": _fields(state)}
     if history:
         record["history"] = [{"state": _fields(past), "action": action} for past, action in history]
     try:
@@ -120,7 +120,7 @@ def decode(shop: Shop, snapshot: bytes) -> tuple[ShopState, tuple[Moment, ...]]:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "payload"
         raise SnapshotError(f"the snapshot's field {where!r} is wrong: {first['msg']}") from None
-    for name, ours in _identity(shop).items():
+    for name, ours in shop.identity.items():
         theirs = getattr(record, name)
         if theirs != ours:
             raise SnapshotError(f"the snapshot was made with other {name}: {theirs[:80]!r}; this shop has {ours!r}")
@@ -131,21 +131,12 @@ def decode(shop: Shop, snapshot: bytes) -> tuple[ShopState, tuple[Moment, ...]]:
     return state, history
 
 
-def _identity(shop: Shop) -> dict[str, str]:
-    """What a snapshot's numbers and names refer to."""
-    goals = shop.goals
-    return {
-        "catalogue": shop.catalogue.fingerprint[:32],
-        "goals": f"{goals.kind}, seed {goals.seed}, {len(goals)} of them",
-    }
-
-
 def _fields(state: ShopState) -> dict[str, Any]:
     # Sorted, so that equal states have equal snapshots.
     return {
         name: sorted(value) if isinstance(value, frozenset) else value
         for name, value, default in zip(ShopState._fields, state, _DEFAULTS, strict=True)
-        if value != default
+        if value is not default and value != default
     }
 
 
@@ -174,14 +165,15 @@ def _check(shop: Shop, state: ShopState) -> None:
     """Refuse what no sequence of actions leads to, as far as a page could not be shown or would be a wrong one."""
     if state.goal >= len(shop.goals):
         raise SnapshotError(f"the snapshot is about goal {state.goal}, but there are only {len(shop.goals)}")
-    named = state.visited if state.asin is None else state.visited | {state.asin}
+    asin_seen = state.asin is None or state.asin in state.visited
+    named = state.visited if asin_seen else {state.asin, *state.visited}
     unknown = [asin for asin in named if asin not in shop.catalogue]
     if unknown:
         raise SnapshotError(f"the snapshot names product {min(unknown)!r}, which the catalogue does not have")
     on_product = state.kind in _ON_PRODUCT
     if on_product != (state.asin is not None):
         raise SnapshotError(f"the snapshot shows page {state.kind.value!r} with product {state.asin!r}")
-    if state.asin is not None and state.asin not in state.visited:
+    if not asin_seen:
         raise SnapshotError(f"the snapshot shows product {state.asin!r}, which was never opened")
     product = None if state.asin is None else shop.product(state.asin)
     for group, value in state.options:
