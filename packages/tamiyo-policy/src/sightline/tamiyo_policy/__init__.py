@@ -61,6 +61,20 @@ if TYPE_CHECKING:
         GrowthConfig,
         GrowthStep,
     )
+    from sightline.tamiyo_policy.growth_episodes import (
+        Episode,
+        GrowthEpisodes,
+        episodes_from,
+    )
+    from sightline.tamiyo_policy.growth_evaluation import (
+        GrowthRecord,
+        play_episodes,
+    )
+    from sightline.tamiyo_policy.growth_training import (
+        GrowthTrainingConfig,
+        load_trained_policy,
+        train_policy,
+    )
     from sightline.tamiyo_policy.heuristic import (
         HeuristicConfig,
         HeuristicMemory,
@@ -150,6 +164,7 @@ __all__ = [
     "CheckpointError",
     "ClassificationData",
     "CuedGrowth",
+    "Episode",
     "EvaluationOutput",
     "EvaluationResult",
     "FactoredActionSpace",
@@ -160,7 +175,10 @@ __all__ = [
     "GovernorConfig",
     "GrowthConfig",
     "GrowthEnvironment",
+    "GrowthEpisodes",
+    "GrowthRecord",
     "GrowthStep",
+    "GrowthTrainingConfig",
     "HeuristicConfig",
     "HeuristicMemory",
     "Host",
@@ -200,16 +218,20 @@ __all__ = [
     "best_topologies",
     "create_policy",
     "digits_data",
+    "episodes_from",
     "generalised_advantages",
     "get_policy",
     "growth_action_space",
     "growth_score",
     "heuristic_actions",
     "list_policies",
+    "load_trained_policy",
+    "play_episodes",
     "random_legal_actions",
     "read_checkpoint",
     "register_policy",
     "token_blueprints",
+    "train_policy",
     "train_topologies",
     "write_checkpoint",
 ]
@@ -257,6 +279,20 @@ _MODULES = {
     "growth": (
         "GrowthConfig",
         "GrowthStep",
+    ),
+    "growth_episodes": (
+        "Episode",
+        "GrowthEpisodes",
+        "episodes_from",
+    ),
+    "growth_evaluation": (
+        "GrowthRecord",
+        "play_episodes",
+    ),
+    "growth_training": (
+        "GrowthTrainingConfig",
+        "load_trained_policy",
+        "train_policy",
     ),
     "heuristic": (
         "HeuristicConfig",
