@@ -273,7 +273,8 @@ def test_any_text_and_any_metadata_come_back_as_they_were(document_id: str, cont
     try:
         document = Document(id=document_id, content=content, metadata=metadata)
     except ValidationError:
-        assert "inf" in repr(metadata)
+        halves_of_a_pair = any("\ud800" <= character <= "\udfff" for character in document_id + content)
+        assert halves_of_a_pair or "inf" in repr(metadata)
         return
     with LocalEmbeddingStore(LetterEncoder()) as store:
         store.add([document])

@@ -93,4 +93,4 @@ def test_the_interaction_of_two_seeds_is_what_the_pair_has_beyond_its_members(va
     players = np.array([[True, True, False, False]] * 2)
     found = interactions(values, players, np.zeros_like(players))
     expected = values[:, 3] - values[:, 1] - values[:, 2] + values[:, 0]
-    np.testing.assert_allclose(found[:, :2], np.stack([expected, expected], 1))
+    np.testing.assert_allclose(found[:, :2], np.stack([expected, expected], 1), atol=1e-9)
