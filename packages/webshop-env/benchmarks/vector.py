@@ -3,8 +3,9 @@
     uv run packages/webshop-env/benchmarks/vector.py [--catalogue FOLDER | --products N]
 
 Random clicks in text mode, one search at the start of each episode and whenever an index page comes up, as in
-`steps.py`; choosing the actions counts too. Private memory is that of each worker at the end, from the kernel's
-`smaps_rollup`: pages that no other process shares.
+`steps.py`; what is timed is `step`, not the choice of actions. One and two workers take turns, since the machine's own
+speed wanders; their ratio is the median over the turns. Private memory is that of each worker at the end, from
+the kernel's `smaps_rollup`: pages that no other process shares.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import functools
 import multiprocessing
 import random
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,18 +46,19 @@ def choose(rng: random.Random, words: list[str], has_search_bar: bool, clickable
 
 
 def vector_rate(envs: VectorEnv, words: list[str], steps: int) -> float:
-    """Steps per second, all episodes together, after a tenth of the steps as warm-up."""
+    """Steps per second inside `step`, all episodes together, after a tenth of the steps as warm-up."""
     rng = random.Random(0)
     _, infos = envs.reset(seed=0)
     warm_up, rounds = max(steps // envs.num_envs // 10, 5), max(steps // envs.num_envs, 10)
-    started = time.perf_counter()
+    spent = 0.0
     for number in range(warm_up + rounds):
-        if number == warm_up:
-            started = time.perf_counter()
         offered = infos["available_actions"]
         pairs = zip(offered["has_search_bar"], offered["clickables"], strict=True)
-        *_, infos = envs.step(tuple(choose(rng, words, bool(bar), labels) for bar, labels in pairs))
-    return rounds * envs.num_envs / (time.perf_counter() - started)
+        actions = tuple(choose(rng, words, bool(bar), labels) for bar, labels in pairs)
+        started = time.perf_counter()
+        *_, infos = envs.step(actions)
+        spent += time.perf_counter() - started if number >= warm_up else 0.0
+    return rounds * envs.num_envs / spent
 
 
 def click_alone(shop: Shop, words: list[str], steps: int, seed: int, ready: Any, rates: Any) -> None:
@@ -100,11 +103,28 @@ def report(name: str, make: Callable[[], VectorEnv], words: list[str], steps: in
     envs = make()
     try:
         rate = vector_rate(envs, words, steps)
-        private = [private_megabytes(int(child.pid or 0)) for child in multiprocessing.active_children()]
     finally:
         envs.close()
-    memory = ", ".join("unknown" if each is None else f"{each:,.0f} MB" for each in private[:8])
-    print(f"{name:<34} {rate:>10,.0f} steps/s{f'   private memory of workers: {memory}' if memory else ''}", flush=True)
+    print(f"{name:<34} {rate:>10,.0f} steps/s", flush=True)
+
+
+def report_workers(shop: Shop, words: list[str], steps: int, num_envs: int, turns: int = 7) -> None:
+    """One worker against two, in turns."""
+    pair = [WebShopVectorEnv(num_envs, shop=shop, num_workers=count) for count in (1, 2)]
+    try:
+        rates = [[vector_rate(envs, words, steps) for envs in pair] for _ in range(turns)]
+        private = [private_megabytes(int(child.pid or 0)) for child in multiprocessing.active_children()]
+    finally:
+        for envs in pair:
+            envs.close()
+    one, two = (statistics.median(column) for column in zip(*rates, strict=True))
+    ratios = sorted(two / one for one, two in rates)
+    memory = ", ".join("unknown" if each is None else f"{each:,.0f} MB" for each in private)
+    print(
+        f"WebShopVectorEnv, {num_envs}: one worker {one:,.0f} steps/s, two {two:,.0f}; {statistics.median(ratios):.2f} "
+        f"times one ({ratios[0]:.2f} to {ratios[-1]:.2f}); private memory of the workers: {memory}",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -121,9 +141,8 @@ def main() -> None:
     for count in (1, 16, 256):
         report(f"Gymnasium's SyncVectorEnv, {count}", lambda n=count: SyncVectorEnv([single] * n), words, steps)
         report(f"WebShopVectorEnv, {count}", lambda n=count: WebShopVectorEnv(n, shop=shop), words, steps)
-    for workers in (1, 2):
-        name = f"WebShopVectorEnv, 256, {workers} workers"
-        report(name, lambda n=workers: WebShopVectorEnv(256, shop=shop, num_workers=n), words, steps)
+    for count in (256, 1024):
+        report_workers(shop, words, steps, count)
     report(
         "Gymnasium's AsyncVectorEnv, 2",
         lambda: AsyncVectorEnv([single] * 2, shared_memory=False, context="spawn"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,6 +17,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from sightline.webshop_env.env import WebShopEnv
+from sightline.webshop_env.info_batches import join_infos
 from sightline.webshop_env.snapshot import decode
 from sightline.webshop_env.workers import Episodes, Here, Worker, WorkerError
 
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from sightline.webshop_env.catalogue import Catalogue
+    from sightline.webshop_env.info_batches import Infos
     from sightline.webshop_env.shop import Shop
     from sightline.webshop_env.state import ShopState
-    from sightline.webshop_env.workers import Begun, Turn
+    from sightline.webshop_env.workers import Turns
 
 _OF_THE_SHOP: Final = ("goals", "seed", "show_attributes")
 
@@ -98,12 +100,12 @@ class WebShopVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         Raises:
             gymnasium.error.ResetNeeded: before the first reset or restore.
         """
-        return tuple(self._call("states"))
+        return tuple(self._each("states"))
 
     @property
     def infos(self) -> dict[str, Any]:
         """What reset would return as infos if the episodes began where they stand, for use after a restore."""
-        return self._batched(self._call("infos"))
+        return self._joined(self._call("infos"))
 
     def reset(
         self,
@@ -134,12 +136,12 @@ class WebShopVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         if any(begun is None for begun, chosen in zip(self._observations, mask, strict=True) if not chosen):
             raise ResetNeeded("the first reset opens every episode: leave out reset_mask")
         each = [options if goal is None else options | {"goal": goal} for goal in goals]
-        begun: list[Begun | None] = self._call("reset", seeds, each, mask.tolist())
+        begun: list[tuple[list[str | None], Infos]] = self._call("reset", seeds, each, mask.tolist())
         self._ended[mask] = False
-        for place, opened in enumerate(begun):
-            if opened is not None:
-                self._observations[place] = opened[0]
-        return self._seen(), self._batched([opened and opened[1] for opened in begun])
+        for place, observation in enumerate(chain.from_iterable(observations for observations, _ in begun)):
+            if observation is not None:
+                self._observations[place] = observation
+        return self._seen(), self._joined([infos for _, infos in begun])
 
     def step(
         self, actions: Sequence[str]
@@ -157,21 +159,15 @@ class WebShopVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         """
         self._check(actions)
         renew = self._ended if self.autoreset_mode is AutoresetMode.NEXT_STEP else np.zeros_like(self._ended)
-        turns: list[Turn] = self._call("step", list(actions), renew.tolist())
-        infos: dict[str, Any] = {}
-        for place, (observation, _, _, _, info, begun) in enumerate(turns):
-            if begun is not None:
-                infos = self._add_info(infos, {"final_obs": observation, "final_info": info}, place)
-                observation, info = begun
-            self._observations[place] = observation
-            infos = self._add_info(infos, info, place)
-        rewards = np.array([turn[1] for turn in turns], np.float64)
-        terminations = np.array([turn[2] for turn in turns], np.bool_)
-        truncations = np.array([turn[3] for turn in turns], np.bool_)
+        turns: list[Turns] = self._call("step", list(actions), renew.tolist())
+        self._observations = list(chain.from_iterable(turn.observations for turn in turns))
+        rewards = np.concatenate([np.array(turn.rewards, np.float64) for turn in turns])
+        terminations = np.concatenate([np.array(turn.terminations, np.bool_) for turn in turns])
+        truncations = np.concatenate([np.array(turn.truncations, np.bool_) for turn in turns])
         self._ended = terminations | truncations
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             self._ended = np.zeros_like(self._ended)
-        return self._seen(), rewards, terminations, truncations, infos
+        return self._seen(), rewards, terminations, truncations, self._joined([turn.infos for turn in turns])
 
     def snapshot(self) -> tuple[bytes, ...]:
         """Write every episode down, each as :meth:`WebShopEnv.snapshot` does.
@@ -179,7 +175,7 @@ class WebShopVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         Raises:
             gymnasium.error.ResetNeeded: before the first reset or restore.
         """
-        return tuple(self._call("snapshot"))
+        return tuple(self._each("snapshot"))
 
     def restore(self, snapshots: Sequence[bytes | None]) -> tuple[str, ...]:
         """Go back to where snapshots were taken, in this or any environment of the same catalogue and goals.
@@ -202,7 +198,7 @@ class WebShopVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         for snapshot in snapshots:
             if snapshot is not None:
                 decode(self.shop, snapshot)  # raises before any episode is changed
-        restored: list[tuple[str, bool] | None] = self._call("restore", list(snapshots))
+        restored: list[tuple[str, bool] | None] = self._each("restore", list(snapshots))
         for place, result in enumerate(restored):
             if result is not None:
                 self._observations[place], self._ended[place] = result
@@ -210,7 +206,7 @@ class WebShopVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
 
     def render(self) -> tuple[str, ...] | None:
         """The pages as ``text_rich`` if the render mode is "ansi", else None."""
-        return None if self.render_mode is None else tuple(self._call("render"))
+        return None if self.render_mode is None else tuple(self._each("render"))
 
     def close_extras(self, **_: Any) -> None:
         """End the workers."""
@@ -231,7 +227,7 @@ class WebShopVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
             raise ResetNeeded(f"episodes {ended} have ended: reset them with options={{'reset_mask': mask}}")
 
     def _call(self, method: str, *arguments: Sequence[Any]) -> list[Any]:
-        """Let every share do its part; each argument has one value for each episode.
+        """What every share answers of its part; each argument has one value for each episode.
 
         Raises:
             Exception: what a share raised, after all have answered.
@@ -247,22 +243,22 @@ class WebShopVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
             raise
 
     def _collect(self) -> list[Any]:
-        results: list[Any] = []
-        for reply in [share.finish() for share in self._shares]:
+        replies = [share.finish() for share in self._shares]
+        for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
-            results += reply
-        return results
+        return replies
+
+    def _each(self, method: str, *arguments: Sequence[Any]) -> list[Any]:
+        """What the shares answer where they have one answer for each episode."""
+        return list(chain.from_iterable(self._call(method, *arguments)))
+
+    def _joined(self, infos: Sequence[Infos]) -> Infos:
+        counts = (share.part.stop - share.part.start for share in self._shares)
+        return join_infos(list(zip(infos, counts, strict=True)))
 
     def _seen(self) -> tuple[str, ...]:
         return tuple(map(str, self._observations))
-
-    def _batched(self, infos: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
-        batched: dict[str, Any] = {}
-        for place, info in enumerate(infos):
-            if info is not None:
-                batched = self._add_info(batched, info, place)
-        return batched
 
     def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
         if seed is None:

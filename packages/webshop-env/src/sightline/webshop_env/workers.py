@@ -8,13 +8,16 @@ them; :mod:`sightline.webshop_env.vector` does.
 from __future__ import annotations
 
 import copy
+import gc
 import multiprocessing
 import signal
+from dataclasses import dataclass
 from functools import partial
 from pickle import PicklingError
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from sightline.webshop_env.env import WebShopEnv
+from sightline.webshop_env.info_batches import Infos, batch_infos
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -22,10 +25,24 @@ if TYPE_CHECKING:
     from sightline.webshop_env.shop import Shop
     from sightline.webshop_env.state import ShopState
 
-Begun: TypeAlias = tuple[str, dict[str, Any]]
-"""What an environment's ``reset`` returns: observation and info."""
-Turn: TypeAlias = tuple[str, float, bool, bool, dict[str, Any], Begun | None]
-"""What an environment's ``step`` returns; and, where the episode ended and the next was opened at once, its begin."""
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What came of one step of n episodes, batched where they were stepped, since that is work to be shared too.
+
+    Attributes:
+        observations: n strings; where an episode ended and the next was opened at once, those of the next.
+        rewards: n of them, as are the ends.
+        infos: batched; what an episode ended with lies under ``final_obs`` and ``final_info`` where the next was
+            opened at once.
+    """
+
+    observations: list[str]
+    rewards: list[float]
+    terminations: list[bool]
+    truncations: list[bool]
+    infos: Infos
+
 
 _JOIN_SECONDS: Final = 5.0
 
@@ -47,22 +64,30 @@ class Episodes:
         self._envs = [copy.copy(env) for _ in range(count)]
         self._same_step = same_step
 
-    def reset(self, seeds: list[int | None], options: list[dict[str, Any]], mask: list[bool]) -> list[Begun | None]:
-        """Open those episodes whose mask is True; None for the others."""
+    def reset(
+        self, seeds: list[int | None], options: list[dict[str, Any]], mask: list[bool]
+    ) -> tuple[list[str | None], Infos]:
+        """Open those episodes whose mask is True: their observations, None for the others, and their infos."""
         each = zip(self._envs, seeds, options, mask, strict=True)
-        return [env.reset(seed=seed, options=own) if chosen else None for env, seed, own, chosen in each]
+        begun = [env.reset(seed=seed, options=own) if chosen else (None, None) for env, seed, own, chosen in each]
+        return [observation for observation, _ in begun], batch_infos([info for _, info in begun])
 
-    def step(self, actions: list[str], renew: list[bool]) -> list[Turn]:
+    def step(self, actions: list[str], renew: list[bool]) -> Turns:
         """Take one action in every episode, or open the next one where ``renew`` is True."""
-        return list(map(self._turn, self._envs, actions, renew))
+        turns = [self._turn(*each) for each in zip(self._envs, actions, renew, strict=True)]
+        observations, rewards, terminations, truncations, infos = (list(column) for column in zip(*turns, strict=True))
+        return Turns(observations, rewards, terminations, truncations, batch_infos(infos))
 
-    def _turn(self, env: WebShopEnv, action: str, renew: bool) -> Turn:
+    def _turn(self, env: WebShopEnv, action: str, renew: bool) -> tuple[str, float, bool, bool, dict[str, Any]]:
         if renew:
             observation, info = env.reset()
-            return observation, 0.0, False, False, info, None
+            return observation, 0.0, False, False, info
         observation, reward, terminated, truncated, info = env.step(action)
-        following = env.reset() if self._same_step and (terminated or truncated) else None
-        return observation, reward, terminated, truncated, info, following
+        if self._same_step and (terminated or truncated):
+            final = {"final_obs": observation, "final_info": info}
+            observation, begun = env.reset()
+            info = final | begun
+        return observation, reward, terminated, truncated, info
 
     def restore(self, snapshots: list[bytes | None]) -> list[tuple[str, bool] | None]:
         """The restored observations, each with whether its episode is over; None where there is no snapshot."""
@@ -79,9 +104,9 @@ class Episodes:
         """Every episode's state."""
         return [env.state for env in self._envs]
 
-    def infos(self) -> list[dict[str, Any]]:
-        """Every episode's info."""
-        return [env.info for env in self._envs]
+    def infos(self) -> Infos:
+        """The episodes' infos."""
+        return batch_infos([env.info for env in self._envs])
 
     def render(self) -> list[str | None]:
         """Every episode's rendering."""
@@ -98,13 +123,13 @@ class Here:
     def __init__(self, part: slice, episodes: Episodes) -> None:
         self.part = part
         self._episodes = episodes
-        self._reply: list[Any] = []
+        self._reply: Any = None
 
     def begin(self, method: str, *arguments: Any) -> None:
         """Call a method of :class:`Episodes`."""
         self._reply = getattr(self._episodes, method)(*arguments)
 
-    def finish(self) -> list[Any] | Exception:
+    def finish(self) -> Any:
         """What the method returned."""
         return self._reply
 
@@ -155,7 +180,7 @@ class Worker:
         except OSError:
             raise self._death() from None
 
-    def finish(self) -> list[Any] | Exception:
+    def finish(self) -> Any:
         """Wait for what the method returned or raised.
 
         Raises:
@@ -198,7 +223,8 @@ def _work(connection: Connection, make: partial[Episodes]) -> None:
         _answer(connection, error)
         return
     try:
-        _answer(connection, [])
+        gc.freeze()  # the catalogue stays: collections that look through it again would hold up every worker
+        _answer(connection, None)
         while True:
             method, arguments = connection.recv()
             try:
@@ -210,7 +236,7 @@ def _work(connection: Connection, make: partial[Episodes]) -> None:
         return
 
 
-def _answer(connection: Connection, reply: list[Any] | Exception) -> None:
+def _answer(connection: Connection, reply: Any) -> None:
     try:
         connection.send(reply)
     except (PicklingError, TypeError, AttributeError):
