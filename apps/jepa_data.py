@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,8 @@ from sightline.jepa import (
 from sightline.jepa.dataset import Split
 from sightline.jepa.splits import Ids
 from sightline.retrieval import CachedEncoder, SentenceTransformerEncoder
+
+logger = logging.getLogger(__name__)
 
 MODES = ("none", "category", "keywords", "unreliable")
 """How questions are steered: not at all; by their category; by keywords; by categories some of which are wrong."""
@@ -114,11 +117,12 @@ def open_data(settings: JEPASettings, run: RunDirectory, name: DataName) -> Data
         encoder = CachedEncoder(SentenceTransformerEncoder(settings.encoder), run.path / "embeddings.sqlite")
 
         def encode(texts: Sequence[str]) -> np.ndarray:
-            parts = []
+            by_length = sorted(texts, key=len)  # texts of one length waste no time on padding
             for start in range(0, len(texts), _TEXTS_AT_ONCE):
-                parts.append(encoder.encode(texts[start : start + _TEXTS_AT_ONCE]))
+                encoder.encode(by_length[start : start + _TEXTS_AT_ONCE])
                 encoder.save()
-            return np.concatenate(parts)
+                logger.info("%s: %d of %d texts embedded", name, min(start + _TEXTS_AT_ONCE, len(texts)), len(texts))
+            return encoder.encode(texts)
 
         built = build_dataset(
             _texts(settings, name),

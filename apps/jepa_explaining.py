@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from jepa_data import Data
-from jepa_methods import PLAIN, index_of, open_model
+from jepa_methods import PLAIN, open_model
 from jepa_settings import JEPASettings
 
 from sightline.agents import RunDirectory
@@ -30,6 +30,7 @@ from sightline.jepa import (
     fit_policy,
     force_subspace,
     gather_evidence,
+    index_for,
     influence_agreement,
     measure_obedience,
     plain_predictions,
@@ -58,7 +59,7 @@ def explain(settings: JEPASettings, run: RunDirectory, data: Data, name: str, se
 
     def compute(folder: Path) -> None:
         model = open_model(settings, run, data, name, seed)
-        index = SourceIndex.from_dataset(data.dataset, index_of(model, data.dataset))
+        index = index_for(model, data.dataset)
         predict = _function(model, data, name)
         evidence, outcomes, groups = _mixed(predict, index, data, "validation")
         policy = fit_policy(evidence.features, outcomes, groups)
@@ -77,7 +78,8 @@ def explain(settings: JEPASettings, run: RunDirectory, data: Data, name: str, se
 def _function(model: JEPAModel, data: Data, name: str) -> PredictFunction:
     if name != PLAIN:
         return routed_predictions(model)
-    centroids = model.embed_index(torch.from_numpy(np.array(data.dataset.centroids))).numpy()
+    of_categories = torch.from_numpy(np.array(data.dataset.centroids))
+    centroids = model.embed_index(of_categories, torch.arange(len(of_categories))).numpy()
     return plain_predictions(model, centroids)
 
 
@@ -101,11 +103,13 @@ def _calibration(policy: SignalPolicy, predict: PredictFunction, index: SourceIn
     evidence, outcomes, groups = _mixed(predict, index, data, "test")
     decisions = policy.decide(evidence.features)
     bins = reliability(decisions.confidence, outcomes.first_right)
+    risk = risk_coverage(decisions.confidence, outcomes.first_right)
     return {
         "calibration_error": bins.error,
         "calibration_error_by_chance": float(calibration_error_by_chance(decisions.confidence).mean()),
         "brier": brier_score(decisions.confidence, outcomes.first_right),
-        "area_under_risk": risk_coverage(decisions.confidence, outcomes.first_right).area,
+        "area_under_risk": risk.area,
+        "surest_tenth": risk.accuracy_at(0.1),
         "stated": bins.stated.tolist(),
         "observed": bins.observed.tolist(),
         "trust_threshold": policy.trust.value,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -25,11 +26,13 @@ from sightline.jepa import (
     Trainer,
     evaluate,
     fit_adapter,
+    index_for,
     mine_negatives,
 )
 from sightline.jepa.adapter import GRID
-from sightline.jepa.baselines import BASELINES
-from sightline.jepa.dataset import SteeringKind
+from sightline.jepa.baselines import BASELINES, softly_filtered
+from sightline.jepa.dataset import Split, SteeringKind
+from sightline.jepa.metrics import QueryMetrics
 from sightline.jepa.splits import Ids
 
 PLAIN, ROUTED = "predictor", "routed predictor"
@@ -41,8 +44,10 @@ _ADAPTERS: Mapping[str, tuple[SteeringKind, float]] = {
     "adapter, unsteered": ("none", 0.0),
     "adapter, steered": ("category", 0.0),
     "adapter, steered half the time": ("category", 0.5),
+    "adapter, soft filter": ("none", 0.0),
 }
 """The baselines that depend on the seed: what steers them in training, and the share for which it is withheld."""
+_SOFT = "adapter, soft filter"
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,12 @@ class Scores:
     Attributes:
         values: method -> mode -> metric -> ``[seeds, q]`` float64; what depends on no seed has one row for each all the
             same.
+        validation: method -> mode -> MRR of the validation questions, a mean over the seeds.
         groups: ``[q]`` int64, questions that depend on each other.
     """
 
     values: Mapping[str, Mapping[str, Mapping[str, NDArray[np.float64]]]]
+    validation: Mapping[str, Mapping[str, float]]
     groups: Ids
 
     def of(self, method: str, mode: str, metric: str = "reciprocal_rank") -> NDArray[np.float64]:
@@ -65,15 +72,14 @@ class Scores:
 
 def score_methods(settings: JEPASettings, run: RunDirectory, data: Data) -> Scores:
     """Fit and score all methods on a data set, each in a stage of its own."""
+    settled: dict[str, Mapping[str, float]] = {}  # what the first seed's validation chose for an adapter, for all seeds
 
     def fitted(name: str, seed: int) -> Method:
         if name in PREDICTORS:
             return _predictor(settings, run, data, name, seed)
-        if name not in _ADAPTERS:
-            return BASELINES[name](data.dataset, seed)
-        kind, withheld = _ADAPTERS[name]
-        grid = tuple(replace(each, max_epochs=settings.adapter_epochs) for each in GRID[: settings.adapter_choices])
-        return fit_adapter(data.dataset, seed, kind=kind, withheld=withheld, grid=grid)
+        if name in _ADAPTERS:
+            return _adapter(settings, data.dataset, name, seed, settled)
+        return BASELINES[name](data.dataset, seed)
 
     found = {}
     for name in (*BASELINES, *PREDICTORS):
@@ -82,16 +88,42 @@ def score_methods(settings: JEPASettings, run: RunDirectory, data: Data) -> Scor
         if name in PREDICTORS:
             for seed in seeds:  # a stage of its own, so that its time is that of training alone
                 train(settings, run, data, name, seed)
-        rows = [_scored(run, data, name, seed, partial(fitted, name, seed)) for seed in seeds]
+        rows = []
+        for seed in seeds:
+            row, chosen = _scored(run, data, name, seed, partial(fitted, name, seed))
+            rows.append(row)
+            settled.setdefault(name, chosen)
         found[name] = rows if seeded else rows * len(settings.seeds)
+    modes = (*MODES, *FILTERED)
     values = {
         name: {
-            mode: {metric: np.stack([row[f"{mode}/{metric}"] for row in rows]) for metric in METRICS}
-            for mode in (*MODES, *FILTERED)
+            mode: {metric: np.stack([row[f"{mode}/{metric}"] for row in rows]) for metric in METRICS} for mode in modes
         }
         for name, rows in found.items()
     }
-    return Scores(values, data.groups("test"))
+    validation = {
+        name: {mode: float(np.mean([row[f"validation/{mode}"] for row in rows])) for mode in modes}
+        for name, rows in found.items()
+    }
+    return Scores(values, validation, data.groups("test"))
+
+
+def _adapter(
+    settings: JEPASettings, dataset: SteeringDataset, name: str, seed: int, settled: Mapping[str, Mapping[str, float]]
+) -> Method:
+    """One adapter, with the setting that an earlier seed has settled on, or the best on validation of several."""
+    kind, withheld = _ADAPTERS[name]
+    grid = tuple(replace(each, max_epochs=settings.adapter_epochs) for each in GRID[: settings.adapter_choices])
+    chosen = settled.get("adapter, unsteered" if name == _SOFT else name)
+    if chosen is not None:
+        corpus = bool(chosen["corpus"])
+        grid = tuple(
+            each
+            for each in grid
+            if each.temperature == chosen["temperature"] and (each.negatives == "corpus") == corpus
+        )
+    method = fit_adapter(dataset, seed, kind=kind, withheld=withheld, grid=grid)
+    return softly_filtered(method, dataset, unreliable_share=settings.unreliable_share) if name == _SOFT else method
 
 
 def train(settings: JEPASettings, run: RunDirectory, data: Data, name: str, seed: int) -> Path:
@@ -104,7 +136,7 @@ def train(settings: JEPASettings, run: RunDirectory, data: Data, name: str, seed
     work = run.path / "training" / stage
 
     def compute(folder: Path) -> None:
-        config = configuration(settings, data.dataset, name, seed)
+        config = configuration(settings, data, name, seed)
         negatives = None
         if config.loss.negatives == "batch" and config.loss.num_negatives:
             negatives = mine_negatives(data.dataset, config.loss.num_negatives, seed).ids
@@ -127,12 +159,14 @@ def train(settings: JEPASettings, run: RunDirectory, data: Data, name: str, seed
     return folder
 
 
-def configuration(settings: JEPASettings, dataset: SteeringDataset, name: str, seed: int) -> JEPAConfig:
+def configuration(settings: JEPASettings, data: Data, name: str, seed: int) -> JEPAConfig:
     """The configuration of a predictor for this data set and seed."""
     config = settings.plain if name == PLAIN else settings.routed
+    negatives = settings.shop_negatives if data.name == "shop" else settings.documentation_negatives
     return config.model_copy(
         update={
-            "predictor": config.predictor.model_copy(update={"dimension": dataset.sources.shape[1]}),
+            "predictor": config.predictor.model_copy(update={"dimension": data.dataset.sources.shape[1]}),
+            "loss": config.loss.model_copy(update={"negatives": negatives}),
             "training": config.training.model_copy(update={"seed": seed}),
         }
     )
@@ -143,11 +177,6 @@ def open_model(settings: JEPASettings, run: RunDirectory, data: Data, name: str,
     return JEPAModel.open(train(settings, run, data, name, seed) / "model")
 
 
-def index_of(model: JEPAModel, dataset: SteeringDataset) -> NDArray[np.float32]:
-    """``[S, D]`` the sources in the space of the model's predictions."""
-    return model.embed_index(torch.from_numpy(np.array(dataset.sources))).numpy()
-
-
 def _predictor(settings: JEPASettings, run: RunDirectory, data: Data, name: str, seed: int) -> Method:
     model = open_model(settings, run, data, name, seed)
 
@@ -155,28 +184,37 @@ def _predictor(settings: JEPASettings, run: RunDirectory, data: Data, name: str,
         questions = torch.from_numpy(np.array(data.dataset.questions[question_ids]))
         return model.predict(questions, torch.from_numpy(given.vectors), torch.from_numpy(given.given)).numpy()
 
-    return Method(name, index_of(model, data.dataset), query_vectors)
+    return Method(name, index_for(model, data.dataset).sources, query_vectors)
 
 
 def _scored(
     run: RunDirectory, data: Data, name: str, seed: int, fit: Callable[[], Method]
-) -> dict[str, NDArray[np.float64]]:
-    """One method under every mode: "mode/metric" -> ``[q]``."""
+) -> tuple[dict[str, NDArray[np.float64]], Mapping[str, float]]:
+    """One method under every mode, and the settings it chose.
+
+    The scores are "mode/metric" -> ``[q]`` of the test questions, and "validation/mode" -> MRR of the validation's.
+    """
 
     def compute(folder: Path) -> None:
-        method, ids = fit(), data.dataset.queries("test")
+        method = fit()
         found = {}
         for mode in (*MODES, *FILTERED):
-            asked = data.ask("test", FILTERED.get(mode, mode))
-            only = asked.categories if mode in FILTERED else None
-            metrics = evaluate(method, data.dataset, ids, asked.steering, filter_categories=only)
+            metrics = _evaluated(method, data, "test", mode)
             found |= {f"{mode}/{metric}": getattr(metrics, metric) for metric in METRICS}
+            found[f"validation/{mode}"] = _evaluated(method, data, "validation", mode).reciprocal_rank.mean()
         np.savez(folder / "scores.npz", **found)
         write_metrics(folder, [{"data": data.name, "method": name, "seed": seed, "chosen": dict(method.settings)}])
 
     folder = run.stage(f"3-scores-{_slug(name)}-{data.name}-seed{seed}", compute)
+    settled = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8"))["chosen"]
     with np.load(folder / "scores.npz", allow_pickle=False) as file:
-        return {key: file[key] for key in file.files}
+        return {key: file[key] for key in file.files}, settled
+
+
+def _evaluated(method: Method, data: Data, split: Split, mode: str) -> QueryMetrics:
+    asked = data.ask(split, FILTERED.get(mode, mode))
+    only = asked.categories if mode in FILTERED else None
+    return evaluate(method, data.dataset, data.dataset.queries(split), asked.steering, filter_categories=only)
 
 
 def _slug(name: str) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import numpy as np
 from jepa_data import FILTERED, MODES
 from jepa_explaining import DIAL, FORCED
-from jepa_findings import COSINE, STEERED_ADAPTER, DataFindings, show
+from jepa_findings import COSINE, SOFT_FILTER, STEERED_ADAPTER, UNSTEERED_ADAPTER, DataFindings, show
 from jepa_methods import METRICS, PREDICTORS, ROUTED, training_seconds
 from jepa_plots import obedience_dial, reliability_diagram
 
@@ -17,12 +17,20 @@ from sightline.agents import RunDirectory, Section, Table, render_report, save_f
 from sightline.agents.runs import write_text
 from sightline.jepa.signals import ActionableSignal
 
+_CALIBRATION = {
+    "calibration_error": "ECE",
+    "calibration_error_by_chance": "ECE by chance",
+    "brier": "Brier",
+    "area_under_risk": "AURC",
+    "surest_tenth": "right among the surest tenth",
+    "influence_agreement": "influence ~ rank change",
+}
 TITLE = "Does a learned predictor use steering better than simple baselines, and do its explanations tell the truth?"
 
 
 def write_report(run: RunDirectory, findings: Sequence[DataFindings], footer: str) -> None:
     """Write ``results.md``, plots and ``report.html``."""
-    tables = [table for found in findings for table in (methods_table(found), claims_table(found))]
+    tables = [table for found in findings for table in (methods_table(found), rivals_table(found), claims_table(found))]
     write_text(run.path / "results.md", "\n".join(table.markdown() for table in tables))
     sections = [section for found in findings for section in _sections(run, found)]
     claim = " ".join(found.recommendation() for found in findings)
@@ -38,6 +46,32 @@ def claims_table(found: DataFindings) -> Table:
         ),
         caption=f"{found.data.name}: the aims, which were set before. 95 % intervals of the paired bootstrap over "
         "groups of test questions that share a source or a text, training runs held fixed.",
+    )
+
+
+def rivals_table(found: DataFindings) -> Table:
+    """The predictors against the strongest simple methods, pair by pair."""
+    rivals = (
+        ("category", STEERED_ADAPTER, "category"),
+        ("category", UNSTEERED_ADAPTER, "filter, category"),
+        ("category", SOFT_FILTER, "category"),
+        ("unreliable", UNSTEERED_ADAPTER, "filter, unreliable"),
+        ("unreliable", SOFT_FILTER, "unreliable"),
+        ("unreliable", "BM25", "filter, unreliable"),
+        ("keywords", SOFT_FILTER, "keywords"),
+        ("keywords", STEERED_ADAPTER, "keywords"),
+        ("none", UNSTEERED_ADAPTER, "none"),
+        ("none", "BM25", "none"),
+    )
+    rows = tuple(
+        (predictor, mode, f"{rival}, {rival_mode}", show(found.difference(predictor, mode, rival, rival_mode), "+.3f"))
+        for mode, rival, rival_mode in rivals
+        for predictor in PREDICTORS
+    )
+    return Table(
+        columns=("method", "steering", "against", "difference in MRR"),
+        rows=rows,
+        caption=f"{found.data.name}: 95 % intervals of the paired bootstrap, as above.",
     )
 
 
@@ -63,7 +97,7 @@ def _sections(run: RunDirectory, found: DataFindings) -> list[Section]:
     name = found.data.name
     sections = [
         Section(f"{name}: aims", (found.recommendation(),), (claims_table(found),)),
-        Section(f"{name}: ranking", (), (methods_table(found),)),
+        Section(f"{name}: ranking", (), (methods_table(found), rivals_table(found))),
     ]
     if found.data.counterfactual.any():
         sections.append(_counterfactual_section(found))
@@ -124,10 +158,9 @@ def _confidence_section(plots: Path, found: DataFindings) -> Section:
         bins = [(row["stated"], row["observed"]) for row in explained]
         file = plots / f"calibration-{found.data.name}-{predictor.replace(' ', '-')}.svg"
         figures.append(save_figure(reliability_diagram(bins), file))
-        keys = ("calibration_error", "calibration_error_by_chance", "brier", "area_under_risk", "influence_agreement")
         precision, coverage = found.trusted(predictor)
         shown = "n/a" if precision is None else show(precision, ".3f")
-        values = (_number(float(found.mean_explained(predictor, key))) for key in keys)
+        values = (_number(float(found.mean_explained(predictor, key))) for key in _CALIBRATION)
         rows.append((predictor, *values, shown, f"{coverage:.1%}"))
         for at, signal in enumerate(ActionableSignal):
             signals = [row["signals"][at] for row in explained]
@@ -137,10 +170,11 @@ def _confidence_section(plots: Path, found: DataFindings) -> Section:
             signal_rows.append((predictor, signal.value, f"{np.mean([row['share'] for row in signals]):.1%}", *shares))
     tables = (
         Table(
-            ("method", "ECE", "ECE by chance", "Brier", "AURC", "influence ~ rank change", "TRUST right", "trusted"),
+            ("method", *_CALIBRATION.values(), "TRUST right", "trusted"),
             tuple(rows),
             "Every test question without steering, with its category and with unreliable steering; fitted on the "
-            "validation questions asked alike. ECE over 15 bins of equal mass; means over seeds.",
+            "validation questions asked alike. ECE over 15 bins of equal mass; means over seeds. TRUST is given where "
+            "validation certifies the promise, with 95 % confidence; the surest tenth is no promise.",
         ),
         Table(("method", "signal", "of all questions", "first is right", "right among ten"), tuple(signal_rows)),
     )

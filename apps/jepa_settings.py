@@ -53,8 +53,13 @@ class JEPASettings(BaseModel):
     """Epochs at most of each adapter that is tried."""
     adapter_choices: int = Field(default=len(GRID), ge=1, le=len(GRID))
     """How many of the settings of adapters are tried; validation decides between them."""
+    shop_negatives: Literal["batch", "corpus"] = "batch"
+    """What predictors are contrasted with in the shop, where validation prefers the sources of the batch: of so few
+    sources, those of other splits would be learned as wrong answers to everything."""
+    documentation_negatives: Literal["batch", "corpus"] = "corpus"
+    """The same in the documentation, where validation prefers all sources."""
     plain: JEPAConfig = JEPAConfig(model="plain")
-    """The predictor; its dimension and seed are set by the run."""
+    """The predictor; its dimension, negatives and seed are set by the run."""
     routed: JEPAConfig = JEPAConfig(model="routed")
     """The predictor with named subspaces."""
     unreliable_share: float = Field(default=0.3, gt=0, lt=1)
@@ -74,8 +79,9 @@ class JEPASettings(BaseModel):
 
 
 SMOKE: Mapping[str, Any] = {
+    "threads": 1,
     "seeds": (0, 1),
-    "generated_products": 300,
+    "generated_products": 200,
     "instructions_per_product": 1,
     "documentation_sources": 300,
     "documentation_characters": 150,

@@ -15,7 +15,7 @@ import numpy as np
 
 from sightline.jepa import SteeringTexts
 from sightline.retrieval import chunk_text
-from sightline.webshop_env import Catalogue, PageKind, Product, Shop, build_goals
+from sightline.webshop_env import Catalogue, Goal, PageKind, Product, Shop, build_goals, score_purchase
 
 COUNTERFACTUAL = "Find me something that is "
 """How a question begins that does not say what kind of product is meant: only steering can tell its answers apart."""
@@ -31,7 +31,9 @@ def shop_texts(*, products: int, instructions: int, seed: int) -> SteeringTexts:
 
     Two kinds of questions: instructions of people's goals, answered by the pages of their product; and requests for
     two attributes alone, asked once for each category that has products with both, and answered by these. The same
-    words then have other answers under another category. Keywords are the attributes asked for.
+    words then have other answers under another category. Keywords are the attributes asked for. Instructions that
+    another product of the kind would satisfy as well are left out: counting it as wrong would be false, and counting
+    it as right would tie most of a category together, which then could not be split.
 
     Args:
         products: in the catalogue.
@@ -117,14 +119,30 @@ def counterfactuals(products: Sequence[Product], seed: int) -> list[Asked]:
 
 
 def _instructions(shop: Shop, most: int) -> list[Asked]:
-    """The first goals of every product."""
+    """The first goals of every product that no other product of its kind satisfies."""
+    of_kind: dict[str, list[Product]] = defaultdict(list)
+    for product in shop.catalogue:
+        of_kind[product.query].append(product)
     taken: dict[str, int] = defaultdict(int)
     asked: list[Asked] = []
     for goal in shop.goals.goals:
-        if taken[goal.asin] < most:
+        if taken[goal.asin] < most and not any(
+            satisfies(product, goal) for product in of_kind[goal.query] if product.asin != goal.asin
+        ):
             taken[goal.asin] += 1
             asked.append((goal.instruction_text, goal.query, ", ".join(goal.attributes), [goal.asin]))
     return asked
+
+
+def satisfies(product: Product, goal: Goal) -> bool:
+    """Whether the shop's reward is full for buying a product with the options that are asked for, at any price.
+
+    Prices are left out, as the pages' texts do not tell them.
+    """
+    options = {
+        group: value for group, values in product.options.items() for value in values if value in goal.goal_options
+    }
+    return score_purchase(product, goal, price=0.0, options=options).total >= 1.0
 
 
 def _description(catalogue: Catalogue, name: str) -> str:

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from sklearn.linear_model import Ridge
 
-from sightline.jepa.adapter import AdapterSettings, fit_adapter, info_nce
+from sightline.jepa.adapter import AdapterSettings, fit_adapter
 from sightline.jepa.baselines import (
     BASELINES,
     best_on_validation,
@@ -18,6 +17,7 @@ from sightline.jepa.baselines import (
     fit_ridge,
     fit_rocchio,
     fit_tf_idf,
+    softly_filtered,
     unit,
 )
 from sightline.jepa.dataset import SteeringDataset, steering
@@ -29,7 +29,7 @@ _WORDS = (
 )
 _QUICK = (
     AdapterSettings(learning_rate=0.02, max_epochs=15),
-    AdapterSettings(temperature=0.1, mined=True, learning_rate=0.02, max_epochs=15),
+    AdapterSettings(temperature=0.1, negatives="corpus", learning_rate=0.02, max_epochs=15),
 )
 
 
@@ -115,7 +115,7 @@ def test_an_adapter_that_was_denied_steering_half_the_time_does_better_without(l
 
 
 def test_the_same_seed_trains_the_same_adapter(learnable: SteeringDataset) -> None:
-    grid = (AdapterSettings(max_epochs=2, mined=True),)
+    grid = (AdapterSettings(max_epochs=2),)
     questions = learnable.queries("test")
     given = steering(learnable, questions, "category")
     first, again, other = (fit_adapter(learnable, s, grid=grid).query_vectors(questions, given) for s in (0, 0, 1))
@@ -130,27 +130,24 @@ def test_the_adapter_keeps_the_setting_that_is_best_on_validation(learnable: Ste
         fit_adapter(learnable, 0, grid=())
 
 
-def test_info_nce_is_its_definition_with_other_right_answers_left_out() -> None:
-    rng = np.random.default_rng(0)
-    vectors, targets = unit(rng.normal(size=(4, 6))), unit(rng.normal(size=(4, 6)))
-    mined = np.stack([unit(rng.normal(size=(3, 6))) for _ in range(4)])
-    right = np.eye(4, dtype=bool)
-    right[0, 2] = True
+def test_a_soft_filter_helps_where_categories_are_given_and_changes_nothing_where_none_is(
+    learnable: SteeringDataset,
+) -> None:
+    plain = fit_cosine(learnable, 0)
+    soft = softly_filtered(plain, learnable)
+    assert soft.settings["bonus"] > 0
+    assert _mrr(learnable, soft) > _mrr(learnable, plain) + 0.05
+    assert _mrr(learnable, soft, "none") == _mrr(learnable, plain, "none")
 
-    def cross_entropy(positive: float, negatives: list[float]) -> float:
-        return -math.log(math.exp(positive / 0.2) / sum(math.exp(c / 0.2) for c in [positive, *negatives]))
 
-    cosines = (vectors @ targets.T).tolist()
-    forward = [
-        cross_entropy(
-            cosines[i][i],
-            [cosines[i][j] for j in range(4) if not right[i, j]] + [float(vectors[i] @ mined[i, n]) for n in range(3)],
-        )
-        for i in range(4)
-    ]
-    backward = [cross_entropy(cosines[j][j], [cosines[i][j] for i in range(4) if not right[i, j]]) for j in range(4)]
-    found = info_nce(*(torch.from_numpy(part) for part in (vectors, targets, right, mined)), temperature=0.2)
-    assert float(found) == pytest.approx((np.mean(forward) + np.mean(backward)) / 2, rel=1e-5)
+def test_a_soft_filter_adds_its_bonus_to_the_sources_of_the_category_alone(learnable: SteeringDataset) -> None:
+    plain = fit_cosine(learnable, 0)
+    soft = softly_filtered(plain, learnable)
+    ids = learnable.queries("test")[:5]
+    given = steering(learnable, ids, "category")
+    gained = soft.query_vectors(ids, given) @ soft.sources.T - plain.query_vectors(ids, given) @ plain.sources.T
+    own = learnable.question_category[ids][:, None] == learnable.source_category
+    np.testing.assert_allclose(gained, np.where(own, soft.settings["bonus"], 0.0), atol=1e-5)
 
 
 def test_bm25_is_its_formula(worded: SteeringDataset) -> None:
@@ -232,4 +229,5 @@ def test_the_ladder_has_every_rung() -> None:
         "adapter, unsteered",
         "adapter, steered",
         "adapter, steered half the time",
+        "adapter, soft filter",
     ]

@@ -63,9 +63,24 @@ def test_a_calibrator_whose_parts_are_not_equally_many_is_refused():
         Calibrator(features=("a", "b"), means=(0.0,), scales=(1.0,), coefficients=(1.0,), intercept=0.0)
 
 
-def test_an_event_that_always_holds_cannot_be_calibrated():
-    with pytest.raises(ValueError, match="3 of 3 examples"):
-        fit_calibrator(np.zeros((3, 1)), ("a",), np.array([True, True, True]))
+@pytest.mark.parametrize(("held", "probability"), [(True, 4 / 5), (False, 1 / 5)])
+def test_an_event_that_always_or_never_holds_has_one_probability_short_of_certainty(held: bool, probability: float):
+    calibrator = fit_calibrator(np.array([[0.0], [1.0], [2.0]]), ("a",), np.full(3, held))
+    assert calibrator.probability(np.array([[-9.0], [9.0]])) == pytest.approx([probability, probability])
+
+
+def test_a_greater_penalty_leaves_less_to_the_features():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, 1))
+    event = rng.random(200) < 1 / (1 + np.exp(-2 * features[:, 0]))
+    weights = [abs(fit_calibrator(features, ("a",), event, penalty=each).coefficients[0]) for each in (1, 30, 1000)]
+    assert weights == sorted(weights, reverse=True)
+    assert weights[2] < 0.3 * weights[0]
+
+
+def test_a_calibrator_of_no_examples_is_refused():
+    with pytest.raises(ValueError, match="at least one example"):
+        fit_calibrator(np.zeros((0, 1)), ("a",), np.zeros(0, dtype=bool))
 
 
 def test_a_feature_that_is_not_finite_is_named():

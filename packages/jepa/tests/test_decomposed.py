@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.nn.functional import normalize
 
 from sightline.jepa.config import PredictorConfig, RouterConfig
-from sightline.jepa.decomposed import DecomposedPredictor, bounded
+from sightline.jepa.decomposed import DecomposedPredictor, bounded, extended
 from sightline.jepa.routing_losses import (
     disentanglement_loss,
     load_balance_loss,
@@ -94,6 +96,32 @@ def test_forcing_moves_the_prediction_towards_the_forced_centroid(trained: Decom
         assert ((forced @ CENTROIDS[subspace]) > free)[others].float().mean() > 0.95
 
 
+def test_a_source_scores_its_cosine_and_the_weighted_log_of_its_subspaces_share(trained: DecomposedPredictor):
+    sources, category = unit(7, 9), torch.arange(7) % SUBSPACES
+    parts = trained.decompose(QUESTION, STEERING, YES)
+    scores = parts.query @ extended(sources, category, SUBSPACES).T
+    for row in range(COUNT):
+        for column in range(7):
+            share = 0.99 * float(parts.routing_weights[row, category[column]]) + 0.01 / SUBSPACES
+            expected = float(parts.prediction[row] @ sources[column]) + float(trained.prior_weight.detach()) * math.log(
+                share
+            )
+            assert float(scores[row, column]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_forcing_a_subspace_favours_its_sources_but_rules_none_out():
+    prior = make(prior_weight=0.1).decompose(QUESTION, STEERING, YES, force=torch.full((COUNT,), 2)).prior
+    assert (prior.argmax(dim=1) == 2).all()
+    assert prior.isfinite().all()
+
+
+def test_the_prior_has_no_noise_in_training():
+    model = make(question_scale=1.0, steering_scale=1.0).train()
+    parts = model(QUESTION, STEERING, YES)
+    torch.testing.assert_close(parts.prior, model.decompose(QUESTION, STEERING, YES).prior)
+    assert (parts.routing_weights - parts.routing_logits.softmax(dim=1)).abs().max() > 1e-2
+
+
 def test_given_weights_replace_the_routers(trained: DecomposedPredictor):
     weights = torch.full((COUNT, SUBSPACES), 1 / SUBSPACES)
     parts = trained.decompose(QUESTION, STEERING, YES, routing_weights=weights)
@@ -136,7 +164,8 @@ def test_the_prediction_trains_router_gate_and_residual():
     target = CENTROIDS[(CATEGORY + 1) % SUBSPACES]
     for _ in range(2):
         optimizer.zero_grad()
-        (1 - (model(QUESTION, STEERING, CATEGORY > 1).prediction * target).sum(dim=1)).mean().backward()
+        sources = extended(target, (CATEGORY + 1) % SUBSPACES, SUBSPACES)
+        (1 - (model(QUESTION, STEERING, CATEGORY > 1).query * sources).sum(dim=1)).mean().backward()
         optimizer.step()
     silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert silent == []
@@ -145,7 +174,7 @@ def test_the_prediction_trains_router_gate_and_residual():
 def test_predict_and_route_are_deterministic_parts_of_the_decomposition_even_in_training_mode():
     model = make().train()
     parts = model.decompose(QUESTION, STEERING, YES)
-    assert torch.equal(model.predict(QUESTION, STEERING, YES), parts.prediction)
+    assert torch.equal(model.predict(QUESTION, STEERING, YES), parts.query)
     torch.testing.assert_close(model.route(QUESTION, STEERING, YES), parts.routing_weights)
     assert model.training
     assert not parts.prediction.requires_grad

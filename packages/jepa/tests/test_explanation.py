@@ -15,9 +15,8 @@ from sightline.jepa.dataset import SteeringDataset
 from sightline.jepa.evidence import gather_evidence, judge
 from sightline.jepa.explanation import Explainer, Explanation, write_explanations
 from sightline.jepa.model import JEPAModel, make_predictor
-from sightline.jepa.prediction import routed_predictions
+from sightline.jepa.prediction import index_for, routed_predictions
 from sightline.jepa.signals import fit_policy
-from sightline.jepa.source_index import SourceIndex
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def explainer(data: SteeringDataset) -> Explainer:
     torch.manual_seed(0)
     tensors = [torch.from_numpy(array.copy()) for array in (data.centroids, data.category_vectors)]
     model = JEPAModel(config, make_predictor(config, *tensors), encoder="toy", names=data.names)
-    predict, index = routed_predictions(model), SourceIndex.from_dataset(data)
+    predict, index = routed_predictions(model), index_for(model, data)
     rows = np.arange(400)
     steering = data.category_vectors[data.source_category]
     evidence = gather_evidence(predict, index, data.questions, steering, rows % 2 == 0)
@@ -52,7 +51,7 @@ def test_an_explanation_says_what_was_found_where_and_how(explainer: Explainer, 
     decisions = explainer.policy.decide(evidence.features)
     assert [result.source for result in explanation.results] == evidence.result_ids[0].tolist()
     assert [result.score for result in explanation.results] == pytest.approx(
-        (data.sources[evidence.result_ids[0]] @ np.array(explanation.prediction)).tolist(), abs=1e-5
+        (explainer.index.sources[evidence.result_ids[0]] @ np.array(explanation.prediction)).tolist(), abs=1e-5
     )
     assert all(result.subspace == data.names[data.source_category[result.source]] for result in explanation.results)
     assert explanation.primary_subspace == max(

@@ -60,6 +60,15 @@ def test_corpus_info_nce_agrees_with_a_slow_computation(data: st.DataObject):
     assert float(loss) == pytest.approx(expected, abs=1e-6)
 
 
+def test_added_scores_count_like_further_coordinates():
+    predictions, corpus = unit(5, 3, 4), unit(7, 4, 4)
+    targets, nothing = torch.arange(5), (torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+    prior, category = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.arange(7) % 3
+    found = corpus_info_nce(predictions, corpus, targets, nothing, 0.2, added=prior[:, category])["loss"]
+    wide = torch.cat([predictions, prior], dim=1), torch.cat([corpus, torch.eye(3)[category]], dim=1)
+    torch.testing.assert_close(found, corpus_info_nce(*wide, targets, nothing, 0.2)["loss"])
+
+
 def test_a_constant_prediction_cannot_beat_chance_against_the_corpus():
     loss = corpus_info_nce(CONSTANT, SOURCES, TARGETS, NOTHING_ELSE, 0.05)["loss"]
     assert loss > math.log(CORPUS) - 0.5

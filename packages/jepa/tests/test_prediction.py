@@ -7,7 +7,7 @@ import torch
 from sightline.jepa.config import JEPAConfig, PredictorConfig
 from sightline.jepa.dataset import SteeringDataset
 from sightline.jepa.model import JEPAModel, make_predictor
-from sightline.jepa.prediction import plain_predictions, routed_predictions, with_random_router
+from sightline.jepa.prediction import index_for, plain_predictions, routed_predictions, with_random_router
 from sightline.jepa.projection import SharedProjection
 
 
@@ -43,7 +43,21 @@ def test_the_function_predicts_what_the_model_predicts(toy_dataset: SteeringData
     assert np.allclose(parts.vectors, expected, atol=1e-6)
     assert np.allclose(parts.routing.sum(axis=1), 1, atol=1e-5)
     whole = parts.coarse + parts.fine
-    assert np.allclose(whole / np.linalg.norm(whole, axis=1, keepdims=True), parts.vectors, atol=1e-5)
+    dimension = question.shape[1]
+    assert np.allclose(whole / np.linalg.norm(whole, axis=1, keepdims=True), parts.vectors[:, :dimension], atol=1e-5)
+    assert parts.vectors.shape[1] == dimension + (len(toy_dataset.names) if kind == "routed" else 0)
+
+
+@pytest.mark.parametrize("kind", ["plain", "routed"])
+def test_a_model_searches_the_index_made_for_it(toy_dataset: SteeringDataset, kind: str):
+    model = untrained(toy_dataset, kind)
+    index = index_for(model, toy_dataset)
+    predict = routed_predictions(model) if kind == "routed" else plain_predictions(model, toy_dataset.centroids)
+    scores = predict(*inputs(toy_dataset)).vectors @ index.sources.T
+    question, steering, given = map(torch.from_numpy, inputs(toy_dataset))
+    cosines = model.predict(question, steering, given)[:, :16].numpy() @ toy_dataset.sources.T
+    assert scores.shape == (160, 160)
+    assert np.allclose(scores, cosines, atol=1e-5) == (kind == "plain")
 
 
 def test_an_overridden_routing_is_the_one_used(toy_dataset: SteeringDataset):

@@ -205,6 +205,14 @@ def test_every_signal_is_given_and_the_shares_sum_to_one(fitted: tuple[SignalPol
     assert sum(row.share for row in report) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(("right", "signal"), [(True, ActionableSignal.TRUST), (False, ActionableSignal.ASK)])
+def test_validation_without_a_difference_trusts_everything_or_nothing(right: bool, signal: ActionableSignal):
+    features = np.random.default_rng(0).normal(size=(200, len(FEATURES)))
+    always = np.full(200, right)
+    policy = fit_policy(features, Outcomes(always, always, always), np.arange(200))
+    assert set(policy.decide(features).signals) == {signal}
+
+
 def test_the_report_counts_what_came_true():
     signals = [ActionableSignal.TRUST, ActionableSignal.TRUST, ActionableSignal.ASK]
     outcomes = Outcomes(np.array([True, False, False]), np.array([True, True, False]), np.array([True, False, False]))

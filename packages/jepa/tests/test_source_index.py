@@ -45,6 +45,11 @@ def test_a_search_finds_what_a_slow_one_finds(toy_dataset: SteeringDataset, inde
         assert found.reciprocal_rank[row] == pytest.approx(1 / rank)
 
 
+def test_queries_of_another_width_are_refused_with_the_remedy(toy_dataset: SteeringDataset, index: SourceIndex):
+    with pytest.raises(ValueError, match=r"vectors of 20 numbers, but the index holds 16.*index_for"):
+        search(np.zeros((1, 20), dtype=np.float32), index, [np.array([0])])
+
+
 def test_the_share_from_a_subspace_counts_results(toy_dataset: SteeringDataset, index: SourceIndex):
     found = search(toy_dataset.questions[:2], index, [np.array([0]), np.array([1])])
     shares = found.share_from(np.array([2, 0]), index)

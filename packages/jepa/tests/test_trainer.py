@@ -103,7 +103,7 @@ def test_a_projection_is_trained_and_its_target_follows(toy_dataset: SteeringDat
     result = trainer.fit()
     assert category_mrr(result, result.best_epoch) > 0.4
     sources = torch.from_numpy(np.array(toy_dataset.sources))
-    index = trainer.model.embed_index(sources)
+    index = trainer.model.embed_index(sources, torch.from_numpy(np.array(toy_dataset.source_category)))
     torch.testing.assert_close(index.norm(dim=1), torch.ones(len(sources)))
     assert (index - sources).norm(dim=1).mean() > 0.01
 
@@ -154,7 +154,8 @@ def test_a_model_survives_its_folder(tmp_path: Path, toy_dataset: SteeringDatase
     given = torch.arange(9) % 2 == 0
     sources = torch.from_numpy(np.array(toy_dataset.sources))
     assert torch.equal(opened.predict(questions, steering, given), trainer.model.predict(questions, steering, given))
-    assert torch.equal(opened.embed_index(sources), trainer.model.embed_index(sources))
+    category = torch.from_numpy(np.array(toy_dataset.source_category))
+    assert torch.equal(opened.embed_index(sources, category), trainer.model.embed_index(sources, category))
     assert (opened.names, opened.encoder, opened.config) == (toy_dataset.names, "toy", trainer.model.config)
     assert read_history(tmp_path / "history.jsonl") == list(result.history)
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 1 + len(result.history)

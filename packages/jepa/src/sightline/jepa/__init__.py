@@ -20,7 +20,9 @@ if TYPE_CHECKING:
         fit_cosine,
         fit_ridge,
         fit_rocchio,
+        fit_soft_filter,
         fit_tf_idf,
+        softly_filtered,
     )
     from sightline.jepa.building import (
         SteeringTexts,
@@ -131,6 +133,7 @@ if TYPE_CHECKING:
     from sightline.jepa.prediction import (
         PredictFunction,
         PredictionParts,
+        index_for,
         plain_predictions,
         routed_predictions,
     )
@@ -238,10 +241,12 @@ __all__ = [
     "fit_policy",
     "fit_ridge",
     "fit_rocchio",
+    "fit_soft_filter",
     "fit_tf_idf",
     "force_subspace",
     "gather_evidence",
     "group_bootstrap",
+    "index_for",
     "influence_agreement",
     "load_balance_loss",
     "load_documentation",
@@ -265,6 +270,7 @@ __all__ = [
     "routed_predictions",
     "routing_confidence_loss",
     "routing_loss",
+    "softly_filtered",
     "split_by_components",
     "steering",
     "vicreg_loss",
@@ -283,7 +289,9 @@ _MODULES = {
         "fit_cosine",
         "fit_ridge",
         "fit_rocchio",
+        "fit_soft_filter",
         "fit_tf_idf",
+        "softly_filtered",
     ),
     "building": (
         "SteeringTexts",
@@ -388,6 +396,7 @@ _MODULES = {
     "prediction": (
         "PredictFunction",
         "PredictionParts",
+        "index_for",
         "plain_predictions",
         "routed_predictions",
     ),

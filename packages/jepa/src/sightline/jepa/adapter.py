@@ -1,23 +1,24 @@
 """The linear adapter: ``unit(q + q A + s B)`` with A and B trained by InfoNCE, the baseline that is hardest to beat.
 
-It has ``2 D^2`` weights, all zero at the start, where it is plain cosine. The module knows the data set, how methods
-are evaluated and how negatives are mined; it knows nothing of the predictor.
+It has ``2 D^2`` weights, all zero at the start, where it is plain cosine. The module knows the data set, the losses and
+how methods are evaluated; it knows nothing of the predictor.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from sightline.jepa.batches import TrainingPairs
 from sightline.jepa.dataset import Ids, Steering, SteeringDataset, SteeringKind, Vectors, steering
 from sightline.jepa.evaluation import Method, evaluate
-from sightline.jepa.negatives import Negatives, mine_negatives
+from sightline.jepa.losses import batch_info_nce, corpus_info_nce
 
 _BATCH_SIZE = 512
-_NEGATIVES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +27,23 @@ class AdapterSettings:
 
     Attributes:
         temperature: of the softmax over cosines.
-        mined: also contrast with mined negatives, not only with the other sources of a batch.
+        negatives: contrast with the other sources of a batch, in both directions, or with every source there is.
         learning_rate: of Adam (Kingma and Ba 2015).
         max_epochs: at most so many; training ends earlier when validation MRR has not risen for ``patience`` epochs.
         patience: in epochs.
     """
 
     temperature: float = 0.05
-    mined: bool = False
+    negatives: Literal["batch", "corpus"] = "batch"
     learning_rate: float = 1e-3
     max_epochs: int = 60
     patience: int = 6
 
 
 GRID = (
-    AdapterSettings(temperature=0.02),
     AdapterSettings(temperature=0.03),
     AdapterSettings(temperature=0.05),
-    AdapterSettings(temperature=0.03, mined=True),
+    AdapterSettings(temperature=0.05, negatives="corpus"),
 )
 """The settings that `fit_adapter` chooses from."""
 
@@ -60,28 +60,31 @@ def fit_adapter(
 
     Args:
         dataset: the data.
-        seed: of the order of pairs, of what is withheld and of the negatives.
+        seed: of the order of pairs and of what is withheld.
         kind: the steering in training, and in validation.
         withheld: the share of training steps' questions whose steering is held back, in [0, 1).
         grid: settings to choose from.
+
+    Raises:
+        ValueError: the grid is empty, or the data set has no training pairs.
     """
-    negatives = mine_negatives(dataset, _NEGATIVES, seed)
+    pairs = TrainingPairs.of(dataset, None)
     best: tuple[float, torch.Tensor, AdapterSettings] | None = None
     for settings in grid:
-        score, weights = _train(dataset, negatives, kind, withheld, settings, seed)
+        score, weights = _train(dataset, pairs, kind, withheld, settings, seed)
         if best is None or score > best[0]:
             best = score, weights, settings
     if best is None:
         raise ValueError("grid holds no settings to choose from")
     _, weights, settings = best
     name = f"adapter ({kind}{f', {withheld:.0%} withheld' if withheld else ''})"
-    chosen = {"temperature": settings.temperature, "mined": float(settings.mined)}
+    chosen = {"temperature": settings.temperature, "corpus": float(settings.negatives == "corpus")}
     return replace(_method(dataset, weights.numpy()), name=name, settings=chosen)
 
 
 def _train(
     dataset: SteeringDataset,
-    negatives: Negatives,
+    pairs: TrainingPairs,
     kind: SteeringKind,
     withheld: float,
     settings: AdapterSettings,
@@ -89,26 +92,16 @@ def _train(
 ) -> tuple[float, torch.Tensor]:
     """The best validation MRR of a run and the weights ``[2D, D]`` that had it."""
     rng = np.random.default_rng(seed)
-    questions = torch.from_numpy(np.array(dataset.questions))
-    sources = torch.from_numpy(np.array(dataset.sources))
-    question_ids, source_ids = dataset.pairs[negatives.pair_rows].T
-    given = torch.from_numpy(steering(dataset, question_ids, kind).vectors)
-    known = _known_answers(dataset)
-    weights = torch.zeros(2 * questions.shape[1], questions.shape[1], requires_grad=True)
+    given = torch.from_numpy(steering(dataset, pairs.question_ids, kind).vectors)
+    dimension = pairs.questions.shape[1]
+    weights = torch.zeros(2 * dimension, dimension, requires_grad=True)
     optimizer = torch.optim.Adam([weights], lr=settings.learning_rate)
     best, best_epoch = (_validation_mrr(dataset, weights, kind), weights.detach().clone()), 0
     for epoch in range(1, settings.max_epochs + 1):
-        for rows in np.array_split(rng.permutation(len(question_ids)), max(1, round(len(question_ids) / _BATCH_SIZE))):
+        for rows in np.array_split(rng.permutation(len(pairs)), max(1, round(len(pairs) / _BATCH_SIZE))):
             kept = torch.from_numpy(rng.random((len(rows), 1)) >= withheld)
-            vectors = _adapt(questions[question_ids[rows]], given[rows] * kept, weights)
-            mined = sources[negatives.ids[rows]] if settings.mined else None
-            loss = info_nce(
-                vectors,
-                sources[source_ids[rows]],
-                torch.from_numpy(_right_answers(dataset, known, question_ids[rows], source_ids[rows])),
-                mined,
-                settings.temperature,
-            )
+            vectors = _adapt(pairs.questions[rows], given[rows] * kept, weights)
+            loss = _loss(vectors, pairs, torch.from_numpy(rows), settings)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -120,26 +113,15 @@ def _train(
     return best
 
 
-def info_nce(
-    vectors: torch.Tensor, targets: torch.Tensor, right: torch.Tensor, mined: torch.Tensor | None, temperature: float
-) -> torch.Tensor:
-    """Symmetric in-batch InfoNCE (van den Oord et al. 2018; both directions as Radford et al. 2021), a scalar.
-
-    Args:
-        vectors: ``[b, D]`` unit rows.
-        targets: ``[b, D]`` unit rows, the right answer of each.
-        right: ``[b, b]`` bool, True where a target is right for a question; off the diagonal it is left out.
-        mined: ``[b, N, D]`` unit rows, further wrong answers of each question; None for none.
-        temperature: of the softmax.
-    """
-    cosines = vectors @ targets.T
-    others = right & ~torch.eye(len(right), dtype=torch.bool)
-    cosines = cosines.masked_fill(others, -torch.inf)
-    label = torch.arange(len(vectors))
-    backward = functional.cross_entropy(cosines.T / temperature, label)
-    if mined is not None:
-        cosines = torch.cat([cosines, torch.einsum("bd,bnd->bn", vectors, mined)], dim=1)
-    return (functional.cross_entropy(cosines / temperature, label) + backward) / 2
+def _loss(vectors: torch.Tensor, pairs: TrainingPairs, rows: torch.Tensor, settings: AdapterSettings) -> torch.Tensor:
+    """The contrastive loss of the queries ``[b, D]`` of some pairs, in which no other right answer is a negative."""
+    targets, others = pairs.source_ids[rows], pairs.others_of(rows)
+    if settings.negatives == "corpus":
+        return corpus_info_nce(vectors, pairs.corpus, targets, others, settings.temperature)["loss"]
+    right = torch.zeros(len(rows), len(pairs.corpus), dtype=torch.bool)
+    right[others] = True
+    right[torch.arange(len(rows)), targets] = True
+    return batch_info_nce(vectors, pairs.corpus[targets], right[:, targets], settings.temperature)["loss"]
 
 
 def _adapt(questions: torch.Tensor, given: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -160,13 +142,3 @@ def _validation_mrr(dataset: SteeringDataset, weights: torch.Tensor, kind: Steer
     questions = dataset.queries("validation")
     method = _method(dataset, weights.detach().numpy())
     return float(evaluate(method, dataset, questions, steering(dataset, questions, kind)).reciprocal_rank.mean())
-
-
-def _known_answers(dataset: SteeringDataset) -> Ids:
-    """Sorted codes of all (question, text of a source that answers it)."""
-    return np.unique(dataset.pairs[:, 0] * len(dataset.sources) + dataset.source_text_ids[dataset.pairs[:, 1]])
-
-
-def _right_answers(dataset: SteeringDataset, known: Ids, question_ids: Ids, source_ids: Ids) -> np.ndarray:
-    """``[b, b]`` bool: whether the source in the column answers the question in the row."""
-    return np.isin(question_ids[:, None] * len(dataset.sources) + dataset.source_text_ids[source_ids], known)

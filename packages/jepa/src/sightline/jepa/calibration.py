@@ -58,38 +58,50 @@ class Calibrator(BaseModel):
         return 0.5 * (1.0 + np.tanh(0.5 * log_odds))  # the logistic function, which cannot overflow in this form
 
 
-def fit_calibrator(features: ArrayLike, names: Sequence[str], event: ArrayLike) -> Calibrator:
-    """Fit a calibrator by penalised maximum likelihood (L2 with weight 1 on standardised features).
+def fit_calibrator(features: ArrayLike, names: Sequence[str], event: ArrayLike, *, penalty: float = 1.0) -> Calibrator:
+    """Fit a calibrator by penalised maximum likelihood (L2 on the weights of standardised features).
+
+    An event that held always, or never, tells nothing of the features: its probability is then the same for every row,
+    ``(held + 1) / (B + 2)`` (Laplace's rule of succession).
 
     Args:
         features: ``[B, F]``.
         names: of the F features.
         event: ``[B]`` bool, whether the event held.
+        penalty: weight of the L2 term beside the sum of the examples' losses; above 0.
 
     Raises:
-        ValueError: shapes differ, a value is not finite, or the event always (or never) held.
+        ValueError: shapes differ, a value is not finite, or there is no example.
     """
     rows = _finite_rows(features, names)
     held = _events(event, len(rows))
-    if held.all() or not held.any():
-        raise ValueError(
-            f"the event holds in {int(held.sum())} of {held.size} examples: a calibrator needs both outcomes; "
-            "give it more, or harder, validation questions"
-        )
+    if not held.size:
+        raise ValueError("a calibrator needs at least one example")
     means, scales = rows.mean(axis=0), rows.std(axis=0)
     scales = np.where(scales > 1e-12, scales, 1.0)
-    model = LogisticRegression(max_iter=1000).fit((rows - means) / scales, held)
+    if held.all() or not held.any():
+        right, wrong = int(held.sum()), int((~held).sum())
+        coefficients, intercept = np.zeros(len(names)), float(np.log((right + 1) / (wrong + 1)))
+    else:
+        model = LogisticRegression(C=1 / penalty, max_iter=1000).fit((rows - means) / scales, held)
+        coefficients, intercept = model.coef_[0], float(model.intercept_[0])
     return Calibrator(
         features=tuple(names),
         means=tuple(means.tolist()),
         scales=tuple(scales.tolist()),
-        coefficients=tuple(model.coef_[0].tolist()),
-        intercept=float(model.intercept_[0]),
+        coefficients=tuple(coefficients.tolist()),
+        intercept=intercept,
     )
 
 
 def cross_fitted(
-    features: ArrayLike, names: Sequence[str], event: ArrayLike, groups: ArrayLike, *, folds: int = 5
+    features: ArrayLike,
+    names: Sequence[str],
+    event: ArrayLike,
+    groups: ArrayLike,
+    *,
+    folds: int = 5,
+    penalty: float = 1.0,
 ) -> NDArray[np.float64]:
     """Probability of every row from a calibrator that saw neither it nor its group; ``[B]``.
 
@@ -101,6 +113,7 @@ def cross_fitted(
         event: ``[B]`` bool.
         groups: ``[B]`` int, rows that belong together (one question asked in several ways, a connected component).
         folds: how often the calibrator is fitted.
+        penalty: as of `fit_calibrator`.
 
     Raises:
         ValueError: as `fit_calibrator` for any fold, or fewer groups than folds.
@@ -112,7 +125,8 @@ def cross_fitted(
         raise ValueError(f"groups must be [{len(held)}], one for each row, not {list(groups.shape)}")
     probabilities = np.empty(len(rows))
     for inside, outside in GroupKFold(folds).split(rows, held, groups):
-        probabilities[outside] = fit_calibrator(rows[inside], names, held[inside]).probability(rows[outside])
+        calibrator = fit_calibrator(rows[inside], names, held[inside], penalty=penalty)
+        probabilities[outside] = calibrator.probability(rows[outside])
     return probabilities
 
 

@@ -149,7 +149,7 @@ def _results(explanation: Explanation, source_text: Callable[[int], str]) -> str
     unsteered = '<th class="number" scope="col">unsteered</th>' if steered else ""
     return (
         '<h2>What was found</h2>\n<table>\n<tr><th scope="col"></th><th scope="col">source</th>'
-        f'<th class="number" scope="col">cosine</th>{unsteered}</tr>\n{"".join(rows)}</table>'
+        f'<th class="number" scope="col">score</th>{unsteered}</tr>\n{"".join(rows)}</table>'
     )
 
 

@@ -29,9 +29,9 @@ class PredictorConfig(_Section):
     """D, the width of every embedding."""
     hidden_dimension: int = Field(default=512, ge=1)
     """Width of the hidden layer of the multilayer perceptron."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of hidden units silenced in training."""
-    input_dropout: float = Field(default=0.0, ge=0, lt=1)
+    input_dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of input coordinates silenced in training, on every path but the question's own."""
     steering_weight: float = Field(default=0.5, ge=0)
     """Weight a of the steering vector in the untrained prediction unit(q + a s); learned from there."""
@@ -48,7 +48,11 @@ class RouterConfig(_Section):
     """Gumbel-softmax temperature at the first step of training."""
     temperature_end: float = Field(default=0.1, gt=0)
     """Gumbel-softmax temperature at the last step of training (cosine in between)."""
-    coarse_share: float = Field(default=0.2, gt=0, lt=1)
+    prior_weight: float = Field(default=0.05, ge=0)
+    """Initial weight of the log of a subspace's routing weight in the scores of its sources; learned from there."""
+    prior_floor: float = Field(default=0.01, gt=0, lt=1)
+    """Share of the routing weights that is spread evenly before the logarithm, so that no subspace is ruled out."""
+    coarse_share: float = Field(default=0.05, gt=0, lt=1)
     """Initial length of the coarse part relative to the question's; learned per sample from there."""
     fine_radius: float = Field(default=20.0, gt=0)
     """Greatest length of the fine part, in lengths of the centroids (which are 1)."""
@@ -76,7 +80,7 @@ class LossConfig(_Section):
     """Weight of the contrastive term."""
     negatives: Literal["corpus", "batch"] = "corpus"
     """Contrast with every source there is, or with the batch's sources and mined ones."""
-    num_negatives: int = Field(default=8, ge=0)
+    num_negatives: int = Field(default=0, ge=0)
     """Mined negatives per pair; only with ``negatives: batch``."""
     temperature: float = Field(default=0.05, gt=0)
     """Initial softmax temperature of cosines."""
@@ -119,9 +123,9 @@ class CurriculumConfig(_Section):
     """Share of examples without steering in the first epoch."""
     none_end: float = Field(default=0.3, ge=0, le=1)
     """The same from the end of the ramp on."""
-    wrong_start: float = Field(default=0.0, ge=0, le=1)
+    wrong_start: float = Field(default=0.1, ge=0, le=1)
     """Share of examples steered to a category that is not the true one, in the first epoch."""
-    wrong_end: float = Field(default=0.1, ge=0, le=1)
+    wrong_end: float = Field(default=0.3, ge=0, le=1)
     """The same from the end of the ramp on."""
     near_share: float = Field(default=0.5, ge=0, le=1)
     """Of the wrong categories, the share drawn from the true one's nearest neighbours instead of from all."""
@@ -147,11 +151,11 @@ class CurriculumConfig(_Section):
 class TrainingConfig(_Section):
     """Optimisation."""
 
-    epochs: int = Field(default=60, ge=1)
+    epochs: int = Field(default=16, ge=1)
     """Passes over the training pairs at most."""
     batch_size: int = Field(default=256, ge=2)
     """Pairs per step."""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=5e-4, gt=0)
     """Peak learning rate of AdamW."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay of AdamW."""
@@ -161,7 +165,7 @@ class TrainingConfig(_Section):
     """Gradients longer than this are shortened to it."""
     average_tau: float = Field(default=0.98, ge=0, lt=1)
     """Share of the old averaged predictor that a step keeps; 0 validates and keeps the latest weights."""
-    patience: int = Field(default=10, ge=1)
+    patience: int = Field(default=5, ge=1)
     """Epochs without a better validation score after which training stops."""
     checkpoint_epochs: int = Field(default=5, ge=1)
     """Epochs between checkpoints; one is always written when training stops."""

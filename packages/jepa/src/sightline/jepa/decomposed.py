@@ -27,6 +27,7 @@ class Decomposition:
         fine: ``[B, D]``, what is added to it; no longer than the configured radius.
         routing_weights: ``[B, K]``, rows sum to 1.
         routing_logits: ``[B, K]``, what the router says, whether or not its weights were overridden.
+        prior: ``[B, K]``, what a source's score gains by lying in each subspace.
         atypicality: ``[B]``, length of the fine part in lengths of a centroid: how little the model leans on the
             routed subspace.
     """
@@ -36,7 +37,13 @@ class Decomposition:
     fine: Tensor
     routing_weights: Tensor
     routing_logits: Tensor
+    prior: Tensor
     atypicality: Tensor
+
+    @property
+    def query(self) -> Tensor:
+        """What to search `extended` sources with, ``[B, D + K]``: the prediction and the prior."""
+        return torch.cat([self.prediction, self.prior], dim=1)
 
     @property
     def unnormalised(self) -> Tensor:
@@ -51,6 +58,11 @@ class DecomposedPredictor(nn.Module):
     that of the plain predictor and the gate is learned from how certain the weights are. As only the direction counts,
     this is ``unit(gate coarse + residual)``: the gate decides how much the concept weighs, and the length of the fine
     part tells it. Untrained, the prediction is the Rocchio average plus a small share of the nearest centroids.
+
+    Routing takes part in the search as well: a source x of subspace k scores ``prediction . x + b log w'_k``, which for
+    one temperature of scores and b is the mixture of experts ``P(x) = sum_k w'_k P(x | k)`` (Jacobs et al. 1991). Here
+    w' is w with a small even share added, so that no subspace is ruled out, and b is learned. This is an inner product
+    of vectors with K more coordinates, those of the source being one-hot.
     """
 
     def __init__(
@@ -76,6 +88,8 @@ class DecomposedPredictor(nn.Module):
         nn.init.zeros_(self.gate.weight)
         nn.init.constant_(self.gate.bias, math.log(router_config.coarse_share))
         self.fine_radius = router_config.fine_radius
+        self.prior_weight = nn.Parameter(torch.tensor(router_config.prior_weight))
+        self.prior_floor = router_config.prior_floor
 
     def forward(
         self,
@@ -103,17 +117,19 @@ class DecomposedPredictor(nn.Module):
         """
         residual = self.residual(question, steering, given, obedience)
         weights, logits = self.router(question, steering, given, obedience)
+        certain = logits.softmax(dim=1)  # without the noise that the weights have in training
         if force is not None or routing_weights is not None:
-            weights = self._intervention(len(question), force, routing_weights)
+            weights = certain = self._intervention(len(question), force, routing_weights)
+        prior = self.prior_weight * ((1 - self.prior_floor) * certain + self.prior_floor / certain.shape[1]).log()
         coarse = weights @ self.router.centroids
         fine = bounded(residual / self._gate(weights, given, obedience), self.fine_radius)
         prediction = functional.normalize(coarse + fine, dim=1)
-        return Decomposition(prediction, coarse, fine, weights, logits, fine.norm(dim=1))
+        return Decomposition(prediction, coarse, fine, weights, logits, prior, fine.norm(dim=1))
 
     @torch.no_grad()
     def predict(self, question: Tensor, steering: Tensor, given: Tensor, obedience: float = 1.0) -> Tensor:
-        """Predictions ``[B, D]`` alone, without gradients, dropout and noise, whatever mode the module is in."""
-        return self.decompose(question, steering, given, obedience).prediction
+        """Queries ``[B, D + K]`` alone, without gradients, dropout and noise, whatever mode the module is in."""
+        return self.decompose(question, steering, given, obedience).query
 
     @torch.no_grad()
     def decompose(
@@ -165,6 +181,17 @@ class DecomposedPredictor(nn.Module):
                 f"force names subspace {int(force.max())} or {int(force.min())}; they are 0 to {subspaces - 1}"
             )
         return functional.one_hot(force, subspaces).to(self.router.centroids.dtype)
+
+
+def extended(sources: Tensor, category: Tensor, subspaces: int) -> Tensor:
+    """What `Decomposition.query` is compared with: sources and their one-hot subspaces, ``[S, D + K]``.
+
+    Args:
+        sources: ``[S, D]`` float, unit rows.
+        category: ``[S]`` int64, the subspace of each.
+        subspaces: K.
+    """
+    return torch.cat([sources, functional.one_hot(category, subspaces).to(sources.dtype)], dim=1)
 
 
 def bounded(vectors: Tensor, radius: float) -> Tensor:

@@ -22,6 +22,7 @@ from sightline.jepa.source_index import (
     blocks_of,
     check_questions,
     check_relevant,
+    scores_of,
 )
 
 FEATURES: Final = (
@@ -40,7 +41,7 @@ FEATURES: Final = (
 """Columns of `Evidence.features`, described there."""
 
 _CROWD: Final = 0.1
-"""Cosine below the first result within which sources count as its crowd."""
+"""Score below that of the first result within which sources count as its crowd."""
 _SAME_SCORE: Final = 1e-5
 """Scores closer than this belong to copies of one text: float32 cosines of equal rows differ by rounding only."""
 
@@ -50,19 +51,19 @@ class Evidence:
     """What `gather_evidence` saw of each question. ``taken`` selects rows.
 
     Attributes:
-        vectors: ``[B, D]`` float32 predictions, unit rows.
+        vectors: ``[B, E]`` float32, what was searched with.
         routing: ``[B, K]`` float32.
         routing_without_steering: ``[B, K]`` float32, what the model would do were no steering given.
         result_ids: ``[B, k]`` int64 sources by falling score.
-        result_scores: ``[B, k]`` float32 cosines.
+        result_scores: ``[B, k]`` float32 inner products.
         ranks_without_steering: ``[B, k]`` int64 rank, from 1, that each result would have were no steering given.
         steering_influence: ``[B]`` float64 KL(routing with steering || without), in nats.
         rank_change: ``[B]`` float64 mean over the results of |log2 rank with - log2 rank without|: 1 means that a
             typical result's rank doubled or halved.
         known_ids: ``[B, n]`` int64 rows of the most similar known questions.
         known_similarities: ``[B, n]`` float32 their cosines with the question.
-        features: ``[B, F]`` float64, by column: cosine of the first result; its margin over the next different one,
-            as log2 of cosine units; its lead over the mean of the k results; log2 of the number of sources within 0.1
+        features: ``[B, F]`` float64, by column: score of the first result; its margin over the next different one,
+            as log2; its lead over the mean of the k results; log2 of the number of sources within 0.1
             of it; largest routing weight; routing entropy in nats; share of the results in the primary subspace;
             length of the fine part relative to the whole ``|fine| / (|coarse| + |fine|)``; cosine with the nearest
             known question; 1 if steering is given; routing weight that the primary subspace lacks, were no steering
@@ -137,7 +138,7 @@ def _evidence_block(
 ) -> Evidence:
     parts = predict(question, steering, given)
     without = predict(question, steering, np.zeros_like(given))
-    scores, scores_without = parts.vectors @ index.sources.T, without.vectors @ index.sources.T
+    scores, scores_without = scores_of(parts.vectors, index), scores_of(without.vectors, index)
     result_ids = best(scores, NUM_RESULTS)
     result_scores = np.take_along_axis(scores, result_ids, axis=1)
     ranks = _ranks(scores, result_ids)

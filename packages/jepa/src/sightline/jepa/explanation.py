@@ -36,7 +36,7 @@ class ExplainedResult(_Record):
     Attributes:
         source: id.
         subspace: its name.
-        score: cosine with the prediction.
+        score: cosine with the prediction, and in a routed model what its subspace adds.
         rank_without_steering: rank, from 1, that the source would have were no steering given.
     """
 
@@ -80,7 +80,8 @@ class Explanation(_Record):
         atypicality: share of validation predictions that lean on their subspace more than this one does, in [0, 1].
         results: sources by falling score.
         similar_known_pairs: by falling similarity.
-        prediction: D coordinates of the predicted embedding, a unit vector.
+        prediction: what was searched with: D coordinates of the predicted embedding, a unit vector, and in a routed
+            model what each of the K subspaces adds to the scores of its sources.
     """
 
     schema_version: Literal[1] = 1

@@ -97,7 +97,7 @@ class PartAblation:
 
     Attributes:
         full: ``[q]`` float64 reciprocal rank of the prediction.
-        coarse_only: ``[q]`` float64 the same of the coarse part alone.
+        coarse_only: ``[q]`` float64 the same of what the routing gives alone: the coarse part, and what subspaces add.
         fine_only: ``[q]`` float64 the same of the fine part alone.
         first_kept_by_coarse: ``[q]`` bool, the coarse part alone has the same first result. One minus its mean is the
             reliance on the side channel: the share of answers that routing does not account for.
@@ -120,8 +120,11 @@ def ablate_parts(predict: PredictFunction, index: SourceIndex, asked: Questions)
     """
     check_questions(index, asked.question, asked.steering, asked.given)
     parts = predict(asked.question, asked.steering, asked.given)
+    prior = parts.vectors[:, parts.coarse.shape[1] :]
+    without_fine = np.concatenate([_unit(parts.coarse), prior], axis=1)
+    without_routing = np.concatenate([_unit(parts.fine), np.zeros_like(prior)], axis=1)
     full, coarse, fine = (
-        search(_unit(vectors), index, asked.relevant) for vectors in (parts.vectors, parts.coarse, parts.fine)
+        search(vectors, index, asked.relevant) for vectors in (parts.vectors, without_fine, without_routing)
     )
     return PartAblation(
         full=full.reciprocal_rank,

@@ -53,6 +53,7 @@ def corpus_info_nce(
     others: tuple[Tensor, Tensor],
     temperature: Tensor | float,
     label_smoothing: float = 0.0,
+    added: Tensor | None = None,
 ) -> LossParts:
     """InfoNCE (van den Oord et al. 2018, equation 4) against every source of the corpus.
 
@@ -64,6 +65,7 @@ def corpus_info_nce(
             among it. These are no negatives; a row's own target must not be among them.
         temperature: what cosines are divided by.
         label_smoothing: share of the target probability spread over all candidates.
+        added: ``[B, S]``, what scores have on top of the cosines; None for nothing.
 
     Returns:
         ``loss`` and ``accuracy``, the share of rows whose target beats every negative.
@@ -73,7 +75,8 @@ def corpus_info_nce(
     """
     if not len(predictions):
         raise ValueError("info_nce needs at least one prediction")
-    return _cross_entropy((predictions / temperature) @ corpus.T, targets, others, label_smoothing)
+    logits = (predictions / temperature) @ corpus.T
+    return _cross_entropy(logits if added is None else logits + added / temperature, targets, others, label_smoothing)
 
 
 def batch_info_nce(

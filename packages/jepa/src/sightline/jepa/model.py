@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from sightline.jepa.config import JEPAConfig
-from sightline.jepa.decomposed import DecomposedPredictor
+from sightline.jepa.decomposed import DecomposedPredictor, extended
 from sightline.jepa.files import atomic_file
 from sightline.jepa.predictor import SteeredPredictor
 from sightline.jepa.projection import SharedProjection
@@ -66,7 +66,10 @@ class JEPAModel:
 
     @torch.no_grad()
     def predict(self, question: Tensor, steering: Tensor, given: Tensor, obedience: float = 1.0) -> Tensor:
-        """Unit vectors ``[B, D]`` to search `embed_index` with.
+        """What to search `embed_index` with, by inner product: ``[B, E]``.
+
+        E is D and the rows are unit vectors if the predictor is plain; a routed one appends what each of the K
+        subspaces adds to the score of its sources, so that E is D + K.
 
         Args:
             question: ``[B, D]`` float, unit rows, as the frozen encoder gives them.
@@ -79,9 +82,17 @@ class JEPAModel:
         return self.predictor.predict(question, steering, given, obedience)
 
     @torch.no_grad()
-    def embed_index(self, sources: Tensor) -> Tensor:
-        """The sources ``[S, D]`` in the space of the predictions; they themselves without a projection."""
-        return sources if self.projection is None else self.projection(sources)
+    def embed_index(self, sources: Tensor, category: Tensor) -> Tensor:
+        """What is searched, ``[S, E]``: the sources, projected if there is a projection, extended if there is a router.
+
+        Args:
+            sources: ``[S, D]`` float, unit rows, as the frozen encoder gives them.
+            category: ``[S]`` int64, the subspace that each is filed under.
+        """
+        projected = sources if self.projection is None else self.projection(sources)
+        if isinstance(self.predictor, DecomposedPredictor):
+            return extended(projected, category, self.predictor.router.num_subspaces)
+        return projected
 
     def save(self, folder: Path) -> None:
         """Write the model; each of the two files is replaced whole, the tensors first."""

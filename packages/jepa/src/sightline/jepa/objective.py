@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sightline.jepa.config import LossConfig
-from sightline.jepa.decomposed import Decomposition
+from sightline.jepa.decomposed import Decomposition, extended
 from sightline.jepa.losses import (
     LossParts,
     Temperature,
@@ -40,6 +40,7 @@ class TargetBatch:
         sources: ``[B, D]``, unit rows, the true sources as the online encoder sees them (with gradient if it learns).
         source_ids: ``[B]`` int64, their rows in the corpus.
         category: ``[B]`` int64, their categories.
+        corpus_category: ``[S]`` int64, the categories of the corpus.
         others: (rows of the batch, rows of the corpus), each ``[n]`` int64: what answers the batch's questions besides
             their own sources.
         centroids: ``[K, D]``, unit rows, without gradient.
@@ -50,6 +51,7 @@ class TargetBatch:
     sources: Tensor
     source_ids: Tensor
     category: Tensor
+    corpus_category: Tensor
     others: tuple[Tensor, Tensor]
     centroids: Tensor
     mined: Tensor | None = None
@@ -107,8 +109,7 @@ class Objective(nn.Module):
         Raises:
             ValueError: all weights that apply to the model are zero.
         """
-        predictions = output.prediction if isinstance(output, Decomposition) else output
-        losses = self._base(predictions, targets)
+        losses = self._base(output, targets)
         if self.config.steering and filed is not None:
             # Detached, so that an easy term does not set the temperature of the hard one.
             temperature = self.temperature().detach()
@@ -121,12 +122,13 @@ class Objective(nn.Module):
         parts = {f"{name}/{part}": value.detach() for name, (_, loss) in losses.items() for part, value in loss.items()}
         return Terms({name: weight * loss["loss"] for name, (weight, loss) in losses.items()}, parts)
 
-    def _base(self, predictions: Tensor, targets: TargetBatch) -> dict[str, tuple[float, LossParts]]:
+    def _base(self, output: Tensor | Decomposition, targets: TargetBatch) -> dict[str, tuple[float, LossParts]]:
         config = self.config
+        predictions = output.prediction if isinstance(output, Decomposition) else output
         true = targets.corpus[targets.source_ids]
         losses: dict[str, tuple[float, LossParts]] = {}
         if config.info_nce:
-            losses["info_nce"] = config.info_nce, self._info_nce(predictions, targets)
+            losses["info_nce"] = config.info_nce, self._info_nce(output, targets)
         if config.regression:
             losses["regression"] = config.regression, regression_loss(predictions, true, config.regression_kind)
         if config.centroid:
@@ -136,23 +138,31 @@ class Objective(nn.Module):
             losses["vicreg"] = config.vicreg, vicreg_loss(predictions, true)
         return losses
 
-    def _info_nce(self, predictions: Tensor, targets: TargetBatch) -> LossParts:
+    def _info_nce(self, output: Tensor | Decomposition, targets: TargetBatch) -> LossParts:
+        """The contrastive term over the scores by which sources are found."""
         temperature = self.temperature()
+        routed = isinstance(output, Decomposition)
         if self.config.negatives == "corpus":
             loss = corpus_info_nce(
-                predictions,
+                output.prediction if routed else output,
                 targets.corpus,
                 targets.source_ids,
                 targets.others,
                 temperature,
                 self.config.label_smoothing,
+                output.prior[:, targets.corpus_category] if routed else None,
             )
         else:
-            positive = torch.zeros(len(predictions), len(targets.corpus), dtype=torch.bool)
+            positive = torch.zeros(len(targets.sources), len(targets.corpus), dtype=torch.bool)
             positive[targets.others] = True
-            positive[torch.arange(len(predictions)), targets.source_ids] = True
-            mined = None if targets.mined is None else targets.corpus[targets.mined]
-            loss = batch_info_nce(predictions, targets.sources, positive[:, targets.source_ids], temperature, mined)
+            positive[torch.arange(len(positive)), targets.source_ids] = True
+            corpus, sources, queries = targets.corpus, targets.sources, output.query if routed else output
+            if routed:
+                subspaces = output.prior.shape[1]
+                corpus = extended(corpus, targets.corpus_category, subspaces)
+                sources = extended(sources, targets.category, subspaces)
+            mined = None if targets.mined is None else corpus[targets.mined]
+            loss = batch_info_nce(queries, sources, positive[:, targets.source_ids], temperature, mined)
         return loss | {"temperature": temperature.detach()}
 
     def _routing(self, output: Decomposition, category: Tensor) -> dict[str, tuple[float, LossParts]]:

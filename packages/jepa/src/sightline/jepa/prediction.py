@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sightline.jepa.dataset import SteeringDataset
 from sightline.jepa.decomposed import DecomposedPredictor
 from sightline.jepa.model import JEPAModel
+from sightline.jepa.source_index import SourceIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class PredictionParts:
     """A prediction and the parts it is made of.
 
     Attributes:
-        vectors: ``[B, D]`` float32 unit rows, ``unit(coarse + fine)``.
+        vectors: ``[B, E]`` float32, what the index is searched with: ``unit(coarse + fine)``, and in a routed model
+            K further coordinates, what each subspace adds to the scores of its sources.
         routing: ``[B, K]`` float32 weights of the subspaces; rows are not negative and sum to 1.
         coarse: ``[B, D]`` float32, what follows from the routing weights alone.
         fine: ``[B, D]`` float32, the rest.
@@ -60,6 +63,15 @@ class PredictFunction(Protocol):
         ...
 
 
+def index_for(model: JEPAModel, dataset: SteeringDataset) -> SourceIndex:
+    """All sources of a data set as a model searches them, with the data set's training pairs as what is known."""
+    device = next(model.predictor.parameters()).device
+    sources, category = (
+        torch.from_numpy(np.array(part)).to(device) for part in (dataset.sources, dataset.source_category)
+    )
+    return SourceIndex.from_dataset(dataset, model.embed_index(sources, category).cpu().numpy())
+
+
 def routed_predictions(model: JEPAModel) -> PredictFunction:
     """A routed model as a function; the model keeps its mode, device and gradients.
 
@@ -83,7 +95,7 @@ def routed_predictions(model: JEPAModel) -> PredictFunction:
         weights = None if routing is None else torch.from_numpy(np.array(routing)).to(inputs[0].device)
         parts = predictor.decompose(*inputs, obedience=obedience, routing_weights=weights)
         return PredictionParts(
-            vectors=parts.prediction.cpu().numpy(),
+            vectors=parts.query.cpu().numpy(),
             routing=parts.routing_weights.cpu().numpy(),
             coarse=parts.coarse.cpu().numpy(),
             fine=parts.fine.cpu().numpy(),

@@ -1,8 +1,7 @@
 """From evidence to a decision: trust the first result, check the list, ask for the area, or abstain.
 
 Probabilities are learned on validation questions, and so is the threshold of trust, which says what it promises. This
-module knows nothing
-of models or embeddings; it sees the features and outcomes of `sightline.jepa.evidence`.
+module knows nothing of models or embeddings; it sees the features and outcomes of `sightline.jepa.evidence`.
 """
 
 from __future__ import annotations
@@ -28,6 +27,8 @@ _FIRST_SET: Final = 60
 _GROWTH: Final = 1.5
 """Factor from one tested set to the next: few tests, as each makes all of them stricter."""
 _REFERENCE_QUANTILES: Final = 101
+_PENALTY: Final = 30.0
+"""L2 weight of the calibrators: rows of one group are no independent examples, so the features earn less trust."""
 
 
 class ActionableSignal(StrEnum):
@@ -307,7 +308,8 @@ def fit_policy(
 
     What it promises holds for questions and steering mixed as they are here: include questions without
     steering, and with wrong steering, in the shares in which they will come. The threshold is chosen on probabilities
-    of calibrators that did not see the row's group.
+    of calibrators that did not see the row's group. Where an outcome always (or never) held, its probability is the
+    same for every question, so that all of them are trusted, or none is.
 
     Args:
         features: ``[B, F]``, as in `Evidence.features`.
@@ -318,12 +320,12 @@ def fit_policy(
         ask_below: probability that the primary subspace is right, below which asking for the area is worth it.
 
     Raises:
-        ValueError: shapes differ, a value is not finite, one outcome always (or never) held, or groups are too few.
+        ValueError: shapes differ, a value is not finite, or there are fewer than five groups.
     """
     rows = np.asarray(features, dtype=np.float64)
     events = (outcomes.first_right, outcomes.among_results, outcomes.subspace_right)
-    calibrators = [fit_calibrator(rows, FEATURES, event) for event in events]
-    unseen = cross_fitted(rows, FEATURES, outcomes.first_right, groups)
+    calibrators = [fit_calibrator(rows, FEATURES, event, penalty=_PENALTY) for event in events]
+    unseen = cross_fitted(rows, FEATURES, outcomes.first_right, groups, penalty=_PENALTY)
     column = {name: rows[:, place] for place, name in enumerate(FEATURES)}
     return SignalPolicy(
         first_right=calibrators[0],

@@ -1,6 +1,7 @@
 """What is searched: sources divided into named subspaces, with the question-source pairs that are known already.
 
-Axes: B questions, D dimensions, S sources, K subspaces, N known pairs, k = 10 results. Search is exact, by cosine. This
+Axes: B questions, D dimensions, S sources, K subspaces, N known pairs, k = 10 results. E
+dimensions of what is searched, which are D or, with a model that routes, D + K. Search is exact, by inner product. This
 module knows nothing of models or of texts.
 """
 
@@ -32,7 +33,7 @@ class SourceIndex:
     """What is searched, how it is divided into subspaces, and which answers are known already.
 
     Attributes:
-        sources: ``[S, D]`` float32 unit rows, in the space of the predictions.
+        sources: ``[S, E]`` float32, as the model's queries want them (`JEPAModel.embed_index`).
         source_category: ``[S]`` int64 subspace of each source, in [0, K).
         names: of the K subspaces.
         known_questions: ``[N, D]`` float32 unit rows, the training questions as the frozen encoder gives them.
@@ -50,10 +51,11 @@ class SourceIndex:
     known_sources: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        if self.sources.ndim != 2 or self.known_questions.shape != (len(self.known_sources), self.sources.shape[1]):
+        known = self.known_questions
+        if self.sources.ndim != 2 or known.ndim != 2 or len(known) != len(self.known_sources):
             raise ValueError(
-                f"sources must be [S, D] and known_questions [{len(self.known_sources)}, D], one for each known "
-                f"source; they are {list(self.sources.shape)} and {list(self.known_questions.shape)}"
+                f"sources must be [S, E] and known_questions [{len(self.known_sources)}, D], one for each known "
+                f"source; they are {list(self.sources.shape)} and {list(known.shape)}"
             )
         if self.source_category.shape != self.sources.shape[:1]:
             raise ValueError(
@@ -75,8 +77,8 @@ class SourceIndex:
 
         Args:
             dataset: the data.
-            sources: ``[S, D]`` float32 unit rows, the same sources in the space of a model that projects them; None
-                for those of the data set.
+            sources: ``[S, E]`` float32, the same sources as `JEPAModel.embed_index` gives them; None for those of the
+                data set, which will do for a plain model without a projection.
         """
         known = dataset.pairs[dataset.pair_split == TRAIN]
         return cls(
@@ -106,10 +108,10 @@ class Found:
 
 
 def search(vectors: NDArray[np.float32], index: SourceIndex, relevant: Sequence[NDArray[np.int64]]) -> Found:
-    """Search the whole corpus by cosine, in blocks.
+    """Search the whole corpus by inner product, in blocks.
 
     Args:
-        vectors: ``[B, D]`` float32 unit rows.
+        vectors: ``[B, E]`` float32.
         index: what is searched.
         relevant: for each row the ids of all its true sources.
 
@@ -120,12 +122,26 @@ def search(vectors: NDArray[np.float32], index: SourceIndex, relevant: Sequence[
     ids = np.empty((len(vectors), NUM_RESULTS), dtype=np.int64)
 
     def scores(rows: slice) -> NDArray[np.float32]:
-        block = vectors[rows] @ index.sources.T
+        block = scores_of(vectors[rows], index)
         ids[rows] = best(block, NUM_RESULTS)
         return block
 
     ranks = np.array([answers[0] for answers in relevant_ranks(scores, relevant)], dtype=np.float64)
     return Found(ids=ids, reciprocal_rank=1.0 / ranks)
+
+
+def scores_of(vectors: NDArray[np.float32], index: SourceIndex) -> NDArray[np.float32]:
+    """Inner products ``[B, S]`` of queries ``[B, E]`` with all sources.
+
+    Raises:
+        ValueError: the queries have another width than what is searched.
+    """
+    if vectors.shape[1] != index.sources.shape[1]:
+        raise ValueError(
+            f"the model asks with vectors of {vectors.shape[1]} numbers, but the index holds {index.sources.shape[1]} "
+            "for each source; make the index with index_for(model, dataset)"
+        )
+    return vectors @ index.sources.T
 
 
 def best(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
@@ -143,12 +159,12 @@ def blocks_of(count: int) -> Iterator[slice]:
 def check_questions(
     index: SourceIndex, question: NDArray[np.float32], steering: NDArray[np.float32], given: NDArray[np.bool_]
 ) -> None:
-    """Hold questions and steering to the index's dimension.
+    """Hold questions and steering to the dimension of the known questions.
 
     Raises:
         ValueError: a shape or dtype does not fit, there is no question, or a value is not finite.
     """
-    dimension = index.sources.shape[1]
+    dimension = index.known_questions.shape[1]
     if question.ndim != 2 or question.shape[1] != dimension or steering.shape != question.shape or not len(question):
         raise ValueError(
             f"question and steering must both be [B, {dimension}] with at least one row; "

@@ -201,6 +201,7 @@ class Trainer:
             sources=encoder.online(pairs.corpus[source_ids]),
             source_ids=source_ids,
             category=pairs.categories[positions],
+            corpus_category=pairs.corpus_category,
             others=pairs.others_of(positions),
             centroids=encoder.target(pairs.centroids),
             mined=None if pairs.mined is None else pairs.mined[positions],

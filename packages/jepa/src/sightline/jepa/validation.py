@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sightline.jepa.collapse import measure_collapse, rank_me
 from sightline.jepa.config import TrainingConfig
-from sightline.jepa.dataset import Steering, SteeringDataset, changed_categories, steering
+from sightline.jepa.dataset import Ids, Steering, SteeringDataset, changed_categories, steering
 from sightline.jepa.metrics import query_metrics, relevant_ranks, vector_scores
 from sightline.jepa.model import JEPAModel
 
@@ -36,16 +36,17 @@ class Validation:
         self._relevant = dataset.relevant(questions)
         self._questions = torch.from_numpy(np.array(dataset.questions[questions]))
         self._sources = torch.from_numpy(np.array(dataset.sources))
+        self._category = torch.from_numpy(np.array(dataset.source_category))
         self._source_rank = _rank_of_sample(self._sources)
         self._modes = {
             "none": steering(dataset, questions, "none"),
             "category": steering(dataset, questions, "category"),
-            "unreliable": _unreliable(dataset, questions, config.unreliable_share),
+            "unreliable": unreliable_steering(dataset, questions, config.unreliable_share),
         }
 
     def mean_reciprocal_ranks(self, model: JEPAModel) -> dict[str, float]:
         """MRR over the whole corpus for each mode."""
-        index = model.embed_index(self._sources).numpy()
+        index = model.embed_index(self._sources, self._category).numpy()
         found = {}
         for mode, given in self._modes.items():
             vectors = self._predict(model, given).numpy()
@@ -55,8 +56,9 @@ class Validation:
 
     def collapse(self, model: JEPAModel) -> dict[str, float]:
         """Diagnostics of the predictions with given categories, and ``sources_rank_me`` to hold them against."""
-        index = model.embed_index(self._sources)
-        predictions = self._predict(model, self._modes["category"])
+        dimension = self._sources.shape[1]
+        index = model.embed_index(self._sources, self._category)[:, :dimension]
+        predictions = self._predict(model, self._modes["category"])[:, :dimension]
         report = asdict(measure_collapse(predictions, index, k=min(10, len(index))))
         source_rank = self._source_rank if model.projection is None else _rank_of_sample(index)
         return report | {"sources_rank_me": source_rank}
@@ -69,7 +71,14 @@ def _rank_of_sample(index: Tensor) -> float:
     return rank_me(index[:: max(1, len(index) // _RANK_SAMPLE)])
 
 
-def _unreliable(dataset: SteeringDataset, questions: np.ndarray, share: float) -> Steering:
+def unreliable_steering(dataset: SteeringDataset, questions: Ids, share: float) -> Steering:
+    """Steering by category of which a share is wrong or missing, half of each; the same in every run.
+
+    Args:
+        dataset: the data.
+        questions: ``[B]`` ids.
+        share: of the questions, in [0, 1].
+    """
     categories = np.array(dataset.question_category[questions])
     changed = np.random.default_rng(_MODE_SEED).random(len(questions)) < share
     missing = changed & (np.arange(len(questions)) % 2 == 0)
