@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from sightline.jepa import (
     SteeringTexts,
     build_dataset,
     changed_categories,
+    hold_out_fold,
     load_documentation,
     pair_components,
     steering,
@@ -57,12 +58,23 @@ class Data:
         dataset: the data.
         seed: of what is changed in unreliable steering.
         unreliable_share: of questions for which it is.
+        fold: of the training questions, where one is held out as the test part; else None.
     """
 
     name: DataName
     dataset: SteeringDataset
     seed: int
     unreliable_share: float
+    fold: int | None = None
+
+    @property
+    def label(self) -> str:
+        """What names the stages of this data."""
+        return self.name if self.fold is None else f"{self.name}-fold{self.fold}"
+
+    def without_fold(self, fold: int, folds: int) -> Data:
+        """The same with one of several folds of the training questions held out as the test part."""
+        return replace(self, dataset=hold_out_fold(self.dataset, fold, folds, seed=self.seed), fold=fold)
 
     def ask(self, split: Split, mode: str) -> Asked:
         """The questions of a split as a mode steers them.
@@ -81,7 +93,10 @@ class Data:
 
     def groups(self, split: Split) -> Ids:
         """``[q]`` the component of each question of a split: questions of one depend on each other."""
-        ids = self.dataset.queries(split)
+        return self.groups_of(self.dataset.queries(split))
+
+    def groups_of(self, ids: Ids) -> Ids:
+        """The same of the questions with these ids."""
         return self._components[np.searchsorted(self._paired, ids)]
 
     @cached_property

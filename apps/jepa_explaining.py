@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,9 @@ def explain(settings: JEPASettings, run: RunDirectory, data: Data, name: str, se
         model = open_model(settings, run, data, name, seed)
         index = index_for(model, data.dataset)
         predict = _function(model, data, name)
-        evidence, outcomes, groups = _mixed(predict, index, data, "validation")
-        policy = fit_policy(evidence.features, outcomes, groups)
+        policy = _policy(
+            predict, index, data, [_out_of_fold(settings, run, data, name, f) for f in range(settings.folds)]
+        )
         policy.save(folder / "policy.json")
         found = _calibration(policy, predict, index, data) | {"obedience": _obedience(predict, index, data, seed)}
         if name != PLAIN:
@@ -73,6 +75,47 @@ def explain(settings: JEPASettings, run: RunDirectory, data: Data, name: str, se
 
     folder = run.stage(f"4-explanations-{name.replace(' ', '-')}-{data.name}-seed{seed}", compute)
     return json.loads((folder / "explained.json").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """Questions that a model has not seen, and what came of them; the parts that a policy is fitted to."""
+
+    features: np.ndarray
+    outcomes: Outcomes
+    groups: np.ndarray
+
+
+def _policy(predict: PredictFunction, index: SourceIndex, data: Data, folds: Sequence[_Observed]) -> SignalPolicy:
+    """A policy from the validation questions, and from the training questions as models without them answered."""
+    evidence, outcomes, groups = _mixed(predict, index, data, "validation")
+    observed = [_Observed(evidence.features, outcomes, groups), *folds]
+    return fit_policy(
+        np.concatenate([each.features for each in observed]),
+        Outcomes(*(np.concatenate([getattr(each.outcomes, name) for each in observed]) for name in _OUTCOMES)),
+        np.concatenate([each.groups for each in observed]),
+    )
+
+
+def _out_of_fold(settings: JEPASettings, run: RunDirectory, data: Data, name: str, fold: int) -> _Observed:
+    """The questions of one fold of the training part, as a predictor of the first seed without them answers."""
+    seed = settings.seeds[0]
+
+    def compute(folder: Path) -> None:
+        without = data.without_fold(fold, settings.folds)
+        model = open_model(settings, run, without, name, seed)
+        index = index_for(model, without.dataset)
+        evidence, outcomes, _ = _mixed(_function(model, without, name), index, without, "test")
+        groups = np.tile(data.groups_of(without.dataset.queries("test")), len(MIXED))
+        arrays = {field: getattr(outcomes, field) for field in _OUTCOMES}
+        np.savez(folder / "observed.npz", features=evidence.features, groups=groups, **arrays)
+
+    folder = run.stage(f"4-evidence-{name.replace(' ', '-')}-{data.name}-fold{fold}", compute)
+    with np.load(folder / "observed.npz", allow_pickle=False) as file:
+        return _Observed(file["features"], Outcomes(*(file[field] for field in _OUTCOMES)), file["groups"])
+
+
+_OUTCOMES = ("first_right", "among_results", "subspace_right")
 
 
 def _function(model: JEPAModel, data: Data, name: str) -> PredictFunction:

@@ -132,7 +132,7 @@ def train(settings: JEPASettings, run: RunDirectory, data: Data, name: str, seed
     Returns:
         The folder of its stage, with ``model`` and ``metrics.jsonl`` in it.
     """
-    stage = f"2-{_slug(name)}-{data.name}-seed{seed}"
+    stage = f"2-{_slug(name)}-{data.label}-seed{seed}"
     work = run.path / "training" / stage
 
     def compute(folder: Path) -> None:
@@ -148,7 +148,7 @@ def train(settings: JEPASettings, run: RunDirectory, data: Data, name: str, seed
         trainer.model.save(folder / "model")
         shutil.copyfile(work / "history.jsonl", folder / "history.jsonl")
         rows = [
-            {"data": data.name, "method": name, "seed": seed, "epoch": record.epoch, "score": record.score}
+            {"data": data.label, "method": name, "seed": seed, "epoch": record.epoch, "score": record.score}
             | {f"validation_{mode}": value for mode, value in record.validation.items()}
             for record in result.history
         ]

@@ -173,8 +173,9 @@ def _confidence_section(plots: Path, found: DataFindings) -> Section:
             ("method", *_CALIBRATION.values(), "TRUST right", "trusted"),
             tuple(rows),
             "Every test question without steering, with its category and with unreliable steering; fitted on the "
-            "validation questions asked alike. ECE over 15 bins of equal mass; means over seeds. TRUST is given where "
-            "validation certifies the promise, with 95 % confidence; the surest tenth is no promise.",
+            "validation questions, and on training questions by predictors that had not seen them. ECE over 15 bins of "
+            "equal mass; means over seeds. TRUST is given where these questions certify the promise, with 95 % "
+            "confidence; the surest tenth is no promise.",
         ),
         Table(("method", "signal", "of all questions", "first is right", "right among ten"), tuple(signal_rows)),
     )

@@ -38,11 +38,11 @@ class JEPASettings(BaseModel):
     encoder: str | None = None
     """Sentence-transformers model, an id or a path; without it the packaged MiniLM (384-d)."""
 
-    generated_products: int = Field(default=1000, ge=100)
+    generated_products: int = Field(default=2000, ge=100)
     """Products in the generated catalogue."""
     shop_seed: int = 42
     """Seed of the generated catalogue and its goals."""
-    instructions_per_product: int = Field(default=2, ge=1)
+    instructions_per_product: int = Field(default=4, ge=1)
     """Questions about each product that name its kind; questions that do not are made wherever possible."""
     documentation_sources: int | None = Field(default=None, ge=50)
     """Use only some services, with at most so many sources together; without it all of them."""
@@ -62,6 +62,9 @@ class JEPASettings(BaseModel):
     """The predictor; its dimension, negatives and seed are set by the run."""
     routed: JEPAConfig = JEPAConfig(model="routed")
     """The predictor with named subspaces."""
+    folds: int = Field(default=4, ge=0)
+    """Parts of the training questions that predictors of the first seed do without, one at a time, to be asked them as
+    further evidence of when an answer is right; 0 for the validation questions alone."""
     unreliable_share: float = Field(default=0.3, gt=0, lt=1)
     """Share of questions whose category is wrong or missing, half of each, in the unreliable mode."""
     cards: int = Field(default=4, ge=0)
@@ -87,6 +90,7 @@ SMOKE: Mapping[str, Any] = {
     "documentation_characters": 150,
     "adapter_epochs": 3,
     "adapter_choices": 1,
+    "folds": 2,
     "plain": {"model": "plain", "training": {"epochs": 4, "batch_size": 64}},
     "routed": {"model": "routed", "training": {"epochs": 4, "batch_size": 64}},
     "cards": 2,

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.jepa import dataset as module
-from sightline.jepa.building import SteeringTexts, build_dataset, resplit, text_ids
+from sightline.jepa.building import SteeringTexts, build_dataset, hold_out_fold, resplit, text_ids
 from sightline.jepa.dataset import DatasetError, SteeringDataset, changed_categories, oracle_steering, steering
+from sightline.jepa.splits import pair_components
 
 MakeDataset = Callable[..., SteeringDataset]
 
@@ -333,3 +334,37 @@ def test_a_split_again_shares_the_embeddings(built: SteeringDataset) -> None:
 def test_an_encoder_that_breaks_its_promise_is_named(rows: Callable[[int], np.ndarray], message: str) -> None:
     with pytest.raises(ValueError, match=f"'letters' gave .*{message}"):
         build_dataset(_texts(), lambda texts: rows(len(texts)), encoder="letters")
+
+
+def test_folds_hold_out_every_training_component_once(built: SteeringDataset) -> None:
+    folds = [hold_out_fold(built, fold, 2, seed=5) for fold in range(2)]
+    held = np.concatenate([fold.queries("test") for fold in folds])
+    assert sorted(held.tolist()) == built.queries("train").tolist()
+    for fold in folds:
+        assert fold.queries("validation").tolist() == built.queries("validation").tolist()
+        seen = {*fold.queries("train").tolist(), *fold.queries("test").tolist()}
+        assert seen == set(built.queries("train").tolist())
+        components = pair_components(fold.pairs, fold.question_text_ids, fold.source_text_ids)
+        parts = [set(components[fold.pair_split == split].tolist()) for split in range(3)]
+        assert not parts[0] & parts[2]
+        assert not parts[1] & parts[2]
+
+
+def test_what_is_held_out_leaves_no_trace_in_the_centroids(built: SteeringDataset) -> None:
+    fold = hold_out_fold(built, 0, 2, seed=0)
+    training = np.unique(fold.pairs[fold.pair_split == 0, 1])
+    for category in np.unique(built.source_category[training]):
+        own = training[built.source_category[training] == category]
+        mean = built.sources[own].mean(axis=0)
+        np.testing.assert_allclose(fold.centroids[category], mean / np.linalg.norm(mean), atol=1e-5)
+
+
+@pytest.mark.parametrize(("fold", "folds"), [(2, 2), (-1, 2), (0, 0)])
+def test_a_fold_that_is_none_is_refused(built: SteeringDataset, fold: int, folds: int) -> None:
+    with pytest.raises(ValueError, match="fold must be"):
+        hold_out_fold(built, fold, folds, seed=0)
+
+
+def test_more_folds_than_components_are_refused(built: SteeringDataset) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        hold_out_fold(built, 9999, 10_000, seed=0)

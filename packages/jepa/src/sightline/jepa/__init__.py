@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sightline.jepa.building import (
         SteeringTexts,
         build_dataset,
+        hold_out_fold,
         resplit,
     )
     from sightline.jepa.calibration import (
@@ -246,6 +247,7 @@ __all__ = [
     "force_subspace",
     "gather_evidence",
     "group_bootstrap",
+    "hold_out_fold",
     "index_for",
     "influence_agreement",
     "load_balance_loss",
@@ -279,159 +281,45 @@ __all__ = [
 ]
 
 _MODULES = {
-    "adapter": (
-        "AdapterSettings",
-        "fit_adapter",
-    ),
+    "adapter": "AdapterSettings fit_adapter",
     "baselines": (
-        "best_on_validation",
-        "fit_bm25",
-        "fit_cosine",
-        "fit_ridge",
-        "fit_rocchio",
-        "fit_soft_filter",
-        "fit_tf_idf",
-        "softly_filtered",
+        "best_on_validation fit_bm25 fit_cosine fit_ridge fit_rocchio fit_soft_filter fit_tf_idf softly_filtered"
     ),
-    "building": (
-        "SteeringTexts",
-        "build_dataset",
-        "resplit",
-    ),
-    "calibration": (
-        "Calibrator",
-        "brier_score",
-        "cross_fitted",
-        "fit_calibrator",
-        "reliability",
-        "risk_coverage",
-    ),
-    "card": ("render_card",),
-    "checkpoint": ("CheckpointError",),
-    "collapse": (
-        "CollapseReport",
-        "measure_collapse",
-    ),
+    "building": "SteeringTexts build_dataset hold_out_fold resplit",
+    "calibration": "Calibrator brier_score cross_fitted fit_calibrator reliability risk_coverage",
+    "card": "render_card",
+    "checkpoint": "CheckpointError",
+    "collapse": "CollapseReport measure_collapse",
     "config": (
-        "ConfigError",
-        "CurriculumConfig",
-        "EMAConfig",
-        "JEPAConfig",
-        "LossConfig",
-        "PredictorConfig",
-        "RouterConfig",
-        "TrainingConfig",
+        "ConfigError CurriculumConfig EMAConfig JEPAConfig LossConfig PredictorConfig RouterConfig TrainingConfig"
     ),
-    "curriculum": ("Curriculum",),
-    "dataset": (
-        "DatasetError",
-        "Steering",
-        "SteeringDataset",
-        "changed_categories",
-        "oracle_steering",
-        "steering",
-    ),
-    "decomposed": (
-        "DecomposedPredictor",
-        "Decomposition",
-    ),
-    "documentation": (
-        "DocumentationError",
-        "load_documentation",
-    ),
-    "ema": (
-        "EMAEncoder",
-        "FrozenTarget",
-    ),
-    "evaluation": (
-        "Method",
-        "evaluate",
-    ),
-    "evidence": (
-        "Evidence",
-        "gather_evidence",
-    ),
-    "explanation": (
-        "Explainer",
-        "Explanation",
-        "write_explanations",
-    ),
-    "faithfulness": (
-        "ablate_parts",
-        "ablate_routing",
-        "compare_with_control",
-        "force_subspace",
-        "influence_agreement",
-    ),
-    "losses": (
-        "batch_info_nce",
-        "centroid_loss",
-        "corpus_info_nce",
-        "regression_loss",
-        "vicreg_loss",
-    ),
-    "metrics": (
-        "QueryMetrics",
-        "query_metrics",
-    ),
-    "model": (
-        "JEPAModel",
-        "ModelError",
-    ),
-    "monitor": (
-        "EpochRecord",
-        "plot_losses",
-        "plot_steering",
-        "read_history",
-        "write_history_csv",
-    ),
-    "negatives": (
-        "Negatives",
-        "mine_negatives",
-    ),
-    "obedience": (
-        "ObedienceCurve",
-        "measure_obedience",
-    ),
-    "prediction": (
-        "PredictFunction",
-        "PredictionParts",
-        "index_for",
-        "plain_predictions",
-        "routed_predictions",
-    ),
-    "predictor": ("SteeredPredictor",),
-    "projection": ("SharedProjection",),
-    "router": ("SubspaceRouter",),
-    "routing_losses": (
-        "disentanglement_loss",
-        "load_balance_loss",
-        "residual_penalty",
-        "routing_confidence_loss",
-        "routing_loss",
-    ),
-    "signals": (
-        "ActionableSignal",
-        "Reason",
-        "SignalPolicy",
-        "fit_policy",
-    ),
-    "source_index": ("SourceIndex",),
-    "splits": (
-        "pair_components",
-        "split_by_components",
-    ),
-    "statistics": (
-        "Interval",
-        "group_bootstrap",
-        "paired_bootstrap",
-    ),
-    "trainer": (
-        "Trainer",
-        "TrainingResult",
-    ),
+    "curriculum": "Curriculum",
+    "dataset": "DatasetError Steering SteeringDataset changed_categories oracle_steering steering",
+    "decomposed": "DecomposedPredictor Decomposition",
+    "documentation": "DocumentationError load_documentation",
+    "ema": "EMAEncoder FrozenTarget",
+    "evaluation": "Method evaluate",
+    "evidence": "Evidence gather_evidence",
+    "explanation": "Explainer Explanation write_explanations",
+    "faithfulness": "ablate_parts ablate_routing compare_with_control force_subspace influence_agreement",
+    "losses": "batch_info_nce centroid_loss corpus_info_nce regression_loss vicreg_loss",
+    "metrics": "QueryMetrics query_metrics",
+    "model": "JEPAModel ModelError",
+    "monitor": "EpochRecord plot_losses plot_steering read_history write_history_csv",
+    "negatives": "Negatives mine_negatives",
+    "obedience": "ObedienceCurve measure_obedience",
+    "prediction": "PredictFunction PredictionParts index_for plain_predictions routed_predictions",
+    "predictor": "SteeredPredictor",
+    "projection": "SharedProjection",
+    "router": "SubspaceRouter",
+    "routing_losses": "disentanglement_loss load_balance_loss residual_penalty routing_confidence_loss routing_loss",
+    "signals": "ActionableSignal Reason SignalPolicy fit_policy",
+    "source_index": "SourceIndex",
+    "splits": "pair_components split_by_components",
+    "statistics": "Interval group_bootstrap paired_bootstrap",
+    "trainer": "Trainer TrainingResult",
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:

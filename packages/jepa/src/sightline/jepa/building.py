@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.jepa.dataset import Ids, SteeringDataset, Vectors
-from sightline.jepa.splits import TRAIN, split_by_components
+from sightline.jepa.splits import TEST, TRAIN, pair_components, split_by_components
 
 Encode: TypeAlias = Callable[[Sequence[str]], NDArray[np.floating]]
 """Texts in, one row per text out; rows of any length but zero."""
@@ -107,6 +107,36 @@ def resplit(
     )
     training = np.unique(dataset.pairs[split == TRAIN, 1])
     return replace(dataset, pair_split=split, centroids=_centroids(dataset, training))
+
+
+def hold_out_fold(dataset: SteeringDataset, fold: int, folds: int, *, seed: int) -> SteeringDataset:
+    """The training and validation parts, with one fold of the training part's components held out as the test part.
+
+    A model trained on it has not seen the fold, so that its answers there are evidence like those on validation. The
+    real test pairs are left out. Embeddings are shared; centroids are those of what is left of the training part.
+
+    Args:
+        dataset: the data.
+        fold: which one, from 0.
+        folds: how many; every training pair is in one of them.
+        seed: of the random dealing of components to folds.
+
+    Raises:
+        ValueError: there is no such fold, or nothing falls to it.
+    """
+    if not 0 <= fold < folds:
+        raise ValueError(f"fold must be 0 to {folds - 1}, not {fold!r}")
+    kept = np.flatnonzero(dataset.pair_split != TEST)
+    pairs, split = np.array(dataset.pairs[kept]), np.array(dataset.pair_split[kept])
+    components = pair_components(pairs, dataset.question_text_ids, dataset.source_text_ids)
+    of_training, training_component = np.unique(components[split == TRAIN], return_inverse=True)
+    dealt = np.random.default_rng(seed).permutation(len(of_training)) % folds
+    held = np.flatnonzero(split == TRAIN)[dealt[training_component] == fold]
+    if not len(held):
+        raise ValueError(f"fold {fold} of {folds} is empty: there are {len(of_training)} training components")
+    split[held] = TEST
+    training = np.unique(pairs[split == TRAIN, 1])
+    return replace(dataset, pairs=pairs, pair_split=split, centroids=_centroids(dataset, training))
 
 
 def text_ids(texts: Sequence[str]) -> Ids:
