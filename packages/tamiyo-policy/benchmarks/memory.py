@@ -1,6 +1,9 @@
 """Does the recurrent policy remember? Anchors on small tasks, each against its control, over several seeds.
 
-    uv run packages/tamiyo-policy/benchmarks/memory.py --seeds 5 --workers 2 --output memory.json
+    uv run packages/tamiyo-policy/benchmarks/memory.py --seeds 5 --workers 2 --output memory.jsonl
+
+The output gets a line when a run is done. Runs that it holds already, with the same settings, are not repeated, so a
+benchmark that was stopped goes on where it was; delete the file to measure anew.
 
 Anchors and what they ask for (means over seeds of the last 100 episodes):
 
@@ -19,7 +22,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -73,11 +76,13 @@ class Run:
         reached: steps until the last 100 episodes averaged the threshold, or None.
         seconds_to_reach: wall time until then, or None.
         seconds: wall time of all training.
+        settings: the contender's steps and configuration, as JSON.
     """
 
     anchor: str
     name: str
     seed: int
+    settings: str
     final: float
     reached: int | None
     seconds_to_reach: float | None
@@ -94,6 +99,10 @@ def last_hundred(history: list[dict[str, float]]) -> float | None:
         if episodes >= 100:
             return total / episodes
     return None
+
+
+def settings_of(contender: Contender) -> str:
+    return f'{{"steps": {contender.steps}, "policy": {contender.config.model_dump_json()}}}'
 
 
 def run(contender: Contender, seed: int) -> Run:
@@ -116,6 +125,7 @@ def run(contender: Contender, seed: int) -> Run:
         anchor=contender.anchor,
         name=contender.name,
         seed=seed,
+        settings=settings_of(contender),
         final=float("nan") if final is None else final,
         reached=None if reached is None else reached[0],
         seconds_to_reach=None if reached is None else reached[1],
@@ -147,7 +157,8 @@ def uncausal_cue_task() -> MemoryTask:
 REPEAT = RecurrentPPOConfig(ppo=PPOConfig(gamma=0.5, gae_lambda=0.9), num_steps=48)
 CART_POLE = RecurrentPPOConfig(ppo=PPOConfig(gae_lambda=0.98), num_steps=128)
 MAZE = RecurrentPPOConfig(ppo=PPOConfig(), num_steps=64)
-CUE = RecurrentPPOConfig(ppo=PPOConfig(), num_steps=22)
+# Some cues are answered wrongly by chance for so long that a policy that explores less never finds their answers.
+CUE = RecurrentPPOConfig(ppo=PPOConfig(entropy_coefficient=0.05), num_steps=22)
 
 
 def without_memory(config: RecurrentPPOConfig) -> RecurrentPPOConfig:
@@ -164,6 +175,18 @@ CONTENDERS = (
     Contender("cue", "causal masks", cue_task, CUE, 150_000, 0.95),
     Contender("cue", "no causal masks", uncausal_cue_task, CUE, 150_000, 0.95),
 )
+
+
+def key(done: Run) -> tuple[str, str, int, str]:
+    """What tells a run from all others."""
+    return done.anchor, done.name, done.seed, done.settings
+
+
+def read_runs(path: Path) -> list[Run]:
+    """The runs in a file of earlier ones; none if there is no such file."""
+    if not path.exists():
+        return []
+    return [Run(**json.loads(line)) for line in path.read_text().splitlines() if line.endswith("}")]
 
 
 def verdicts(runs: list[Run]) -> list[str]:
@@ -205,21 +228,25 @@ def main() -> None:
     parser.add_argument("--anchors", nargs="+", choices=names, default=names, help="which to run")
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to this - 1")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time, one thread each")
-    parser.add_argument("--output", type=Path, help="where to write all runs as JSON")
+    parser.add_argument("--output", type=Path, help="where to write all runs, a JSON object in each line")
     arguments = parser.parse_args()
+    known = {key(each): each for each in (read_runs(arguments.output) if arguments.output else [])}
     jobs = [(each, seed) for each in CONTENDERS if each.anchor in arguments.anchors for seed in range(arguments.seeds)]
-    runs: list[Run] = []
+    todo = [(each, seed) for each, seed in jobs if (each.anchor, each.name, seed, settings_of(each)) not in known]
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
-        for done in pool.map(run, *zip(*jobs, strict=True)):
-            runs.append(done)
+        for future in as_completed([pool.submit(run, *job) for job in todo]):
+            done = future.result()
+            known[key(done)] = done
+            if arguments.output:
+                with arguments.output.open("a") as file:
+                    file.write(json.dumps(asdict(done)) + "\n")
             print(
                 f"{done.anchor:10} {done.name:16} seed {done.seed}  return {done.final:8.3f}  "
                 f"threshold reached at {done.reached}  {done.seconds:6.1f} s",
                 flush=True,
             )
+    runs = [known[each.anchor, each.name, seed, settings_of(each)] for each, seed in jobs]
     print("\n".join(verdicts(runs)))
-    if arguments.output:
-        arguments.output.write_text(json.dumps([asdict(each) for each in runs], indent=1))
 
 
 if __name__ == "__main__":

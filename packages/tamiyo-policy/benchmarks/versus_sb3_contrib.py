@@ -1,14 +1,21 @@
-"""The recurrent PPO here beside that of sb3-contrib: steps per second, and steps to a threshold.
+"""The recurrent PPO here beside that of sb3-contrib: steps per second, and how soon it learns.
 
     uv run packages/tamiyo-policy/benchmarks/versus_sb3_contrib.py speed
-    uv run packages/tamiyo-policy/benchmarks/versus_sb3_contrib.py learning --seeds 10 --output learning.json
+    uv run packages/tamiyo-policy/benchmarks/versus_sb3_contrib.py learning --output learning.jsonl
 
 Both play the same RepeatPrevious environments (delay 4, 4 symbols, 48 steps; or those of `--task`), as many at a time,
-with as many steps in a rollout, as many epochs, minibatches of as many sequences, the same discount, and an LSTM of the
-same width shared by actor and critic.
+with as many steps in a rollout, as many epochs, minibatches of as many sequences, the same discount, and an LSTM of 64
+units shared by actor and critic.
+
 `speed` runs them in turn, so that other work on the machine disturbs both alike, and prints the median of the repeats,
-also per second of processor time. `learning` first tries the same learning rates for both on seeds of their own, then
-runs the best of each on fresh seeds: interquartile means with 95% intervals of a bootstrap over seeds.
+also per second of processor time. Behind the LSTM both have the same hidden layers: 32 units for the actor, three times
+32 for the critic. Before it there is a layer of 64 units here and none there.
+
+`learning` first tries the same learning rates for both on seeds of their own, and then runs the best of each on fresh
+seeds: interquartile means with 95% intervals of a bootstrap over seeds. What is compared is the mean return of all
+episodes of a run, the area under the learning curve. There sb3-contrib has its own default of two hidden layers of 64
+units for the actor and two for the critic. The output gets a line when a run is done, and runs that it holds already
+are not repeated.
 """
 
 from __future__ import annotations
@@ -33,9 +40,11 @@ from sightline.tamiyo_policy.memory_tasks import MaskedCartPole, MemoryTask, Rep
 from sightline.tamiyo_policy.ppo import PPOConfig
 from sightline.tamiyo_policy.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
 
-RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 3e-3, 1e-2)
 TUNING_SEEDS = (1000, 1001)
 WIDTH, EPOCHS, MINIBATCHES = 64, 4, 4
+SAME_LAYERS = {"pi": [WIDTH // 2], "vf": [WIDTH // 2] * 3}
+"""The hidden layers that `FactoredRecurrentActorCritic` has behind an LSTM of this width."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +56,14 @@ class Shape:
         environments: how many at a time.
         steps: of each in a rollout.
         gamma: discount of both players.
+        same_layers: whether sb3-contrib has hidden layers as wide as those here, and not its own.
     """
 
     task: Callable[[int], MemoryTask]
     environments: int
     steps: int
     gamma: float
+    same_layers: bool = True
 
 
 SHAPES = {"repeat": Shape(RepeatPrevious, 16, 48, 0.99), "cart-pole": Shape(MaskedCartPole, 8, 128, 0.99)}
@@ -128,7 +139,13 @@ class Notes(BaseCallback):
 
 
 def play_ours(shape: Shape, rate: float, seed: int, note: Note) -> Callable[[int], None]:
-    ppo = PPOConfig(learning_rate=rate, gamma=shape.gamma, epochs=EPOCHS, minibatches=MINIBATCHES)
+    ppo = PPOConfig(
+        learning_rate=rate,
+        gamma=shape.gamma,
+        epochs=EPOCHS,
+        minibatches=MINIBATCHES,
+        max_gradient_norm=0.5,  # as sb3-contrib has it
+    )
     config = RecurrentPPOConfig(ppo=ppo, num_steps=shape.steps, hidden_dim=WIDTH)
     trainer = RecurrentPPO(shape.task(shape.environments), config, seed=seed)
     finished: list[float] = []
@@ -147,6 +164,7 @@ def play_ours(shape: Shape, rate: float, seed: int, note: Note) -> Callable[[int
 
 def play_contrib(shape: Shape, rate: float, seed: int, note: Note) -> Callable[[int], None]:
     environment = _ContribEnvironment(shape.task(shape.environments))
+    layers = {"net_arch": SAME_LAYERS} if shape.same_layers else {}
     trainer = ContribRecurrentPPO(
         "MlpLstmPolicy",
         environment,
@@ -157,7 +175,7 @@ def play_contrib(shape: Shape, rate: float, seed: int, note: Note) -> Callable[[
         gamma=shape.gamma,
         gae_lambda=0.95,
         ent_coef=0.01,
-        policy_kwargs={"lstm_hidden_size": WIDTH, "shared_lstm": True, "enable_critic_lstm": False},
+        policy_kwargs={"lstm_hidden_size": WIDTH, "shared_lstm": True, "enable_critic_lstm": False, **layers},
         seed=seed,
         device="cpu",
     )
@@ -194,28 +212,56 @@ def speed(shape: Shape, threads: int, repeats: int, rounds: int) -> dict[str, tu
 
 @dataclass(frozen=True)
 class Run:
-    """One run: mean return of the last 100 episodes, and steps until such a mean reached the threshold, or None."""
+    """One run.
+
+    Attributes:
+        player: whose.
+        settings: task, discount and steps, as JSON.
+        rate: learning rate.
+        seed: of everything.
+        area: mean return of all episodes.
+        final: mean return of the last 100 episodes.
+        reached: steps until such a mean reached the threshold, or None.
+    """
 
     player: str
+    settings: str
     rate: float
     seed: int
+    area: float
     final: float
     reached: int | None
 
 
-def learning_run(player: str, shape: Shape, rate: float, seed: int, steps: int, threshold: float) -> Run:
+@dataclass(frozen=True)
+class Comparison:
+    """What is asked: the task, how it is played, for how many steps, and the return to reach."""
+
+    task: str
+    shape: Shape
+    steps: int
+    threshold: float
+
+    @property
+    def settings(self) -> str:
+        """All of it, as JSON."""
+        return json.dumps(
+            {"task": self.task, "gamma": self.shape.gamma, "steps": self.steps, "threshold": self.threshold}
+        )
+
+
+def learning_run(player: str, asked: Comparison, rate: float, seed: int) -> Run:
     reached: int | None = None
-    last = float("nan")
+    returns: list[float] = []
 
     def note(taken: int, finished: list[float]) -> None:
-        nonlocal reached, last
-        if len(finished) >= 100:
-            last = fmean(finished[-100:])
-            if reached is None and last >= threshold:
-                reached = taken
+        nonlocal reached, returns
+        returns = finished
+        if reached is None and len(finished) >= 100 and fmean(finished[-100:]) >= asked.threshold:
+            reached = taken
 
-    PLAYERS[player](shape, rate, seed, note)(steps)
-    return Run(player, rate, seed, last, reached)
+    PLAYERS[player](asked.shape, rate, seed, note)(asked.steps)
+    return Run(player, asked.settings, rate, seed, fmean(returns), fmean(returns[-100:]), reached)
 
 
 def interquartile_mean(values: np.ndarray) -> float:
@@ -226,35 +272,62 @@ def interquartile_mean(values: np.ndarray) -> float:
     return float((ordered * weights).sum() / weights.sum())
 
 
-def interval(values: Sequence[float], resamples: int = 10_000) -> tuple[float, float, float]:
-    """Interquartile mean and the 95% percentile interval of a bootstrap over seeds."""
-    array, generator = np.asarray(values, float), np.random.default_rng(0)
-    means = [interquartile_mean(generator.choice(array, len(array))) for _ in range(resamples)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return interquartile_mean(array), float(low), float(high)
+def resampled(values: Sequence[float], generator: np.random.Generator, resamples: int = 10_000) -> np.ndarray:
+    """Interquartile means of a bootstrap over seeds, [resamples]."""
+    array = np.asarray(values, float)
+    return np.array([interquartile_mean(generator.choice(array, len(array))) for _ in range(resamples)])
 
 
-def compare_learning(shape: Shape, seeds: int, steps: int, threshold: float) -> list[Run]:
-    runs = []
+def interval(values: Sequence[float]) -> str:
+    """Interquartile mean and its 95% percentile interval."""
+    low, high = np.quantile(resampled(values, np.random.default_rng(0)), [0.025, 0.975])
+    return f"{interquartile_mean(np.asarray(values, float)):+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+class Runs:
+    """Runs that were made, kept in a file if there is one, so that none is made twice."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        lines = path.read_text().splitlines() if path is not None and path.exists() else []
+        self._known = [Run(**json.loads(line)) for line in lines]
+
+    def get(self, player: str, asked: Comparison, rate: float, seed: int) -> Run:
+        """The run, made now if it is not known."""
+        for known in self._known:
+            if (known.player, known.settings, known.rate, known.seed) == (player, asked.settings, rate, seed):
+                return known
+        made = learning_run(player, asked, rate, seed)
+        self._known.append(made)
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.write(json.dumps(asdict(made)) + "\n")
+        print(f"{player:12} rate {rate:g} seed {seed}: area {made.area:+.3f}, at the end {made.final:+.3f}", flush=True)
+        return made
+
+
+def compare_learning(asked: Comparison, seeds: int, runs: Runs) -> None:
+    areas = {}
     for player in PLAYERS:
-        scores = {}
-        for rate in RATES:
-            tried = [learning_run(player, shape, rate, seed, steps, threshold) for seed in TUNING_SEEDS]
-            scores[rate] = fmean(each.final for each in tried)
-            print(f"{player:12} rate {rate:g}: {scores[rate]:+.3f} on tuning seeds", flush=True)
+        scores = {rate: fmean(runs.get(player, asked, rate, seed).area for seed in TUNING_SEEDS) for rate in RATES}
         best = max(scores, key=lambda rate: scores[rate])
-        fresh = [learning_run(player, shape, best, seed, steps, threshold) for seed in range(seeds)]
-        final = interval([each.final for each in fresh])
+        print(f"{player:12} on tuning seeds: {', '.join(f'{rate:g}: {area:+.3f}' for rate, area in scores.items())}")
+        fresh = [runs.get(player, asked, best, seed) for seed in range(seeds)]
+        areas[player] = [each.area for each in fresh]
         # Seeds that never got there count with all their steps, which favours the player that has more of them.
-        reached = interval([float(each.reached or steps) for each in fresh])
+        reached = interval([(each.reached or asked.steps) / 1000 for each in fresh])
         print(
-            f"{player:12} rate {best:g}, {seeds} seeds: return {final[0]:+.3f} [{final[1]:+.3f}, {final[2]:+.3f}]; "
-            f"steps to {threshold:+g}: {reached[0]:.0f} [{reached[1]:.0f}, {reached[2]:.0f}], "
+            f"{player:12} rate {best:g}, {seeds} seeds: area {interval(areas[player])}; "
+            f"last 100 episodes {interval([each.final for each in fresh])}; "
+            f"thousand steps to {asked.threshold:+g}: {reached}, "
             f"{sum(each.reached is not None for each in fresh)} of {seeds} got there",
             flush=True,
         )
-        runs += fresh
-    return runs
+    generator = np.random.default_rng(0)
+    ours, theirs = (resampled(areas[player], generator) for player in ("sightline", "sb3-contrib"))
+    low, high = np.quantile(ours - theirs, [0.025, 0.975])
+    difference = interquartile_mean(np.array(areas["sightline"])) - interquartile_mean(np.array(areas["sb3-contrib"]))
+    print(f"difference of areas: {difference:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 
 def main() -> None:
@@ -265,10 +338,10 @@ def main() -> None:
     parser.add_argument("--gamma", type=float, help="discount of both; the task's own if not given")
     parser.add_argument("--repeats", type=int, default=5, help="speed: of which the median is taken")
     parser.add_argument("--rounds", type=int, default=10, help="speed: rollouts with updates in a repeat")
-    parser.add_argument("--seeds", type=int, default=10, help="learning: fresh seeds of each player")
-    parser.add_argument("--steps", type=int, default=250_000, help="learning: environment steps of a run")
-    parser.add_argument("--threshold", type=float, default=0.25, help="learning: the return to reach")
-    parser.add_argument("--output", type=Path, help="learning: where to write the runs as JSON")
+    parser.add_argument("--seeds", type=int, default=5, help="learning: fresh seeds of each player")
+    parser.add_argument("--steps", type=int, default=100_000, help="learning: environment steps of a run")
+    parser.add_argument("--threshold", type=float, default=0.5, help="learning: the return to reach")
+    parser.add_argument("--output", type=Path, help="learning: where to write the runs, a JSON object in each line")
     arguments = parser.parse_args()
     shape = SHAPES[arguments.task]
     if arguments.gamma is not None:
@@ -284,9 +357,8 @@ def main() -> None:
             )
         return
     torch.set_num_threads(1)
-    runs = compare_learning(shape, arguments.seeds, arguments.steps, arguments.threshold)
-    if arguments.output:
-        arguments.output.write_text(json.dumps([asdict(each) for each in runs], indent=1))
+    asked = Comparison(arguments.task, replace(shape, same_layers=False), arguments.steps, arguments.threshold)
+    compare_learning(asked, arguments.seeds, Runs(arguments.output))
 
 
 if __name__ == "__main__":

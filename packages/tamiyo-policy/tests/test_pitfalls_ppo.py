@@ -370,7 +370,7 @@ CHANGES: dict[str, Any] = {
     "epsilon": 0.3,
     "normalise_observations": True,
 }
-ELSEWHERE = {"contribution_coefficient"}
+ELSEWHERE = {"contribution_coefficient", "epsilon_steps", "ppo"}
 
 
 def trained(config: RecurrentPPOConfig) -> list[Tensor]:
@@ -390,7 +390,7 @@ def test_pitfall_21_every_setting_of_the_update_reaches_it(usual: list[Tensor], 
     assert any(not torch.equal(a, b) for a, b in zip(usual, trained(config), strict=True))
 
 
-@pytest.mark.parametrize("field", sorted(set(RecurrentPPOConfig.model_fields) - {"ppo"}))
+@pytest.mark.parametrize("field", sorted(set(RecurrentPPOConfig.model_fields) - ELSEWHERE))
 def test_pitfall_21_every_setting_of_the_policy_reaches_it(usual: list[Tensor], field: str) -> None:
     config = RecurrentPPOConfig.model_validate({"num_steps": 7, "hidden_dim": 16, field: CHANGES[field]})
     found = trained(config)

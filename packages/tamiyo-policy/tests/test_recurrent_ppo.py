@@ -125,6 +125,39 @@ def test_a_checkpoint_of_another_environment_is_refused(tmp_path: Path, other: R
         RecurrentPPO.load(tmp_path / "state", other)
 
 
+def test_epsilon_falls_linearly_to_zero_and_goes_on_falling_after_loading(tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"epsilon": 0.4, "epsilon_steps": 128})
+    trainer = RecurrentPPO(TMaze(4), config, seed=0)
+    found = [trainer.network.epsilon]
+    trainer.learn(64, on_round=lambda _: found.append(trainer.network.epsilon))
+    assert found == pytest.approx([0.4, 0.3, 0.2])
+    trainer.save(tmp_path / "state")
+    resumed = RecurrentPPO.load(tmp_path / "state", TMaze(4))
+    assert resumed.network.epsilon == pytest.approx(0.2)
+    resumed.learn(96)
+    assert resumed.network.epsilon == 0.0
+
+
+def test_only_the_features_that_an_environment_calls_continuous_are_standardised() -> None:
+    environment = TMaze(4)
+    environment.continuous_features = torch.tensor([False, False, True, False])  # ty: ignore[missing-attribute] - optional
+    trainer = RecurrentPPO(environment, SMALL.model_copy(update={"normalise_observations": True}), seed=0)
+    trainer.learn(32)
+    trainer._collector.collect(trainer._buffer)
+    raw = trainer._collector.raw_states().reshape(8, 4, 4).transpose(0, 1)
+    seen = trainer._buffer.sequences().states
+    assert torch.equal(seen[..., [0, 1, 3]], raw[..., [0, 1, 3]])
+    assert not torch.equal(seen[..., 2], raw[..., 2])
+
+
+def test_sub_heads_read_as_many_features_of_a_slot_as_the_environment_says() -> None:
+    environment = CuedGrowth(4, delay=2)
+    environment.num_slots = 3  # ty: ignore[missing-attribute] - optional, as the next
+    environment.slot_feature_dim = 2  # ty: ignore[missing-attribute]
+    trainer = RecurrentPPO(environment, SMALL.model_copy(update={"condition_sub_heads": True}), seed=0)
+    assert trainer.network.slot_feature_dim == 2
+
+
 def test_settings_that_do_not_exist_are_refused() -> None:
     with pytest.raises(ValueError, match="learning_rat"):
         PPOConfig.model_validate({"learning_rat": 1e-3})

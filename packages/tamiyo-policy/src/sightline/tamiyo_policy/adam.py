@@ -77,7 +77,8 @@ def adam_step(parameters: Tensor, gradient: Tensor, state: AdamState, active: Te
     Returns:
         [...] Euclidean norms of the gradients before the clip.
     """
-    norm = torch.linalg.vector_norm(gradient, dim=-1)
+    # Norms and powers in float64: how they are rounded depends on how many modules there are.
+    norm = torch.linalg.vector_norm(gradient, dim=-1, dtype=torch.float64).to(gradient.dtype)
     active = active & torch.isfinite(norm)
     weight = active.to(parameters.dtype)
     scale = weight * config.max_norm / norm.clamp(min=config.max_norm)
@@ -85,8 +86,8 @@ def adam_step(parameters: Tensor, gradient: Tensor, state: AdamState, active: Te
     state.steps.add_(weight)
     state.mean.lerp_(gradient, (weight * (1 - config.beta1))[..., None])
     state.square.lerp_(gradient.square_(), (weight * (1 - config.beta2))[..., None])
-    count = state.steps.clamp(min=1)
-    rate = weight * config.learning_rate / (1 - config.beta1**count)
-    root = state.square.div((1 - config.beta2**count)[..., None]).sqrt_().add_(config.epsilon)
+    count = state.steps.double().clamp(min=1)
+    rate = weight * config.learning_rate / (1 - config.beta1**count).to(weight.dtype)
+    root = state.square.div((1 - config.beta2**count).to(weight.dtype)[..., None]).sqrt_().add_(config.epsilon)
     parameters.sub_(state.mean.div(root).mul_(rate[..., None]))
     return norm

@@ -85,8 +85,8 @@ class Sequences:
     contributions_known: Tensor | None
     initial_hidden: Hidden
 
-    def rows(self, environments: Tensor) -> Sequences:
-        """The rows of some environments, given by their numbers [B] int64, as copies."""
+    def rows(self, environments: Tensor | slice) -> Sequences:
+        """The rows of some environments: copies for numbers [B] int64, views for a slice."""
         chosen: dict[str, object] = {}
         for name, value in vars(self).items():
             if name == "masks" and value is not None:
@@ -98,6 +98,8 @@ class Sequences:
         return replace(self, **chosen)
 
 
+_REQUIRED = ("states", "actions", "log_probs", "values", "rewards", "terminated", "truncated", "episode_starts")
+_DEFAULTS = {"valid": True, "bootstrap_values": 0.0}
 _OPTIONAL = ("blueprint_indices", "contributions", "contributions_known")
 
 
@@ -139,6 +141,8 @@ class RolloutBuffer:
             name: torch.zeros(*size, *shape, dtype=torch.bool, device=self.device)
             for name, shape in action_space.mask_shapes.items()
         }
+        self._columns = {name: field.unbind(1) for name, field in self._fields.items()}
+        self._mask_columns = {name: mask.unbind(1) for name, mask in self._masks.items()}
         self._present: frozenset[str] = frozenset()
         self._initial_hidden: Hidden | None = None
         self._position = 0
@@ -167,22 +171,22 @@ class RolloutBuffer:
         if self._position == self.num_steps:
             raise ValueError(f"a rollout of {self.num_steps} steps is full: read it, then call start()")
         self._check_optional(step)
-        at = self._position
-        for name in ("states", "actions", "log_probs", "values", "rewards", "terminated", "truncated"):
-            self._fields[name][:, at] = getattr(step, name)
-        self._fields["episode_starts"][:, at] = step.episode_starts
-        self._fields["valid"][:, at] = True if step.valid is None else step.valid
-        self._fields["bootstrap_values"][:, at] = 0.0 if step.bootstrap_values is None else step.bootstrap_values
+        columns, at = self._columns, self._position
+        for name in _REQUIRED:
+            columns[name][at].copy_(getattr(step, name))
+        for name, otherwise in _DEFAULTS.items():
+            value = getattr(step, name)
+            columns[name][at].fill_(otherwise) if value is None else columns[name][at].copy_(value)
         op_head = self.action_space.op_head
         if op_head is not None:
             executed = step.actions[:, op_head] if step.effective_ops is None else step.effective_ops
-            self._fields["effective_ops"][:, at] = executed
+            columns["effective_ops"][at].copy_(executed)
         for name in _OPTIONAL:
             if (value := getattr(step, name)) is not None:
-                self._fields[name][:, at] = value
+                columns[name][at].copy_(value)
         if step.masks is not None:
-            for name, stored in self._masks.items():
-                stored[:, at] = step.masks[name]
+            for name, stored in self._mask_columns.items():
+                stored[at].copy_(step.masks[name])
         self._position += 1
 
     def _check_optional(self, step: RolloutStep) -> None:
@@ -196,6 +200,7 @@ class RolloutBuffer:
                     # Also in a rollout's inference mode the buffer stays one of ordinary, writable tensors.
                     with torch.inference_mode(mode=False):
                         self._fields[name] = torch.zeros(shape, dtype=value.dtype, device=self.device)
+                        self._columns[name] = self._fields[name].unbind(1)
         elif names != self._present:
             raise ValueError(
                 f"step {self._position} has the optional fields {sorted(names)}, the first had {sorted(self._present)}"

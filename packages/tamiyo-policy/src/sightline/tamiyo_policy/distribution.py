@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from copy import copy
 from functools import cached_property
 
 import torch
@@ -57,7 +56,10 @@ class FactoredDistribution:
         ).float()
         padded = self._padded(joined)
         self._legal = table.choices if masks is None else self._legal_choices(masks, padded.shape[:-2])
-        log_probs = padded.masked_fill(~self._legal, _MASKED).log_softmax(-1)
+        self._all_legal = masks is None and table.direct  # and no row is padded
+        if not self._all_legal:
+            padded = padded.masked_fill(~self._legal, _MASKED)
+        log_probs = padded.log_softmax(-1)
         if epsilon > 0:
             floor = math.log(epsilon) - self._legal.sum(-1, keepdim=True).clamp_min(1).log()
             mixed = torch.logaddexp(log_probs + math.log1p(-epsilon), floor.expand_as(log_probs))
@@ -101,13 +103,6 @@ class FactoredDistribution:
         legal_ops = legal[..., 0, : table.space.num_ops, None]
         reachable = (legal_ops & table.used_by.bool()).any(-2) | table.always.bool()
         return reachable & (~table.follows_slot | legal.flatten(-2).index_select(-1, table.slot_index))
-
-    def squeeze(self, axis: int) -> FactoredDistribution:
-        """The same distribution without a batch axis of length 1, counted from the front."""
-        squeezed = copy(self)
-        squeezed._log_probs = self._log_probs.squeeze(axis)
-        squeezed._legal = self._legal if self._legal is self.table.choices else self._legal.squeeze(axis)
-        return squeezed
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draws actions.
@@ -158,7 +153,8 @@ class FactoredDistribution:
             context = table.context_of[op, slot].unsqueeze(-1)
             rows = rows.gather(-2, context.expand(*context.shape[:-1], table.width))
         log_probs = rows.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-        log_probs = log_probs.masked_fill(log_probs < _MASKED / 2, -torch.inf)
+        if not self._all_legal:
+            log_probs = log_probs.masked_fill(log_probs < _MASKED / 2, -torch.inf)
         if space.op_head is None:
             return log_probs
         return torch.where(table.relevance[actions[..., space.op_head]], log_probs, 0.0)

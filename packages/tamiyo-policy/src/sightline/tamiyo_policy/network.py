@@ -30,7 +30,7 @@ _MIN_CRITIC_WIDTH = 32
 
 
 class _Pass(NamedTuple):
-    """One run of the network up to the distribution; batch shape [B, T]."""
+    """One run of the network up to the distribution; batch shape [B, T], or [B] for a single step."""
 
     lstm_out: Tensor
     hidden: Hidden
@@ -199,21 +199,14 @@ class FactoredRecurrentActorCritic(nn.Module):
         if state.ndim != 3 or state.shape[1] != 1:
             raise ValueError(f"get_action takes one step, state [B, 1, {self.state_dim}], not {list(state.shape)}")
         with _weights_stay_trainable():
-            run = self._run(state, blueprint_indices, hidden, masks, episode_starts)
+            run = self._run(state, blueprint_indices, hidden, masks, episode_starts, single=True)
             actions = run.distribution.mode() if deterministic else run.distribution.sample(generator)
             log_probs = run.distribution.log_prob(actions)
-            value = self._value(run, self._op(actions))
+            op = self._op(actions)
+            value = self._value(run, op)
         op_head = self.action_space.op_head
-        actions = actions.squeeze(1)
-        return ActionOutput(
-            actions,
-            log_probs.squeeze(1),
-            value.squeeze(1),
-            run.hidden,
-            self._op(actions),
-            None if op_head is None else run.logits[self.action_space.names[op_head]].squeeze(1),
-            run.distribution.squeeze(1),
-        )
+        op_logits = None if op_head is None else run.logits[self.action_space.names[op_head]]
+        return ActionOutput(actions, log_probs, value, run.hidden, op, op_logits, run.distribution)
 
     def evaluate_actions(
         self,
@@ -277,6 +270,8 @@ class FactoredRecurrentActorCritic(nn.Module):
         hidden: Hidden | None,
         masks: Masks | None,
         episode_starts: Tensor | None,
+        *,
+        single: bool = False,
     ) -> _Pass:
         if state.ndim != 3 or state.shape[-1] != self.state_dim:
             raise ValueError(f"state must have shape [B, T, {self.state_dim}], not {list(state.shape)}")
@@ -289,10 +284,13 @@ class FactoredRecurrentActorCritic(nn.Module):
         before = self.initial_hidden(batch) if hidden is None else hidden
         remembered, (h, c) = self.memory(features, before, episode_starts)
         lstm_out = features + self.memory_norm(remembered)
+        masks = self._over_time(masks, batch, steps)
+        if single:
+            lstm_out, state = lstm_out.squeeze(1), state.squeeze(1)
+            blueprints = None if blueprints is None else blueprints.squeeze(1)
+            masks = None if masks is None else {name: mask.squeeze(1) for name, mask in masks.items()}
         logits = self._logits(lstm_out, state, blueprints)
-        distribution = FactoredDistribution(
-            self.contexts, logits, self._over_time(masks, batch, steps), epsilon=self.epsilon
-        )
+        distribution = FactoredDistribution(self.contexts, logits, masks, epsilon=self.epsilon)
         return _Pass(lstm_out, (h.float(), c.float()), logits, distribution)
 
     def _embed(self, indices: Tensor | None, batch: int, steps: int) -> Tensor | None:
@@ -322,11 +320,11 @@ class FactoredRecurrentActorCritic(nn.Module):
         }
 
     def _slot_features(self, state: Tensor, blueprints: Tensor | None) -> Tensor:
-        """What conditioned heads read of each slot: which one it is, its blueprint and its observed features."""
+        """What conditioned heads read of each slot, [..., K, features]: which one, its blueprint, what is observed."""
         slot_head = self.action_space.slot_head
         number = 0 if slot_head is None else self.action_space.sizes[slot_head]
-        batch, steps, _ = state.shape
-        parts = [torch.eye(number, dtype=state.dtype, device=state.device).expand(batch, steps, number, number)]
+        one_hot = torch.eye(number, dtype=state.dtype, device=state.device)
+        parts = [one_hot.expand(*state.shape[:-1], number, number)]
         if blueprints is not None and number:
             parts.append(blueprints)
             observed = state[..., self.state_dim - number * self.slot_feature_dim :]

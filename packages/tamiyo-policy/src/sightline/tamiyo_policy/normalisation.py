@@ -73,6 +73,11 @@ class ValueNormaliser(nn.Module):
         """Standard deviation of returns, [1]; the unit in which advantages are measured."""
         return self.moments.deviation
 
+    @property
+    def initialised(self) -> bool:
+        """Whether there is a scale already."""
+        return int(self.moments.updates) > 0
+
     def denormalise(self, outputs: Tensor) -> Tensor:
         """Values in the unit of rewards, from the critic's outputs of any shape."""
         return outputs * self.moments.deviation + self.moments.mean
@@ -87,7 +92,7 @@ class ValueNormaliser(nn.Module):
         The critic is not rewritten: an untrained one is taken to speak in normalised units from the start, so that the
         first update, too, is the same whatever the unit of rewards.
         """
-        if int(self.moments.updates) == 0:
+        if not self.initialised:
             self.moments.update(returns.reshape(-1, 1))
 
     @torch.no_grad()

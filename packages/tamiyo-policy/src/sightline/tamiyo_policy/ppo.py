@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from sightline.tamiyo_policy.advantages import discounted_sums, generalised_advantages, normalise_advantages
 from sightline.tamiyo_policy.buffer import RolloutBuffer, Sequences
+from sightline.tamiyo_policy.flat_adam import FlatAdam
 from sightline.tamiyo_policy.losses import explained_variance, policy_term, weighted_mean
 from sightline.tamiyo_policy.network import FactoredRecurrentActorCritic
 from sightline.tamiyo_policy.normalisation import RewardScaler, ValueNormaliser
@@ -76,8 +78,8 @@ class _Targets:
     value_divisor: Tensor
     choice_divisor: Tensor
 
-    def rows(self, environments: Tensor) -> _Targets:
-        share = len(environments) / len(self.advantages)
+    def rows(self, environments: Tensor | slice) -> _Targets:
+        share = len(self.advantages[environments]) / len(self.advantages)
         divisors = {name: value * share for name, value in vars(self).items() if name.endswith(("divisor", "divisors"))}
         fields = {name: value[environments] for name, value in vars(self).items() if name not in divisors}
         return replace(self, **fields, **divisors)
@@ -99,7 +101,7 @@ class PPO:
         self.network = network
         self.config = config
         self.device = next(network.parameters()).device
-        self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, eps=1e-5, fused=True)
+        self.optimiser = FlatAdam(network, learning_rate=config.learning_rate, max_norm=config.max_gradient_norm)
         self.value_normaliser = ValueNormaliser().to(self.device)
         self.reward_scaler = RewardScaler().to(self.device)
         self.generator = torch.Generator().manual_seed(seed)
@@ -141,23 +143,28 @@ class PPO:
     def _optimise(self, batch: Sequences, targets: _Targets) -> dict[str, float]:
         """Gradient steps over all epochs, and the means of what they report."""
         reports: list[dict[str, Tensor]] = []
+        norms: list[float] = []
         skipped = 0
         stopped = False
         for _ in range(self.config.epochs):
             order = torch.randperm(len(batch.states), generator=self.generator).to(self.device)
-            for environments in order.tensor_split(self.config.minibatches):
-                loss, report = self._loss(batch.rows(environments), targets.rows(environments))
+            # Copied once in the order of the epoch, so that minibatches are views.
+            shuffled, aims = batch.rows(order), targets.rows(order)
+            for part in _parts(len(order), self.config.minibatches):
+                loss, report = self._loss(shuffled.rows(part), aims.rows(part))
                 if not bool(loss.isfinite()):
                     skipped += 1
                     continue
                 if self._moved_too_far(report["divergence"]):
                     stopped = True
                     break
-                norm = self._step(loss)
-                if norm is None:
+                norm = self.optimiser.step(loss)
+                if not math.isfinite(norm):
+                    logger.warning("skipped a gradient step: the gradient's norm is %s", norm)
                     skipped += 1
                     continue
-                reports.append(report | {"gradient_norm": norm})
+                norms.append(norm)
+                reports.append(report)
             if stopped:
                 break
         counts = {"gradient_steps": float(len(reports)), "skipped_steps": float(skipped), "stopped": float(stopped)}
@@ -169,18 +176,7 @@ class PPO:
         largest = names.index("largest_ratio")
         first_divergence = table[0, names.index("divergence")]
         extremes = {"largest_ratio": float(table[:, largest].max()), "first_divergence": float(first_divergence)}
-        return counts | means | extremes
-
-    def _step(self, loss: Tensor) -> Tensor | None:
-        """One step of the optimiser; None, and no step, when the gradient is not finite."""
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_gradient_norm)
-        if not math.isfinite(norm.item()):
-            logger.warning("skipped a gradient step: the gradient's norm is %s", norm.item())
-            return None
-        self.optimiser.step()
-        return norm
+        return counts | means | extremes | {"gradient_norm": math.fsum(norms) / len(norms)}
 
     def _moved_too_far(self, divergence: Tensor) -> bool:
         target = self.config.target_divergence
@@ -233,7 +229,8 @@ class PPO:
         if config.scale_rewards:
             sums = discounted_sums(rewards, *endings, gamma=config.gamma)
             rewards = self.reward_scaler.scale(rewards, sums[valid])
-        scale.initialise(discounted_sums(rewards, *endings, gamma=config.gamma)[valid])
+        if not scale.initialised:
+            scale.initialise(discounted_sums(rewards, *endings, gamma=config.gamma)[valid])
         values = scale.denormalise(batch.values)
         bootstrap_values = scale.denormalise(batch.bootstrap_values)
         advantages = generalised_advantages(
@@ -327,3 +324,9 @@ class PPO:
         self.reward_scaler.load_state_dict(state["reward_scaler"])
         self.generator.set_state(state["generator"])
         self.train_steps = int(state["train_steps"])
+
+
+def _parts(count: int, number: int) -> list[slice]:
+    """`number` consecutive slices of `count` rows, of sizes that differ by at most one."""
+    bounds = [count * index // number for index in range(number + 1)]
+    return [slice(*pair) for pair in pairwise(bounds)]

@@ -62,23 +62,23 @@ class ResettingLSTM(nn.Module):
         """
         hidden = (hidden[0].to(inputs.dtype), hidden[1].to(inputs.dtype))
         if episode_starts is None:
-            return self._run(nn.functional.pad(inputs, (0, 2)), hidden)
+            return self._run(inputs, hidden)
         keep = ~episode_starts[:, 0, None]
         hidden = (hidden[0] * keep, hidden[1] * keep)
         resets = episode_starts[:, 1:].cumsum(1)
         most = int(resets[:, -1].max()) if resets.numel() else 0
         if most == 0:
-            return self._run(nn.functional.pad(inputs, (0, 2)), hidden)
+            return self._run(inputs, hidden)
         return self._with_resets(inputs, hidden, nn.functional.pad(resets, (1, 0)), most)
 
     def _run(self, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        """The layer over [B, T, N + 2] without resets."""
+        """The layer over [B, T, N] without resets."""
         if inputs.shape[1] != 1 or torch.is_grad_enabled():
-            return self.lstm(inputs, hidden)
+            return self.lstm(nn.functional.pad(inputs, (0, 2)), hidden)
         # A single step, as in a rollout, takes the cell half as long as the layer.
         input_weight, hidden_weight, *biases = self.lstm.parameters()
         state = (hidden[0][0], hidden[1][0])
-        output, cell = torch.lstm_cell(inputs[:, 0], state, input_weight, hidden_weight, *biases)
+        output, cell = torch.lstm_cell(inputs[:, 0], state, input_weight[:, : self.size], hidden_weight, *biases)
         return output.unsqueeze(1), (output.unsqueeze(0), cell.unsqueeze(0))
 
     def _with_resets(self, inputs: Tensor, hidden: Hidden, resets: Tensor, most: int) -> tuple[Tensor, Hidden]:

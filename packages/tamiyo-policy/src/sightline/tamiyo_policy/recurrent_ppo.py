@@ -2,8 +2,9 @@
 
 Puts network, rollouts and updates together, and saves and restores all of them. An environment may say more about its
 actions than Gymnasium does: its attribute `factored_action_space` names heads and their relevance, and `info["masks"]`
-the legal actions; with `num_slots`, `info["blueprint_indices"]` says what is in its slots. Knows nothing about tasks or
-losses.
+the legal actions; with `num_slots`, `info["blueprint_indices"]` says what is in its slots. About its observations,
+`continuous_features`, bool [D], says which features may be standardised (all, if it is missing), and
+`slot_feature_dim` how many at the end belong to each slot. Knows nothing about tasks or losses.
 """
 
 from __future__ import annotations
@@ -41,7 +42,12 @@ class RecurrentPPOConfig(BaseModel):
     value_mode: ValueMode = Field(default="state", description="what the critic values")
     condition_sub_heads: bool = Field(default=False, description="let sub-heads depend on operation and slot")
     epsilon: float = Field(default=0.0, ge=0, lt=1, description="share of uniform choice mixed into the policy")
-    normalise_observations: bool = Field(default=False, description="standardise observations by running moments")
+    epsilon_steps: int | None = Field(
+        default=None, ge=1, description="environment steps in which epsilon falls linearly to 0; it stays without"
+    )
+    normalise_observations: bool = Field(
+        default=False, description="standardise continuous features of observations by running moments"
+    )
 
 
 class RecurrentPPO:
@@ -85,7 +91,8 @@ class RecurrentPPO:
         self.ppo = PPO(self.network, config.ppo, seed=seed)
         self._normaliser: ObservationNormaliser | None = None
         if config.normalise_observations:
-            continuous = torch.ones(self._state_dim, dtype=torch.bool)
+            every = torch.ones(self._state_dim, dtype=torch.bool)
+            continuous = torch.as_tensor(getattr(environment, "continuous_features", every))
             self._normaliser = ObservationNormaliser(continuous).to(self._device)
         self._collector = RolloutCollector(environment, self.network, self._normaliser, seed=seed)
         self._buffer = RolloutBuffer(
@@ -99,6 +106,7 @@ class RecurrentPPO:
             int(getattr(self.environment, "num_slots", 0)),
             action_space=self.action_space,
             hidden_dim=config.hidden_dim,
+            slot_feature_dim=int(getattr(self.environment, "slot_feature_dim", 0)),
             value_mode=config.value_mode,
             condition_sub_heads=config.condition_sub_heads,
             recurrent=config.recurrent,
@@ -124,7 +132,7 @@ class RecurrentPPO:
         while self.steps < goal:
             metrics = self._collector.collect(self._buffer)
             metrics |= self.ppo.update(self._buffer)
-            self.steps += self._buffer.num_environments * self._buffer.num_steps
+            self._count(self.steps + self._buffer.num_environments * self._buffer.num_steps)
             metrics["steps"] = float(self.steps)
             if self._normaliser is not None:
                 self._normaliser.update(self._collector.raw_states())
@@ -132,6 +140,12 @@ class RecurrentPPO:
             if on_round is not None:
                 on_round(metrics)
         return history
+
+    def _count(self, steps: int) -> None:
+        """Sets how many steps were taken, and the policy's epsilon to what it is then, until the next round is done."""
+        self.steps = steps
+        if self.config.epsilon_steps is not None:
+            self.network.epsilon = self.config.epsilon * max(0.0, 1.0 - steps / self.config.epsilon_steps)
 
     def predict(
         self,
@@ -200,7 +214,7 @@ class RecurrentPPO:
                 raise CheckpointError(
                     f"{path} was saved with {state['shape']!r:.300}, the environment has {trainer._shape()!r:.300}"
                 )
-            trainer.steps = int(state["steps"])
+            trainer._count(int(state["steps"]))
             trainer.network.load_state_dict(state["network"])
             trainer.ppo.load_state_dict(state["ppo"])
             if trainer._normaliser is not None:

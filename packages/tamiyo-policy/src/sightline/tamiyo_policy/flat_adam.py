@@ -1,0 +1,69 @@
+"""Adam on all parameters of a module as one vector: clip, moments and step take one operation each.
+
+Knows nothing about what the module computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class FlatAdam:
+    """Adam (Kingma and Ba 2015) with a clip of the whole gradient; for small modules, whose many tensors cost time.
+
+    Args:
+        module: its parameters are changed in place; they may also be changed by others between steps.
+        learning_rate: step size.
+        max_norm: longer gradients are shortened to this.
+    """
+
+    def __init__(self, module: nn.Module, *, learning_rate: float, max_norm: float) -> None:
+        self._parameters = list(module.parameters())
+        self._sizes = [parameter.numel() for parameter in self._parameters]
+        self._max_norm = max_norm
+        self._vector = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in self._parameters]))
+        self._adam = torch.optim.Adam([self._vector], lr=learning_rate, eps=1e-5, fused=True)
+
+    def step(self, loss: Tensor) -> float:
+        """Moves the parameters against the gradient of a loss; those that it does not depend on have gradient 0.
+
+        Args:
+            loss: scalar with a graph.
+
+        Returns:
+            The Euclidean norm of the gradient before the clip. If it is not finite, nothing was changed.
+        """
+        for parameter in self._parameters:
+            parameter.grad = None
+        loss.backward()
+        with torch.no_grad():
+            gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._parameters]
+            gradient = torch.cat([each.flatten() for each in gradients])
+            norm = torch.linalg.vector_norm(gradient).item()
+            if not norm < torch.inf:
+                return norm
+            torch.cat([parameter.flatten() for parameter in self._parameters], out=self._vector.data)
+            self._vector.grad = gradient.mul_(min(1.0, self._max_norm / max(norm, 1e-12)))
+            self._adam.step()
+            for parameter, moved in zip(self._parameters, self._vector.split(self._sizes), strict=True):
+                parameter.copy_(moved.view_as(parameter))
+        return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """Moments and step count."""
+        return self._adam.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Puts back what `state_dict` returned, for a module of the same shape.
+
+        Raises:
+            RuntimeError: the state is of other parameters.
+        """
+        found = [len(moments["exp_avg"]) for moments in state["state"].values()]
+        if found not in ([], [len(self._vector)]):
+            raise RuntimeError(f"the saved optimiser has {sum(found)} parameters, this one {len(self._vector)}")
+        self._adam.load_state_dict(dict(state))
