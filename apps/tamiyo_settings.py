@@ -36,11 +36,11 @@ class TamiyoSettings(BaseModel):
 
     growth: GrowthConfig = GrowthConfig(
         lifecycle=LifecycleConfig(mask_closed_gates=True, auto_forward=frozenset({"G1", "G2", "G3"})),
-        reward=RewardConfig(stage_shaping=0.1),
+        reward=RewardConfig(gamma=0.995),
     )
     """The rules of growing, the same for all methods: seeds advance by themselves when their gate opens, and what is
     left to decide is what to plant where and when, and what to keep. In a YAML file, give its parts in full."""
-    environments: int = Field(default=12, ge=1)
+    environments: int = Field(default=30, ge=1)
     """Hosts that grow side by side in training."""
     training: GrowthTrainingConfig = GrowthTrainingConfig()
     """The learner."""
@@ -55,16 +55,16 @@ class TamiyoSettings(BaseModel):
 
     evaluation_episodes: int = Field(default=200, ge=2)
     """Episodes that every method plays, with the same hosts and data."""
-    mode_episodes: int = Field(default=100, ge=0)
+    mode_episodes: int = Field(default=10, ge=0)
     """The first of them are also played with the most probable actions in place of drawn ones; 0 for none."""
     stack: int = Field(default=50, ge=1)
     """Episodes played at once in evaluation."""
 
-    search_steps: int = Field(default=20, ge=1)
+    search_steps: int = Field(default=15, ge=1)
     """Length of the episodes in which the search for the best fixed topology tries every topology there is."""
     search_episodes: int = Field(default=5, ge=1)
     """Episodes per topology in the search; fewer than there are families would leave some out."""
-    finalists: int = Field(default=20, ge=1)
+    finalists: int = Field(default=10, ge=1)
     """Topologies that are tried again, in episodes of full length."""
     finalist_episodes: int = Field(default=10, ge=1)
     """Episodes for each of these."""

@@ -4,8 +4,8 @@ Three loads: `typical` (half of the environments empty, the others with one or t
 of random legal actions) and `full` (three blended seeds everywhere). Prints the median and the range over repetitions,
 and what one step spends on training, on validation and on the rest.
 
-    python benchmarks/environment.py --workers 2 --threads 1
     python benchmarks/environment.py --workers 1 --threads 2
+    python benchmarks/environment.py --workers 2 --threads 1
 """
 
 import argparse
@@ -119,8 +119,8 @@ def shares(num_envs: int, workers: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1, help="threads of each torch operation")
-    parser.add_argument("--workers", type=int, default=2, help="threads that share the environments")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each torch operation")
+    parser.add_argument("--workers", type=int, default=1, help="threads that share the environments")
     parser.add_argument("--envs", type=int, default=12, help="environments in the stack")
     parser.add_argument("--repetitions", type=int, default=5, help="episodes per load")
     arguments = parser.parse_args()

@@ -6,7 +6,7 @@ import torch
 
 from sightline.tamiyo_policy.actions import Op
 from sightline.tamiyo_policy.blueprints import MLP, NORM
-from sightline.tamiyo_policy.digits import ClassificationData, Split
+from sightline.tamiyo_policy.digits import ClassificationData, Split, digits_data
 from sightline.tamiyo_policy.environment import GrowthEnvironment, waiting
 from sightline.tamiyo_policy.governor import Panic
 from sightline.tamiyo_policy.growth import GrowthConfig
@@ -151,6 +151,25 @@ def test_an_environment_takes_the_same_course_alone_as_in_a_stack(small_digits):
         torch.testing.assert_close(losses, alone, atol=1e-4, rtol=0)
         stages = torch.cat([single.slots.stage for single in singles])
         assert torch.equal(stack.slots.stage, stages)
+
+
+@pytest.mark.slow
+def test_twelve_environments_take_the_same_course_alone_as_in_a_stack_for_a_whole_episode():
+    config = GrowthConfig(lifecycle=LifecycleConfig(auto_forward=frozenset({"G1", "G2", "G3"}), min_prune_age=12))
+    data, families = digits_data(), "ABCDEABCDEAB"
+    stack = GrowthEnvironment(data, 12, config=config)
+    stack.reset(range(12), families)
+    singles = [GrowthEnvironment(data, 1, config=config) for _ in range(12)]
+    for index, single in enumerate(singles):
+        single.reset([index], families[index])
+    generator = torch.Generator().manual_seed(5)
+    worst = []
+    for _ in range(config.training.steps):
+        actions = random_legal_actions(stack.observe().masks, stack.action_space, generator)
+        losses = stack.step(actions).info.loss
+        alone = torch.cat([single.step(actions[[index]]).info.loss for index, single in enumerate(singles)])
+        worst.append(float((losses - alone).abs().max()))
+    assert max(worst) < 1e-4
 
 
 def test_a_saved_environment_goes_on_bit_for_bit(small_digits):

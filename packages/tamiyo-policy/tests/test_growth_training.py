@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from sightline.tamiyo_policy.actions import Op
+from sightline.tamiyo_policy.blueprints import MLP
 from sightline.tamiyo_policy.checkpoints import CheckpointError, read_checkpoint
 from sightline.tamiyo_policy.digits import ClassificationData
 from sightline.tamiyo_policy.environment import GrowthEnvironment
@@ -100,6 +102,22 @@ def test_the_trained_policy_is_read_back(environment: GrowthEnvironment, tmp_pat
         assert torch.equal(weight, loaded.state_dict()[name])
 
 
+def test_a_cautious_policy_begins_without_undoing_what_it_plants(small_digits: ClassificationData, tmp_path: Path):
+    steps = 12
+    growth = GrowthConfig(training=TrainingConfig(steps=steps, minibatches=1, batch_size=8))
+    environment = GrowthEnvironment(small_digits, 20, config=growth)
+    shares = []
+    for caution in (0.0, 6.0):
+        policy = POLICY.model_copy(update={"num_steps": steps})
+        config = GrowthTrainingConfig(rounds=1, policy=policy, caution=caution)
+        train_policy(environment, config, tmp_path / str(caution), seed=0)
+        (row,) = read_metrics(tmp_path / str(caution) / METRICS)
+        assert row["operation/germinate"] > 0.02
+        shares.append(row["operation/prune"] + row["operation/set_alpha_target"])
+    assert shares[0] > 0.05
+    assert shares[1] < 0.01
+
+
 def test_a_folder_of_another_policy_is_refused(environment: GrowthEnvironment, tmp_path: Path):
     train(environment, tmp_path)
     other = CONFIG.model_copy(update={"policy": POLICY.model_copy(update={"epsilon": 0.1})})
@@ -150,6 +168,34 @@ def test_episodes_end_together_and_others_follow_in_the_same_step(environment: G
     assert episodes.last["operation/wait"] == 1
     assert episodes.last["parameters"] == 0
     assert not np.array_equal(first, observation)
+
+
+def test_the_features_of_slots_are_the_last_of_an_observation(environment: GrowthEnvironment):
+    episodes = GrowthEpisodes(environment)
+    observation, _ = episodes.reset(seed=0)
+    width = episodes.num_slots * episodes.slot_feature_dim
+    assert not observation[:, -width:].any()
+    actions = wait(episodes)
+    for name, choice in {"op": Op.GERMINATE, "blueprint": MLP, "slot": 2}.items():
+        actions[:, episodes.factored_action_space.names.index(name)] = int(choice)
+    observation, *_ = episodes.step(actions)
+    assert not observation[:, -width : -episodes.slot_feature_dim].any()
+    assert observation[:, -episodes.slot_feature_dim :].any(1).all()
+    assert episodes.continuous_features.shape == observation.shape[1:]
+
+
+def test_a_step_tells_what_was_executed_measured_and_rolled_back(environment: GrowthEnvironment):
+    episodes = GrowthEpisodes(environment)
+    _, information = episodes.reset(seed=0)
+    assert "effective_ops" not in information
+    actions = wait(episodes)
+    actions[:, episodes.factored_action_space.names.index("op")] = int(Op.FOSSILIZE)
+    environment._training.model.host_parameters[1] = float("nan")
+    *_, information = episodes.step(actions)
+    assert information["effective_ops"].tolist() == [Op.WAIT] * 5
+    assert information["rollbacks"].tolist() == [False, True, False, False, False]
+    assert information["contributions"].shape == (5, 3)
+    assert np.isnan(information["contributions"]).all()
 
 
 def test_families_are_drawn_evenly_and_in_random_order(environment: GrowthEnvironment):

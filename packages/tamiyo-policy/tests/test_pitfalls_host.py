@@ -39,7 +39,7 @@ def test_pitfall_20_a_contribution_is_filed_under_the_slot_that_was_switched_off
         model.plant(0, slot, int(blueprint[0, slot]), np.random.default_rng(slot))
     model.seed_parameters[0, 2] += 1.0  # only the seed in slot 2 has any effect
     setting = SeedSetting(blueprint, np.ones((1, 3), np.float32), np.zeros((1, 3), np.int64), NOBODY)
-    inputs, labels = torch.randn(4, 16, 40, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 10
+    inputs, labels = torch.randn(4, 40, 16, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 10
     _, losses = model.evaluate(setting, np.zeros(8, np.int64), members(3).astype(np.float32), inputs, labels)
     found = contributions(losses[None], EVERYONE, NOBODY)[0]
     assert abs(found[2]) > 0.1

@@ -7,7 +7,7 @@ import torch
 
 from sightline.tamiyo_policy.blueprints import ATTENTION, LORA, MLP, NORM, token_blueprints
 from sightline.tamiyo_policy.hosts import FAMILIES, TokenHost
-from sightline.tamiyo_policy.routing import SeedSetting, evaluation_routes
+from sightline.tamiyo_policy.routing import SeedSetting, evaluation_routes, training_routes
 from sightline.tamiyo_policy.slots import Operator
 from sightline.tamiyo_policy.stacked import StackedModel
 
@@ -43,7 +43,7 @@ def plant_all(model, what, scramble=False):
 
 def batches(num_networks, count=2, size=8):
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(count, num_networks, 4, 16, size, generator=generator)
+    inputs = torch.randn(count, num_networks, 4, size, 16, generator=generator)
     return inputs, torch.randint(10, (count, num_networks, size), generator=generator)
 
 
@@ -71,11 +71,11 @@ def test_a_seed_at_birth_changes_nothing_at_full_alpha_under_any_operator(index,
 def slow_host(model, network, inputs, blend):
     """Logits of one network; `blend(slot, hidden)` replaces what the slot does."""
     stages = model.host_parameters[network : network + 1].split(model.host.stage_sizes, dim=1)
-    hidden = model.host.stem(stages[0], inputs)
+    hidden, _ = model.host.stem(stages[0])(inputs)
     for slot in range(3):
-        hidden = model.host.block(slot, stages[slot + 1], model.constants[network : network + 1], hidden, inputs)
+        hidden, _ = model.host.block(slot, stages[slot + 1], model.constants[network : network + 1])(hidden, inputs)
         hidden = blend(slot, hidden)
-    return model.host.readout(stages[-1], hidden)
+    return model.host.readout(stages[-1])(hidden)[0]
 
 
 @pytest.mark.parametrize("operator", list(Operator))
@@ -91,12 +91,12 @@ def test_operators_blend_as_their_formulas_say(operator):
             if kind < 0:
                 return h
             own = model.seed_parameters[network, slot]
-            s = h + BLUEPRINTS[kind].apply(own[None], h)
+            s = h + BLUEPRINTS[kind].bind(own[None])(h)[0]
             if operator == Operator.MULTIPLY:
                 return h * (1 + 0.37 * torch.tanh(s - h))
             gate = 1.0
             if operator == Operator.GATE:
-                gate = torch.sigmoid((own[-9:-1, None] * h[0].mean(1)).sum(0) + own[-1])[None, None, None]
+                gate = torch.sigmoid((own[-9:-1, None] * h[0].mean(2)).sum(0) + own[-1])[None, None, :, None]
             return h + 0.37 * gate * (s - h)
 
         return run
@@ -172,6 +172,66 @@ def test_a_planted_seed_has_no_past_in_the_optimiser():
 def test_a_blueprint_that_cannot_be_grown_is_refused():
     with pytest.raises(ValueError, match="blueprint 5 cannot be grown here"):
         build(1).plant(0, 0, 5, np.random.default_rng(0))
+
+
+def test_gradients_of_a_growing_network_agree_with_finite_differences():
+    model = build(5)
+    what = setting([[MLP, NORM, LORA], [ATTENTION, 4, 10], [-1, MLP, 4], [4, -1, NORM], [LORA, ATTENTION, -1]], 0.6)
+    what.operator[:] = [[0, 1, 2], [2, 0, 0], [0, 2, 1], [1, 0, 0], [0, 0, 0]]
+    plant_all(model, what, scramble=True)
+    for name in ("host_parameters", "constants", "seed_parameters"):
+        setattr(model, name, getattr(model, name).double())
+    routes = training_routes(what, torch.device("cpu"))
+    seeds = [model.seed_parameters[route.modules, slot] for slot, route in enumerate(routes)]
+    gradients = [torch.zeros_like(part) for part in seeds]
+    forward = model._bind(None, routes, seeds, gradients)
+    inputs = batches(5)[0][0].double()
+    logits, pullback = forward(inputs)
+    generator = torch.Generator().manual_seed(3)
+    weight = torch.randn(logits.shape, generator=generator, dtype=torch.float64)
+    found = [pullback(weight.clone()) * model.trainable, *gradients]
+    for tensor, gradient in zip([model.host_parameters, *seeds], found, strict=True):
+        direction = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+        if tensor is model.host_parameters:
+            direction *= model.trainable
+        ends = []
+        for step in (1e-6, -2e-6):
+            tensor += step * direction
+            ends.append(float((forward(inputs)[0] * weight).sum()))
+        tensor += 1e-6 * direction
+        assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(float((gradient * direction).sum()), rel=1e-5)
+
+
+class FunctionalHost(TokenHost):
+    """The same network, its pullbacks left to torch."""
+
+    def stem(self, parameters):
+        def apply(inputs):
+            result, back, *_ = torch.func.vjp(lambda flat: self._embed(flat, inputs), parameters)
+            return result, lambda gradient: back(gradient)[0]
+
+        return apply
+
+    def _embed(self, flat, inputs):
+        weight, position = flat[:, :32].view(-1, 8, 4), flat[:, 32:].view(-1, 8, 1, 16)
+        return torch.einsum("ndc,ncbs->ndbs", weight, inputs) + position
+
+    def readout(self, parameters):
+        def logits(hidden, flat):
+            weight = flat[:, :80].view(-1, 10, 8)
+            return torch.einsum("ncd,ndb->ncb", weight, hidden.mean(3)) + flat[:, 80:, None]
+
+        return lambda hidden: torch.func.vjp(logits, hidden, parameters)
+
+
+def test_a_host_may_take_its_pullbacks_from_torch():
+    what = setting([[MLP, NORM, LORA]] * 3, 0.5)
+    model, other = build(3), build(3)
+    other.host = FunctionalHost()
+    for stack in (model, other):
+        plant_all(stack, what)
+        train(stack, what)
+    torch.testing.assert_close(other.host_parameters, model.host_parameters, atol=1e-5, rtol=0)
 
 
 def test_a_stack_agrees_with_its_networks_one_by_one():

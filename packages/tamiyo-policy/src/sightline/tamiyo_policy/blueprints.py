@@ -1,8 +1,12 @@
 """The modules a slot can grow, as pure functions over stacked parameters.
 
 A blueprint computes a *residual* r(x); how much of it enters the host (alpha, operator) is decided elsewhere. At birth
-the residual of every blueprint is exactly zero. Axes: n modules, D channels, S tokens, B samples. Samples are the
-innermost axis because small matrix products over a long last axis are several times faster on a CPU.
+the residual of every blueprint is exactly zero. Axes: n modules, D channels, B samples, S tokens; in this order both a
+map over channels and a map over tokens are one batched product of long rows, without a copy.
+
+Every function gives its result and a *pullback*, which turns the gradient of the result into those of the input and the
+parameters. They are written by hand because the products are so small that recording them would cost as much as they
+do. `torch.func.vjp` gives pullbacks of the same form for modules that need not be fast.
 
 Knows nothing about slots, stages, alpha or training.
 """
@@ -25,8 +29,14 @@ LORA = 8
 MLP_SMALL = 10
 MLP = 11
 
-Residual: TypeAlias = Callable[[Sequence[Tensor], Tensor], Tensor]
-"""(parameters, each [n, *shape]; x [n, D, S, B]) -> residual [n, D, S, B]."""
+Pullback: TypeAlias = Callable[[Tensor], tuple[Tensor, Sequence[Tensor]]]
+"""Gradient of a result [n, D, B, S] -> gradients of the input [n, D, B, S] and of each parameter."""
+
+Apply: TypeAlias = Callable[[Tensor], tuple[Tensor, Pullback]]
+"""Input [n, D, B, S], contiguous -> residual of the same shape, and its pullback."""
+
+Residual: TypeAlias = Callable[[Sequence[Tensor]], Apply]
+"""Parameters, each [n, *shape] -> what modules with them compute, also after the parameters were changed in place."""
 
 Initialise: TypeAlias = Callable[[np.random.Generator], list[NDArray[np.float32]]]
 """Draws one module's parameters, in the order of its shapes."""
@@ -71,60 +81,70 @@ class Blueprint:
         """
         return np.concatenate([np.asarray(part, np.float32).ravel() for part in self.initialise(generator)])
 
-    def apply(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """The residual of n modules, each on its own input.
+    def bind(self, parameters: Tensor) -> Callable[[Tensor], tuple[Tensor, "FlatPullback"]]:
+        """What n modules compute, each on its own input.
 
         Args:
-            parameters: [n, at least parameter_count] flat parameters; further columns are ignored.
-            x: [n, D, S, B].
+            parameters: [n, at least parameter_count] flat parameters; further columns are ignored. The modules keep
+                reading them: a change in place changes the modules.
 
         Returns:
-            [n, D, S, B].
+            The function from x [n, D, B, S], contiguous, to the residual of the same shape and its pullback.
         """
-        parts = parameters.narrow(1, 0, self.parameter_count).split(self.sizes, dim=1)
-        return self.residual([part.reshape(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)], x)
+        parts = parameters[:, : self.parameter_count].split(self.sizes, dim=1)
+        apply = self.residual([part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)])
+
+        def run(x: Tensor) -> tuple[Tensor, FlatPullback]:
+            residual, pull = apply(x)
+
+            def pullback(gradient: Tensor) -> tuple[Tensor, Tensor]:
+                of_input, of_parts = pull(gradient)
+                return of_input, torch.cat([part.flatten(1) for part in of_parts], dim=1)
+
+            return residual, pullback
+
+        return run
 
 
-def channel_linear(weight: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A linear map over channels, the same for every token and sample.
-
-    Args:
-        weight: [n, O, D].
-        x: [n, D, S, B].
-        bias: [n, O], if any.
-
-    Returns:
-        [n, O, S, B].
-    """
-    flat = x.reshape(x.shape[0], x.shape[1], -1)
-    product = torch.bmm(weight, flat) if bias is None else torch.baddbmm(bias.unsqueeze(2), weight, flat)
-    return product.view(x.shape[0], -1, *x.shape[2:])
+FlatPullback: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Gradient of a result [n, D, B, S] -> gradients of the input [n, D, B, S] and of the parameters [n, count]."""
 
 
-def token_mix(weight: Tensor, x: Tensor) -> Tensor:
-    """A linear map over tokens, the same for every channel and sample.
+def rows(x: Tensor) -> Tensor:
+    """[n, D, B, S] as a matrix with a row for each channel, [n, D, B S]."""
+    return x.view(x.shape[0], x.shape[1], -1)
 
-    Args:
-        weight: [n, S, S].
-        x: [n, D, S, B].
 
-    Returns:
-        [n, D, S, B].
-    """
-    count, channels, tokens, samples = x.shape
-    shared = weight.unsqueeze(1).expand(-1, channels, -1, -1).reshape(count * channels, tokens, tokens)
-    return torch.bmm(shared, x.reshape(count * channels, tokens, samples)).view(x.shape)
+def columns(x: Tensor) -> Tensor:
+    """[n, D, B, S] as a matrix with a column for each token, [n, D B, S]."""
+    return x.view(x.shape[0], -1, x.shape[3])
 
 
 def _norm(channels: int) -> Blueprint:
     """Layer normalisation over channels behind tanh(scale), scale 0 at birth (Ba et al. 2016, eq. 4)."""
 
-    def residual(parameters: Sequence[Tensor], x: Tensor) -> Tensor:
+    def residual(parameters: Sequence[Tensor]) -> Apply:
         gain, shift, scale = parameters
-        centred = x - x.mean(1, keepdim=True)
-        normal = centred * torch.rsqrt(centred.square().mean(1, keepdim=True) + 1e-5)
-        strength = torch.tanh(scale)
-        return normal * (gain * strength)[:, :, None, None] + (shift * strength)[:, :, None, None]
+
+        def apply(x: Tensor) -> tuple[Tensor, Pullback]:
+            strength = torch.tanh(scale)
+            centred = rows(x) - rows(x).mean(1, keepdim=True)
+            inverse = torch.rsqrt(centred.square().mean(1, keepdim=True) + 1e-5)
+            normal = centred.mul_(inverse)
+
+            def pullback(gradient: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+                gradient = rows(gradient)
+                of_gain, of_shift = (gradient * normal).sum(2), gradient.sum(2)
+                of_strength = (gain * of_gain + shift * of_shift).sum(1, keepdim=True)
+                of_normal = gradient * (gain * strength).unsqueeze(2)
+                of_normal -= normal * (of_normal * normal).mean(1, keepdim=True) + of_normal.mean(1, keepdim=True)
+                of_input = of_normal.mul_(inverse).view_as(x)
+                return of_input, (strength * of_gain, strength * of_shift, (1 - strength.square()) * of_strength)
+
+            result = torch.addcmul((shift * strength).unsqueeze(2), normal, (gain * strength).unsqueeze(2))
+            return result.view_as(x), pullback
+
+        return apply
 
     def initialise(_: np.random.Generator) -> list[NDArray[np.float32]]:
         return [np.ones(channels, np.float32), np.zeros(channels, np.float32), np.zeros(1, np.float32)]
@@ -135,9 +155,21 @@ def _norm(channels: int) -> Blueprint:
 def _lora(channels: int, rank: int) -> Blueprint:
     """A linear map of low rank, the outer factor zero at birth (Hu et al. 2021, eq. 3)."""
 
-    def residual(parameters: Sequence[Tensor], x: Tensor) -> Tensor:
+    def residual(parameters: Sequence[Tensor]) -> Apply:
         inner, outer = parameters
-        return channel_linear(outer, channel_linear(inner, x))
+
+        def apply(x: Tensor) -> tuple[Tensor, Pullback]:
+            narrow = torch.bmm(inner, rows(x))
+
+            def pullback(gradient: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+                gradient = rows(gradient)
+                of_narrow = torch.bmm(outer.mT, gradient)
+                of_parameters = torch.bmm(of_narrow, rows(x).mT), torch.bmm(gradient, narrow.mT)
+                return torch.bmm(inner.mT, of_narrow).view_as(x), of_parameters
+
+            return torch.bmm(outer, narrow).view_as(x), pullback
+
+        return apply
 
     def initialise(generator: np.random.Generator) -> list[NDArray[np.float32]]:
         return [_normal(generator, (rank, channels), channels), np.zeros((channels, rank), np.float32)]
@@ -148,9 +180,25 @@ def _lora(channels: int, rank: int) -> Blueprint:
 def _mlp(name: str, index: int, channels: int, hidden: int) -> Blueprint:
     """Two linear maps with a ReLU between, the outer one zero at birth."""
 
-    def residual(parameters: Sequence[Tensor], x: Tensor) -> Tensor:
+    def residual(parameters: Sequence[Tensor]) -> Apply:
         inner, bias, outer = parameters
-        return channel_linear(outer, channel_linear(inner, x, bias).relu_())
+
+        def apply(x: Tensor) -> tuple[Tensor, Pullback]:
+            hidden_rows = torch.baddbmm(bias.unsqueeze(2), inner, rows(x)).relu_()
+
+            def pullback(gradient: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+                gradient = rows(gradient)
+                of_hidden = through_relu(torch.bmm(outer.mT, gradient), hidden_rows)
+                of_parameters = (
+                    torch.bmm(of_hidden, rows(x).mT),
+                    of_hidden.sum(2),
+                    torch.bmm(gradient, hidden_rows.mT),
+                )
+                return torch.bmm(inner.mT, of_hidden).view_as(x), of_parameters
+
+            return torch.bmm(outer, hidden_rows).view_as(x), pullback
+
+        return apply
 
     def initialise(generator: np.random.Generator) -> list[NDArray[np.float32]]:
         inner = _normal(generator, (hidden, channels), channels / 2)
@@ -163,8 +211,17 @@ def _mlp(name: str, index: int, channels: int, hidden: int) -> Blueprint:
 def _mixer(tokens: int) -> Blueprint:
     """A linear map over tokens, shared by the channels and zero at birth."""
 
-    def residual(parameters: Sequence[Tensor], x: Tensor) -> Tensor:
-        return token_mix(parameters[0], x)
+    def residual(parameters: Sequence[Tensor]) -> Apply:
+        (weight,) = parameters
+
+        def apply(x: Tensor) -> tuple[Tensor, Pullback]:
+            def pullback(gradient: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+                gradient = columns(gradient)
+                return torch.bmm(gradient, weight).view_as(x), (torch.bmm(gradient.mT, columns(x)),)
+
+            return torch.bmm(columns(x), weight.mT).view_as(x), pullback
+
+        return apply
 
     def initialise(_: np.random.Generator) -> list[NDArray[np.float32]]:
         return [np.zeros((tokens, tokens), np.float32)]
@@ -175,19 +232,32 @@ def _mixer(tokens: int) -> Blueprint:
 def _attention(channels: int) -> Blueprint:
     """Single-head self-attention, the output map zero at birth (Vaswani et al. 2017, eq. 1)."""
 
-    def residual(parameters: Sequence[Tensor], x: Tensor) -> Tensor:
+    def residual(parameters: Sequence[Tensor]) -> Apply:
         query, key, value, output = parameters
-        count, depth, tokens, samples = x.shape
-        packed = channel_linear(torch.cat([query / math.sqrt(depth), key, value], dim=1), x)
-        # bmm falls back to one product at a time unless its operands, and its gradient, are contiguous.
-        rows = packed.permute(0, 3, 2, 1).contiguous().view(count * samples, tokens, 3 * depth)
-        queries, keys, values = rows.split(depth, dim=2)
-        weights = torch.softmax(torch.bmm(queries, keys.transpose(1, 2)), dim=2)
-        mixed = torch.bmm(weights, values)
-        if mixed.requires_grad:
-            mixed.register_hook(Tensor.contiguous)
-        mixed = mixed.view(count, samples, tokens, depth).permute(0, 3, 2, 1)
-        return channel_linear(output, mixed)
+
+        def apply(x: Tensor) -> tuple[Tensor, Pullback]:
+            depth, samples = x.shape[1:3]
+            scale = 1 / math.sqrt(depth)
+            maps = torch.cat([query * scale, key, value], dim=1)
+            packed = _by_sample(torch.bmm(maps, rows(x)).unflatten(2, x.shape[2:]))
+            queries, keys, values = packed.split(depth, dim=1)
+            weights = torch.softmax(torch.bmm(queries.mT, keys), dim=2)
+            mixed = _by_channel(torch.bmm(values, weights.mT), samples)
+
+            def pullback(gradient: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+                gradient = rows(gradient)
+                of_mixed = _by_sample(torch.bmm(output.mT, gradient).view_as(x))
+                of_weights = torch.bmm(of_mixed.mT, values)
+                of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights, 2, weights.dtype)
+                of_packed = [torch.bmm(keys, of_scores.mT), torch.bmm(queries, of_scores), torch.bmm(of_mixed, weights)]
+                of_rows = rows(_by_channel(torch.cat(of_packed, dim=1), samples))
+                of_query, of_key, of_value = torch.bmm(of_rows, rows(x).mT).split(depth, dim=1)
+                of_parameters = (of_query * scale, of_key, of_value, torch.bmm(gradient, rows(mixed).mT))
+                return torch.bmm(maps.mT, of_rows).view_as(x), of_parameters
+
+            return torch.bmm(output, rows(mixed)).view_as(x), pullback
+
+        return apply
 
     def initialise(generator: np.random.Generator) -> list[NDArray[np.float32]]:
         square = (channels, channels)
@@ -195,6 +265,21 @@ def _attention(channels: int) -> Blueprint:
         return [*maps, np.zeros(square, np.float32)]
 
     return Blueprint("attention", ATTENTION, ((channels, channels),) * 4, initialise, residual)
+
+
+def _by_sample(x: Tensor) -> Tensor:
+    """[n, D, B, S] as a matrix for each sample, [n B, D, S]."""
+    return x.transpose(1, 2).reshape(-1, x.shape[1], x.shape[3])
+
+
+def _by_channel(x: Tensor, samples: int) -> Tensor:
+    """The inverse of `_by_sample`, contiguous."""
+    return x.unflatten(0, (-1, samples)).transpose(1, 2).contiguous()
+
+
+def through_relu(gradient: Tensor, result: Tensor) -> Tensor:
+    """The gradient of what a ReLU was applied to, from that of its result; of one shape."""
+    return torch.ops.aten.threshold_backward(gradient, result, 0.0)
 
 
 def _normal(generator: np.random.Generator, shape: tuple[int, ...], fan_in: float) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from sightline.tamiyo_policy.actions import Op
 from sightline.tamiyo_policy.environment import GrowthEnvironment
+from sightline.tamiyo_policy.governor import Panic
 from sightline.tamiyo_policy.growth import GrowthObservation, GrowthStep
 from sightline.tamiyo_policy.hosts import FAMILIES
 
@@ -62,10 +63,11 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
     """A `GrowthEnvironment` in which one set of episodes follows another, as `RecurrentPPO` plays it.
 
     Action Space: MultiDiscrete, the eight heads of `factored_action_space`. Observation Space: the layout's features
-    [D]; `info` has `blueprint_indices` [E, K] and `masks`. Starting State: fresh hosts, seeds at random, the families
-    as evenly as E permits and in random order. Rewards: the environment's. Episode End: termination after T steps, for
-    all together, with a reset in the same step; a rollback terminates too, and its host goes on from its last good
-    state as a new episode.
+    [D]; `info` has `blueprint_indices` [E, K] and `masks`, and of the step just taken `effective_ops` [E],
+    `contributions` [E, K] in points, NaN where none was measured, and `rollbacks` [E]. Starting State: fresh hosts,
+    seeds at random, the families as evenly as E permits and in random order. Rewards: the environment's. Episode End:
+    termination after T steps, for all together, with a reset in the same step; a rollback terminates too, and its host
+    goes on from its last good state as a new episode.
 
     Args:
         environment: stepped and reset by this object alone.
@@ -75,6 +77,8 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
         environment: the same.
         factored_action_space: heads and their relevance.
         num_slots: K.
+        continuous_features: bool [D], the columns of an observation that may be standardised.
+        slot_feature_dim: the last `num_slots` times so many columns describe the slots, one after the other.
         last: means over the last complete set of episodes, by name: `score` J and `accuracy` at the end, in points and
             percent of the validation part, `parameters`, `rollbacks` per episode, and `operation/<name>`, the share
             of steps in which an operation was executed. Empty before the first is complete.
@@ -88,6 +92,8 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
         self.num_envs = environment.num_envs
         self.factored_action_space = environment.action_space
         self.num_slots = environment.slots.stage.shape[1]
+        self.continuous_features = environment.layout.continuous()
+        self.slot_feature_dim = sum(feature.size for feature in environment.layout.slot)
         self.single_observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (environment.layout.dimension,))
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.single_action_space = gymnasium.spaces.MultiDiscrete(list(environment.action_space.sizes))
@@ -120,11 +126,15 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
         taken = self.environment.step(torch.as_tensor(actions))
         self._steps += 1
         self._operations += np.bincount(taken.info.effective_op.numpy(), minlength=len(Op))
-        self._rollbacks += int((taken.info.panic != 0).sum())
+        panicked = taken.info.panic != Panic.NONE
+        self._rollbacks += int(panicked.sum())
         over = self._steps == self.environment.config.training.steps
         if over:
             self.last = self._summary(taken)
         observations, information = _as_arrays(self._begin() if over else taken.observation)
+        information["effective_ops"] = taken.info.effective_op.numpy()
+        information["contributions"] = taken.info.contribution.numpy()
+        information["rollbacks"] = panicked.numpy()
         if over:
             information["final_obs"] = taken.observation.features.numpy()
             information["_final_obs"] = np.ones(self.num_envs, np.bool_)

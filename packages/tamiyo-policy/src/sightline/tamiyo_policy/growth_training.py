@@ -15,7 +15,9 @@ from typing import Any, Final
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
 
+from sightline.tamiyo_policy.actions import Op
 from sightline.tamiyo_policy.checkpoints import CheckpointError
 from sightline.tamiyo_policy.environment import GrowthEnvironment
 from sightline.tamiyo_policy.growth_episodes import GrowthEpisodes
@@ -33,16 +35,27 @@ class GrowthTrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    rounds: int = Field(default=60, ge=1)
+    rounds: int = Field(default=9, ge=1)
     """Rounds; in each, one whole episode is played in every environment and one update follows."""
-    checkpoint_every: int = Field(default=5, ge=1)
+    checkpoint_every: int = Field(default=3, ge=1)
     """Rounds between checkpoints; the last round always ends with one."""
     families: tuple[str, ...] = Field(default=FAMILIES, min_length=1)
     """Families of the hosts that are drawn."""
+    caution: float = 5.0
+    """Taken at first from the logits of PRUNE and SET_ALPHA_TARGET. A policy that begins with all legal operations
+    alike undoes what it plants before that can be of use, and then learns to plant nothing."""
     policy: RecurrentPPOConfig = RecurrentPPOConfig(
         num_steps=60,
         hidden_dim=128,
-        ppo=PPOConfig(learning_rate=1e-3, gae_lambda=0.98, minibatches=3, entropy_coefficient=0.02),
+        normalise_observations=True,
+        ppo=PPOConfig(
+            learning_rate=1e-3,
+            gamma=0.995,
+            gae_lambda=0.95,
+            epochs=6,
+            minibatches=5,
+            entropy_coefficient=0.005,
+        ),
     )
     """The learner; its `num_steps` must be the length of an episode."""
 
@@ -85,6 +98,7 @@ def train_policy(
             raise ValueError(f"{folder} holds the training of another policy: choose another folder, or delete it")
     else:
         trainer = RecurrentPPO(episodes, config.policy, seed=seed, device=device)
+        _make_cautious(trainer.network, config.caution)
     round_steps = environment.num_envs * config.policy.num_steps
     _cut(metrics, trainer.steps // round_steps)
     for number in range(trainer.steps // round_steps + 1, config.rounds + 1):
@@ -146,6 +160,13 @@ def _check(environment: GrowthEnvironment, config: GrowthTrainingConfig) -> None
         raise ValueError(
             f"shaping discounts by {reward.gamma}, the learner by {config.policy.ppo.gamma}: they must agree"
         )
+
+
+@torch.no_grad()
+def _make_cautious(network: FactoredRecurrentActorCritic, caution: float) -> None:
+    """Lower the logits of operations that undo or change what was grown, in every state."""
+    *_, last = (layer for layer in network.heads["op"].modules() if isinstance(layer, nn.Linear))
+    last.bias[[Op.PRUNE, Op.SET_ALPHA_TARGET]] -= caution
 
 
 def _cut(metrics: Path, rounds: int) -> None:

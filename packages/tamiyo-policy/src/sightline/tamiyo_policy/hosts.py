@@ -1,24 +1,42 @@
 """The networks that seeds grow in: a protocol, and a small token network in five families.
 
 A host is a set of pure functions over stacked flat parameters, one row for each network, cut into stages (stem, one
-block before each slot, readout) so that the caller can insert seeds, and rows, between them. Axes: R networks,
-C input channels, D channels, S tokens, B samples.
+block before each slot, readout) so that the caller can insert seeds, and rows, between them. A stage is bound to
+parameters once and then applied many times; it reads them anew each time. It gives its result and a pullback, which
+turns the result's gradient into those of what went in; a host that need not be fast can take pullbacks from
+`torch.func.vjp`. Axes: R networks, C input channels, D channels, B samples, S tokens.
 
 Knows nothing about seeds, optimisers or episodes.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sightline.tamiyo_policy.blueprints import channel_linear, token_mix
+from sightline.tamiyo_policy.blueprints import columns, rows, through_relu
 
 FAMILIES = ("A", "B", "C", "D", "E")
+
+StemPullback: TypeAlias = Callable[[Tensor], Tensor]
+"""Gradient of the result -> gradient of the parameters [R, p]."""
+
+StagePullback: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Gradient of the result -> gradients of the hidden activations [R, D, B, S] and of the parameters [R, p]."""
+
+Stem: TypeAlias = Callable[[Tensor], tuple[Tensor, StemPullback]]
+"""Inputs [R, C, B, S] -> hidden activations [R, D, B, S], contiguous, and their pullback."""
+
+Block: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, StagePullback]]
+"""Hidden activations [R, D, B, S] and inputs [R, C, B, S] -> hidden activations, contiguous, and their pullback."""
+
+Readout: TypeAlias = Callable[[Tensor], tuple[Tensor, StagePullback]]
+"""Hidden activations [R, D, B, S] -> logits [R, classes, B] and their pullback."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +82,16 @@ class Host(Protocol):
         """Draw a host of one family."""
         ...
 
-    def stem(self, parameters: Tensor, inputs: Tensor) -> Tensor:
-        """[R, p] and [R, C, S, B] -> [R, D, S, B]."""
+    def stem(self, parameters: Tensor) -> Stem:
+        """The stem with parameters [R, p]."""
         ...
 
-    def block(self, index: int, parameters: Tensor, constants: Tensor, hidden: Tensor, inputs: Tensor) -> Tensor:
-        """[R, p], [R, Q], [R, D, S, B] and [R, C, S, B] -> [R, D, S, B]."""
+    def block(self, index: int, parameters: Tensor, constants: Tensor) -> Block:
+        """A block with parameters [R, p] and constants [R, Q]."""
         ...
 
-    def readout(self, parameters: Tensor, hidden: Tensor) -> Tensor:
-        """[R, p] and [R, D, S, B] -> logits [R, classes, B]."""
+    def readout(self, parameters: Tensor) -> Readout:
+        """The readout with parameters [R, p]."""
         ...
 
 
@@ -124,7 +142,7 @@ class TokenHost:
 
     @property
     def constant_size(self) -> int:
-        """Q: lower bound of the activation, mixing, bypass, projection [D, C] and scale [K, D]."""
+        """Q: linear, mixing, bypass, projection [D, C] and scale [K, D]."""
         return 3 + self.channels * (self.input_channels + self.num_slots)
 
     def draw(self, family: str, generator: np.random.Generator) -> HostDraw:
@@ -165,29 +183,38 @@ class TokenHost:
                 trainable[start : start + self.tokens**2] = False
         constants = np.concatenate(
             [
-                [-math.inf if family in "CE" else 0.0, mixing, family == "D"],
+                [family in "CE", mixing, family == "D"],
                 projection * (family == "D"),
                 (10.0 ** (exponents * (family == "B"))).ravel(),
             ]
         )
         return HostDraw(parameters.astype(np.float32), trainable, constants.astype(np.float32))
 
-    def stem(self, parameters: Tensor, inputs: Tensor) -> Tensor:
-        """Embed patches and add the position.
+    def stem(self, parameters: Tensor) -> Stem:
+        """Embeds patches and adds the position.
 
         Args:
             parameters: [R, D (C + S)].
-            inputs: [R, C, S, B].
-
-        Returns:
-            [R, D, S, B].
         """
         embedding, position = parameters.split([self.channels * self.input_channels, self.channels * self.tokens], 1)
-        embedded = channel_linear(embedding.reshape(-1, self.channels, self.input_channels), inputs)
-        return embedded + position.reshape(-1, self.channels, self.tokens, 1)
+        embedding = embedding.unflatten(1, (self.channels, -1))
+        position = position.unflatten(1, (self.channels, 1, -1))
 
-    def block(self, index: int, parameters: Tensor, constants: Tensor, hidden: Tensor, inputs: Tensor) -> Tensor:
-        """Mix tokens, map channels, and cut off below the family's bound.
+        def apply(inputs: Tensor) -> tuple[Tensor, StemPullback]:
+            pixels = inputs.reshape(*inputs.shape[:2], -1)
+            hidden = torch.bmm(embedding, pixels).unflatten(2, inputs.shape[2:])
+            hidden += position
+
+            def pullback(gradient: Tensor) -> Tensor:
+                of_embedding = torch.bmm(rows(gradient), pixels.mT)
+                return torch.cat([of_embedding.flatten(1), gradient.sum(2).flatten(1)], dim=1)
+
+            return hidden, pullback
+
+        return apply
+
+    def block(self, index: int, parameters: Tensor, constants: Tensor) -> Block:
+        """Mixes tokens, maps channels, and cuts off below zero, each as far as the family does.
 
         The family's positive scale is folded into map and bias, which a ReLU permits.
 
@@ -195,54 +222,75 @@ class TokenHost:
             index: of the block.
             parameters: [R, S S + D D + D].
             constants: [R, Q].
-            hidden: [R, D, S, B], what the slot before gave.
-            inputs: [R, C, S, B], read by family D's last block.
-
-        Returns:
-            [R, D, S, B].
         """
         mixer, channel_map, bias = parameters.split(self._block_sizes, dim=1)
-        bound, mixing, bypass, projection, scale = constants.split(
+        mixer, channel_map = mixer.unflatten(1, (self.tokens, -1)), channel_map.unflatten(1, (self.channels, -1))
+        bias = bias.unsqueeze(2)
+        linear, mixing, bypass, projection, scale = constants.split(
             [1, 1, 1, self.channels * self.input_channels, self.num_slots * self.channels], dim=1
         )
-        if index == self.num_slots - 1 and len(rows := bypass[:, 0].nonzero()[:, 0]):
-            weight = projection.index_select(0, rows).reshape(-1, self.channels, self.input_channels)
-            hidden = hidden.index_copy(0, rows, channel_linear(weight, inputs.index_select(0, rows)))
-        if len(rows := mixing[:, 0].nonzero()[:, 0]):
-            weight = mixer.index_select(0, rows).reshape(-1, self.tokens, self.tokens)
-            hidden = hidden.index_add(0, rows, token_mix(weight, hidden.index_select(0, rows)))
-        scale = scale.narrow(1, index * self.channels, self.channels)
-        weight = channel_map.reshape(-1, self.channels, self.channels) * scale[:, :, None]
-        return _LowerBound.apply(channel_linear(weight, hidden, bias * scale), bound[:, :, None, None])
+        scale = scale.narrow(1, index * self.channels, self.channels).unsqueeze(2)
+        linear_rows, mixing_rows = linear[:, 0].nonzero()[:, 0], mixing[:, 0].nonzero()[:, 0]
+        bypassed = bypass[:, 0].nonzero()[:, 0] if index == self.num_slots - 1 else linear_rows[:0]
+        projection = projection.unflatten(1, (self.channels, -1)).index_select(0, bypassed)
 
-    def readout(self, parameters: Tensor, hidden: Tensor) -> Tensor:
-        """Average the tokens and map channels to classes.
+        def apply(hidden: Tensor, inputs: Tensor) -> tuple[Tensor, StagePullback]:
+            weight = channel_map * scale
+            mixed = hidden.clone() if len(mixing_rows) or len(bypassed) else hidden
+            if len(mixing_rows):
+                unmixed, mix = hidden.index_select(0, mixing_rows), mixer.index_select(0, mixing_rows)
+                mixed.index_add_(0, mixing_rows, torch.bmm(columns(unmixed), mix.mT).view_as(unmixed))
+            if len(bypassed):
+                pixels = rows(inputs.index_select(0, bypassed))
+                mixed.index_copy_(0, bypassed, torch.bmm(projection, pixels).unflatten(2, hidden.shape[2:]))
+            result = torch.baddbmm(bias * scale, weight, rows(mixed)).view_as(hidden)
+            if len(linear_rows):
+                unbounded = result.index_select(0, linear_rows)
+                result.relu_().index_copy_(0, linear_rows, unbounded)
+            else:
+                result.relu_()
+
+            def pullback(gradient: Tensor) -> tuple[Tensor, Tensor]:
+                of_straight = through_relu(gradient, result)
+                if len(linear_rows):
+                    of_straight.index_copy_(0, linear_rows, gradient.index_select(0, linear_rows))
+                of_straight = rows(of_straight)
+                of_weight = torch.bmm(of_straight, rows(mixed).mT) * scale
+                of_bias = of_straight.sum(2, keepdim=True) * scale
+                of_hidden = torch.bmm(weight.mT, of_straight).view_as(hidden)
+                if len(bypassed):
+                    of_hidden.index_fill_(0, bypassed, 0.0)
+                of_mixer = torch.zeros(mixer.shape, device=mixer.device, dtype=mixer.dtype)
+                if len(mixing_rows):
+                    of_mixed = of_hidden.index_select(0, mixing_rows)
+                    of_mixer.index_copy_(0, mixing_rows, torch.bmm(columns(of_mixed).mT, columns(unmixed)))
+                    of_hidden.index_add_(0, mixing_rows, torch.bmm(columns(of_mixed), mix).view_as(of_mixed))
+                return of_hidden, torch.cat([part.flatten(1) for part in (of_mixer, of_weight, of_bias)], dim=1)
+
+            return result, pullback
+
+        return apply
+
+    def readout(self, parameters: Tensor) -> Readout:
+        """Averages the tokens and maps channels to classes.
 
         Args:
             parameters: [R, classes (D + 1)].
-            hidden: [R, D, S, B].
-
-        Returns:
-            Logits [R, classes, B].
         """
         weight, bias = parameters.split([self.num_classes * self.channels, self.num_classes], dim=1)
-        weight = weight.reshape(-1, self.num_classes, self.channels)
-        return (weight @ hidden.mean(dim=2)) + bias.unsqueeze(2)
+        weight, bias = weight.unflatten(1, (-1, self.channels)), bias.unsqueeze(2)
 
+        def apply(hidden: Tensor) -> tuple[Tensor, StagePullback]:
+            pooled = hidden.mean(3)
 
-class _LowerBound(torch.autograd.Function):
-    """max(x, bound); its backward pass is half the work of that of `torch.clamp`, as the bound needs no gradient."""
+            def pullback(gradient: Tensor) -> tuple[Tensor, Tensor]:
+                of_parameters = [torch.bmm(gradient, pooled.mT).flatten(1), gradient.sum(2)]
+                of_pooled = torch.bmm(weight.mT, gradient).div_(self.tokens)
+                return of_pooled.unsqueeze(3).expand(hidden.shape).contiguous(), torch.cat(of_parameters, dim=1)
 
-    @staticmethod
-    def forward(ctx, x: Tensor, bound: Tensor) -> Tensor:
-        result = torch.maximum(x, bound)
-        ctx.save_for_backward(result, bound)
-        return result
+            return torch.baddbmm(bias, weight, pooled), pullback
 
-    @staticmethod
-    def backward(ctx, *gradients: Tensor) -> tuple[Tensor, None]:
-        result, bound = ctx.saved_tensors
-        return gradients[0] * (result > bound), None
+        return apply
 
 
 def _normal(generator: np.random.Generator, size: int, fan_in: float) -> NDArray[np.float64]:

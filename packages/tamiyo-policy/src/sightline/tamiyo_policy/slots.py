@@ -211,6 +211,8 @@ class SlotStates:
             at: bool [E, K], where.
             values: field name to a number or a tensor that broadcasts to [E, K].
         """
+        if not bool(at.any()):  # most operations concern no slot of most steps
+            return self
 
         def merge(name: str, value: Tensor | float) -> Tensor:
             field = getattr(self, name)
@@ -246,7 +248,7 @@ class SlotStates:
         Raises:
             ValueError: the transition is not in `LEGAL_TRANSITIONS`.
         """
-        if not bool(at.any()):  # most operations concern no slot of most steps
+        if not bool(at.any()):
             return self
         legal = _ENTERABLE[stage].to(at.device)[self.stage]
         if bool((at & ~legal).any()):

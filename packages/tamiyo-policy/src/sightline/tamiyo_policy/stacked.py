@@ -2,22 +2,23 @@
 
 Every network has its own parameters, optimiser state and step counts, and is computed independently of the others; a
 stack of E equals E stacks of one up to rounding. Axes: E networks, K slots, R rows, C input channels, D channels,
-S tokens, B samples.
+B samples, S tokens.
 
 Knows nothing about data, episodes, stages or rewards.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from sightline.tamiyo_policy.adam import AdamConfig, AdamState, adam_step
+from sightline.tamiyo_policy.blending import blend
 from sightline.tamiyo_policy.blueprints import Blueprint
 from sightline.tamiyo_policy.hosts import Host
 from sightline.tamiyo_policy.routing import SeedSetting, SlotRoute, evaluation_routes, training_routes
@@ -25,32 +26,6 @@ from sightline.tamiyo_policy.slots import Operator
 
 # Samples evaluated at once: what a pass touches should fit a core's cache.
 EVALUATION_CHUNK = 100
-
-
-class _StopAt(torch.autograd.Function):
-    """The identity, which stops the gradient of some rows. Not even NaN gets through."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, rows: Tensor) -> Tensor:
-        ctx.save_for_backward(rows)
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx, *gradients: Tensor) -> tuple[Tensor, None]:
-        (rows,) = ctx.saved_tensors
-        return gradients[0].index_fill(0, rows, 0.0), None
-
-
-class _StraightThrough(torch.autograd.Function):
-    """Nothing forward and the whole gradient backward, in some rows; the identity in the others."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, rows: Tensor) -> Tensor:
-        return x.index_fill(0, rows, 0.0)
-
-    @staticmethod
-    def backward(ctx, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0], None
 
 
 class StackedModel:
@@ -156,6 +131,7 @@ class StackedModel:
         counted = table[np.maximum(blueprint, 0)] + self._gate_size * (operator == Operator.GATE)
         return np.where(blueprint >= 0, counted, 0)
 
+    @torch.no_grad()
     def train(
         self, setting: SeedSetting, frozen: NDArray[np.bool_], inputs: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -164,30 +140,41 @@ class StackedModel:
         Args:
             setting: [E, K], constant over the minibatches.
             frozen: bool [E, K], modules that run but do not learn.
-            inputs: [M, E, C, S, B], M minibatches.
+            inputs: [M, E, C, B, S], M minibatches.
             labels: [M, E, B] int64.
 
         Returns:
             Means over the minibatches: cross-entropy [E] in nats, gradient norms of hosts [E] and of seeds [E, K].
         """
         routes = training_routes(setting, self.device)
-        learning = (setting.blueprint >= 0) & (setting.straight_through | (setting.alpha > 0)) & ~frozen
-        active = torch.from_numpy(learning).to(self.device)
+        # The modules that run, one after the other: packed for all minibatches, and put back afterwards.
+        place = (
+            torch.cat([route.modules for route in routes]),
+            torch.cat([torch.full_like(route.modules, slot) for slot, route in enumerate(routes)]),
+        )
+        seeds, adam = (
+            self.seed_parameters[place],
+            AdamState(*(getattr(self.seed_adam, field.name)[place] for field in fields(AdamState))),
+        )
+        gradient = torch.zeros_like(seeds)
+        counts = [len(route.modules) for route in routes]
+        forward = self._bind(None, routes, seeds.split(counts), gradient.split(counts))
+        learning = ~torch.from_numpy(frozen).to(self.device)[place]
         every = torch.ones(len(self.host_parameters), dtype=torch.bool, device=self.device)
+        seed_norm = torch.zeros(self.seed_parameters.shape[:2], device=self.device)
         sums: list[list[Tensor]] = []
         for batch, target in zip(inputs, labels, strict=True):
-            # Copies, because another thread may be updating its rows of the same memory.
-            host = self.host_parameters.clone().requires_grad_()
-            seeds = self.seed_parameters.clone().requires_grad_()
-            logits = self._forward(host, seeds, None, routes, batch)
-            loss = functional.cross_entropy(logits, target, reduction="none").mean(1)
-            host_gradient, seed_gradient = torch.autograd.grad(loss.sum(), [host, seeds], materialize_grads=True)
-            host_norm = adam_step(
-                self.host_parameters, host_gradient.mul_(self.trainable), self.host_adam, every, self._adam
-            )
-            seed_norm = adam_step(self.seed_parameters, seed_gradient, self.seed_adam, active, self._adam)
-            sums.append([loss.detach(), host_norm, seed_norm])
-        loss, host_norm, seed_norm = (torch.stack(values).mean(0) for values in zip(*sums, strict=True))
+            logits, pullback = forward(batch)
+            loss, of_logits = _cross_entropy(logits, target)
+            of_host = pullback(of_logits).mul_(self.trainable)
+            host_norm = adam_step(self.host_parameters, of_host, self.host_adam, every, self._adam)
+            sums.append([loss, host_norm])
+            if len(seeds):
+                seed_norm[place] += adam_step(seeds, gradient, adam, learning, self._adam) / len(inputs)
+        self.seed_parameters[place] = seeds
+        for field in fields(AdamState):
+            getattr(self.seed_adam, field.name)[place] = getattr(adam, field.name)
+        loss, host_norm = (torch.stack(values).mean(0) for values in zip(*sums, strict=True))
         return loss, host_norm, seed_norm
 
     @torch.no_grad()
@@ -205,73 +192,126 @@ class StackedModel:
             setting: [E, K]; its alphas are ignored.
             networks: [N] int64, network of each measurement.
             alpha: [N, K] float32, alphas of each measurement.
-            inputs: [C, S, B].
+            inputs: [C, B, S].
             labels: [B] int64.
 
         Returns:
             [N] accuracies in percent and [N] mean cross-entropies in nats, both float64.
         """
         start, routes, wanted = evaluation_routes(setting, networks, alpha, self.device)
+        seeds = [self.seed_parameters[:, slot].index_select(0, route.modules) for slot, route in enumerate(routes)]
+        forward = self._bind(start, routes, seeds, None)
         correct, loss = [], []
-        for chunk, target in zip(inputs.split(EVALUATION_CHUNK, dim=-1), labels.split(EVALUATION_CHUNK), strict=True):
-            logits = self._forward(
-                self.host_parameters, self.seed_parameters, start, routes, chunk.contiguous().unsqueeze(0)
-            )
-            correct.append((logits.argmax(1) == target).sum(1))
-            targets = target.expand(len(logits), -1)
-            loss.append(functional.cross_entropy(logits, targets, reduction="none").sum(1))
+        for chunk, target in zip(inputs.split(EVALUATION_CHUNK, dim=1), labels.split(EVALUATION_CHUNK), strict=True):
+            logits, _ = forward(chunk.unsqueeze(0))
+            scores = logits.transpose(1, 2).contiguous()
+            correct.append((scores.argmax(2) == target).sum(1))
+            own = target.expand(len(scores), -1).unsqueeze(2)
+            loss.append((scores.logsumexp(2) - scores.gather(2, own).squeeze(2)).sum(1))
         totals = torch.stack([torch.stack(correct).sum(0).double(), torch.stack(loss).double().sum(0)])
         accuracy, nats = (totals[:, wanted] / len(labels)).cpu().numpy()
         return 100.0 * accuracy, nats
 
-    def _forward(
-        self, host: Tensor, seeds: Tensor, start: Tensor | None, routes: list[SlotRoute], inputs: Tensor
-    ) -> Tensor:
-        """Logits [R, classes, B] of inputs [E or 1, C, S, B]; `start` are the networks of the first rows."""
-        stages = host.split(self.host.stage_sizes, dim=1)
-        slots = seeds.unbind(1)
-        networks = start
-        rows = len(host) if start is None else len(start)
-        hidden = self.host.stem(_pick(stages[0], networks), inputs.expand(rows, -1, -1, -1))
-        for slot, route in enumerate(routes):
-            hidden = self.host.block(
-                slot,
-                _pick(stages[slot + 1], networks),
-                _pick(self.constants, networks),
-                hidden,
-                inputs.expand(len(hidden), -1, -1, -1),
-            )
-            residual = self._residual(route, slots[slot], hidden) if len(route.rows) else None
-            hidden = _pick(hidden, route.parents)
-            if residual is not None:
-                hidden = hidden.index_add(0, route.rows, residual)
-            networks = route.networks
-        return self.host.readout(_pick(stages[-1], networks), hidden)
+    def _bind(
+        self,
+        start: Tensor | None,
+        routes: list[SlotRoute],
+        seeds: Sequence[Tensor],
+        gradients: Sequence[Tensor] | None,
+    ) -> Callable[[Tensor], tuple[Tensor, Callable[[Tensor], Tensor]]]:
+        """The forward pass along routes.
 
-    def _residual(self, route: SlotRoute, seeds: Tensor, hidden: Tensor) -> Tensor:
-        """What the modules of one slot add to their rows, [n, D, S, B]."""
-        x = hidden.index_select(0, route.inputs)
-        if route.straight_through is not None:
-            x = _StopAt.apply(x, route.straight_through)
-        parameters = seeds.index_select(0, route.modules)
+        Args:
+            start: networks of the first rows; None where row r is network r, which a pullback needs.
+            routes: one for each slot.
+            seeds: parameters of each route's modules, [n, W].
+            gradients: where a pullback puts the gradients of these, [n, W]; None if there is to be none.
+
+        Returns:
+            The function from inputs [E or 1, C, B, S] to logits [R, classes, B] and their pullback, which gives the
+            gradient of the host parameters [E, P]. Parameters may be changed in place between calls.
+        """
+        stages = self.host_parameters.split(self.host.stage_sizes, dim=1)
+        stem = self.host.stem(_pick(stages[0], start))
+        networks = [start, *[route.networks for route in routes]]
+        blocks = [
+            self.host.block(slot, _pick(stages[slot + 1], rows), _pick(self.constants, rows))
+            for slot, rows in enumerate(networks[:-1])
+        ]
+        readout = self.host.readout(_pick(stages[-1], networks[-1]))
+        places = [None] * len(routes) if gradients is None else gradients
+        slots = [self._grow(*item) for item in zip(routes, seeds, places, strict=True)]
+        rows = len(self.host_parameters) if start is None else len(start)
+
+        def forward(inputs: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+            hidden, stem_back = stem(inputs.expand(rows, -1, -1, -1))
+            backs = []
+            for block, slot in zip(blocks, slots, strict=True):
+                hidden, block_back = block(hidden, inputs.expand(len(hidden), -1, -1, -1))
+                hidden, slot_back = slot(hidden)
+                backs.append((block_back, slot_back))
+            logits, readout_back = readout(hidden)
+
+            def pullback(gradient: Tensor) -> Tensor:
+                gradient, of_stage = readout_back(gradient)
+                of_host = [of_stage]
+                for block_back, slot_back in reversed(backs):
+                    gradient, of_stage = block_back(slot_back(gradient))
+                    of_host.append(of_stage)
+                of_host.append(stem_back(gradient))
+                return torch.cat(of_host[::-1], dim=1)
+
+            return logits, pullback
+
+        return forward
+
+    def _grow(self, route: SlotRoute, seeds: Tensor, place: Tensor | None) -> "_Slot":
+        """What the modules of a slot, parameters [n, W], make of rows; the parameters' gradients go to `place`."""
+        if not len(route.rows):
+            return lambda hidden: (_pick(hidden, route.parents), _unchanged)
         counts = [count for _, count in route.groups]
-        parts = zip(route.groups, parameters.split(counts), x.split(counts), strict=True)
-        residual = torch.cat([self.blueprints[index].apply(rows, part) for (index, _), rows, part in parts])
-        for operator, positions in route.operators:
-            picked = (_pick(tensor, positions) for tensor in (residual, x, parameters))
-            blended = self._operate(operator, *picked)
-            residual = residual.index_copy(0, positions, blended)
-        if route.straight_through is None:
-            return residual * route.alpha
-        return _StraightThrough.apply(residual * route.alpha, route.straight_through)
+        modules = [self.blueprints[index] for index, _ in route.groups]
+        bound = [module.bind(part) for module, part in zip(modules, seeds.split(counts), strict=True)]
+        gates = seeds[:, -self._gate_size :]
+        through = route.straight_through
 
-    def _operate(self, operator: Operator, residual: Tensor, x: Tensor, parameters: Tensor) -> Tensor:
-        """The residual as an operator blends it: h tanh(r) for MULTIPLY, g(h) r for GATE, g learned per sample."""
-        if operator == Operator.MULTIPLY:
-            return x * torch.tanh(residual)
-        weight, bias = parameters[:, -self._gate_size :].split([self._gate_size - 1, 1], dim=1)
-        gate = torch.sigmoid(torch.einsum("nd,ndb->nb", weight, x.mean(2)) + bias)
-        return gate[:, None, None, :] * residual
+        def slot(hidden: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+            x = hidden.index_select(0, route.inputs)
+            applied = [apply(part) for apply, part in zip(bound, x.split(counts), strict=True)]
+            residual = torch.cat([part for part, _ in applied])
+            blended = []
+            for operator, at in route.operators:
+                part, back = blend(operator, *(tensor.index_select(0, at) for tensor in (residual, x, gates)))
+                residual.index_copy_(0, at, part)
+                blended.append((at, back))
+            residual *= route.alpha
+            if through is not None:
+                residual.index_fill_(0, through, 0.0)
+
+            def pullback(gradient: Tensor) -> Tensor:
+                assert place is not None
+                of_residual = gradient.index_select(0, route.rows).mul_(route.alpha)
+                of_blended = []
+                for at, back in blended:
+                    of_part, of_x, of_gate = back(of_residual.index_select(0, at))
+                    of_residual.index_copy_(0, at, of_part)
+                    place[:, -self._gate_size :].index_copy_(0, at, of_gate)
+                    of_blended.append((at, of_x))
+                of_inputs = []
+                parts = zip(modules, applied, of_residual.split(counts), place.split(counts), strict=True)
+                for module, (_, back), part, rows in parts:
+                    of_x, rows[:, : module.parameter_count] = back(part)
+                    of_inputs.append(of_x)
+                of_input = torch.cat(of_inputs)
+                for at, of_x in of_blended:
+                    of_input.index_add_(0, at, of_x)
+                if through is not None:
+                    of_input.index_fill_(0, through, 0.0)
+                return gradient.index_add_(0, route.inputs, of_input)
+
+            return _pick(hidden, route.parents).index_add(0, route.rows, residual), pullback
+
+        return slot
 
     def state_dict(self) -> dict[str, Tensor]:
         """A copy of all tensors by name."""
@@ -298,9 +338,26 @@ class StackedModel:
             target.copy_(tensor)
 
 
+_Slot: TypeAlias = Callable[[Tensor], tuple[Tensor, Callable[[Tensor], Tensor]]]
+"""Rows before a slot -> rows after it, and the function from their gradient to that of the rows before."""
+
 _PARAMETERS = ("host_parameters", "trainable", "constants", "seed_parameters")
 
 
 def _pick(tensor: Tensor, rows: Tensor | None) -> Tensor:
     """The rows of a tensor, all of them for None."""
     return tensor if rows is None else tensor.index_select(0, rows)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy in nats of logits [E, classes, B] and labels [E, B], [E], and the gradient of its sum."""
+    log_probabilities = logits.log_softmax(1)
+    own = labels.unsqueeze(1)
+    loss = -log_probabilities.gather(1, own).mean((1, 2))
+    gradient = log_probabilities.exp_()
+    gradient.scatter_add_(1, own, torch.full_like(gradient[:, :1], -1.0))
+    return loss, gradient.div_(labels.shape[1])
+
+
+def _unchanged(gradient: Tensor) -> Tensor:
+    return gradient

@@ -82,6 +82,7 @@ class StackedTraining:
     ) -> None:
         if not 1 <= workers <= num_networks:
             raise ValueError(f"workers must be 1 to {num_networks}, the number of networks, got {workers}")
+        _keep_freed_memory()
         adam = AdamConfig(learning_rate=config.learning_rate)
         self.model = StackedModel(host, blueprints, num_networks, channels=channels, adam=adam, device=device)
         self.data = data
@@ -90,7 +91,7 @@ class StackedTraining:
         self._parts = [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
         self._views = [self.model.rows(part) for part in self._parts]
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="growth") if workers > 1 else None
-        self._inputs = torch.tensor(data.train.inputs, device=self.model.device).flatten(1)
+        self._inputs = torch.tensor(data.train.inputs, device=self.model.device)
         self._validation = self._samples_last(data.validation)
         self._seeds = [0] * num_networks
         self._labels = torch.zeros(num_networks, len(data.train), dtype=torch.int64, device=self.model.device)
@@ -139,7 +140,6 @@ class StackedTraining:
         self.model.plant(network, slot, blueprint, generator)
 
     @torch.inference_mode(mode=False)
-    @torch.enable_grad()
     def interval(self, setting: SeedSetting, frozen: NDArray[np.bool_], step: int) -> TrainingReport:
         """Train every network for one interval, also when called in inference mode.
 
@@ -152,10 +152,9 @@ class StackedTraining:
             IndexError: the episode has no such step.
         """
         order = self._order[step]
-        batches, networks, size = order.shape
+        batches = len(order)
         inputs = self._inputs[order].transpose(2, 3).contiguous()
         labels = self._labels.expand(batches, -1, -1).gather(2, order)
-        inputs = inputs.view(batches, networks, self.data.channels, self.data.tokens, size)
 
         def train(part: slice, model: StackedModel) -> tuple[Tensor, Tensor, Tensor]:
             return model.train(setting.rows(part), frozen[part], inputs[:, part], labels[:, part])
@@ -218,6 +217,16 @@ class StackedTraining:
         return labels, np.concatenate(passes)[:needed].reshape(shape)
 
     def _samples_last(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Inputs [C, S, B] and labels [B] on the device."""
-        inputs = torch.tensor(split.inputs, device=self.model.device).permute(1, 2, 0).contiguous()
+        """Inputs [C, B, S] and labels [B] on the device."""
+        inputs = torch.tensor(split.inputs, device=self.model.device).transpose(0, 1).contiguous()
         return inputs, torch.tensor(split.labels, device=self.model.device)
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library's allocator keep up to 64 MB of freed memory.
+
+    Above a limit, glibc gives freed memory back and must be given fresh pages for the next block. The limit is twice
+    the largest block freed so far, of those below 32 MB; activations, which come and go with every operation, are
+    larger than it is at first.
+    """
+    torch.empty(2**25 - 2**16, dtype=torch.uint8)
