@@ -53,10 +53,7 @@ def measure(settings: JEPASettings, run: RunDirectory, name: DataName) -> DataFi
     """Everything on one data set."""
     data = open_data(settings, run, name)
     scores = score_methods(settings, run, data)
-    explained = {
-        predictor: [explain(settings, run, data, predictor, seed) for seed in settings.seeds]
-        for predictor in PREDICTORS
-    }
+    explained = {predictor: explain(settings, run, data, predictor) for predictor in PREDICTORS}
     return DataFindings(settings, data, scores, explained)
 
 

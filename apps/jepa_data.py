@@ -91,12 +91,8 @@ class Data:
         categories = own if kind == "category" else np.full_like(own, -1)
         return Asked(steering(self.dataset, ids, kind), categories)
 
-    def groups(self, split: Split) -> Ids:
-        """``[q]`` the component of each question of a split: questions of one depend on each other."""
-        return self.groups_of(self.dataset.queries(split))
-
-    def groups_of(self, ids: Ids) -> Ids:
-        """The same of the questions with these ids."""
+    def groups(self, ids: Ids) -> Ids:
+        """``[q]`` the component of each of these questions: questions of one depend on each other."""
         return self._components[np.searchsorted(self._paired, ids)]
 
     @cached_property

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jepa_data import Data
-from jepa_methods import PLAIN, open_model
+from jepa_methods import PLAIN, open_model, train
 from jepa_settings import JEPASettings
 
 from sightline.agents import RunDirectory
@@ -47,6 +47,7 @@ from sightline.jepa.evidence import Outcomes, judge
 from sightline.jepa.faithfulness import Questions
 from sightline.jepa.prediction import with_random_router
 from sightline.jepa.signals import ActionableSignal, report_signals
+from sightline.jepa.splits import Ids
 
 MIXED = ("none", "category", "unreliable")
 """Modes in which every question is asked for calibration, on validation and on test alike."""
@@ -55,16 +56,31 @@ FORCED = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the routing weight that are moved to a subspace by hand."""
 
 
-def explain(settings: JEPASettings, run: RunDirectory, data: Data, name: str, seed: int) -> dict[str, Any]:
+def explain(settings: JEPASettings, run: RunDirectory, data: Data, name: str) -> list[dict[str, Any]]:
+    """Everything about the explanations of one kind of predictor: for each training seed what its stage holds."""
+    folds = [_out_of_fold(settings, run, data, name, fold) for fold in range(settings.folds)]
+    return [_explained(settings, run, data, name, seed, folds) for seed in settings.seeds]
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """Questions that a model has not seen, and what came of them; the parts that a policy is fitted to."""
+
+    features: np.ndarray
+    outcomes: Outcomes
+    groups: np.ndarray
+
+
+def _explained(
+    settings: JEPASettings, run: RunDirectory, data: Data, name: str, seed: int, folds: Sequence[_Observed]
+) -> dict[str, Any]:
     """Everything about the explanations of one predictor, as the JSON that its stage holds."""
 
     def compute(folder: Path) -> None:
         model = open_model(settings, run, data, name, seed)
         index = index_for(model, data.dataset)
         predict = _function(model, data, name)
-        policy = _policy(
-            predict, index, data, [_out_of_fold(settings, run, data, name, f) for f in range(settings.folds)]
-        )
+        policy = _policy(predict, index, data, folds)
         policy.save(folder / "policy.json")
         found = _calibration(policy, predict, index, data) | {"obedience": _obedience(predict, index, data, seed)}
         if name != PLAIN:
@@ -77,19 +93,10 @@ def explain(settings: JEPASettings, run: RunDirectory, data: Data, name: str, se
     return json.loads((folder / "explained.json").read_text(encoding="utf-8"))
 
 
-@dataclass(frozen=True)
-class _Observed:
-    """Questions that a model has not seen, and what came of them; the parts that a policy is fitted to."""
-
-    features: np.ndarray
-    outcomes: Outcomes
-    groups: np.ndarray
-
-
 def _policy(predict: PredictFunction, index: SourceIndex, data: Data, folds: Sequence[_Observed]) -> SignalPolicy:
     """A policy from the validation questions, and from the training questions as models without them answered."""
-    evidence, outcomes, groups = _mixed(predict, index, data, "validation")
-    observed = [_Observed(evidence.features, outcomes, groups), *folds]
+    evidence, outcomes = _mixed(predict, index, data, "validation")
+    observed = [_Observed(evidence.features, outcomes, _groups(data, data.dataset.queries("validation"))), *folds]
     return fit_policy(
         np.concatenate([each.features for each in observed]),
         Outcomes(*(np.concatenate([getattr(each.outcomes, name) for each in observed]) for name in _OUTCOMES)),
@@ -99,15 +106,15 @@ def _policy(predict: PredictFunction, index: SourceIndex, data: Data, folds: Seq
 
 def _out_of_fold(settings: JEPASettings, run: RunDirectory, data: Data, name: str, fold: int) -> _Observed:
     """The questions of one fold of the training part, as a predictor of the first seed without them answers."""
-    seed = settings.seeds[0]
+    without, seed = data.without_fold(fold, settings.folds), settings.seeds[0]
+    train(settings, run, without, name, seed)  # a stage of its own, whose time is not that of asking
 
     def compute(folder: Path) -> None:
-        without = data.without_fold(fold, settings.folds)
         model = open_model(settings, run, without, name, seed)
         index = index_for(model, without.dataset)
-        evidence, outcomes, _ = _mixed(_function(model, without, name), index, without, "test")
-        groups = np.tile(data.groups_of(without.dataset.queries("test")), len(MIXED))
+        evidence, outcomes = _mixed(_function(model, without, name), index, without, "test")
         arrays = {field: getattr(outcomes, field) for field in _OUTCOMES}
+        groups = _groups(data, without.dataset.queries("test"))
         np.savez(folder / "observed.npz", features=evidence.features, groups=groups, **arrays)
 
     folder = run.stage(f"4-evidence-{name.replace(' ', '-')}-{data.name}-fold{fold}", compute)
@@ -115,7 +122,7 @@ def _out_of_fold(settings: JEPASettings, run: RunDirectory, data: Data, name: st
         return _Observed(file["features"], Outcomes(*(file[field] for field in _OUTCOMES)), file["groups"])
 
 
-_OUTCOMES = ("first_right", "among_results", "subspace_right")
+_OUTCOMES = tuple(field.name for field in fields(Outcomes))
 
 
 def _function(model: JEPAModel, data: Data, name: str) -> PredictFunction:
@@ -126,24 +133,24 @@ def _function(model: JEPAModel, data: Data, name: str) -> PredictFunction:
     return plain_predictions(model, centroids)
 
 
-def _mixed(
-    predict: PredictFunction, index: SourceIndex, data: Data, split: Split
-) -> tuple[Evidence, Outcomes, np.ndarray]:
+def _mixed(predict: PredictFunction, index: SourceIndex, data: Data, split: Split) -> tuple[Evidence, Outcomes]:
     """All questions of a split, once under each of the mixed modes."""
     ids = data.dataset.queries(split)
     asked = [data.ask(split, mode).steering for mode in MIXED]
     vectors = np.concatenate([each.vectors for each in asked])
     given = np.concatenate([each.given for each in asked])
     evidence = gather_evidence(predict, index, np.tile(data.dataset.questions[ids], (len(MIXED), 1)), vectors, given)
-    return (
-        evidence,
-        judge(evidence, index, data.dataset.relevant(ids) * len(MIXED)),
-        np.tile(data.groups(split), len(MIXED)),
-    )
+    return evidence, judge(evidence, index, data.dataset.relevant(ids) * len(MIXED))
+
+
+def _groups(data: Data, ids: Ids) -> Ids:
+    """The component of each row of `_mixed` for questions with these ids."""
+    return np.tile(data.groups(ids), len(MIXED))
 
 
 def _calibration(policy: SignalPolicy, predict: PredictFunction, index: SourceIndex, data: Data) -> dict[str, Any]:
-    evidence, outcomes, groups = _mixed(predict, index, data, "test")
+    evidence, outcomes = _mixed(predict, index, data, "test")
+    groups = _groups(data, data.dataset.queries("test"))
     decisions = policy.decide(evidence.features)
     bins = reliability(decisions.confidence, outcomes.first_right)
     risk = risk_coverage(decisions.confidence, outcomes.first_right)
@@ -198,12 +205,12 @@ def _faithfulness(
     control = compare_with_control(predict, routed_predictions(with_random_router(model, seed=seed)), index, asked)
     found = {f"force_{which}_share": each.share.mean(axis=1).tolist() for which, each in forced.items()}
     found |= {f"force_{which}_mrr": each.reciprocal_rank.mean(axis=1).tolist() for which, each in forced.items()}
-    for result, fields in (
+    for result, names in (
         (parts, ("full", "coarse_only", "fine_only", "first_kept_by_coarse", "first_kept_by_fine")),
         (routing, ("sufficiency", "sufficiency_random", "comprehensiveness", "comprehensiveness_random")),
         (control, ("same_primary", "correlation", "overlap")),
     ):
-        found |= {field: _finite(np.nanmean(getattr(result, field))) for field in fields}
+        found |= {field: _finite(np.nanmean(getattr(result, field))) for field in names}
     return found
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +44,11 @@ _ADAPTERS: Mapping[str, tuple[SteeringKind, float]] = {
     "adapter, unsteered": ("none", 0.0),
     "adapter, steered": ("category", 0.0),
     "adapter, steered half the time": ("category", 0.5),
-    "adapter, soft filter": ("none", 0.0),
 }
-"""The baselines that depend on the seed: what steers them in training, and the share for which it is withheld."""
-_SOFT = "adapter, soft filter"
+"""The adapters: what steers them in training, and the share for which it is withheld."""
+_UNSTEERED, _SOFT = "adapter, unsteered", "adapter, soft filter"
+_SEEDED = (*_ADAPTERS, _SOFT, *PREDICTORS)
+"""What depends on the training seed."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,24 @@ def score_methods(settings: JEPASettings, run: RunDirectory, data: Data) -> Scor
     """Fit and score all methods on a data set, each in a stage of its own."""
     settled: dict[str, Mapping[str, float]] = {}  # what the first seed's validation chose for an adapter, for all seeds
 
+    @cache
+    def unsteered(seed: int) -> Method:
+        return _adapter(settings, data.dataset, _UNSTEERED, seed, settled.get(_UNSTEERED))
+
     def fitted(name: str, seed: int) -> Method:
         if name in PREDICTORS:
             return _predictor(settings, run, data, name, seed)
+        if name == _SOFT:
+            return softly_filtered(unsteered(seed), data.dataset, unreliable_share=settings.unreliable_share)
+        if name == _UNSTEERED:
+            return unsteered(seed)
         if name in _ADAPTERS:
-            return _adapter(settings, data.dataset, name, seed, settled)
+            return _adapter(settings, data.dataset, name, seed, settled.get(name))
         return BASELINES[name](data.dataset, seed)
 
     found = {}
     for name in (*BASELINES, *PREDICTORS):
-        seeded = name in _ADAPTERS or name in PREDICTORS
-        seeds = settings.seeds if seeded else settings.seeds[:1]
+        seeds = settings.seeds if name in _SEEDED else settings.seeds[:1]
         if name in PREDICTORS:
             for seed in seeds:  # a stage of its own, so that its time is that of training alone
                 train(settings, run, data, name, seed)
@@ -93,7 +101,7 @@ def score_methods(settings: JEPASettings, run: RunDirectory, data: Data) -> Scor
             row, chosen = _scored(run, data, name, seed, partial(fitted, name, seed))
             rows.append(row)
             settled.setdefault(name, chosen)
-        found[name] = rows if seeded else rows * len(settings.seeds)
+        found[name] = rows if name in _SEEDED else rows * len(settings.seeds)
     modes = (*MODES, *FILTERED)
     values = {
         name: {
@@ -105,16 +113,15 @@ def score_methods(settings: JEPASettings, run: RunDirectory, data: Data) -> Scor
         name: {mode: float(np.mean([row[f"validation/{mode}"] for row in rows])) for mode in modes}
         for name, rows in found.items()
     }
-    return Scores(values, validation, data.groups("test"))
+    return Scores(values, validation, data.groups(data.dataset.queries("test")))
 
 
 def _adapter(
-    settings: JEPASettings, dataset: SteeringDataset, name: str, seed: int, settled: Mapping[str, Mapping[str, float]]
+    settings: JEPASettings, dataset: SteeringDataset, name: str, seed: int, chosen: Mapping[str, float] | None
 ) -> Method:
     """One adapter, with the setting that an earlier seed has settled on, or the best on validation of several."""
     kind, withheld = _ADAPTERS[name]
     grid = tuple(replace(each, max_epochs=settings.adapter_epochs) for each in GRID[: settings.adapter_choices])
-    chosen = settled.get("adapter, unsteered" if name == _SOFT else name)
     if chosen is not None:
         corpus = bool(chosen["corpus"])
         grid = tuple(
@@ -122,8 +129,7 @@ def _adapter(
             for each in grid
             if each.temperature == chosen["temperature"] and (each.negatives == "corpus") == corpus
         )
-    method = fit_adapter(dataset, seed, kind=kind, withheld=withheld, grid=grid)
-    return softly_filtered(method, dataset, unreliable_share=settings.unreliable_share) if name == _SOFT else method
+    return fit_adapter(dataset, seed, kind=kind, withheld=withheld, grid=grid)
 
 
 def train(settings: JEPASettings, run: RunDirectory, data: Data, name: str, seed: int) -> Path:

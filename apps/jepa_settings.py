@@ -38,7 +38,7 @@ class JEPASettings(BaseModel):
     encoder: str | None = None
     """Sentence-transformers model, an id or a path; without it the packaged MiniLM (384-d)."""
 
-    generated_products: int = Field(default=2000, ge=100)
+    generated_products: int = Field(default=4000, ge=100)
     """Products in the generated catalogue."""
     shop_seed: int = 42
     """Seed of the generated catalogue and its goals."""

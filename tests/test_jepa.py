@@ -124,7 +124,8 @@ def test_unreliable_categories_are_wrong_or_missing_half_and_half(apps: Any, dat
 
 def test_questions_of_one_group_are_never_in_two_splits(apps: Any, dataset: SteeringDataset) -> None:
     data = apps("jepa_data").Data("shop", dataset, seed=0, unreliable_share=0.3)
-    train, validation, test = (set(data.groups(split).tolist()) for split in ("train", "validation", "test"))
+    splits = ("train", "validation", "test")
+    train, validation, test = (set(data.groups(dataset.queries(split)).tolist()) for split in splits)
     assert not (train & validation)
     assert not (train & test)
     assert not (validation & test)

@@ -1,16 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from sightline.jepa.dataset import SteeringDataset
-
-
-def _unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+from sightline.jepa.dataset import SteeringDataset, unit
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +17,12 @@ def make_toy_dataset() -> Callable[..., SteeringDataset]:
         *, dimension: int = 16, categories: int = 4, sources: int = 160, without_category: float = 0.0, seed: int = 0
     ) -> SteeringDataset:
         rng = np.random.default_rng(seed)
-        centres = _unit(rng.normal(size=(categories, dimension)))
+        centres = unit(rng.normal(size=(categories, dimension)))
         source_category = rng.integers(0, categories, sources)
-        details = _unit(rng.normal(size=(sources, dimension)))
-        source_vectors = _unit(centres[source_category] + 0.9 * details)
+        details = unit(rng.normal(size=(sources, dimension)))
+        source_vectors = unit(centres[source_category] + 0.9 * details)
         rotation = np.linalg.qr(rng.normal(size=(dimension, dimension)) + 2 * np.eye(dimension))[0]
-        questions = _unit((0.2 * centres[source_category] + details) @ rotation + 0.1 * rng.normal(size=details.shape))
+        questions = unit((0.2 * centres[source_category] + details) @ rotation + 0.1 * rng.normal(size=details.shape))
         question_category = np.where(rng.random(sources) < without_category, -1, source_category)
         return SteeringDataset(
             questions=questions,
@@ -37,9 +33,9 @@ def make_toy_dataset() -> Callable[..., SteeringDataset]:
             source_category=source_category.astype(np.int64),
             question_text_ids=np.arange(sources),
             source_text_ids=np.arange(sources),
-            category_vectors=_unit(centres + 0.1 * rng.normal(size=centres.shape)),
-            keyword_vectors=_unit(centres[source_category] + 0.3 * rng.normal(size=source_vectors.shape)),
-            centroids=_unit(np.stack([source_vectors[source_category == k].mean(axis=0) for k in range(categories)])),
+            category_vectors=unit(centres + 0.1 * rng.normal(size=centres.shape)),
+            keyword_vectors=unit(centres[source_category] + 0.3 * rng.normal(size=source_vectors.shape)),
+            centroids=unit(np.stack([source_vectors[source_category == k].mean(axis=0) for k in range(categories)])),
             names=tuple(f"category {k}" for k in range(categories)),
             encoder="toy",
         )
@@ -50,3 +46,20 @@ def make_toy_dataset() -> Callable[..., SteeringDataset]:
 @pytest.fixture(scope="session")
 def toy_dataset(make_toy_dataset: Callable[..., SteeringDataset]) -> SteeringDataset:
     return make_toy_dataset()
+
+
+@pytest.fixture(scope="session")
+def make_easy_dataset(make_toy_dataset: Callable[..., SteeringDataset]) -> Callable[..., SteeringDataset]:
+    """Questions that need no training: their sources, less some of what tells the category, plus noise."""
+
+    def make(**options: int) -> SteeringDataset:
+        made = make_toy_dataset(**options)
+        noise = np.random.default_rng(1).normal(scale=0.12, size=made.sources.shape)
+        return replace(made, questions=unit(made.sources - 0.4 * made.centroids[made.source_category] + noise))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def easy_dataset(make_easy_dataset: Callable[..., SteeringDataset]) -> SteeringDataset:
+    return make_easy_dataset()

@@ -18,9 +18,8 @@ from sightline.jepa.baselines import (
     fit_rocchio,
     fit_tf_idf,
     softly_filtered,
-    unit,
 )
-from sightline.jepa.dataset import SteeringDataset, steering
+from sightline.jepa.dataset import SteeringDataset, steering, unit
 from sightline.jepa.evaluation import Method, evaluate
 
 _WORDS = (

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,15 +14,6 @@ from sightline.jepa.source_index import SourceIndex
 
 def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-@pytest.fixture(scope="module")
-def toy_dataset(make_toy_dataset: Callable[..., SteeringDataset]) -> SteeringDataset:
-    """Questions that need no training: their sources, less some of what tells the category, plus noise."""
-    made = make_toy_dataset()
-    noise = np.random.default_rng(1).normal(scale=0.12, size=made.sources.shape)
-    asked = made.sources - 0.4 * made.centroids[made.source_category] + noise
-    return replace(made, questions=(asked / np.linalg.norm(asked, axis=1, keepdims=True)).astype(np.float32))
 
 
 class Toy:
@@ -42,26 +32,28 @@ class Toy:
 
 
 @pytest.fixture
-def index(toy_dataset: SteeringDataset) -> SourceIndex:
-    return SourceIndex.from_dataset(toy_dataset)
+def index(easy_dataset: SteeringDataset) -> SourceIndex:
+    return SourceIndex.from_dataset(easy_dataset)
 
 
 @pytest.fixture
-def gather(toy_dataset: SteeringDataset, index: SourceIndex) -> Callable[..., Evidence]:
+def gather(easy_dataset: SteeringDataset, index: SourceIndex) -> Callable[..., Evidence]:
     def gather(rows: np.ndarray) -> Evidence:
-        steering = toy_dataset.category_vectors[toy_dataset.source_category[rows]]
-        return gather_evidence(Toy(toy_dataset.centroids), index, toy_dataset.questions[rows], steering, rows % 2 == 0)
+        steering = easy_dataset.category_vectors[easy_dataset.source_category[rows]]
+        return gather_evidence(
+            Toy(easy_dataset.centroids), index, easy_dataset.questions[rows], steering, rows % 2 == 0
+        )
 
     return gather
 
 
 def test_results_and_their_ranks_are_those_of_a_slow_search(
-    toy_dataset: SteeringDataset, index: SourceIndex, gather: Callable[..., Evidence]
+    easy_dataset: SteeringDataset, index: SourceIndex, gather: Callable[..., Evidence]
 ):
     rows = np.arange(20)
     evidence = gather(rows)
-    toy = Toy(toy_dataset.centroids)
-    without = toy(toy_dataset.questions[rows], toy_dataset.questions[rows], np.zeros(20, dtype=bool))
+    toy = Toy(easy_dataset.centroids)
+    without = toy(easy_dataset.questions[rows], easy_dataset.questions[rows], np.zeros(20, dtype=bool))
     for row in rows:
         scores = index.sources @ evidence.vectors[row]
         assert evidence.result_ids[row].tolist() == np.argsort(-scores, kind="stable")[:10].tolist()
@@ -89,13 +81,13 @@ def test_a_question_has_the_same_evidence_alone_and_in_company(gather: Callable[
 
 
 def test_every_feature_is_what_its_description_says(
-    toy_dataset: SteeringDataset, index: SourceIndex, gather: Callable[..., Evidence]
+    easy_dataset: SteeringDataset, index: SourceIndex, gather: Callable[..., Evidence]
 ):
     evidence = gather(np.arange(12))
-    toy = Toy(toy_dataset.centroids)
+    toy = Toy(easy_dataset.centroids)
     for row in range(12):
-        question = toy_dataset.questions[row : row + 1]
-        steering = toy_dataset.category_vectors[toy_dataset.source_category[row : row + 1]]
+        question = easy_dataset.questions[row : row + 1]
+        steering = easy_dataset.category_vectors[easy_dataset.source_category[row : row + 1]]
         given = np.array([row % 2 == 0])
         parts, without = toy(question, steering, given), toy(question, steering, np.array([False]))
         scores = np.sort(index.sources @ parts.vectors[0])[::-1][:10]
@@ -118,10 +110,10 @@ def test_every_feature_is_what_its_description_says(
         assert {name: evidence.feature(name)[row] for name in FEATURES} == pytest.approx(expected, abs=1e-4)
 
 
-def test_copies_of_one_text_do_not_make_a_margin(toy_dataset: SteeringDataset):
-    copies = toy_dataset.sources.copy()
+def test_copies_of_one_text_do_not_make_a_margin(easy_dataset: SteeringDataset):
+    copies = easy_dataset.sources.copy()
     copies[1] = copies[0]
-    index = SourceIndex.from_dataset(toy_dataset, copies)
+    index = SourceIndex.from_dataset(easy_dataset, copies)
 
     def straight(question, steering, given, /, *, obedience=1.0, routing=None) -> PredictionParts:
         weights = np.full((len(question), 4), 0.25, dtype=np.float32)
@@ -134,11 +126,11 @@ def test_copies_of_one_text_do_not_make_a_margin(toy_dataset: SteeringDataset):
 
 
 def test_known_questions_are_the_most_similar_ones(
-    toy_dataset: SteeringDataset, index: SourceIndex, gather: Callable[..., Evidence]
+    easy_dataset: SteeringDataset, index: SourceIndex, gather: Callable[..., Evidence]
 ):
     evidence = gather(np.arange(5))
     for row in range(5):
-        similarities = index.known_questions @ toy_dataset.questions[row]
+        similarities = index.known_questions @ easy_dataset.questions[row]
         assert evidence.known_ids[row].tolist() == np.argsort(-similarities, kind="stable")[:5].tolist()
         assert evidence.known_similarities[row] == pytest.approx(np.sort(similarities)[::-1][:5])
 

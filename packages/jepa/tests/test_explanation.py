@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,8 @@ from sightline.jepa.signals import fit_policy
 
 
 @pytest.fixture(scope="module")
-def data(make_toy_dataset: Callable[..., SteeringDataset]) -> SteeringDataset:
-    """Questions that need no training: their sources, less some of what tells the category, plus noise."""
-    made = make_toy_dataset(sources=400)
-    noise = np.random.default_rng(1).normal(scale=0.12, size=made.sources.shape)
-    asked = made.sources - 0.4 * made.centroids[made.source_category] + noise
-    return replace(made, questions=(asked / np.linalg.norm(asked, axis=1, keepdims=True)).astype(np.float32))
+def data(make_easy_dataset: Callable[..., SteeringDataset]) -> SteeringDataset:
+    return make_easy_dataset(sources=400)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -23,15 +22,6 @@ from sightline.jepa.prediction import PredictionParts
 from sightline.jepa.source_index import SourceIndex
 
 
-@pytest.fixture(scope="module")
-def toy_dataset(make_toy_dataset: Callable[..., SteeringDataset]) -> SteeringDataset:
-    """Questions that need no training: their sources, less some of what tells the category, plus noise."""
-    made = make_toy_dataset()
-    noise = np.random.default_rng(1).normal(scale=0.12, size=made.sources.shape)
-    asked = made.sources - 0.4 * made.centroids[made.source_category] + noise
-    return replace(made, questions=(asked / np.linalg.norm(asked, axis=1, keepdims=True)).astype(np.float32))
-
-
 class Toy:
     """``unit(reliance * routing @ centroids + question)``: how much the routing counts is known."""
 
@@ -50,58 +40,58 @@ class Toy:
 
 
 @pytest.fixture
-def index(toy_dataset: SteeringDataset) -> SourceIndex:
-    return SourceIndex.from_dataset(toy_dataset)
+def index(easy_dataset: SteeringDataset) -> SourceIndex:
+    return SourceIndex.from_dataset(easy_dataset)
 
 
 @pytest.fixture
-def asked(toy_dataset: SteeringDataset) -> Questions:
+def asked(easy_dataset: SteeringDataset) -> Questions:
     rows = np.arange(160)
-    steering = toy_dataset.category_vectors[toy_dataset.source_category]
-    return Questions(toy_dataset.questions, steering, rows % 2 == 0, toy_dataset.relevant(rows))
+    steering = easy_dataset.category_vectors[easy_dataset.source_category]
+    return Questions(easy_dataset.questions, steering, rows % 2 == 0, easy_dataset.relevant(rows))
 
 
 def test_forcing_a_subspace_moves_the_results_of_a_model_that_relies_on_routing(
-    toy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
+    easy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
 ):
-    other = (toy_dataset.source_category + 1) % 4
-    forced = force_subspace(Toy(toy_dataset.centroids, 3.0), index, asked, other)
+    other = (easy_dataset.source_category + 1) % 4
+    forced = force_subspace(Toy(easy_dataset.centroids, 3.0), index, asked, other)
     assert (np.diff(forced.share.mean(axis=1)) > 0).all()
     assert forced.share[-1].mean() > 0.9
     assert forced.reciprocal_rank[-1].mean() < forced.reciprocal_rank[0].mean()
 
 
-def test_forcing_the_true_subspace_helps(toy_dataset: SteeringDataset, index: SourceIndex, asked: Questions):
-    forced = force_subspace(Toy(toy_dataset.centroids, 1.0), index, asked, toy_dataset.source_category)
+def test_forcing_the_true_subspace_helps(easy_dataset: SteeringDataset, index: SourceIndex, asked: Questions):
+    forced = force_subspace(Toy(easy_dataset.centroids, 1.0), index, asked, easy_dataset.source_category)
     assert forced.reciprocal_rank[-1].mean() > forced.reciprocal_rank[0].mean()
 
 
 def test_forcing_changes_nothing_in_a_model_that_only_pretends_to_route(
-    toy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
+    easy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
 ):
-    forced = force_subspace(Toy(toy_dataset.centroids, 0.0), index, asked, toy_dataset.source_category)
+    forced = force_subspace(Toy(easy_dataset.centroids, 0.0), index, asked, easy_dataset.source_category)
     assert np.ptp(forced.share, axis=0).max() == 0
     assert np.ptp(forced.reciprocal_rank, axis=0).max() == 0
 
 
-def test_no_weight_moved_is_the_model_itself(toy_dataset: SteeringDataset, index: SourceIndex, asked: Questions):
-    toy = Toy(toy_dataset.centroids, 1.0)
-    forced = force_subspace(toy, index, asked, toy_dataset.source_category, weight=(0.0,))
+def test_no_weight_moved_is_the_model_itself(easy_dataset: SteeringDataset, index: SourceIndex, asked: Questions):
+    toy = Toy(easy_dataset.centroids, 1.0)
+    forced = force_subspace(toy, index, asked, easy_dataset.source_category, weight=(0.0,))
     assert np.array_equal(forced.reciprocal_rank[0], ablate_parts(toy, index, asked).full)
 
 
-def test_parts_are_searched_alone(toy_dataset: SteeringDataset, index: SourceIndex, asked: Questions):
-    parts = ablate_parts(Toy(toy_dataset.centroids, 0.5), index, asked)
-    alone = ablate_parts(Toy(toy_dataset.centroids, 0.0), index, asked)
+def test_parts_are_searched_alone(easy_dataset: SteeringDataset, index: SourceIndex, asked: Questions):
+    parts = ablate_parts(Toy(easy_dataset.centroids, 0.5), index, asked)
+    alone = ablate_parts(Toy(easy_dataset.centroids, 0.0), index, asked)
     assert np.array_equal(parts.fine_only, alone.full)
     assert parts.full.mean() > parts.coarse_only.mean()
 
 
 def test_a_model_without_coarse_part_answers_by_its_side_channel(
-    toy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
+    easy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
 ):
-    leaky = ablate_parts(Toy(toy_dataset.centroids, 1e-4), index, asked)
-    honest = ablate_parts(Toy(toy_dataset.centroids, 1e4), index, asked)
+    leaky = ablate_parts(Toy(easy_dataset.centroids, 1e-4), index, asked)
+    honest = ablate_parts(Toy(easy_dataset.centroids, 1e4), index, asked)
     assert leaky.first_kept_by_fine.all()
     assert leaky.first_kept_by_coarse.mean() < 0.5
     assert honest.first_kept_by_coarse.mean() > 0.95
@@ -109,30 +99,30 @@ def test_a_model_without_coarse_part_answers_by_its_side_channel(
 
 
 def test_the_largest_weights_account_for_more_than_random_ones(
-    toy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
+    easy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
 ):
-    ablation = ablate_routing(Toy(toy_dataset.centroids, 2.0), index, asked)
+    ablation = ablate_routing(Toy(easy_dataset.centroids, 2.0), index, asked)
     assert ablation.sufficiency.mean() > ablation.sufficiency_random.mean() + 0.2
     assert ablation.comprehensiveness.mean() > ablation.comprehensiveness_random.mean() + 0.2
 
 
 def test_in_a_model_that_ignores_its_routing_no_weight_accounts_for_anything(
-    toy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
+    easy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
 ):
-    ablation = ablate_routing(Toy(toy_dataset.centroids, 0.0), index, asked)
+    ablation = ablate_routing(Toy(easy_dataset.centroids, 0.0), index, asked)
     assert ablation.sufficiency.min() == ablation.sufficiency_random.min() == 1
     assert ablation.comprehensiveness.max() == ablation.comprehensiveness_random.max() == 0
 
 
-def test_all_weights_cannot_be_removed(toy_dataset: SteeringDataset, index: SourceIndex, asked: Questions):
+def test_all_weights_cannot_be_removed(easy_dataset: SteeringDataset, index: SourceIndex, asked: Questions):
     with pytest.raises(ValueError, match=r"largest must be in \[1, 3\]"):
-        ablate_routing(Toy(toy_dataset.centroids, 1.0), index, asked, largest=4)
+        ablate_routing(Toy(easy_dataset.centroids, 1.0), index, asked, largest=4)
 
 
 def test_a_model_repeats_all_of_its_own_explanations_and_few_of_a_randomised_one(
-    toy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
+    easy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
 ):
-    model = Toy(toy_dataset.centroids, 2.0)
+    model = Toy(easy_dataset.centroids, 2.0)
     random = np.random.default_rng(99).normal(size=(4, 16)) / 4
 
     class Randomised(Toy):
@@ -142,7 +132,7 @@ def test_a_model_repeats_all_of_its_own_explanations_and_few_of_a_randomised_one
             return super().__call__(question, steering, given, routing=own if routing is None else routing)
 
     itself = compare_with_control(model, model, index, asked)
-    control = compare_with_control(model, Randomised(toy_dataset.centroids, 2.0), index, asked)
+    control = compare_with_control(model, Randomised(easy_dataset.centroids, 2.0), index, asked)
     assert itself.same_primary.all()
     assert itself.correlation == pytest.approx(1)
     assert itself.overlap.min() == 1
@@ -152,9 +142,9 @@ def test_a_model_repeats_all_of_its_own_explanations_and_few_of_a_randomised_one
 
 
 def test_influence_that_follows_the_ranks_agrees_with_them(
-    toy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
+    easy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
 ):
-    evidence = gather_evidence(Toy(toy_dataset.centroids, 2.0), index, asked.question, asked.steering, asked.given)
+    evidence = gather_evidence(Toy(easy_dataset.centroids, 2.0), index, asked.question, asked.steering, asked.given)
     rho = influence_agreement(evidence)
     steered = asked.given
     assert rho == pytest.approx(spearmanr(evidence.steering_influence[steered], evidence.rank_change[steered])[0])
@@ -164,10 +154,10 @@ def test_influence_that_follows_the_ranks_agrees_with_them(
 
 
 def test_without_steered_questions_there_is_no_agreement_to_speak_of(
-    toy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
+    easy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
 ):
     none = np.zeros(160, dtype=bool)
-    evidence = gather_evidence(Toy(toy_dataset.centroids, 2.0), index, asked.question, asked.steering, none)
+    evidence = gather_evidence(Toy(easy_dataset.centroids, 2.0), index, asked.question, asked.steering, none)
     assert np.isnan(influence_agreement(evidence))
 
 

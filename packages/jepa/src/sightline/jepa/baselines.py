@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.jepa.adapter import fit_adapter
-from sightline.jepa.dataset import Ids, Steering, SteeringDataset, SteeringKind, Vectors, steering
+from sightline.jepa.dataset import Ids, Steering, SteeringDataset, SteeringKind, Vectors, steering, unit
 from sightline.jepa.evaluation import Method, evaluate
 from sightline.jepa.splits import TRAIN
 from sightline.jepa.validation import unreliable_steering
@@ -180,11 +180,6 @@ def best_on_validation(dataset: SteeringDataset, candidates: Sequence[Method], k
 def fit_soft_filter(dataset: SteeringDataset, seed: int) -> Method:
     """The unsteered adapter, `softly_filtered`."""
     return softly_filtered(fit_adapter(dataset, seed, kind="none"), dataset)
-
-
-def unit(rows: NDArray[np.floating]) -> Vectors:
-    """Rows scaled to length 1, float32; a row of zeros stays as it is."""
-    return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 
 def _inputs(dataset: SteeringDataset, question_ids: Ids, given: Steering) -> NDArray[np.float64]:

@@ -205,6 +205,11 @@ def steering(
     return Steering(vectors, given)
 
 
+def unit(rows: NDArray[np.floating]) -> Vectors:
+    """Rows scaled to length 1, float32; a row of zeros stays as it is."""
+    return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
 def oracle_steering(dataset: SteeringDataset, question_ids: Ids) -> Steering:
     """The centroid of the category that the first right answer belongs to: an upper bound, made from the answer.
 

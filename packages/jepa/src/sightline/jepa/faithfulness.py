@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from sightline.jepa.dataset import unit
 from sightline.jepa.evidence import Evidence
 from sightline.jepa.prediction import PredictFunction
 from sightline.jepa.source_index import SourceIndex, check_questions, check_subspaces, search
@@ -121,8 +122,8 @@ def ablate_parts(predict: PredictFunction, index: SourceIndex, asked: Questions)
     check_questions(index, asked.question, asked.steering, asked.given)
     parts = predict(asked.question, asked.steering, asked.given)
     prior = parts.vectors[:, parts.coarse.shape[1] :]
-    without_fine = np.concatenate([_unit(parts.coarse), prior], axis=1)
-    without_routing = np.concatenate([_unit(parts.fine), np.zeros_like(prior)], axis=1)
+    without_fine = np.concatenate([unit(parts.coarse), prior], axis=1)
+    without_routing = np.concatenate([unit(parts.fine), np.zeros_like(prior)], axis=1)
     full, coarse, fine = (
         search(vectors, index, asked.relevant) for vectors in (parts.vectors, without_fine, without_routing)
     )
@@ -257,7 +258,3 @@ def correlation_of_ranks(first: NDArray[np.floating], second: NDArray[np.floatin
 def overlap(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.float64]:
     """Share of the ids in each row of ``first [q, k]`` that are in the same row of ``second [q, k]``; ``[q]``."""
     return (first[:, :, None] == second[:, None, :]).any(axis=2).mean(axis=1)
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

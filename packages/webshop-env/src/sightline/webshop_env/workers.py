@@ -1,8 +1,8 @@
 """Shares of a vector environment's episodes: in this process, or in one of their own.
 
 A share is told to begin something with its part of the episodes, and later asked for what came of it, so that shares in
-other processes work at the same time. This module knows nothing of batches, seeds or autoreset modes as Gymnasium has
-them; :mod:`sightline.webshop_env.vector` does.
+other processes work at the same time. Each share batches its own infos; this module knows nothing else of batches,
+seeds or autoreset modes as Gymnasium has them; :mod:`sightline.webshop_env.vector` does.
 """
 
 from __future__ import annotations
