@@ -150,13 +150,15 @@ def _groups(data: Data, ids: Ids) -> Ids:
 
 def _calibration(policy: SignalPolicy, predict: PredictFunction, index: SourceIndex, data: Data) -> dict[str, Any]:
     evidence, outcomes = _mixed(predict, index, data, "test")
-    groups = _groups(data, data.dataset.queries("test"))
+    ids = data.dataset.queries("test")
+    groups, asked = _groups(data, ids), np.tile(ids, len(MIXED))
     decisions = policy.decide(evidence.features)
     bins = reliability(decisions.confidence, outcomes.first_right)
     risk = risk_coverage(decisions.confidence, outcomes.first_right)
     return {
         "calibration_error": bins.error,
-        "calibration_error_by_chance": float(calibration_error_by_chance(decisions.confidence).mean()),
+        "error_by_chance_at_least": float(calibration_error_by_chance(decisions.confidence).mean()),
+        "error_by_chance_at_most": float(calibration_error_by_chance(decisions.confidence, asked).mean()),
         "brier": brier_score(decisions.confidence, outcomes.first_right),
         "area_under_risk": risk.area,
         "surest_tenth": risk.accuracy_at(0.1),

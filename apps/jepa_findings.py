@@ -179,13 +179,14 @@ class DataFindings:
 
     def _trust(self, predictor: str) -> list[Claim]:
         error = float(self.mean_explained(predictor, "calibration_error"))
-        chance = float(self.mean_explained(predictor, "calibration_error_by_chance"))
+        least, most = (float(self.mean_explained(predictor, f"error_by_chance_at_{end}")) for end in ("least", "most"))
         precision, coverage = self.trusted(predictor)
-        shown = "fewer than two independent questions are trusted" if precision is None else show(precision, ".3f")
+        few = "fewer than two independent questions are trusted" if coverage else "none is trusted"
+        shown = few if precision is None else show(precision, ".3f")
         claims = (
             (
                 f"expected calibration error at most {AIMED_ERROR} on test",
-                f"{error:.3f}, where honest probabilities show {chance:.3f} by chance",
+                f"{error:.3f}, where honest probabilities show {least:.3f} to {most:.3f} by chance",
                 error <= AIMED_ERROR,
             ),
             (

@@ -19,7 +19,8 @@ from sightline.jepa.signals import ActionableSignal
 
 _CALIBRATION = {
     "calibration_error": "ECE",
-    "calibration_error_by_chance": "ECE by chance",
+    "error_by_chance_at_least": "ECE by chance, at least",
+    "error_by_chance_at_most": "ECE by chance, at most",
     "brier": "Brier",
     "area_under_risk": "AURC",
     "surest_tenth": "right among the surest tenth",

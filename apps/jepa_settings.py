@@ -38,12 +38,13 @@ class JEPASettings(BaseModel):
     encoder: str | None = None
     """Sentence-transformers model, an id or a path; without it the packaged MiniLM (384-d)."""
 
-    generated_products: int = Field(default=4000, ge=100)
+    generated_products: int = Field(default=2000, ge=100)
     """Products in the generated catalogue."""
     shop_seed: int = 42
     """Seed of the generated catalogue and its goals."""
-    instructions_per_product: int = Field(default=4, ge=1)
-    """Questions about each product that name its kind; questions that do not are made wherever possible."""
+    instructions_per_product: int = Field(default=3, ge=1)
+    """Questions about each product that name its kind, as people put them, and as many as the shop makes them up;
+    questions that do not name it are made wherever possible."""
     documentation_sources: int | None = Field(default=None, ge=50)
     """Use only some services, with at most so many sources together; without it all of them."""
     documentation_characters: int = Field(default=1000, ge=100)

@@ -29,33 +29,33 @@ _MOST_ANSWERS = 12
 def shop_texts(*, products: int, instructions: int, seed: int) -> SteeringTexts:
     """Generate a catalogue, and make data of it.
 
-    Two kinds of questions: instructions of people's goals, answered by the pages of their product; and requests for
-    two attributes alone, asked once for each category that has products with both, and answered by these. The same
-    words then have other answers under another category. Keywords are the attributes asked for. Instructions that
-    another product of the kind would satisfy as well are left out: counting it as wrong would be false, and counting
-    it as right would tie most of a category together, which then could not be split.
+    Two kinds of questions: instructions, both as people put them and as the shop makes them up, answered by the pages
+    of their product; and requests for two attributes alone, asked once for each category that has products with both,
+    and answered by these. The same words then have other answers under another category. Keywords are the attributes
+    asked for. Instructions that another product of the kind would satisfy as well are left out: counting it as wrong
+    would be false, and counting it as right would tie most of a category together, which then could not be split.
 
     Args:
         products: in the catalogue.
-        instructions: at most so many questions of the first kind per product.
+        instructions: at most so many per product as people put them, and as many as the shop makes them up.
         seed: of the catalogue and its goals.
     """
     catalogue = Catalogue.generate(products=products, seed=seed)
-    shop = Shop(catalogue, build_goals(catalogue, "human", seed=seed))
+    shops = [Shop(catalogue, build_goals(catalogue, goals, seed=seed)) for goals in ("human", "synthetic")]
     names = tuple(sorted({product.query for product in catalogue}))
     category = {name: number for number, name in enumerate(names)}
     sources: list[str] = []
     source_category: list[int] = []
     pages: dict[str, range] = {}
     for product in catalogue:
-        chunks = [chunk.text for chunk in chunk_text(page_text(shop, product.asin))]
+        chunks = [chunk.text for chunk in chunk_text(page_text(shops[0], product.asin))]
         pages[product.asin] = range(len(sources), len(sources) + len(chunks))
         sources.extend(chunks)
         source_category.extend([category[product.query]] * len(chunks))
     asked = [
         (question, category[name], keywords, [row for asin in asins for row in pages[asin]])
         for question, name, keywords, asins in [
-            *_instructions(shop, instructions),
+            *(asked for shop in shops for asked in _instructions(shop, instructions)),
             *counterfactuals(list(catalogue), seed),
         ]
     ]

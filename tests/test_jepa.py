@@ -212,7 +212,8 @@ def _findings(apps: Any, *, gain: float, worst_seed: float = 0.0, trusted: int =
         values[name]["none"] = {"reciprocal_rank": without}
     explained = {
         "calibration_error": 0.03,
-        "calibration_error_by_chance": 0.03,
+        "error_by_chance_at_least": 0.02,
+        "error_by_chance_at_most": 0.03,
         "trusted_right": [1] * trusted,
         "trusted_groups": list(range(trusted)),
         "questions": 60,

@@ -148,6 +148,15 @@ def test_the_error_by_chance_shrinks_with_the_size_of_the_test():
     assert many == pytest.approx(few / 10, rel=0.2)
 
 
+def test_rows_that_share_their_luck_err_as_much_as_one_of_them_would():
+    questions = np.arange(150)
+    alone = calibration_error_by_chance(np.full(150, 0.3))
+    asked_thrice = calibration_error_by_chance(np.full(450, 0.3), np.repeat(questions, 3))
+    assert asked_thrice.mean() == pytest.approx(alone.mean(), rel=0.1)
+    with pytest.raises(ValueError, match="one for each row"):
+        calibration_error_by_chance(np.full(450, 0.3), questions)
+
+
 def test_more_bins_than_examples_are_refused():
     with pytest.raises(ValueError, match="3 examples cannot fill 15 bins"):
         reliability([0.1, 0.2, 0.3], np.array([True, False, True]))

@@ -167,20 +167,32 @@ def reliability(probabilities: ArrayLike, event: ArrayLike, *, bins: int = 15) -
 
 
 def calibration_error_by_chance(
-    probabilities: ArrayLike, *, bins: int = 15, draws: int = 200, seed: int = 0
+    probabilities: ArrayLike, groups: ArrayLike | None = None, *, bins: int = 15, draws: int = 200, seed: int = 0
 ) -> NDArray[np.float64]:
     """Calibration errors that perfectly honest probabilities would show on a test of this size; ``[draws]``, sorted.
 
     The binned error of a finite sample is never 0. Outcomes are drawn from the probabilities themselves, so a measured
     error inside this distribution is no evidence of miscalibration, and its mean is the least that can be asked for.
 
+    Args:
+        probabilities: ``[B]``.
+        groups: ``[B]`` int, rows whose luck is one, such as one question asked in several ways: in a draw an event
+            that holds for one row holds for all of its group with a higher probability. That is the most that rows
+            can depend on each other; without groups they are independent, the least.
+        bins: as of `reliability`.
+        draws: simulated tests.
+        seed: of the draws.
+
     Raises:
-        ValueError: a probability is outside [0, 1], or there are fewer examples than bins.
+        ValueError: a probability is outside [0, 1], groups are not ``[B]``, or there are fewer examples than bins.
     """
     stated = _probabilities(probabilities)
+    luck_of = np.arange(len(stated)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    if luck_of.shape != stated.shape:
+        raise ValueError(f"groups must be [{len(stated)}], one for each row, not {list(luck_of.shape)}")
     generator = np.random.default_rng(seed)
     pieces = list(_equal_mass(stated, bins))
-    outcomes = generator.random((draws, len(stated))) < stated
+    outcomes = generator.random((draws, int(luck_of.max()) + 1))[:, luck_of] < stated
     gaps = [np.abs(outcomes[:, piece].mean(axis=1) - stated[piece].mean()) * len(piece) for piece in pieces]
     return np.sort(np.sum(gaps, axis=0) / len(stated))
 
