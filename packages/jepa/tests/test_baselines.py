@@ -27,8 +27,8 @@ _WORDS = (
     *("queue", "topic", "user", "group", "policy", "event", "stream", "rule"),
 )
 _QUICK = (
-    AdapterSettings(learning_rate=0.02, max_epochs=15),
-    AdapterSettings(temperature=0.1, negatives="corpus", learning_rate=0.02, max_epochs=15),
+    AdapterSettings(learning_rate=0.02, max_epochs=8),
+    AdapterSettings(temperature=0.1, negatives="corpus", learning_rate=0.02, max_epochs=8),
 )
 
 
