@@ -368,6 +368,7 @@ CHANGES: dict[str, Any] = {
     "value_mode": "op_q",
     "condition_sub_heads": True,
     "epsilon": 0.3,
+    "learning_rate_steps": 56,
     "normalise_observations": True,
 }
 ELSEWHERE = {"contribution_coefficient", "epsilon_steps", "ppo"}

@@ -138,6 +138,22 @@ def test_epsilon_falls_linearly_to_zero_and_goes_on_falling_after_loading(tmp_pa
     assert resumed.network.epsilon == 0.0
 
 
+def test_the_learning_rate_falls_linearly_to_zero_and_goes_on_falling_after_loading(tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"ppo": PPOConfig(learning_rate=0.4, minibatches=2), "learning_rate_steps": 128})
+    trainer = RecurrentPPO(TMaze(4), config, seed=0)
+    found = [trainer.ppo.optimiser.learning_rate]
+    trainer.learn(64, on_round=lambda _: found.append(trainer.ppo.optimiser.learning_rate))
+    assert found == pytest.approx([0.4, 0.3, 0.2])
+    trainer.save(tmp_path / "state")
+    resumed = RecurrentPPO.load(tmp_path / "state", TMaze(4))
+    assert resumed.ppo.optimiser.learning_rate == pytest.approx(0.2)
+    resumed.learn(64)
+    assert resumed.ppo.optimiser.learning_rate == 0.0
+    before = [parameter.detach().clone() for parameter in resumed.network.heads.parameters()]
+    resumed.learn(32)
+    assert all(torch.equal(a, b) for a, b in zip(before, resumed.network.heads.parameters(), strict=True))
+
+
 def test_only_the_features_that_an_environment_calls_continuous_are_standardised() -> None:
     environment = TMaze(4)
     environment.continuous_features = torch.tensor([False, False, True, False])  # ty: ignore[missing-attribute] - optional

@@ -28,6 +28,15 @@ class FlatAdam:
         self._vector = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in self._parameters]))
         self._adam = torch.optim.Adam([self._vector], lr=learning_rate, eps=1e-5, fused=True)
 
+    @property
+    def learning_rate(self) -> float:
+        """Step size of the next step; part of the state that is saved."""
+        return self._adam.param_groups[0]["lr"]
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        self._adam.param_groups[0]["lr"] = rate
+
     def step(self, loss: Tensor) -> float:
         """Moves the parameters against the gradient of a loss; those that it does not depend on have gradient 0.
 

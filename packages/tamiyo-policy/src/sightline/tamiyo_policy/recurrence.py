@@ -76,7 +76,7 @@ class ResettingLSTM(nn.Module):
         if inputs.shape[1] != 1 or torch.is_grad_enabled():
             return self.lstm(nn.functional.pad(inputs, (0, 2)), hidden)
         # A single step, as in a rollout, takes the cell half as long as the layer.
-        input_weight, hidden_weight, *biases = self.lstm.parameters()
+        ((input_weight, hidden_weight, *biases),) = self.lstm.all_weights
         state = (hidden[0][0], hidden[1][0])
         output, cell = torch.lstm_cell(inputs[:, 0], state, input_weight[:, : self.size], hidden_weight, *biases)
         return output.unsqueeze(1), (output.unsqueeze(0), cell.unsqueeze(0))

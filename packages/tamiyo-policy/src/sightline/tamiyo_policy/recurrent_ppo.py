@@ -45,6 +45,9 @@ class RecurrentPPOConfig(BaseModel):
     epsilon_steps: int | None = Field(
         default=None, ge=1, description="environment steps in which epsilon falls linearly to 0; it stays without"
     )
+    learning_rate_steps: int | None = Field(
+        default=None, ge=1, description="environment steps in which the learning rate falls linearly to 0"
+    )
     normalise_observations: bool = Field(
         default=False, description="standardise continuous features of observations by running moments"
     )
@@ -142,10 +145,14 @@ class RecurrentPPO:
         return history
 
     def _count(self, steps: int) -> None:
-        """Sets how many steps were taken, and the policy's epsilon to what it is then, until the next round is done."""
+        """Sets how many steps were taken, and epsilon and learning rate to what they are for the next round."""
         self.steps = steps
-        if self.config.epsilon_steps is not None:
-            self.network.epsilon = self.config.epsilon * max(0.0, 1.0 - steps / self.config.epsilon_steps)
+        config = self.config
+        if config.epsilon_steps is not None:
+            self.network.epsilon = config.epsilon * max(0.0, 1.0 - steps / config.epsilon_steps)
+        if config.learning_rate_steps is not None:
+            left = max(0.0, 1.0 - steps / config.learning_rate_steps)
+            self.ppo.optimiser.learning_rate = config.ppo.learning_rate * left
 
     def predict(
         self,
