@@ -5,11 +5,11 @@
 
 Both play the same RepeatPrevious environments (delay 4, 4 symbols, 48 steps; or those of `--task`), as many at a time,
 with as many steps in a rollout, as many epochs, minibatches of as many sequences, the same discount, and an LSTM of 64
-units shared by actor and critic.
+units that reads observations as they are and is shared by actor and critic.
 
 `speed` runs them in turn, so that other work on the machine disturbs both alike, and prints the median of the repeats,
 also per second of processor time. Behind the LSTM both have the same hidden layers: 32 units for the actor, three times
-32 for the critic. Before it there is a layer of 64 units here and none there.
+32 for the critic.
 
 `learning` first tries the same learning rates for both on seeds of their own, and then runs the best of each on fresh
 seeds: interquartile means with 95% intervals of a bootstrap over seeds. What is compared is the mean return of all
@@ -146,7 +146,7 @@ def play_ours(shape: Shape, rate: float, seed: int, note: Note) -> Callable[[int
         minibatches=MINIBATCHES,
         max_gradient_norm=0.5,  # as sb3-contrib has it
     )
-    config = RecurrentPPOConfig(ppo=ppo, num_steps=shape.steps, hidden_dim=WIDTH)
+    config = RecurrentPPOConfig(ppo=ppo, num_steps=shape.steps, hidden_dim=WIDTH, entrance=False)
     trainer = RecurrentPPO(shape.task(shape.environments), config, seed=seed)
     finished: list[float] = []
 

@@ -5,16 +5,15 @@ from hypothesis import strategies as st
 
 from sightline.tamiyo_policy.recurrence import Memoryless, ResettingLSTM, initialise_linear
 
-SIZE = 5
+INPUTS, SIZE = 3, 5
 
 
 def make_layer(seed=0):
-    layer = ResettingLSTM(SIZE, generator=torch.Generator().manual_seed(seed))
+    layer = ResettingLSTM(INPUTS, SIZE, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter[..., :SIZE] += 0.1 * torch.randn(
-                parameter[..., :SIZE].shape, generator=torch.Generator().manual_seed(seed + 1)
-            )
+        for name, parameter in layer.named_parameters():
+            free = parameter[:, :INPUTS] if "weight_ih" in name else parameter
+            free += 0.1 * torch.randn(free.shape, generator=torch.Generator().manual_seed(seed + 1))
     return layer
 
 
@@ -26,7 +25,7 @@ def loop(layer, inputs, hidden, starts):
     for step in range(inputs.shape[1]):
         keep = (~starts[:, step]).float()[:, None]
         h, c = h * keep, c * keep
-        gates = inputs[:, step] @ weights["weight_ih_l0"][:, :SIZE].T + weights["bias_ih_l0"]
+        gates = inputs[:, step] @ weights["weight_ih_l0"][:, :INPUTS].T + weights["bias_ih_l0"]
         gates = gates + h @ weights["weight_hh_l0"].T + weights["bias_hh_l0"]
         i, f, g, o = gates.chunk(4, dim=-1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
@@ -37,7 +36,7 @@ def loop(layer, inputs, hidden, starts):
 
 def random_case(batch, steps, seed, rate):
     generator = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(batch, steps, SIZE, generator=generator)
+    inputs = torch.randn(batch, steps, INPUTS, generator=generator)
     hidden = (torch.randn(1, batch, SIZE, generator=generator), torch.randn(1, batch, SIZE, generator=generator))
     return inputs, hidden, torch.rand(batch, steps, generator=generator) < rate
 
@@ -90,8 +89,8 @@ def test_weights_of_the_control_features_get_no_gradient():
     (outputs.sum() + h.square().sum() + c.square().sum()).backward()
     gradient = dict(layer.lstm.named_parameters())["weight_ih_l0"].grad
     assert gradient is not None
-    assert (gradient[:, SIZE:] == 0).all()
-    assert (gradient[:, :SIZE] != 0).any()
+    assert (gradient[:, INPUTS:] == 0).all()
+    assert (gradient[:, :INPUTS] != 0).any()
 
 
 def test_one_sequence_equals_its_parts_with_the_state_carried_over():
@@ -104,7 +103,7 @@ def test_one_sequence_equals_its_parts_with_the_state_carried_over():
 
 
 def test_the_forget_gate_begins_open_and_gate_weights_orthogonal():
-    layer = ResettingLSTM(SIZE, generator=torch.Generator().manual_seed(0))
+    layer = ResettingLSTM(INPUTS, SIZE, generator=torch.Generator().manual_seed(0))
     weights = dict(layer.lstm.named_parameters())
     bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
     assert bias.reshape(4, SIZE).tolist() == [[0.0] * SIZE, [1.0] * SIZE, [0.0] * SIZE, [0.0] * SIZE]
@@ -113,13 +112,13 @@ def test_the_forget_gate_begins_open_and_gate_weights_orthogonal():
 
 
 def test_the_control_has_no_memory_and_almost_as_many_weights():
-    control = Memoryless(64, generator=torch.Generator().manual_seed(0))
+    control = Memoryless(64, 64, generator=torch.Generator().manual_seed(0))
     inputs = torch.randn(2, 6, 64, generator=torch.Generator().manual_seed(1))
     hidden = (torch.zeros(1, 2, 64), torch.ones(1, 2, 64))
     outputs, after = control(inputs, hidden)
     assert after is hidden
     torch.testing.assert_close(outputs[:, 3:4], control(inputs[:, 3:4], hidden)[0])
-    sizes = [sum(p.numel() for p in module.parameters()) for module in (control, ResettingLSTM(64))]
+    sizes = [sum(p.numel() for p in module.parameters()) for module in (control, ResettingLSTM(64, 64))]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.05)
 
 

@@ -152,11 +152,10 @@ def test_evaluate_actions():
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("conditioned", [False, True])
-@pytest.mark.parametrize("recurrent", [False, True])
-def test_a_rollout_and_its_evaluation_agree(mode, conditioned, recurrent):
-    network = make_network(
-        value_mode=mode, condition_sub_heads=conditioned, recurrent=recurrent, slot_feature_dim=30, epsilon=0.1
-    )
+@pytest.mark.parametrize(("recurrent", "entrance"), [(False, True), (True, True), (True, False)])
+def test_a_rollout_and_its_evaluation_agree(mode, conditioned, recurrent, entrance):
+    trunk = {"recurrent": recurrent, "entrance": entrance}
+    network = make_network(value_mode=mode, condition_sub_heads=conditioned, slot_feature_dim=30, epsilon=0.1, **trunk)
     state, indices = random_inputs(6, 12)
     masks, starts = random_masks(6, 12), random_starts(6, 12)
     steps, hidden = roll(network, state, indices, masks, starts, torch.Generator().manual_seed(3))
@@ -171,8 +170,9 @@ def test_a_rollout_and_its_evaluation_agree(mode, conditioned, recurrent):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("conditioned", [False, True])
-def test_the_gradient_reaches_every_part(mode, conditioned):
-    network = make_network(value_mode=mode, condition_sub_heads=conditioned)
+@pytest.mark.parametrize("entrance", [False, True])
+def test_the_gradient_reaches_every_part(mode, conditioned, entrance):
+    network = make_network(value_mode=mode, condition_sub_heads=conditioned, entrance=entrance)
     state, indices = random_inputs(16, 6)
     actions = network(state, indices).sampled_op
     columns = torch.zeros(16, 6, 8, dtype=torch.int64)
@@ -291,7 +291,7 @@ def test_conditioned_heads_see_operation_slot_and_its_features():
 
 
 def test_without_memory_earlier_steps_do_not_matter():
-    network = make_network(recurrent=False)
+    network = make_network(recurrent=False, entrance=False)
     state, indices = random_inputs(2, 4)
     changed = state.clone()
     changed[:, :3] += 1.0

@@ -41,7 +41,8 @@ class _Pass(NamedTuple):
 class FactoredRecurrentActorCritic(nn.Module):
     """Actor and critic over one recurrent trunk.
 
-    Embedded blueprints beside the observation -> linear, LayerNorm, ReLU -> x + LayerNorm(LSTM(x)) -> heads.
+    Embedded blueprints beside the observation -> linear, LayerNorm, ReLU -> x + LayerNorm(LSTM(x)) -> heads. Without an
+    entrance the LSTM reads what is observed as it is, and the heads LayerNorm(LSTM(x)) alone.
 
     Args:
         state_dim: D.
@@ -53,6 +54,8 @@ class FactoredRecurrentActorCritic(nn.Module):
             them through masks alone.
         slot_feature_dim: S, how many features each slot has at the end of the observation, slot after slot, for
             conditioned sub-heads to read; 0 for none.
+        entrance: whether there is a layer before the LSTM, which the heads see past it too. Observations of a few
+            plain features are learned from in fewer steps without.
         recurrent: False gives the same network without memory, as a control.
         epsilon: share of the uniform distribution over legal choices in every head, see `FactoredDistribution`. May be
             set on the network between rounds, not between a rollout and its update.
@@ -73,6 +76,7 @@ class FactoredRecurrentActorCritic(nn.Module):
         value_mode: ValueMode = "state",
         condition_sub_heads: bool = False,
         slot_feature_dim: int = 0,
+        entrance: bool = True,
         recurrent: bool = True,
         epsilon: float = 0.0,
         num_blueprints: int = NUM_BLUEPRINTS,
@@ -97,11 +101,14 @@ class FactoredRecurrentActorCritic(nn.Module):
             embedded = _EMBEDDING_DIM
             self.blueprint_embedding = nn.Embedding(num_blueprints + 1, embedded)  # the last row: an empty slot
             nn.init.normal_(self.blueprint_embedding.weight, std=0.02, generator=generator)
-        entrance = nn.Linear(state_dim + embedded * num_slots, hidden_dim)
-        initialise_linear(entrance, 2**0.5, generator)
-        self.entrance = nn.Sequential(entrance, nn.LayerNorm(hidden_dim), nn.ReLU())
+        observed = state_dim + embedded * num_slots
+        self.entrance: nn.Sequential | None = None
+        if entrance:
+            layer = nn.Linear(observed, hidden_dim)
+            initialise_linear(layer, 2**0.5, generator)
+            self.entrance = nn.Sequential(layer, nn.LayerNorm(hidden_dim), nn.ReLU())
         memory = ResettingLSTM if recurrent else Memoryless
-        self.memory = memory(hidden_dim, generator=generator)
+        self.memory = memory(hidden_dim if entrance else observed, hidden_dim, generator=generator)
         self.memory_norm = nn.LayerNorm(hidden_dim)
         self.heads = nn.ModuleDict()
         for head in range(len(space.names)):
@@ -280,10 +287,12 @@ class FactoredRecurrentActorCritic(nn.Module):
             raise ValueError(f"episode_starts must have shape {[batch, steps]}, not {list(episode_starts.shape)}")
         blueprints = self._embed(blueprint_indices, batch, steps)
         inputs = state if blueprints is None else torch.cat([state, blueprints.flatten(-2)], dim=-1)
-        features = self.entrance(inputs)
+        features = inputs if self.entrance is None else self.entrance(inputs)
         before = self.initial_hidden(batch) if hidden is None else hidden
         remembered, (h, c) = self.memory(features, before, episode_starts)
-        lstm_out = features + self.memory_norm(remembered)
+        lstm_out = self.memory_norm(remembered)
+        if self.entrance is not None:
+            lstm_out = features + lstm_out
         masks = self._over_time(masks, batch, steps)
         if single:
             lstm_out, state = lstm_out.squeeze(1), state.squeeze(1)

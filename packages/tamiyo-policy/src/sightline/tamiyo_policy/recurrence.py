@@ -1,6 +1,7 @@
 """A recurrent layer that forgets at episode starts inside a sequence, without a Python loop over steps.
 
-The module knows nothing of actions, values or environments. Axes: B sequences, T steps, N features.
+The module knows nothing of actions, values or environments. Axes: B sequences, T steps, M features of the
+input, N units.
 """
 
 from __future__ import annotations
@@ -22,23 +23,24 @@ class ResettingLSTM(nn.Module):
     Before every step that starts an episode a *reset step* is put into the sequence. An extra input feature, on at
     these steps only, closes the input, forget and output gates, which makes h and c exactly 0. Rows with fewer resets
     end in *hold steps*, at which a second feature keeps c. The whole batch stays one call of `torch.nn.LSTM` on
-    [B, T + most resets in a row, N + 2], equal to a loop over steps; on a CPU packed sequences, one for each episode,
+    [B, T + most resets in a row, M + 2], equal to a loop over steps; on a CPU packed sequences, one for each episode,
     take several times as long. The gradient of both features' weights is exactly 0, so they keep their values.
 
     Args:
+        inputs: M.
         size: N.
         generator: draws the weights (orthogonal for each gate; biases 0, that of the forget gate 1, Jozefowicz et al.
             2015); None is torch's default.
     """
 
-    def __init__(self, size: int, *, generator: torch.Generator | None = None) -> None:
+    def __init__(self, inputs: int, size: int, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        self.size = size
-        self.lstm = nn.LSTM(size + 2, size, batch_first=True)
+        self.inputs, self.size = inputs, size
+        self.lstm = nn.LSTM(inputs + 2, size, batch_first=True)
         parameters = dict(self.lstm.named_parameters())
         with torch.no_grad():
             for name in ("weight_ih_l0", "weight_hh_l0"):
-                for gate in parameters[name][:, :size].chunk(4):
+                for gate in parameters[name][:, : inputs if name == "weight_ih_l0" else size].chunk(4):
                     nn.init.orthogonal_(gate, generator=generator)
             parameters["bias_hh_l0"].zero_()
             parameters["bias_ih_l0"].zero_()
@@ -47,13 +49,13 @@ class ResettingLSTM(nn.Module):
             reset = torch.tensor([-_SATURATED, -_SATURATED, 0.0, -_SATURATED])
             hold = torch.tensor([-_SATURATED, _SATURATED, 0.0, 0.0])
             controls = torch.stack([reset, hold], dim=1).repeat_interleave(size, dim=0)
-            parameters["weight_ih_l0"][:, size:] = controls
+            parameters["weight_ih_l0"][:, inputs:] = controls
 
     def forward(self, inputs: Tensor, hidden: Hidden, episode_starts: Tensor | None = None) -> tuple[Tensor, Hidden]:
         """Outputs of every step and the state after the last.
 
         Args:
-            inputs: [B, T, N].
+            inputs: [B, T, M].
             hidden: state before the first step.
             episode_starts: bool [B, T], True where the state is zeroed before the step; None for nowhere.
 
@@ -72,13 +74,13 @@ class ResettingLSTM(nn.Module):
         return self._with_resets(inputs, hidden, nn.functional.pad(resets, (1, 0)), most)
 
     def _run(self, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        """The layer over [B, T, N] without resets."""
+        """The layer over [B, T, M] without resets."""
         if inputs.shape[1] != 1 or torch.is_grad_enabled():
             return self.lstm(nn.functional.pad(inputs, (0, 2)), hidden)
         # A single step, as in a rollout, takes the cell half as long as the layer.
         ((input_weight, hidden_weight, *biases),) = self.lstm.all_weights
         state = (hidden[0][0], hidden[1][0])
-        output, cell = torch.lstm_cell(inputs[:, 0], state, input_weight[:, : self.size], hidden_weight, *biases)
+        output, cell = torch.lstm_cell(inputs[:, 0], state, input_weight[:, : self.inputs], hidden_weight, *biases)
         return output.unsqueeze(1), (output.unsqueeze(0), cell.unsqueeze(0))
 
     def _with_resets(self, inputs: Tensor, hidden: Hidden, resets: Tensor, most: int) -> tuple[Tensor, Hidden]:
@@ -91,24 +93,25 @@ class ResettingLSTM(nn.Module):
         idle[row, position] = False
         after_end = torch.arange(length, device=inputs.device) > position[:, -1:]
         controls = torch.stack([idle & ~after_end, after_end], dim=-1).to(inputs.dtype)
-        spread = inputs.new_zeros(batch, length, self.size).index_put((row, position), inputs)
+        spread = inputs.new_zeros(batch, length, self.inputs).index_put((row, position), inputs)
         outputs, (_, cell) = self.lstm(torch.cat([spread, controls], dim=-1), hidden)
         outputs = outputs[row, position]
         return outputs, (outputs[:, -1].unsqueeze(0), cell)
 
 
 class Memoryless(nn.Module):
-    """A two-layer perceptron with as many weights as a `ResettingLSTM` and no memory, the control for it.
+    """A two-layer perceptron of about the size of a `ResettingLSTM` and no memory, the control for it.
 
     Args:
+        inputs: M.
         size: N.
         generator: draws the weights; None is torch's default.
     """
 
-    def __init__(self, size: int, *, generator: torch.Generator | None = None) -> None:
+    def __init__(self, inputs: int, size: int, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.size = size
-        self.layers = nn.Sequential(nn.Linear(size, 4 * size), nn.ReLU(), nn.Linear(4 * size, size))
+        self.layers = nn.Sequential(nn.Linear(inputs, 4 * size), nn.ReLU(), nn.Linear(4 * size, size))
         for layer, gain in ((self.layers[0], 2**0.5), (self.layers[2], 1.0)):
             initialise_linear(layer, gain, generator)
 

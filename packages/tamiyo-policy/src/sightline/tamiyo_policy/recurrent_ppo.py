@@ -38,6 +38,9 @@ class RecurrentPPOConfig(BaseModel):
     ppo: PPOConfig = Field(default=PPOConfig(), description="settings of the update")
     num_steps: int = Field(default=64, ge=1, description="steps of each environment in a rollout")
     hidden_dim: int = Field(default=64, ge=1, description="width of the network and of its memory")
+    entrance: bool = Field(
+        default=True, description="a layer before the LSTM and past it; without, it reads as observed"
+    )
     recurrent: bool = Field(default=True, description="remember; without, a network of the same size sees one step")
     value_mode: ValueMode = Field(default="state", description="what the critic values")
     condition_sub_heads: bool = Field(default=False, description="let sub-heads depend on operation and slot")
@@ -112,6 +115,7 @@ class RecurrentPPO:
             slot_feature_dim=int(getattr(self.environment, "slot_feature_dim", 0)),
             value_mode=config.value_mode,
             condition_sub_heads=config.condition_sub_heads,
+            entrance=config.entrance,
             recurrent=config.recurrent,
             epsilon=config.epsilon,
             generator=torch.Generator().manual_seed(seed),
