@@ -354,5 +354,6 @@ class LSTMPolicyBundle:
         if self._is_compiled:
             raise RuntimeError("the policy is compiled already")
         for module in (self._network.entrance, *self._network.heads.values(), self._network.critic):
-            module.compile(mode=mode)
+            if module is not None:
+                module.compile(mode=mode)
         self._is_compiled = True
