@@ -114,6 +114,17 @@ def test_a_fossil_is_remembered_before_the_next_epoch() -> None:
     assert hosts.calls == [("take", [False, True])]
 
 
+def test_a_host_that_was_only_good_with_a_pruned_seed_is_rolled_back_once() -> None:
+    hosts, state, slots = ToyHosts(), GovernorState.start(2, CONFIG), SlotStates.empty(2, 1)
+    panics = []
+    for lost in (1.0, 1.0, *[math.log(10)] * 3):
+        state, slots, panic = govern(hosts, state, slots, torch.tensor([lost, 1.0]), CONFIG, num_classes=10)
+        panics.append(panic.tolist())
+    nothing = [Panic.NONE, Panic.NONE]
+    assert panics == [nothing, nothing, [Panic.FORGOTTEN, Panic.NONE], nothing, nothing]
+    assert (~state.losses.isnan()).sum(1).tolist() == [2, 5]
+
+
 def test_only_experimental_seeds_are_pruned() -> None:
     stages = [Stage.DORMANT, Stage.GERMINATED, Stage.HOLDING, Stage.FOSSILIZED, Stage.EMBARGOED]
     blueprints = [-1, 1, 1, 1, -1]

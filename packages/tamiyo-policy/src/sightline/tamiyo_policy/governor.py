@@ -9,7 +9,7 @@ is to blame, gets the penalty and is terminal, and the earlier rewards of its ep
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
@@ -185,6 +185,8 @@ def govern(
         hosts.restore_snapshot(panicked)
         hosts.clear_optimizers(panicked)
         slots = prune_experimental(slots, panicked)
+        # What a host reached with seeds that are gone is no measure of it: it would panic at every step from here on.
+        state = replace(state, losses=torch.where(panicked[:, None], torch.nan, state.losses))
     due = ~panicked & (state.anomalies == 0) & (state.snapshot_age >= config.snapshot_every)
     if bool(due.any()):
         hosts.take_snapshot(due)
