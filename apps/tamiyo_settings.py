@@ -9,6 +9,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sightline.tamiyo_policy.blueprints import ATTENTION, DEPTHWISE, LORA, MLP_SMALL, NORM
+from sightline.tamiyo_policy.governor import GovernorConfig
 from sightline.tamiyo_policy.growth import GrowthConfig
 from sightline.tamiyo_policy.growth_training import GrowthTrainingConfig
 from sightline.tamiyo_policy.heuristic import HeuristicConfig
@@ -37,11 +38,12 @@ class TamiyoSettings(BaseModel):
     growth: GrowthConfig = GrowthConfig(
         lifecycle=LifecycleConfig(mask_closed_gates=True, auto_forward=frozenset({"G1", "G2", "G3"})),
         reward=RewardConfig(gamma=0.995),
+        governor=GovernorConfig(penalty=-2.0),
     )
     """The rules of growing, the same for all methods: seeds advance by themselves when their gate opens, and what is
     left to decide is what to plant where and when, and what to keep. In a YAML file, give its parts in full."""
-    environments: int = Field(default=30, ge=1)
-    """Hosts that grow side by side in training."""
+    environments: int = Field(default=25, ge=1)
+    """Hosts that grow side by side in training; with `training.copies` of each, five episodes, one of each family."""
     training: GrowthTrainingConfig = GrowthTrainingConfig()
     """The learner."""
     training_seeds: tuple[int, ...] = Field(default=(0, 1, 2, 3, 4), min_length=1)
@@ -57,7 +59,7 @@ class TamiyoSettings(BaseModel):
     """Episodes that every method plays, with the same hosts and data."""
     mode_episodes: int = Field(default=10, ge=0)
     """The first of them are also played with the most probable actions in place of drawn ones; 0 for none."""
-    stack: int = Field(default=50, ge=1)
+    stack: int = Field(default=100, ge=1)
     """Episodes played at once in evaluation."""
 
     search_steps: int = Field(default=15, ge=1)
@@ -94,6 +96,8 @@ class TamiyoSettings(BaseModel):
             raise ValueError("training.policy.num_steps must be growth.training.steps: a rollout is one episode")
         if self.environments < self.training.policy.ppo.minibatches:
             raise ValueError("environments must be at least training.policy.ppo.minibatches")
+        if self.environments % self.training.copies:
+            raise ValueError(f"environments must be a multiple of training.copies, which is {self.training.copies}")
         return self
 
 
@@ -102,7 +106,7 @@ SMOKE: Mapping[str, Any] = {
         "training": {"steps": 8, "minibatches": 1, "batch_size": 16},
         "lifecycle": {"mask_closed_gates": True, "auto_forward": ["G1", "G2", "G3"], "min_training_epochs": 1},
     },
-    "environments": 6,
+    "environments": 5,
     "training": {"rounds": 2, "policy": {"num_steps": 8, "hidden_dim": 32, "ppo": {"minibatches": 2}}},
     "training_seeds": (0, 1),
     "evaluation_episodes": 10,

@@ -14,7 +14,13 @@ from sightline.tamiyo_policy.checkpoints import CheckpointError, read_checkpoint
 from sightline.tamiyo_policy.digits import ClassificationData
 from sightline.tamiyo_policy.environment import GrowthEnvironment
 from sightline.tamiyo_policy.growth import GrowthConfig
-from sightline.tamiyo_policy.growth_episodes import EVALUATION_SEED, TRAINING_SEEDS, GrowthEpisodes, episodes_from
+from sightline.tamiyo_policy.growth_episodes import (
+    EVALUATION_SEED,
+    TRAINING_SEEDS,
+    GrowthEpisodes,
+    compared,
+    episodes_from,
+)
 from sightline.tamiyo_policy.growth_training import (
     CHECKPOINT,
     METRICS,
@@ -83,15 +89,17 @@ def test_another_seed_trains_another_policy(environment: GrowthEnvironment, tmp_
 
 
 def test_every_round_has_a_row_with_score_entropies_and_shares_of_operations(
-    environment: GrowthEnvironment, tmp_path: Path
+    small_digits: ClassificationData, tmp_path: Path
 ):
+    config = SMALL.model_copy(update={"reward": RewardConfig(final_validations=1)})
+    environment = GrowthEnvironment(small_digits, 5, config=config)
     train(environment, tmp_path)
     rows = read_metrics(tmp_path / METRICS)
     assert [row["round"] for row in rows] == [1, 2, 3, 4]
     for row in rows:
         assert sum(share for name, share in row.items() if name.startswith("operation/")) == pytest.approx(1)
         assert {f"entropy/{name}" for name in environment.action_space.names} <= row.keys()
-        assert row["score"] <= row["accuracy"] + 1e-4 or row["parameters"] == 0
+        assert (row["score"] < row["accuracy"] - 1e-4) == (row["parameters"] > 0)
         assert row["gradient_steps"] > 0
 
 
@@ -203,6 +211,34 @@ def test_families_are_drawn_evenly_and_in_random_order(environment: GrowthEnviro
     orders = {(episodes.reset(seed=seed), environment.families)[1] for seed in range(6)}
     assert all(sorted(Counter(order).values()) == [2, 3] for order in orders)
     assert len(orders) > 1
+
+
+def test_copies_of_an_episode_are_one_host_and_families_stay_even(environment: GrowthEnvironment):
+    small = GrowthEnvironment(environment._training.data, 6, config=SMALL)
+    episodes = GrowthEpisodes(small, families="AB", copies=3)
+    observations, _ = episodes.reset(seed=0)
+    assert sorted(Counter(small.families).values()) == [3, 3]
+    for group in (observations[:3], observations[3:]):
+        assert np.abs(group - group[0]).max() < 1e-5
+    assert not np.array_equal(observations[0], observations[3])
+
+
+def test_copies_that_do_the_same_get_nothing_and_the_better_one_more_than_the_others():
+    plain = torch.tensor([1.0, 2.0, 6.0, 0.5, 0.5, 0.5])
+    nobody = torch.zeros(6, dtype=torch.bool)
+    assert compared(plain, nobody, 3).tolist() == [-3.0, -1.5, 4.5, 0.0, 0.0, 0.0]
+    assert torch.equal(compared(plain, nobody, 1), plain)
+
+
+def test_a_penalty_is_paid_in_full_and_is_no_advantage_to_the_other_copies():
+    plain = torch.tensor([-10.0, 2.0, 4.0])
+    panicked = torch.tensor([True, False, False])
+    assert compared(plain, panicked, 3).tolist() == [-10.0, 0.0, 3.0]
+
+
+def test_hosts_that_cannot_be_divided_into_groups_are_refused(environment: GrowthEnvironment):
+    with pytest.raises(ValueError, match="groups of 2"):
+        GrowthEpisodes(environment, copies=2)
 
 
 def test_a_restored_environment_continues_bit_for_bit(environment: GrowthEnvironment):

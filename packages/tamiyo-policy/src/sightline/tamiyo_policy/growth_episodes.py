@@ -18,6 +18,7 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sightline.tamiyo_policy.actions import Op
 from sightline.tamiyo_policy.environment import GrowthEnvironment
@@ -28,7 +29,7 @@ from sightline.tamiyo_policy.hosts import FAMILIES
 TRAINING_SEEDS: Final = 2**31
 """Training draws seeds below this."""
 
-EVALUATION_SEED: Final = 2**31
+EVALUATION_SEED: Final = 3 * 2**30
 """First seed of evaluation episodes."""
 
 SELECTION_SEED: Final = 2**32
@@ -65,13 +66,16 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
     Action Space: MultiDiscrete, the eight heads of `factored_action_space`. Observation Space: the layout's features
     [D]; `info` has `blueprint_indices` [E, K] and `masks`, and of the step just taken `effective_ops` [E],
     `contributions` [E, K] in points, NaN where none was measured, and `rollbacks` [E]. Starting State: fresh hosts,
-    seeds at random, the families as evenly as E permits and in random order. Rewards: the environment's. Episode End:
-    termination after T steps, for all together, with a reset in the same step; a rollback terminates too, and its host
-    goes on from its last good state as a new episode.
+    seeds at random, the families as evenly as the number of episodes permits and in random order. Rewards: the
+    environment's, less the mean of those that other copies of the same episode get in the same step; what an episode
+    gives whatever is done in it, which no action of a host can change, is left out so. Episode End: termination after
+    T steps, for all together, with a reset in the same step; a rollback terminates too, and its host goes on from its
+    last good state as a new episode.
 
     Args:
         environment: stepped and reset by this object alone.
         families: of the hosts that are drawn, at least one.
+        copies: hosts that play the same episode side by side; 1 for rewards as they are.
 
     Attributes:
         environment: the same.
@@ -82,12 +86,18 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
         last: means over the last complete set of episodes, by name: `score` J and `accuracy` at the end, in points and
             percent of the validation part, `parameters`, `rollbacks` per episode, and `operation/<name>`, the share
             of steps in which an operation was executed. Empty before the first is complete.
+
+    Raises:
+        ValueError: the number of environments is no multiple of `copies`.
     """
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012 - Gymnasium's declaration
 
-    def __init__(self, environment: GrowthEnvironment, families: Sequence[str] = FAMILIES) -> None:
+    def __init__(self, environment: GrowthEnvironment, families: Sequence[str] = FAMILIES, *, copies: int = 1) -> None:
+        if environment.num_envs % copies:
+            raise ValueError(f"{environment.num_envs} environments cannot be divided into groups of {copies} copies")
         self.environment = environment
+        self._copies = copies
         self._families = tuple(families)
         self.num_envs = environment.num_envs
         self.factored_action_space = environment.action_space
@@ -138,15 +148,17 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
         if over:
             information["final_obs"] = taken.observation.features.numpy()
             information["_final_obs"] = np.ones(self.num_envs, np.bool_)
-        outcome = taken.reward.numpy(), taken.terminated.numpy(), taken.truncated.numpy()
-        return observations, *outcome, information
+        reward = compared(taken.reward, panicked, self._copies).numpy()
+        return observations, reward, taken.terminated.numpy(), taken.truncated.numpy(), information
 
     def _begin(self) -> GrowthObservation:
-        names = np.resize(np.array(self._families), self.num_envs)
-        seeds = self.np_random.integers(TRAINING_SEEDS, size=self.num_envs)
+        episodes = self.num_envs // self._copies
+        names = np.resize(np.array(self._families), episodes)
+        seeds = self.np_random.integers(TRAINING_SEEDS, size=episodes)
+        names = self.np_random.permutation(names)
         self._steps, self._rollbacks = 0, 0
         self._operations[:] = 0
-        return self.environment.reset(seeds.tolist(), self.np_random.permutation(names).tolist())
+        return self.environment.reset(seeds.repeat(self._copies).tolist(), names.repeat(self._copies).tolist())
 
     def _summary(self, taken: GrowthStep) -> dict[str, float]:
         shares = self._operations / self._operations.sum()
@@ -180,6 +192,22 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
         self.np_random = generator
         self._steps, self._rollbacks = int(state["steps"]), int(state["rollbacks"])
         self._operations = np.array(state["operations"])
+
+
+def compared(reward: Tensor, panicked: Tensor, copies: int) -> Tensor:
+    """Rewards less the mean of those of the other copies of the same episode; a penalty is neither changed nor counted.
+
+    Args:
+        reward: float [E], copies of an episode side by side.
+        panicked: bool [E], where the reward is a penalty.
+        copies: that there are of each.
+    """
+    if copies == 1:
+        return reward
+    counted = torch.where(panicked, 0.0, reward)
+    groups = counted.view(-1, copies)
+    others = (groups.sum(1, keepdim=True) - groups) / (copies - 1)
+    return torch.where(panicked, reward, counted - others.flatten())
 
 
 def _as_arrays(observation: GrowthObservation) -> tuple[NDArray[np.float32], dict[str, Any]]:
