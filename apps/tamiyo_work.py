@@ -90,7 +90,7 @@ def play_rule(settings: TamiyoSettings, name: str, topology: Topology, file: Pat
         SCHEDULE: fixed_schedule(space, lifecycle, topology, plateau_epochs=settings.plateau_epochs),
         GREEDY: greedy_counterfactual(space, lifecycle, settings.heuristic.rotation, keep_above=settings.greedy_above),
     }
-    _play(settings, methods[name], evaluation(settings), file)
+    _play(settings, methods[name], evaluation(settings), file, counterfactuals=name in (HEURISTIC, GREEDY))
 
 
 def train_fixed(
@@ -147,9 +147,12 @@ def host_parameters(channels: int) -> int:
     return sum(host.stage_sizes) - host.num_slots * host.tokens**2
 
 
-def _play(settings: TamiyoSettings, method: Method, episodes: Sequence[Episode], file: Path) -> None:
+def _play(
+    settings: TamiyoSettings, method: Method, episodes: Sequence[Episode], file: Path, *, counterfactuals: bool = True
+) -> None:
     done = keep_whole_stacks(file, settings.stack, len(episodes))
-    environment = GrowthEnvironment(_data(), min(settings.stack, len(episodes)), config=settings.growth)
+    size = min(settings.stack, len(episodes))
+    environment = GrowthEnvironment(_data(), size, config=settings.growth, counterfactuals=counterfactuals)
     for records in play_episodes(environment, episodes[done:], method, read_test=True):
         append_records(file, records)
 

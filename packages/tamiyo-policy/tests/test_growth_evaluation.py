@@ -194,3 +194,27 @@ def test_stages_tell_the_story_of_each_slot(environment: GrowthEnvironment):
         assert record.stages[2] == f"{Stage.DORMANT:x}" * 2 + f"{Stage.GERMINATED:x}" * (STEPS - 2)
         assert record.topology == (NOOP, NOOP, NORM)
         assert np.isclose(record.score, record.accuracy)
+
+
+def test_what_looks_at_no_counterfactual_does_the_same_where_none_is_measured(small_digits: ClassificationData) -> None:
+    space = GrowthEnvironment(small_digits, 1, config=SMALL).action_space
+    topology = (LORA, NOOP, NORM)
+    for method in (
+        no_growth(space),
+        random_legal(space, seed=3),
+        fixed_schedule(space, LIFECYCLE, topology, plateau_epochs=1),
+    ):
+        measured, unmeasured = (
+            play(GrowthEnvironment(small_digits, 5, config=SMALL, counterfactuals=wanted), method, read_test=True)
+            for wanted in (True, False)
+        )
+        assert measured == unmeasured
+
+
+def test_without_counterfactuals_seeds_count_as_measured_and_worth_nothing(small_digits: ClassificationData) -> None:
+    environment = GrowthEnvironment(small_digits, 5, config=SMALL, counterfactuals=False)
+    play(environment, fixed_schedule(environment.action_space, LIFECYCLE, (NORM, NORM, NORM), plateau_epochs=1))
+    live = environment.slots.in_stage(Stage.BLENDING, Stage.HOLDING) & (environment.slots.alpha > 0)
+    assert live.any()
+    assert (environment.slots.contribution_age[live] == 0).all()
+    assert (environment.slots.contribution == 0).all()

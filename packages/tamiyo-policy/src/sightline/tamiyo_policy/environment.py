@@ -51,6 +51,10 @@ from sightline.tamiyo_policy.training import StackedTraining, TrainingReport
 class GrowthEnvironment:
     """E growing hosts as one vectorised environment.
 
+    Args:
+        counterfactuals: whether seeds' contributions, gains and interactions are measured. Without, which is faster and
+            enough for what looks at none of them, they are 0 and count as measured; all else is the same.
+
     Attributes:
         config: the rules.
         num_envs: E.
@@ -71,9 +75,11 @@ class GrowthEnvironment:
         channels: int = 8,
         device: torch.device | str = "cpu",
         workers: int = 1,
+        counterfactuals: bool = True,
     ) -> None:
         self.config = config or GrowthConfig()
         self.num_envs = num_envs
+        self._counterfactuals = counterfactuals
         self._host = host or TokenHost(data.channels, data.tokens, data.num_classes, channels)
         modules = token_blueprints(channels, data.tokens) if blueprints is None else blueprints
         self.action_space: FactoredActionSpace = growth_action_space(self._host.num_slots)
@@ -121,7 +127,7 @@ class GrowthEnvironment:
         self._governor = GovernorState.start(self.num_envs, self.config.governor)
         self._time = 0
         self._snapshots.start()
-        measured = measure_hosts(self._training, self.slots)
+        measured = self._measure()
         self.signals = self.signals.record(loss=measured.loss, accuracy=measured.accuracy)
         self._gain = measured.gain
         self._score = self._current_score(measured.accuracy)
@@ -160,7 +166,7 @@ class GrowthEnvironment:
         applied = self._operate(actions)
         report = self._train_interval()
         self._time += 1
-        measured = measure_hosts(self._training, self.slots)
+        measured = self._measure()
         self._record(measured)
         judged = self.slots
         panic = self._govern(measured)
@@ -188,7 +194,7 @@ class GrowthEnvironment:
             gain=self._gain,
             contribution=measured.contribution,
             shapley=measure_shapley(self._training, self.slots)
-            if over
+            if over and self._counterfactuals
             else torch.full_like(measured.contribution, torch.nan),
             effective_op=applied.effective_op,
             panic=panic,
@@ -277,6 +283,9 @@ class GrowthEnvironment:
         self.slots = record_gradients(self.slots, GradientReading(report.seed_norm, ratio, learning))
         return report
 
+    def _measure(self) -> HostMeasurement:
+        return measure_hosts(self._training, self.slots, counterfactuals=self._counterfactuals)
+
     def _record(self, measured: HostMeasurement) -> None:
         """Take in a validation."""
         self.signals = self.signals.record(loss=measured.loss, accuracy=measured.accuracy)
@@ -346,7 +355,7 @@ class GrowthEnvironment:
 
     def _after_rollback(self, panicked: Tensor, score: Tensor) -> Tensor:
         """Measure restored hosts, so that neither observation nor next reward starts from the state that was left."""
-        measured = measure_hosts(self._training, self.slots)
+        measured = self._measure()
 
         def last(history: Tensor, value: Tensor) -> Tensor:
             history = history.clone()

@@ -51,24 +51,25 @@ def seed_setting(slots: SlotStates) -> SeedSetting:
     )
 
 
-def measure_hosts(training: StackedTraining, slots: SlotStates) -> HostMeasurement:
+def measure_hosts(training: StackedTraining, slots: SlotStates, *, counterfactuals: bool = True) -> HostMeasurement:
     """Validate every host with all seeds, without any, and with every coalition of live seeds that pairs need.
 
     Args:
         training: the networks; unchanged.
         slots: [E, K].
+        counterfactuals: False for the hosts with all seeds alone; gains, contributions and interactions are 0 then.
     """
     live, fossil = _players(slots)
-    accuracies, losses = training.measure(seed_setting(slots), wanted_coalitions(live, fossil, "pairs"))
     everything = coalition(live | fossil)
-    rows = np.arange(len(live))
-    found = (
-        accuracies[rows, everything],
-        losses[rows, everything],
-        gain(accuracies, live | fossil),
-        contributions(accuracies, live, fossil),
-        interactions(accuracies, live, fossil),
-    )
+    whole = np.arange(2 ** live.shape[1]) == everything[:, None]
+    wanted = wanted_coalitions(live, fossil, "pairs") if counterfactuals else whole
+    accuracies, losses = training.measure(seed_setting(slots), wanted)
+    nothing = np.where(live, 0.0, np.nan)
+    worth = np.zeros(len(live)), nothing, nothing
+    if counterfactuals:
+        of_seeds = (function(accuracies, live, fossil) for function in (contributions, interactions))
+        worth = gain(accuracies, live | fossil), *of_seeds
+    found = accuracies[whole], losses[whole], *worth
     return HostMeasurement(*(torch.from_numpy(values.astype(np.float32)) for values in found))
 
 
