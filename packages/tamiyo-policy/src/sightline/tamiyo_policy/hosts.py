@@ -230,36 +230,31 @@ class TokenHost:
             [1, 1, 1, self.channels * self.input_channels, self.num_slots * self.channels], dim=1
         )
         scale = scale.narrow(1, index * self.channels, self.channels).unsqueeze(2)
-        linear_rows, mixing_rows = linear[:, 0].nonzero()[:, 0], mixing[:, 0].nonzero()[:, 0]
-        bypassed = bypass[:, 0].nonzero()[:, 0] if index == self.num_slots - 1 else linear_rows[:0]
+        mixing_rows = mixing[:, 0].nonzero()[:, 0]
+        bypassed = bypass[:, 0].nonzero()[:, 0] if index == self.num_slots - 1 else mixing_rows[:0]
         projection = projection.unflatten(1, (self.channels, -1)).index_select(0, bypassed)
+        kept = linear.new_ones(len(linear), 1, 1, 1).index_fill_(0, bypassed, 0.0)
+        # A block without ReLU is one whose ReLU cuts off at minus infinity.
+        depth = torch.where(linear > 0, torch.inf, 0.0)[:, :, None, None]
 
         def apply(hidden: Tensor, inputs: Tensor) -> tuple[Tensor, StagePullback]:
             weight = channel_map * scale
-            mixed = hidden.clone() if len(mixing_rows) or len(bypassed) else hidden
+            mixed = hidden * kept if len(mixing_rows) or len(bypassed) else hidden
             if len(mixing_rows):
                 unmixed, mix = hidden.index_select(0, mixing_rows), mixer.index_select(0, mixing_rows)
                 mixed.index_add_(0, mixing_rows, torch.bmm(columns(unmixed), mix.mT).view_as(unmixed))
             if len(bypassed):
                 pixels = rows(inputs.index_select(0, bypassed))
-                mixed.index_copy_(0, bypassed, torch.bmm(projection, pixels).unflatten(2, hidden.shape[2:]))
-            result = torch.baddbmm(bias * scale, weight, rows(mixed)).view_as(hidden)
-            if len(linear_rows):
-                unbounded = result.index_select(0, linear_rows)
-                result.relu_().index_copy_(0, linear_rows, unbounded)
-            else:
-                result.relu_()
+                mixed.index_add_(0, bypassed, torch.bmm(projection, pixels).unflatten(2, hidden.shape[2:]))
+            result = torch.baddbmm(bias * scale, weight, rows(mixed)).view_as(hidden).clamp_(min=-depth)
 
             def pullback(gradient: Tensor) -> tuple[Tensor, Tensor]:
-                of_straight = through_relu(gradient, result)
-                if len(linear_rows):
-                    of_straight.index_copy_(0, linear_rows, gradient.index_select(0, linear_rows))
-                of_straight = rows(of_straight)
+                of_straight = rows(through_relu(gradient, result + depth))
                 of_weight = torch.bmm(of_straight, rows(mixed).mT) * scale
                 of_bias = of_straight.sum(2, keepdim=True) * scale
                 of_hidden = torch.bmm(weight.mT, of_straight).view_as(hidden)
                 if len(bypassed):
-                    of_hidden.index_fill_(0, bypassed, 0.0)
+                    of_hidden *= kept
                 of_mixer = torch.zeros(mixer.shape, device=mixer.device, dtype=mixer.dtype)
                 if len(mixing_rows):
                     of_mixed = of_hidden.index_select(0, mixing_rows)
@@ -281,7 +276,8 @@ class TokenHost:
         weight, bias = weight.unflatten(1, (-1, self.channels)), bias.unsqueeze(2)
 
         def apply(hidden: Tensor) -> tuple[Tensor, StagePullback]:
-            pooled = hidden.mean(3)
+            share = hidden.new_full((self.tokens, 1), 1 / self.tokens)  # faster than a mean over short rows
+            pooled = torch.mm(hidden.view(-1, self.tokens), share).view(hidden.shape[:3])
 
             def pullback(gradient: Tensor) -> tuple[Tensor, Tensor]:
                 of_parameters = [torch.bmm(gradient, pooled.mT).flatten(1), gradient.sum(2)]
