@@ -5,7 +5,7 @@
     uv run apps/tamiyo.py --no-memoryless --no-joint-ratio --training.rounds 200
 
 Search for the best fixed topology -> training of policies, one per seed -> all methods on the same unseen episodes
--> paired differences -> tables, plots, report. The test split is read when everything else is decided.
+-> paired differences -> tables, plots, report. Nothing that is trained or chosen reads the test split.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import sys
 from reporting import print_table
 from rich.logging import RichHandler
 from settings import parse_settings
-from tamiyo_evaluation import evaluate
+from tamiyo_evaluation import train_and_evaluate
 from tamiyo_findings import Findings, results
 from tamiyo_jobs import Workers
 from tamiyo_report import comparisons_table, methods_table, write_report
+from tamiyo_search import search
 from tamiyo_settings import SMOKE, TamiyoSettings
-from tamiyo_stages import search, train_policies
 
 from sightline.agents import RunDirectory
 
@@ -33,8 +33,7 @@ def main() -> None:
     run = RunDirectory(settings.output / "tamiyo" / settings.name, settings.as_written())
     with Workers.of(settings.processes) as workers:
         ranking = search(settings, run, workers)
-        policies, trainings = train_policies(settings, run, workers)
-        records = evaluate(settings, run, workers, policies, ranking.best)
+        trainings, records = train_and_evaluate(settings, run, workers, ranking.best)
 
     findings = Findings(settings, ranking, trainings, records)
     run.finish(results(findings), training_seeds=list(settings.training_seeds))

@@ -1,7 +1,12 @@
-"""Every method of the growth experiment on the same unseen episodes, and what it is called."""
+"""The main stages of the growth experiment: training, and every method on the same unseen episodes.
+
+They are one stage of work, so that no process is idle while there is anything to train or to play. Nothing that is
+trained or chosen reads what is played here.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -9,13 +14,14 @@ from typing import TypeAlias
 import numpy as np
 from tamiyo_jobs import Job, Workers, read_records
 from tamiyo_settings import TamiyoSettings
-from tamiyo_stages import variants
 from tamiyo_work import (
     CHANNELS,
     GREEDY,
     HEURISTIC,
+    JOINT,
     LEARNED,
     LEARNED_MODE,
+    MEMORYLESS,
     NO_GROWTH,
     RANDOM,
     SCHEDULE,
@@ -24,15 +30,22 @@ from tamiyo_work import (
     host_parameters,
     play_policy,
     play_rule,
+    policy_folder,
+    training_job,
 )
 
 from sightline.agents import RunDirectory
+from sightline.agents.runs import write_text
 from sightline.tamiyo_policy.blueprints import DEPTHWISE, MLP_SMALL, NOOP, NORM
 from sightline.tamiyo_policy.growth_evaluation import GrowthRecord
+from sightline.tamiyo_policy.growth_training import METRICS, read_metrics
 from sightline.tamiyo_policy.topologies import Topology, TopologyRun
 
 Records: TypeAlias = list[list[GrowthRecord]]
 """One list of episodes for each training seed; a single one for a method that is not trained."""
+
+Trainings: TypeAlias = dict[str, list[list[dict[str, float]]]]
+"""The rows of every training seed, by policy."""
 
 BEST_FIXED, LARGER = "best fixed topology", "larger host"
 GROWN_AT_BIRTH: Mapping[str, Topology] = {
@@ -43,27 +56,45 @@ GROWN_AT_BIRTH: Mapping[str, Topology] = {
 _RULES = (RANDOM, HEURISTIC, GREEDY, SCHEDULE)
 
 
+def variants(settings: TamiyoSettings) -> dict[str, tuple[int, ...]]:
+    """The policies that are trained, and their seeds."""
+    found = {LEARNED: settings.training_seeds}
+    controls = {MEMORYLESS: settings.memoryless, JOINT: settings.joint_ratio}
+    return found | {name: settings.control_seeds for name, wanted in controls.items() if wanted}
+
+
 def baselines(settings: TamiyoSettings) -> list[str]:
     """What the learned policy is compared with, declared before anything is measured."""
     fixed = [NO_GROWTH, *_RULES, *GROWN_AT_BIRTH, BEST_FIXED]
     return fixed + [LARGER] * settings.larger_host + [name for name in variants(settings) if name != LEARNED]
 
 
-def evaluate(
-    settings: TamiyoSettings, run: RunDirectory, workers: Workers, policies: Path, best: Topology
-) -> dict[str, Records]:
-    """Let every method play the evaluation episodes; the only stages that read the test part."""
-    folder = workers.stage(
-        run,
-        "4-evaluation",
-        lambda work: [*_policy_jobs(settings, policies, work), *_other_jobs(settings, best, work)],
-    )
+def train_and_evaluate(
+    settings: TamiyoSettings, run: RunDirectory, workers: Workers, best: Topology
+) -> tuple[Trainings, dict[str, Records]]:
+    """Train all policies, and let them and every other method play the evaluation episodes, which reads the test part.
+
+    Args:
+        settings: of the run.
+        run: gets the stages.
+        workers: do the work.
+        best: the best fixed topology.
+
+    Returns:
+        The rows of all trainings, and the episodes of all methods by name.
+    """
+
+    def jobs(work: Path) -> list[Job]:
+        trainings, games = _policy_jobs(settings, work)
+        return [*trainings, *_other_jobs(settings, best, work), *games]
+
+    folder = workers.stage(run, "3-policies-and-evaluation", jobs)
     found: dict[str, Records] = {}
     for name, seeds in _evaluated(settings).items():
         found[name] = [read_records(folder / _file_name(name, seed)) for seed in seeds]
     if settings.larger_host:
         found[LARGER] = [_larger_host(settings, run, workers, found[LEARNED])]
-    return found
+    return _trainings(settings, folder), found
 
 
 def _evaluated(settings: TamiyoSettings) -> dict[str, Sequence[int | None]]:
@@ -75,19 +106,21 @@ def _evaluated(settings: TamiyoSettings) -> dict[str, Sequence[int | None]]:
     return found | dict.fromkeys(untrained, (None,))
 
 
-def _policy_jobs(settings: TamiyoSettings, policies: Path, work: Path) -> list[Job]:
-    plan = [
-        (name, name, seed, settings.evaluation_episodes) for name, seeds in variants(settings).items() for seed in seeds
-    ]
-    if settings.mode_episodes:
-        count = min(settings.mode_episodes, settings.evaluation_episodes)
-        plan += [(LEARNED_MODE, LEARNED, seed, count) for seed in settings.training_seeds]
-    jobs = []
-    for name, variant, seed, count in plan:
-        file = work / _file_name(name, seed)
-        arguments = (settings, variant, seed, policies, count, name == LEARNED_MODE, file)
-        jobs.append(Job(file, count, play_policy, arguments))
-    return jobs
+def _policy_jobs(settings: TamiyoSettings, work: Path) -> tuple[list[Job], list[Job]]:
+    """Training of every policy, and what it plays when it is trained."""
+    trainings, games = [], []
+    for variant, seeds in variants(settings).items():
+        for seed in seeds:
+            training = training_job(settings, variant, seed, work / policy_folder(variant, seed))
+            plan = {variant: settings.evaluation_episodes}
+            if variant == LEARNED and settings.mode_episodes:
+                plan[LEARNED_MODE] = min(settings.mode_episodes, settings.evaluation_episodes)
+            for name, count in plan.items():
+                file = work / _file_name(name, seed)
+                arguments = (settings, variant, seed, work, count, name == LEARNED_MODE, file)
+                games.append(Job(file, count, play_policy, arguments, after=training))
+            trainings.append(training)
+    return trainings, games
 
 
 def _other_jobs(settings: TamiyoSettings, best: Topology, work: Path) -> list[Job]:
@@ -101,6 +134,22 @@ def _other_jobs(settings: TamiyoSettings, best: Topology, work: Path) -> list[Jo
     return jobs
 
 
+def _trainings(settings: TamiyoSettings, folder: Path) -> Trainings:
+    """The rows of all trainings, which are also joined to the stage's metrics."""
+    rows = {
+        variant: [read_metrics(folder / policy_folder(variant, seed) / METRICS) for seed in seeds]
+        for variant, seeds in variants(settings).items()
+    }
+    flat = [
+        {"policy": variant, "seed": seed} | row
+        for variant, seeds in variants(settings).items()
+        for seed, of_seed in zip(seeds, rows[variant], strict=True)
+        for row in of_seed
+    ]
+    write_text(folder / METRICS, "".join(json.dumps(row) + "\n" for row in flat))
+    return rows
+
+
 def _larger_host(settings: TamiyoSettings, run: RunDirectory, workers: Workers, grown: Records) -> list[GrowthRecord]:
     """Hosts that are as large from the start as the learned policy's become, charged for what they have more."""
     wanted = float(np.mean([record.parameters for episodes in grown for record in episodes]))
@@ -108,10 +157,13 @@ def _larger_host(settings: TamiyoSettings, run: RunDirectory, workers: Workers, 
     while host_parameters(channels) - host_parameters(CHANNELS) < wanted:
         channels += 1
     runs = [TopologyRun((NOOP,) * 3, episode.family, episode.seed) for episode in evaluation(settings)]
+    parts = {"first.jsonl": runs[: len(runs) // 2], "second.jsonl": runs[len(runs) // 2 :]}
     folder = workers.stage(
         run,
-        "5-larger-host",
-        lambda work: [fixed_job(settings, runs, work / "larger.jsonl", channels=channels, read_test=True)],
+        "4-larger-host",
+        lambda work: [
+            fixed_job(settings, part, work / name, channels=channels, read_test=True) for name, part in parts.items()
+        ],
     )
     extra = host_parameters(channels) - host_parameters(CHANNELS)
     rent = settings.growth.reward.rent * float(np.log1p(extra / settings.growth.reference_parameters))
@@ -123,7 +175,8 @@ def _larger_host(settings: TamiyoSettings, run: RunDirectory, workers: Workers, 
                 "parameters": float(extra),
             }
         )
-        for record in read_records(folder / "larger.jsonl")
+        for name in parts
+        for record in read_records(folder / name)
     ]
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tamiyo_evaluation import BEST_FIXED, Records, baselines
+from tamiyo_evaluation import BEST_FIXED, Records, Trainings, baselines
+from tamiyo_search import Ranking
 from tamiyo_settings import TamiyoSettings
-from tamiyo_stages import Ranking
 from tamiyo_work import LEARNED
 
 from sightline.tamiyo_policy.blueprints import NOOP, token_blueprints
@@ -38,7 +38,7 @@ class Findings:
 
     settings: TamiyoSettings
     ranking: Ranking
-    trainings: Mapping[str, list[list[dict[str, float]]]]
+    trainings: Trainings
     records: Mapping[str, Records]
 
     def values(self, method: str, field: str, family: str | None = None) -> NDArray[np.float64]:

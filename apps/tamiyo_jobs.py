@@ -37,12 +37,14 @@ class Job:
         total: lines when it is complete.
         work: a function of a module, called in a worker process.
         arguments: of the function.
+        after: a job of the same stage that must be done before; None if any time will do.
     """
 
     file: Path
     total: int
     work: Callable[..., None]
     arguments: tuple[Any, ...]
+    after: Job | None = None
 
 
 class Workers:
@@ -69,7 +71,8 @@ class Workers:
         Args:
             run: whose stage.
             name: of the stage.
-            jobs: gives the jobs for a folder that outlives a stopped run, so that they can go on.
+            jobs: gives the jobs for a folder that outlives a stopped run, so that they can go on. They begin in this
+                order, those that wait for another at the end, so that long ones should come first.
         """
 
         def compute(folder: Path) -> None:
@@ -87,14 +90,22 @@ class Workers:
             self._pool = ProcessPoolExecutor(
                 self._processes, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_worker
             )
-        unfinished: set[Future[None]] = {self._pool.submit(job.work, *job.arguments) for job in jobs}
+        pool = self._pool
+        running: dict[Future[None], Job] = {}
+
+        def begin(before: Job | None) -> None:
+            for job in jobs:
+                if job.after is before:
+                    running[pool.submit(job.work, *job.arguments)] = job
+
+        begin(None)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, transient=True) as progress:
             bar = progress.add_task(name, total=sum(job.total for job in jobs))
-            while unfinished:
-                done, unfinished = wait(unfinished, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-                for future in done:
+            while running:
+                for future in wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done:
                     future.result()
+                    begin(running.pop(future))
                 progress.update(bar, completed=sum(_lines(job.file) for job in jobs))
 
 

@@ -53,9 +53,9 @@ def methods_table(findings: Findings) -> Table:
             )
             for name, records in findings.records.items()
         ),
-        caption="On the test split, which was read only here. J is accuracy minus rent for parameters, in points. "
-        "Means with 95 % bootstrap intervals over training seeds and episodes; rows with fewer episodes played the "
-        "first of them.",
+        caption="On the test split, which nothing that was trained or chosen has read. J is accuracy minus rent for "
+        "parameters, in points. Means with 95 % bootstrap intervals over training seeds and episodes; rows with fewer "
+        "episodes played the first of them.",
     )
 
 

@@ -1,31 +1,18 @@
-"""The first stages of the growth experiment: search for the best fixed topology, and training of policies."""
+"""The first stages of the growth experiment: exhaustive search for the best fixed topology."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from tamiyo_jobs import Job, Workers, read_records
+from tamiyo_jobs import Workers, read_records
 from tamiyo_settings import TamiyoSettings
-from tamiyo_work import (
-    CHANNELS,
-    JOINT,
-    LEARNED,
-    MEMORYLESS,
-    fixed_job,
-    policy_folder,
-    token_host,
-    training_job,
-)
+from tamiyo_work import CHANNELS, fixed_job, token_host
 
 from sightline.agents import RunDirectory
-from sightline.agents.runs import write_text
 from sightline.tamiyo_policy.blueprints import token_blueprints
 from sightline.tamiyo_policy.growth_episodes import SELECTION_SEED, Episode, episodes_from
-from sightline.tamiyo_policy.growth_training import METRICS, read_metrics
 from sightline.tamiyo_policy.topologies import Topology, TopologyRun, all_topologies
 
 _CHUNKS = 8
@@ -47,13 +34,6 @@ class Ranking:
     def best(self) -> Topology:
         """The best topology."""
         return self.finalists[0][0]
-
-
-def variants(settings: TamiyoSettings) -> dict[str, tuple[int, ...]]:
-    """The policies that are trained, and their seeds."""
-    found = {LEARNED: settings.training_seeds}
-    controls = {MEMORYLESS: settings.memoryless, JOINT: settings.joint_ratio}
-    return found | {name: settings.control_seeds for name, wanted in controls.items() if wanted}
 
 
 def search(settings: TamiyoSettings, run: RunDirectory, workers: Workers) -> Ranking:
@@ -95,30 +75,3 @@ def _search_stage(
             scores.setdefault(record.topology, []).append(record.score)
     means = [(topology, float(np.mean(values))) for topology, values in scores.items()]
     return sorted(means, key=lambda item: (-item[1], item[0]))
-
-
-def train_policies(
-    settings: TamiyoSettings, run: RunDirectory, workers: Workers
-) -> tuple[Path, dict[str, list[list[dict[str, float]]]]]:
-    """Train all policies; their folder, and the rows of every training seed by variant."""
-
-    def jobs(work: Path) -> list[Job]:
-        return [
-            training_job(settings, variant, seed, work / policy_folder(variant, seed))
-            for variant, seeds in variants(settings).items()
-            for seed in seeds
-        ]
-
-    folder = workers.stage(run, "3-policies", jobs)
-    rows = {
-        variant: [read_metrics(folder / policy_folder(variant, seed) / METRICS) for seed in seeds]
-        for variant, seeds in variants(settings).items()
-    }
-    flat = [
-        {"policy": variant, "seed": seed} | row
-        for variant, seeds in variants(settings).items()
-        for seed, of_seed in zip(seeds, rows[variant], strict=True)
-        for row in of_seed
-    ]
-    write_text(folder / METRICS, "".join(json.dumps(row) + "\n" for row in flat))
-    return folder, rows
