@@ -85,9 +85,9 @@ class JEPASettings(BaseModel):
 SMOKE: Mapping[str, Any] = {
     "threads": 1,
     "seeds": (0, 1),
-    "generated_products": 200,
+    "generated_products": 140,
     "instructions_per_product": 1,
-    "documentation_sources": 300,
+    "documentation_sources": 250,
     "documentation_characters": 150,
     "adapter_epochs": 3,
     "adapter_choices": 1,
