@@ -132,7 +132,7 @@ class StackedModel:
         counted = table[np.maximum(blueprint, 0)] + self._gate_size * (operator == Operator.GATE)
         return np.where(blueprint >= 0, counted, 0)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def train(
         self, setting: SeedSetting, frozen: NDArray[np.bool_], inputs: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -178,7 +178,7 @@ class StackedModel:
         loss, host_norm = (torch.stack(values).mean(0) for values in zip(*sums, strict=True))
         return loss, host_norm, seed_norm
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def evaluate(
         self,
         setting: SeedSetting,
