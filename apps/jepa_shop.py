@@ -41,21 +41,23 @@ def shop_texts(*, products: int, instructions: int, seed: int) -> SteeringTexts:
         seed: of the catalogue and its goals.
     """
     catalogue = Catalogue.generate(products=products, seed=seed)
-    shops = [Shop(catalogue, build_goals(catalogue, goals, seed=seed)) for goals in ("human", "synthetic")]
+    human, synthetic = (build_goals(catalogue, kind, seed=seed) for kind in ("human", "synthetic"))
+    shop = Shop(catalogue, human)
     names = tuple(sorted({product.query for product in catalogue}))
     category = {name: number for number, name in enumerate(names)}
     sources: list[str] = []
     source_category: list[int] = []
     pages: dict[str, range] = {}
     for product in catalogue:
-        chunks = [chunk.text for chunk in chunk_text(page_text(shops[0], product.asin))]
+        chunks = [chunk.text for chunk in chunk_text(page_text(shop, product.asin))]
         pages[product.asin] = range(len(sources), len(sources) + len(chunks))
         sources.extend(chunks)
         source_category.extend([category[product.query]] * len(chunks))
     asked = [
         (question, category[name], keywords, [row for asin in asins for row in pages[asin]])
         for question, name, keywords, asins in [
-            *(asked for shop in shops for asked in _instructions(shop, instructions)),
+            *_instructions(catalogue, human.goals, instructions),
+            *_instructions(catalogue, synthetic.goals, instructions),
             *counterfactuals(list(catalogue), seed),
         ]
     ]
@@ -118,14 +120,14 @@ def counterfactuals(products: Sequence[Product], seed: int) -> list[Asked]:
     return asked
 
 
-def _instructions(shop: Shop, most: int) -> list[Asked]:
+def _instructions(catalogue: Catalogue, goals: Sequence[Goal], most: int) -> list[Asked]:
     """The first goals of every product that no other product of its kind satisfies."""
     of_kind: dict[str, list[Product]] = defaultdict(list)
-    for product in shop.catalogue:
+    for product in catalogue:
         of_kind[product.query].append(product)
     taken: dict[str, int] = defaultdict(int)
     asked: list[Asked] = []
-    for goal in shop.goals.goals:
+    for goal in goals:
         if taken[goal.asin] < most and not any(
             satisfies(product, goal) for product in of_kind[goal.query] if product.asin != goal.asin
         ):

@@ -195,7 +195,7 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
 
 
 def compared(reward: Tensor, panicked: Tensor, copies: int) -> Tensor:
-    """Rewards less the mean of those of the other copies of the same episode; a penalty is neither changed nor counted.
+    """Rewards less the mean of those of the other copies of the same episode; a penalty stays, and is 0 for the others.
 
     Args:
         reward: float [E], copies of an episode side by side.
