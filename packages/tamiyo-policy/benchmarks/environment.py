@@ -20,14 +20,14 @@ from sightline.tamiyo_policy.actions import Op
 from sightline.tamiyo_policy.blueprints import token_blueprints
 from sightline.tamiyo_policy.digits import digits_data
 from sightline.tamiyo_policy.environment import GrowthEnvironment, waiting
-from sightline.tamiyo_policy.growth import GrowthConfig
+from sightline.tamiyo_policy.growth import GrowthConfig, GrowthObservation
 from sightline.tamiyo_policy.heuristic import random_legal_actions
 from sightline.tamiyo_policy.slots import LifecycleConfig
 
 TARGET = 300.0
 FAMILIES = "ABCDE"
 WARM_UP = 24
-Policy = Callable[[int], Tensor]
+Policy = Callable[[GrowthObservation], Tensor]
 
 
 def growing_policy(environment: GrowthEnvironment, seeds: list[int]) -> Policy:
@@ -35,9 +35,9 @@ def growing_policy(environment: GrowthEnvironment, seeds: list[int]) -> Policy:
     names = environment.action_space.names
     kinds = sorted(token_blueprints())
 
-    def act(step: int) -> Tensor:
+    def act(observation: GrowthObservation) -> Tensor:
         actions = waiting(environment.num_envs, environment.action_space)
-        legal = environment.observe().masks["slot_by_op"][:, Op.GERMINATE]
+        legal = observation.masks["slot_by_op"][:, Op.GERMINATE]
         for row, count in enumerate(seeds):
             occupied = int(environment.slots.occupied[row].sum())
             if occupied < count and bool(legal[row].any()):
@@ -53,8 +53,8 @@ def growing_policy(environment: GrowthEnvironment, seeds: list[int]) -> Policy:
 def random_policy(environment: GrowthEnvironment) -> Policy:
     generator = torch.Generator().manual_seed(0)
 
-    def act(step: int) -> Tensor:
-        return random_legal_actions(environment.observe().masks, environment.action_space, generator)
+    def act(observation: GrowthObservation) -> Tensor:
+        return random_legal_actions(observation.masks, environment.action_space, generator)
 
     return act
 
@@ -68,19 +68,19 @@ def measure(load: str, num_envs: int, repetitions: int, workers: int) -> tuple[l
     rates, blended = [], 0.0
     for repetition in range(repetitions):
         families = [FAMILIES[(repetition + row) % len(FAMILIES)] for row in range(num_envs)]
-        environment.reset(range(repetition * num_envs, (repetition + 1) * num_envs), families)
+        seen = environment.reset(range(repetition * num_envs, (repetition + 1) * num_envs), families)
         act = (
             random_policy(environment)
             if load == "random"
             else growing_policy(environment, [seeds[row % len(seeds)] for row in range(num_envs)])
         )
         warm_up = 0 if load == "random" else WARM_UP
-        for step in range(warm_up):
-            environment.step(act(step))
+        for _ in range(warm_up):
+            seen = environment.step(act(seen)).observation
         start = time.perf_counter()
         timed = config.training.steps - warm_up
-        for step in range(timed):
-            environment.step(act(step))
+        for _ in range(timed):
+            seen = environment.step(act(seen)).observation
         rates.append(num_envs * timed / (time.perf_counter() - start))
         blended = float((environment.slots.alpha > 0).float().sum(1).mean())
     return rates, blended
@@ -91,10 +91,10 @@ def shares(num_envs: int, workers: int) -> dict[str, float]:
     lifecycle = LifecycleConfig(auto_forward=frozenset({"G1", "G2", "G3"}))
     config = GrowthConfig(lifecycle=lifecycle)
     environment = GrowthEnvironment(digits_data(), num_envs, config=config, workers=workers)
-    environment.reset(range(num_envs), [FAMILIES[row % len(FAMILIES)] for row in range(num_envs)])
+    seen = environment.reset(range(num_envs), [FAMILIES[row % len(FAMILIES)] for row in range(num_envs)])
     act = growing_policy(environment, [[0, 1, 0, 2][row % 4] for row in range(num_envs)])
-    for step in range(WARM_UP):
-        environment.step(act(step))
+    for _ in range(WARM_UP):
+        seen = environment.step(act(seen)).observation
     spent = {"training": 0.0, "validation": 0.0}
     training = environment._training
 
@@ -111,8 +111,8 @@ def shares(num_envs: int, workers: int) -> dict[str, float]:
     training.measure = timed("validation", training.measure)  # measured in place
     steps = environment.config.training.steps - WARM_UP
     start = time.perf_counter()
-    for step in range(steps):
-        environment.step(act(step))
+    for _ in range(steps):
+        seen = environment.step(act(seen)).observation
     total = time.perf_counter() - start
     return {name: value / steps for name, value in spent.items()} | {"rest": (total - sum(spent.values())) / steps}
 

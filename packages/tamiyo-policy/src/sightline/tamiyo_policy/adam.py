@@ -51,10 +51,6 @@ class AdamState:
             torch.zeros(parameters.shape[:-1], device=parameters.device),
         )
 
-    def rows(self, part: slice) -> "AdamState":
-        """The state of some modules, sharing its memory."""
-        return AdamState(self.mean[part], self.square[part], self.steps[part])
-
     def clear(self, at: Tensor) -> None:
         """Forget the past of the modules where `at`, bool [...], holds."""
         for moments in (self.mean, self.square, self.steps):

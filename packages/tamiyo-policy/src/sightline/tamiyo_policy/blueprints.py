@@ -14,6 +14,7 @@ Knows nothing about slots, stages, alpha or training.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TypeAlias
 
 import numpy as np
@@ -42,6 +43,16 @@ Initialise: TypeAlias = Callable[[np.random.Generator], list[NDArray[np.float32]
 """Draws one module's parameters, in the order of its shapes."""
 
 
+class Kernel(IntEnum):
+    """The functions that `module_kernels` has for networks on the CPU."""
+
+    NORM = 0
+    LORA = 1
+    MLP = 2
+    MIXER = 3
+    ATTENTION = 4
+
+
 @dataclass(frozen=True)
 class Blueprint:
     """One kind of module.
@@ -52,6 +63,7 @@ class Blueprint:
         shapes: shapes of its parameters.
         initialise: draws the parameters of one module.
         residual: what it adds.
+        kernel: the compiled function that computes the same; None for none.
     """
 
     name: str
@@ -59,6 +71,7 @@ class Blueprint:
     shapes: tuple[tuple[int, ...], ...]
     initialise: Initialise
     residual: Residual
+    kernel: Kernel | None = None
 
     @property
     def sizes(self) -> list[int]:
@@ -149,7 +162,7 @@ def _norm(channels: int) -> Blueprint:
     def initialise(_: np.random.Generator) -> list[NDArray[np.float32]]:
         return [np.ones(channels, np.float32), np.zeros(channels, np.float32), np.zeros(1, np.float32)]
 
-    return Blueprint("norm", NORM, ((channels,), (channels,), (1,)), initialise, residual)
+    return Blueprint("norm", NORM, ((channels,), (channels,), (1,)), initialise, residual, Kernel.NORM)
 
 
 def _lora(channels: int, rank: int) -> Blueprint:
@@ -174,7 +187,7 @@ def _lora(channels: int, rank: int) -> Blueprint:
     def initialise(generator: np.random.Generator) -> list[NDArray[np.float32]]:
         return [_normal(generator, (rank, channels), channels), np.zeros((channels, rank), np.float32)]
 
-    return Blueprint("lora", LORA, ((rank, channels), (channels, rank)), initialise, residual)
+    return Blueprint("lora", LORA, ((rank, channels), (channels, rank)), initialise, residual, Kernel.LORA)
 
 
 def _mlp(name: str, index: int, channels: int, hidden: int) -> Blueprint:
@@ -205,7 +218,7 @@ def _mlp(name: str, index: int, channels: int, hidden: int) -> Blueprint:
         return [inner, np.zeros(hidden, np.float32), np.zeros((channels, hidden), np.float32)]
 
     shapes: tuple[tuple[int, ...], ...] = ((hidden, channels), (hidden,), (channels, hidden))
-    return Blueprint(name, index, shapes, initialise, residual)
+    return Blueprint(name, index, shapes, initialise, residual, Kernel.MLP)
 
 
 def _mixer(tokens: int) -> Blueprint:
@@ -226,7 +239,7 @@ def _mixer(tokens: int) -> Blueprint:
     def initialise(_: np.random.Generator) -> list[NDArray[np.float32]]:
         return [np.zeros((tokens, tokens), np.float32)]
 
-    return Blueprint("mixer", DEPTHWISE, ((tokens, tokens),), initialise, residual)
+    return Blueprint("mixer", DEPTHWISE, ((tokens, tokens),), initialise, residual, Kernel.MIXER)
 
 
 def _attention(channels: int) -> Blueprint:
@@ -264,7 +277,7 @@ def _attention(channels: int) -> Blueprint:
         maps = [_normal(generator, square, channels) for _ in range(3)]
         return [*maps, np.zeros(square, np.float32)]
 
-    return Blueprint("attention", ATTENTION, ((channels, channels),) * 4, initialise, residual)
+    return Blueprint("attention", ATTENTION, ((channels, channels),) * 4, initialise, residual, Kernel.ATTENTION)
 
 
 def _by_sample(x: Tensor) -> Tensor:

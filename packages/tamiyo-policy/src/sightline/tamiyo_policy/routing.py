@@ -38,10 +38,6 @@ class SeedSetting:
         if len(shapes) != 1 or self.blueprint.ndim != 2:
             raise ValueError(f"all fields of a setting have one shape [E, K], got {sorted(shapes)}")
 
-    def rows(self, part: slice) -> "SeedSetting":
-        """The setting of some networks."""
-        return SeedSetting(self.blueprint[part], self.alpha[part], self.operator[part], self.straight_through[part])
-
 
 @dataclass(frozen=True)
 class SlotRoute:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
+from functools import cache
 from typing import ClassVar, Literal
 
 import torch
@@ -262,10 +263,7 @@ class SlotStates:
 
     def in_stage(self, *stages: Stage) -> Tensor:
         """Bool [E, K]: whether a slot is in one of the stages."""
-        found = torch.zeros_like(self.prune_pending)
-        for stage in stages:
-            found |= self.stage == stage
-        return found
+        return _codes(stages).to(self.stage.device)[self.stage]
 
     @property
     def occupied(self) -> Tensor:
@@ -297,10 +295,12 @@ class SlotStates:
         return cls(**{name: tensors[name].clone() for name in names})
 
 
-def _enterable(stage: Stage) -> Tensor:
-    """Bool [NUM_STAGE_CODES]: the stages from which `stage` can be entered."""
-    before = {left for left, after in LEGAL_TRANSITIONS.items() if stage in after}
-    return torch.tensor([code in before for code in range(NUM_STAGE_CODES)])
+@cache
+def _codes(stages: tuple[Stage, ...]) -> Tensor:
+    """Bool [NUM_STAGE_CODES]: whether a code is that of one of the stages."""
+    return torch.tensor([code in stages for code in range(NUM_STAGE_CODES)])
 
 
-_ENTERABLE = {stage: _enterable(stage) for stage in Stage}
+_ENTERABLE = {
+    stage: _codes(tuple(left for left, after in LEGAL_TRANSITIONS.items() if stage in after)) for stage in Stage
+}

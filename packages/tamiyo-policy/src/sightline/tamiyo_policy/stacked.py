@@ -7,7 +7,6 @@ B samples, S tokens.
 Knows nothing about data, episodes, stages or rewards.
 """
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import TypeAlias
@@ -66,18 +65,6 @@ class StackedModel:
         self.seed_parameters = torch.zeros(num_networks, host.num_slots, width, device=self.device)
         self.host_adam = AdamState.zeros(self.host_parameters)
         self.seed_adam = AdamState.zeros(self.seed_parameters)
-
-    def rows(self, part: slice) -> "StackedModel":
-        """Some of the networks as a stack of their own that shares their memory; what one changes, both have.
-
-        Args:
-            part: consecutive networks.
-        """
-        view = copy.copy(self)
-        for name in _PARAMETERS:
-            setattr(view, name, getattr(self, name)[part])
-        view.host_adam, view.seed_adam = self.host_adam.rows(part), self.seed_adam.rows(part)
-        return view
 
     def draw_host(self, network: int, family: str, generator: np.random.Generator) -> None:
         """Replace one network by a fresh host with empty slots.

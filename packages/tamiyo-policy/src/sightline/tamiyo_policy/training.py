@@ -4,10 +4,9 @@ Every network has its own draw of parameters, order of samples and noise in labe
 network's course does not depend on which others are in the stack. Knows nothing about stages, rewards or policies.
 """
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,11 +17,10 @@ from torch import Tensor
 from sightline.tamiyo_policy.blueprints import Blueprint
 from sightline.tamiyo_policy.counterfactual import members
 from sightline.tamiyo_policy.digits import ClassificationData, Split
-from sightline.tamiyo_policy.hosts import Host
+from sightline.tamiyo_policy.hosts import Host, TokenHost
 from sightline.tamiyo_policy.routing import SeedSetting
 from sightline.tamiyo_policy.stacked import AdamConfig, StackedModel
 
-_Result = TypeVar("_Result")
 _HOST_DRAW, _SAMPLE_ORDER, _LABEL_NOISE, _SEED_DRAW = range(4)
 
 
@@ -61,8 +59,8 @@ class StackedTraining:
         config: how.
 
     Args:
-        workers: threads that share the networks among them; each torch operation should then use one thread itself
-            (`torch.set_num_threads(1)`), as most of the time goes to many small operations.
+        workers: threads that share the networks among them, where there are compiled functions for these; torch's own
+            operations should then use one thread (`torch.set_num_threads(1)`).
 
     Raises:
         ValueError: more workers than networks, or none.
@@ -84,13 +82,9 @@ class StackedTraining:
             raise ValueError(f"workers must be 1 to {num_networks}, the number of networks, got {workers}")
         _keep_freed_memory()
         adam = AdamConfig(learning_rate=config.learning_rate)
-        self.model = StackedModel(host, blueprints, num_networks, channels=channels, adam=adam, device=device)
+        self.model = _stack(host, blueprints, num_networks, channels, adam, torch.device(device), workers)
         self.data = data
         self.config = config
-        bounds = np.linspace(0, num_networks, workers + 1).astype(int).tolist()
-        self._parts = [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
-        self._views = [self.model.rows(part) for part in self._parts]
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="growth") if workers > 1 else None
         self._inputs = torch.tensor(data.train.inputs, device=self.model.device)
         self._validation = self._samples_last(data.validation)
         self._seeds = [0] * num_networks
@@ -155,12 +149,7 @@ class StackedTraining:
         batches = len(order)
         inputs = self._inputs[order].transpose(2, 3).contiguous()
         labels = self._labels.expand(batches, -1, -1).gather(2, order)
-
-        def train(part: slice, model: StackedModel) -> tuple[Tensor, Tensor, Tensor]:
-            return model.train(setting.rows(part), frozen[part], inputs[:, part], labels[:, part])
-
-        reports = zip(*self._in_parts(train), strict=True)
-        return TrainingReport(*(torch.cat(parts).cpu() for parts in reports))
+        return TrainingReport(*(part.cpu() for part in self.model.train(setting, frozen, inputs, labels)))
 
     def measure(
         self, setting: SeedSetting, wanted: NDArray[np.bool_]
@@ -175,17 +164,11 @@ class StackedTraining:
             Accuracies in percent and mean cross-entropies in nats, [E, 2^K] float64, NaN where not wanted.
         """
         alpha = np.where(setting.straight_through, 0.0, setting.alpha).astype(np.float32)
-        on = members(alpha.shape[1])
-
-        def evaluate(part: slice, model: StackedModel) -> NDArray[np.float64]:
-            networks, chosen = np.nonzero(wanted[part])
-            tables = np.full((2, *wanted[part].shape), np.nan)
-            shares = alpha[part][networks] * on[chosen]
-            tables[:, networks, chosen] = model.evaluate(setting.rows(part), networks, shares, *self._validation)
-            return tables
-
-        accuracies, losses = np.concatenate(self._in_parts(evaluate), axis=1)
-        return accuracies, losses
+        networks, chosen = np.nonzero(wanted)
+        tables = np.full((2, *wanted.shape), np.nan)
+        shares = alpha[networks] * members(alpha.shape[1])[chosen]
+        tables[:, networks, chosen] = self.model.evaluate(setting, networks, shares, *self._validation)
+        return tables[0], tables[1]
 
     def test_accuracy(self, setting: SeedSetting) -> NDArray[np.float64]:
         """[E] accuracies in percent on the test part, which only final reports may read.
@@ -196,12 +179,6 @@ class StackedTraining:
         alpha = np.where(setting.straight_through, 0.0, setting.alpha).astype(np.float32)
         samples = self._samples_last(self.data.test)
         return self.model.evaluate(setting, np.arange(len(alpha)), alpha, *samples)[0]
-
-    def _in_parts(self, work: Callable[[slice, StackedModel], _Result]) -> list[_Result]:
-        """What `work` gives for each worker's networks; torch lets go of the interpreter, so that they overlap."""
-        if self._pool is None:
-            return [work(*pair) for pair in zip(self._parts, self._views, strict=True)]
-        return list(self._pool.map(work, self._parts, self._views))
 
     def _draw_samples(self, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Labels [N] and indices [T, M, B] of one network: passes over the data, each in a new order."""
@@ -220,6 +197,25 @@ class StackedTraining:
         """Inputs [C, B, S] and labels [B] on the device."""
         inputs = torch.tensor(split.inputs, device=self.model.device).transpose(0, 1).contiguous()
         return inputs, torch.tensor(split.labels, device=self.model.device)
+
+
+def _stack(
+    host: Host,
+    blueprints: Mapping[int, Blueprint],
+    num_networks: int,
+    channels: int,
+    adam: AdamConfig,
+    device: torch.device,
+    workers: int,
+) -> StackedModel:
+    """Networks that are computed by compiled functions if there are such and numba is installed, else by torch."""
+    known = type(host) is TokenHost and all(module.kernel is not None for module in blueprints.values())
+    if known and device.type == "cpu" and find_spec("numba"):
+        # numba is an extra, and takes a second to import.
+        from sightline.tamiyo_policy.compiled import CompiledModel
+
+        return CompiledModel(host, blueprints, num_networks, channels=channels, adam=adam, workers=workers)
+    return StackedModel(host, blueprints, num_networks, channels=channels, adam=adam, device=device)
 
 
 def _keep_freed_memory() -> None:
