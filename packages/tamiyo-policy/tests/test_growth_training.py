@@ -24,6 +24,7 @@ from sightline.tamiyo_policy.growth_episodes import (
 from sightline.tamiyo_policy.growth_training import (
     CHECKPOINT,
     METRICS,
+    SETTINGS,
     GrowthTrainingConfig,
     load_trained_policy,
     read_metrics,
@@ -126,11 +127,46 @@ def test_a_cautious_policy_begins_without_undoing_what_it_plants(small_digits: C
     assert shares[1] < 0.01
 
 
-def test_a_folder_of_another_policy_is_refused(environment: GrowthEnvironment, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("changed", "seed"),
+    [
+        ({"policy": POLICY.model_copy(update={"epsilon": 0.1})}, 0),
+        ({"copies": 1}, 0),
+        ({"caution": 1.0}, 0),
+        ({"families": ("A", "B")}, 0),
+        ({}, 1),
+    ],
+    ids=["policy", "copies", "caution", "families", "seed"],
+)
+def test_a_folder_of_another_training_is_refused(
+    environment: GrowthEnvironment, tmp_path: Path, changed: dict[str, Any], seed: int
+):
     train(environment, tmp_path)
-    other = CONFIG.model_copy(update={"policy": POLICY.model_copy(update={"epsilon": 0.1})})
-    with pytest.raises(ValueError, match="another policy"):
-        train_policy(environment, other, tmp_path, seed=0)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    other = CONFIG.model_copy(update=changed)
+    with pytest.raises(ValueError, match=f"another {next(iter(changed), 'seed')}"):
+        train_policy(environment, other, tmp_path, seed=seed)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_training_goes_on_for_more_rounds_but_not_in_another_environment(
+    environment: GrowthEnvironment, small_digits: ClassificationData, tmp_path: Path
+):
+    train(environment, tmp_path)
+    train_policy(environment, CONFIG.model_copy(update={"rounds": 5, "checkpoint_every": 1}), tmp_path, seed=0)
+    assert len(read_metrics(tmp_path / METRICS)) == 5
+    config = environment.config.model_copy(update={"reward": RewardConfig(rent=1.0)})
+    other = GrowthEnvironment(small_digits, environment.num_envs, config=config)
+    with pytest.raises(ValueError, match="another reward"):
+        train(other, tmp_path)
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text("{")])
+def test_settings_that_are_lost_are_named(environment: GrowthEnvironment, tmp_path: Path, damage: Any):
+    train(environment, tmp_path)
+    damage(tmp_path / SETTINGS)
+    with pytest.raises(CheckpointError, match=r"settings\.json is missing or damaged"):
+        train(environment, tmp_path)
 
 
 def test_a_checkpoint_without_its_rows_is_refused(environment: GrowthEnvironment, tmp_path: Path):

@@ -29,7 +29,7 @@ from sightline.tamiyo_policy.hosts import FAMILIES
 TRAINING_SEEDS: Final = 2**31
 """Training draws seeds below this."""
 
-EVALUATION_SEED: Final = 3 * 2**30
+EVALUATION_SEED: Final = 7 * 2**29
 """First seed of evaluation episodes."""
 
 SELECTION_SEED: Final = 2**32

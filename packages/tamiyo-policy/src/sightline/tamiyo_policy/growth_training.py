@@ -1,25 +1,26 @@
 """Training a policy on the growth environment: rounds of whole episodes, a line of metrics each, and exact resumption.
 
-A folder holds one training: `metrics.jsonl`, a row per round, and `checkpoint.safetensors`. A training that was stopped
-goes on from its last checkpoint and ends with the same rows and the same state, bit for bit, as one that was not. Knows
-nothing about evaluation.
+A folder holds one training: `settings.json`, `metrics.jsonl`, a row per round, and `checkpoint.safetensors`. A training
+that was stopped goes on from its last checkpoint and ends with the same rows and the same state, bit for bit, as one
+that was not. Knows nothing about evaluation.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
 from sightline.tamiyo_policy.actions import Op
 from sightline.tamiyo_policy.checkpoints import CheckpointError
 from sightline.tamiyo_policy.environment import GrowthEnvironment
+from sightline.tamiyo_policy.growth import GrowthConfig
 from sightline.tamiyo_policy.growth_episodes import GrowthEpisodes
 from sightline.tamiyo_policy.hosts import FAMILIES
 from sightline.tamiyo_policy.network import FactoredRecurrentActorCritic
@@ -28,6 +29,7 @@ from sightline.tamiyo_policy.recurrent_ppo import RecurrentPPO, RecurrentPPOConf
 
 CHECKPOINT: Final = "checkpoint.safetensors"
 METRICS: Final = "metrics.jsonl"
+SETTINGS: Final = "settings.json"
 
 
 class GrowthTrainingConfig(BaseModel):
@@ -35,7 +37,7 @@ class GrowthTrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    rounds: int = Field(default=14, ge=1)
+    rounds: int = Field(default=28, ge=1)
     """Rounds; in each, one whole episode is played in every environment and one update follows."""
     checkpoint_every: int = Field(default=3, ge=1)
     """Rounds between checkpoints; the last round always ends with one."""
@@ -62,6 +64,23 @@ class GrowthTrainingConfig(BaseModel):
         ),
     )
     """The learner; its `num_steps` must be the length of an episode."""
+
+
+class _Settings(BaseModel):
+    """What the course of a training depends on."""
+
+    seed: int
+    environments: int
+    growth: GrowthConfig
+    training: GrowthTrainingConfig
+
+    def differences(self, other: _Settings) -> list[str]:
+        """Names of what differs, but for how long and how often."""
+        mine, theirs = (
+            {"seed": of.seed, "environments": of.environments, **dict(of.growth), **dict(of.training)}
+            for of in (self, other)
+        )
+        return sorted(key for key in mine if key not in ("rounds", "checkpoint_every") and mine[key] != theirs[key])
 
 
 def train_policy(
@@ -95,12 +114,17 @@ def train_policy(
     _check(environment, config)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, metrics = folder / CHECKPOINT, folder / METRICS
+    settings = _Settings(seed=seed, environments=environment.num_envs, growth=environment.config, training=config)
     episodes = GrowthEpisodes(environment, config.families, copies=config.copies)
     if checkpoint.exists():
+        if differing := settings.differences(_read_settings(folder / SETTINGS)):
+            raise ValueError(
+                f"{folder} holds a training with another {', another '.join(differing)}: choose another folder, or "
+                "delete it"
+            )
         trainer = RecurrentPPO.load(checkpoint, episodes, device=device)
-        if trainer.config != config.policy:
-            raise ValueError(f"{folder} holds the training of another policy: choose another folder, or delete it")
     else:
+        _write(folder / SETTINGS, [settings.model_dump_json(indent=1).encode()])
         trainer = RecurrentPPO(episodes, config.policy, seed=seed, device=device)
         _make_cautious(trainer.network, config.caution)
     round_steps = environment.num_envs * config.policy.num_steps
@@ -181,12 +205,24 @@ def _cut(metrics: Path, rounds: int) -> None:
             f"{metrics} has {len(lines)} rows, but the checkpoint beside it was made after round {rounds}: "
             "delete the folder to train anew"
         )
-    temporary = metrics.with_suffix(".tmp")
+    _write(metrics, lines[:rounds])
+
+
+def _read_settings(path: Path) -> _Settings:
+    try:
+        return _Settings.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError) as error:
+        raise CheckpointError(f"{path} is missing or damaged: delete the folder to train anew") from error
+
+
+def _write(path: Path, parts: Iterable[bytes]) -> None:
+    """Replace a file at once."""
+    temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
-        file.writelines(lines[:rounds])
+        file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(metrics)
+    temporary.replace(path)
 
 
 def _append(metrics: Path, row: dict[str, float]) -> None:
