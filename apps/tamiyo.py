@@ -1,6 +1,6 @@
 """Does a learned policy grow networks better than rules and fixed topologies do?
 
-    uv run apps/tamiyo.py                    # everything, about half an hour on two cores; resumes if stopped
+    uv run apps/tamiyo.py                    # everything, about twenty minutes on two cores; resumes if stopped
     uv run apps/tamiyo.py --smoke            # a small version of about a minute
     uv run apps/tamiyo.py --no-memoryless --no-joint-ratio --training.rounds 200
 

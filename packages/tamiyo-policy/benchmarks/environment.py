@@ -4,14 +4,15 @@ Three loads: `typical` (half of the environments empty, the others with one or t
 of random legal actions) and `full` (three blended seeds everywhere). Prints the median and the range over repetitions,
 and what one step spends on training, on validation and on the rest.
 
-    python benchmarks/environment.py --workers 1 --threads 2
     python benchmarks/environment.py --workers 2 --threads 1
+    python benchmarks/environment.py --torch --threads 2
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -27,13 +28,14 @@ from sightline.tamiyo_policy.slots import LifecycleConfig
 TARGET = 300.0
 FAMILIES = "ABCDE"
 WARM_UP = 24
+MODULES = token_blueprints()
 Policy = Callable[[GrowthObservation], Tensor]
 
 
 def growing_policy(environment: GrowthEnvironment, seeds: list[int]) -> Policy:
     """Germinates the wanted number of seeds in each environment as early as the rules permit, then waits."""
     names = environment.action_space.names
-    kinds = sorted(token_blueprints())
+    kinds = sorted(MODULES)
 
     def act(observation: GrowthObservation) -> Tensor:
         actions = waiting(environment.num_envs, environment.action_space)
@@ -59,11 +61,19 @@ def random_policy(environment: GrowthEnvironment) -> Policy:
     return act
 
 
-def measure(load: str, num_envs: int, repetitions: int, workers: int) -> tuple[list[float], float]:
+def build(num_envs: int, config: GrowthConfig, workers: int, *, compiled: bool) -> GrowthEnvironment:
+    """An environment whose networks are compiled, or computed by torch because its modules are not said to be known."""
+    modules = {index: replace(module, kernel=module.kernel if compiled else None) for index, module in MODULES.items()}
+    return GrowthEnvironment(digits_data(), num_envs, config=config, blueprints=modules, workers=workers)
+
+
+def measure(
+    load: str, num_envs: int, repetitions: int, workers: int, *, compiled: bool = True
+) -> tuple[list[float], float]:
     """Environment steps per second of each repetition, and the mean number of blended seeds per environment."""
     lifecycle = LifecycleConfig(auto_forward=frozenset({"G1", "G2", "G3"}))
     config = GrowthConfig() if load == "random" else GrowthConfig(lifecycle=lifecycle)
-    environment = GrowthEnvironment(digits_data(), num_envs, config=config, workers=workers)
+    environment = build(num_envs, config, workers, compiled=compiled)
     seeds = {"typical": [0, 1, 0, 2], "full": [3], "random": [0]}[load]
     rates, blended = [], 0.0
     for repetition in range(repetitions):
@@ -86,11 +96,11 @@ def measure(load: str, num_envs: int, repetitions: int, workers: int) -> tuple[l
     return rates, blended
 
 
-def shares(num_envs: int, workers: int) -> dict[str, float]:
+def shares(num_envs: int, workers: int, *, compiled: bool) -> dict[str, float]:
     """Seconds per step of the parts of a typical step."""
     lifecycle = LifecycleConfig(auto_forward=frozenset({"G1", "G2", "G3"}))
     config = GrowthConfig(lifecycle=lifecycle)
-    environment = GrowthEnvironment(digits_data(), num_envs, config=config, workers=workers)
+    environment = build(num_envs, config, workers, compiled=compiled)
     seen = environment.reset(range(num_envs), [FAMILIES[row % len(FAMILIES)] for row in range(num_envs)])
     act = growing_policy(environment, [[0, 1, 0, 2][row % 4] for row in range(num_envs)])
     for _ in range(WARM_UP):
@@ -120,23 +130,28 @@ def shares(num_envs: int, workers: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2, help="threads of each torch operation")
-    parser.add_argument("--workers", type=int, default=1, help="threads that share the environments")
+    parser.add_argument("--workers", type=int, default=1, help="threads that share compiled networks")
+    parser.add_argument("--torch", action="store_true", help="networks that are not compiled")
     parser.add_argument("--envs", type=int, default=12, help="environments in the stack")
     parser.add_argument("--repetitions", type=int, default=5, help="episodes per load")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(f"{arguments.envs} environments, {arguments.workers} workers with {arguments.threads} threads each")
+    how = "torch" if arguments.torch else f"compiled, {arguments.workers} workers"
+    print(f"{arguments.envs} environments, {how}; {arguments.threads} threads for torch operations")
     for load in ("typical", "random", "full"):
-        rates, blended = measure(load, arguments.envs, arguments.repetitions, arguments.workers)
+        rates, blended = measure(
+            load, arguments.envs, arguments.repetitions, arguments.workers, compiled=not arguments.torch
+        )
         verdict = f", target {TARGET:.0f}: {'met' if statistics.median(rates) >= TARGET else 'MISSED'}"
         print(
             f"{load:8s} median {statistics.median(rates):6.1f} env steps/s  "
             f"({min(rates):.1f} to {max(rates):.1f}; {blended:.2f} blended seeds per environment at the end)"
             f"{verdict if load == 'typical' else ''}"
         )
+    spent = shares(arguments.envs, arguments.workers, compiled=not arguments.torch)
     print(
         "ms per typical step:",
-        {name: round(1000 * value, 1) for name, value in shares(arguments.envs, arguments.workers).items()},
+        {name: round(1000 * value, 1) for name, value in spent.items()},
     )
 
 

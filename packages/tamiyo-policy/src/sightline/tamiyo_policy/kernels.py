@@ -46,7 +46,7 @@ _PROJECTION = np.int64(3)
 
 @compiled
 def add_product(out: Array, weight: Array, start: int, x: Array) -> None:
-    """Out [i, n] += W [i, k] x [k, n]."""
+    """Adds W [i, k] x [k, n] to out [i, n]."""
     inner = x.shape[0]
     for i in range(out.shape[0]):
         _add_rows(out[i], weight, start + i * inner, np.int64(1), x)
@@ -54,7 +54,7 @@ def add_product(out: Array, weight: Array, start: int, x: Array) -> None:
 
 @compiled
 def add_product_back(of_x: Array, weight: Array, start: int, gradient: Array) -> None:
-    """To of_x [k, n] adds the transpose of W [i, k] times gradient [i, n]."""
+    """Adds the transpose of W [i, k] times gradient [i, n] to of_x [k, n]."""
     inner = of_x.shape[0]
     for k in range(inner):
         _add_rows(of_x[k], weight, start + k, inner, gradient)
@@ -62,7 +62,7 @@ def add_product_back(of_x: Array, weight: Array, start: int, gradient: Array) ->
 
 @compiled
 def _add_rows(row: Array, weight: Array, start: int, step: int, rows: Array) -> None:
-    """Row [n] += rows [k, n] times every step-th weight."""
+    """Adds rows [k, n], each times a weight, `step` from the one before, to row [n]."""
     k = 0
     while k + 4 <= rows.shape[0]:  # four at a time, so that the row is read and written less often
         at = start + k * step
@@ -80,7 +80,7 @@ def _add_rows(row: Array, weight: Array, start: int, step: int, rows: Array) -> 
 
 @compiled
 def add_outer(of_weight: Array, start: int, gradient: Array, x: Array) -> None:
-    """To of_W [i, k] adds gradient [i, n] times the transpose of x [k, n]."""
+    """Adds gradient [i, n] times the transpose of x [k, n] to of_W [i, k]."""
     inner = x.shape[0]
     for i in range(gradient.shape[0]):
         row, at = gradient[i], start + i * inner
@@ -108,7 +108,7 @@ def add_outer(of_weight: Array, start: int, gradient: Array, x: Array) -> None:
 
 @compiled
 def add_mixed(out: Array, weight: Array, start: int, x: Array, tokens: int) -> None:
-    """The same W [S, S] over the tokens of every channel: out [D, n] += what it makes of x [D, n]."""
+    """Adds what W [S, S], over the tokens of every channel, makes of x [D, n] to out [D, n]."""
     for d in range(x.shape[0]):
         add_product(out[d].reshape(tokens, -1), weight, start, x[d].reshape(tokens, -1))
 
@@ -135,7 +135,7 @@ def clear(rows: Array) -> None:
 
 @compiled
 def copy(out: Array, rows: Array) -> None:
-    """Out [i, n] = rows [i, n]."""
+    """Sets out [i, n] to rows [i, n]."""
     for i in range(rows.shape[0]):
         row, target = rows[i], out[i]
         for j in range(row.shape[0]):
@@ -144,7 +144,7 @@ def copy(out: Array, rows: Array) -> None:
 
 @compiled
 def fill(out: Array, bias: Array, start: int) -> None:
-    """Out [i, n] = b [i]."""
+    """Sets out [i, n] to b [i]."""
     for i in range(out.shape[0]):
         row, value = out[i], bias[start + i]
         for j in range(row.shape[0]):
@@ -153,7 +153,7 @@ def fill(out: Array, bias: Array, start: int) -> None:
 
 @compiled
 def add_sums(of_bias: Array, start: int, rows: Array) -> None:
-    """To of_b [i] adds the sums of rows [i, n]."""
+    """Adds the sums of rows [i, n] to of_b [i]."""
     for i in range(rows.shape[0]):
         row, total = rows[i], _ZERO
         for j in range(row.shape[0]):
@@ -163,7 +163,7 @@ def add_sums(of_bias: Array, start: int, rows: Array) -> None:
 
 @compiled
 def scale(rows: Array, factors: Array, start: int) -> None:
-    """Rows [i, n] times factors [i]."""
+    """Multiplies rows [i, n] by factors [i]."""
     for i in range(rows.shape[0]):
         row, factor = rows[i], factors[start + i]
         for j in range(row.shape[0]):
@@ -172,7 +172,7 @@ def scale(rows: Array, factors: Array, start: int) -> None:
 
 @compiled
 def times(rows: Array, factor: float) -> None:
-    """Rows [i, n] times a factor."""
+    """Multiplies rows [i, n] by a factor."""
     for i in range(rows.shape[0]):
         row = rows[i]
         for j in range(row.shape[0]):
@@ -181,7 +181,7 @@ def times(rows: Array, factor: float) -> None:
 
 @compiled
 def add_scaled(out: Array, factor: float, rows: Array) -> None:
-    """Out [i, n] += a factor times rows [i, n]."""
+    """Adds a factor times rows [i, n] to out [i, n]."""
     for i in range(rows.shape[0]):
         row, target = rows[i], out[i]
         for j in range(row.shape[0]):
@@ -190,7 +190,7 @@ def add_scaled(out: Array, factor: float, rows: Array) -> None:
 
 @compiled
 def keep_positive(rows: Array, result: Array) -> None:
-    """Rows [i, n] become 0 where the result [i, n] of a ReLU is."""
+    """Sets rows [i, n] to 0 where the result [i, n] of a ReLU is."""
     for i in range(rows.shape[0]):
         row, own = rows[i], result[i]
         for j in range(row.shape[0]):
@@ -199,7 +199,7 @@ def keep_positive(rows: Array, result: Array) -> None:
 
 @compiled
 def mean_of_tokens(out: Array, rows: Array) -> None:
-    """Out [D, B] of rows [D, n]."""
+    """Sets out [D, B] to the means of rows [D, n]."""
     channels, samples = out.shape
     share = np.float32(samples) / np.float32(rows.shape[1])
     clear(out)
@@ -213,7 +213,7 @@ def mean_of_tokens(out: Array, rows: Array) -> None:
 
 @compiled
 def add_to_tokens(out: Array, factor: float, mean: Array) -> None:
-    """Out [D, n] += a factor times mean [D, B], for every token."""
+    """Adds a factor times mean [D, B] to out [D, n], for every token."""
     samples = mean.shape[1]
     for d in range(out.shape[0]):
         row = mean[d]
@@ -225,7 +225,7 @@ def add_to_tokens(out: Array, factor: float, mean: Array) -> None:
 
 @compiled
 def samples_last(pixels: Array, inputs: Array) -> None:
-    """Pixels [C, n] of inputs [C, B, S]."""
+    """Sets pixels [C, n] to inputs [C, B, S]."""
     channels, samples, tokens = inputs.shape
     for c in range(channels):
         for b in range(samples):
@@ -235,14 +235,14 @@ def samples_last(pixels: Array, inputs: Array) -> None:
 
 @inlined
 def stem(parameters: Array, pixels: Array, hidden: Array, samples: int) -> None:
-    """Hidden [D, n] of pixels [C, n]."""
+    """Sets hidden [D, n] to what the stem makes of pixels [C, n]."""
     fill(hidden.reshape(-1, samples), parameters, hidden.shape[0] * pixels.shape[0])
     add_product(hidden, parameters, START, pixels)
 
 
 @inlined
 def stem_back(of_parameters: Array, gradient: Array, pixels: Array, samples: int) -> None:
-    """The gradients of the stem's parameters, from that of its result [D, n]."""
+    """Adds the gradients of the stem's parameters, from that of its result [D, n]."""
     add_outer(of_parameters, START, gradient, pixels)
     add_sums(of_parameters, gradient.shape[0] * pixels.shape[0], gradient.reshape(-1, samples))
 
@@ -260,7 +260,7 @@ def block(
     result: Array,
     tokens: int,
 ) -> None:
-    """A block's result, and what its channel map reads, mixed, from hidden; all [D, n].
+    """Sets a block's result, and what its channel map reads, mixed, from hidden; all [D, n].
 
     A block that neither mixes tokens nor is bypassed takes `mixed` as it is, which must be hidden itself.
     """
@@ -293,7 +293,7 @@ def block_back(
     result: Array,
     tokens: int,
 ) -> None:
-    """The gradients of a block's parameters and of hidden, from that of its result, which is overwritten."""
+    """Adds the gradients of a block's parameters and sets that of hidden, from its result's, which is lost."""
     square, depth = tokens * tokens, hidden.shape[0]
     scale(gradient, constants, scale_at)
     if constants[0] == _ZERO:
@@ -310,7 +310,7 @@ def block_back(
 
 @inlined
 def readout(start: int, parameters: Array, hidden: Array, pooled: Array, logits: Array) -> None:
-    """Logits [classes, B], and pooled [D, B], of hidden [D, n]."""
+    """Sets logits [classes, B], and pooled [D, B], from hidden [D, n]."""
     mean_of_tokens(pooled, hidden)
     fill(logits, parameters, start + logits.shape[0] * hidden.shape[0])
     add_product(logits, parameters, start, pooled)
@@ -320,7 +320,7 @@ def readout(start: int, parameters: Array, hidden: Array, pooled: Array, logits:
 def readout_back(
     start: int, parameters: Array, of_parameters: Array, gradient: Array, of_hidden: Array, pooled: Array
 ) -> None:
-    """The gradients of the readout's parameters and of hidden, from that of logits [classes, B]; pooled is lost."""
+    """Adds the gradients of the readout's parameters and sets that of hidden, from the logits'; pooled is lost."""
     add_outer(of_parameters, start, gradient, pooled)
     add_sums(of_parameters, start + gradient.shape[0] * pooled.shape[0], gradient)
     clear(pooled)

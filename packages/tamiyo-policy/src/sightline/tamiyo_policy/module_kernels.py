@@ -79,7 +79,7 @@ def grow_back(
     of_units: Array,
     tokens: int,
 ) -> None:
-    """The gradients of a module's parameters, and adds that of x [D, n], from that of its residual."""
+    """Adds the gradients of a module's parameters and of x [D, n], from that of its residual."""
     if kernel == _NORM:
         _norm_back(parameters, of_parameters, of_x, gradient, saved, work)
     elif kernel == _MIXER:
@@ -104,7 +104,7 @@ def _norm(parameters: Array, x: Array, residual: Array, saved: Array) -> None:
     share = _ONE / np.float32(channels)
     inverse, mean = saved[channels], saved[channels + 1]
     strength = np.float32(math.tanh(parameters[2 * channels]))
-    clear(saved)
+    clear(saved[channels : channels + 2])
     for d in range(channels):
         row = x[d]
         for j in range(long):
@@ -200,7 +200,7 @@ def _attention_back(
 
 @compiled
 def _add_scores(out: Array, left: Array, right: Array, samples: int) -> None:
-    """Out [S, (t, b)] += the sum over d of left [D, (s, b)] times right [D, (t, b)]."""
+    """Adds the sum over d of left [D, (s, b)] times right [D, (t, b)] to out [S, (t, b)]."""
     depth, long = left.shape
     for first in range(0, depth, _BLOCK):  # rows 4096 bytes apart compete for the same lines of a cache
         count = min(_BLOCK, depth - first)
@@ -213,7 +213,7 @@ def _add_scores(out: Array, left: Array, right: Array, samples: int) -> None:
 
 @compiled
 def _add_mixture(out: Array, weights: Array, values: Array, samples: int) -> None:
-    """Out [D, (s, b)] += the sum over t of weights [S, (t, b)] times values [D, (t, b)]."""
+    """Adds the sum over t of weights [S, (t, b)] times values [D, (t, b)] to out [D, (s, b)]."""
     tokens = weights.shape[0]
     for d in range(out.shape[0]):
         for s in range(tokens):
@@ -223,7 +223,7 @@ def _add_mixture(out: Array, weights: Array, values: Array, samples: int) -> Non
 
 @compiled
 def _add_mixture_back(out: Array, weights: Array, values: Array, samples: int) -> None:
-    """Out [D, (t, b)] += the sum over s of weights [S, (t, b)] times values [D, (s, b)]."""
+    """Adds the sum over s of weights [S, (t, b)] times values [D, (s, b)] to out [D, (t, b)]."""
     tokens, long = weights.shape
     for d in range(out.shape[0]):
         for first in range(0, tokens, _BLOCK):
@@ -238,7 +238,7 @@ def _add_mixture_back(out: Array, weights: Array, values: Array, samples: int) -
 def _add_products(
     out: Array, left: Array, left_at: int, left_step: int, right: Array, right_at: int, right_step: int, count: int
 ) -> None:
-    """Out [B] += the sum over `count` runs of B, a step apart, of left times right."""
+    """Adds the sum over `count` runs of B, a step apart, of left times right to out [B]."""
     samples = out.shape[0]
     left, right = left[left_at:], right[right_at:]
     i = 0
@@ -296,7 +296,7 @@ def _softmax_back(gradient: Array, weights: Array) -> None:
 def blend(
     operator: int, alpha: float, parameters: Array, x: Array, residual: Array, share: Array, result: Array
 ) -> None:
-    """The result, x plus alpha times what an operator lets pass of the residual; all [D, n].
+    """Sets the result to x plus alpha times what an operator lets pass of the residual; all [D, n].
 
     The last D + 1 of the parameters [W] are weights and bias of GATE, which keeps what it reads and gives for the way
     back in `share` [D + 1, B]. MULTIPLY leaves tanh(r) in the residual's place.
@@ -339,7 +339,7 @@ def blend_back(
     of_residual: Array,
     of_x: Array,
 ) -> None:
-    """The gradients of gate, residual, and of x [D, n] through the operator, from that of the result."""
+    """Sets the gradients of residual and of x [D, n] through the operator, and adds the gate's, from the result's."""
     channels, samples = x.shape[0], share.shape[1]
     gate = parameters.shape[0] - channels - 1
     clear(of_x)
