@@ -63,7 +63,8 @@ class Blueprint:
         shapes: shapes of its parameters.
         initialise: draws the parameters of one module.
         residual: what it adds.
-        kernel: the compiled function that computes the same; None for none.
+        kernel: the compiled function that computes the same, and is used where it can be; None for none, as for a
+            residual of your own.
     """
 
     name: str

@@ -52,6 +52,7 @@ class GrowthEnvironment:
     """E growing hosts as one vectorised environment.
 
     Args:
+        workers: threads that share the hosts among them, where these are compiled; see `StackedTraining`.
         counterfactuals: whether seeds' contributions, gains and interactions are measured. Without, which is faster and
             enough for what looks at none of them, they are 0 and count as measured; all else is the same.
 
