@@ -25,12 +25,12 @@ Index = NDArray[np.int64]
 
 # Sums may be reordered, which is what makes them vector sums; NaN and infinity must go on meaning what they mean.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp"}}
-_FILES = "kernels.py", "module_kernels.py", "compiled.py"
+_FILES = "blueprints.py", "slots.py", "kernels.py", "module_kernels.py", "compiled.py"  # of the functions or constants
 _DIGEST = sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in _FILES)).hexdigest()[:12]
 
 
 def compiled(function: FunctionType) -> Callable[..., Any]:
-    """The function compiled, and kept on disk under a name that changes with all code it may call.
+    """The function compiled, and kept on disk under a name that changes with all code that it may call or read.
 
     Numba's cache looks for changes in the function's own file only.
     """
