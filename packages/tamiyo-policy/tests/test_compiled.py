@@ -192,6 +192,8 @@ def test_other_networks_and_unknown_modules_are_refused():
     for network in (-1, 5):
         with pytest.raises(ValueError, match="networks must lie in"):
             model.evaluate(NOTHING, np.array([network]), np.zeros((1, 3), np.float32), inputs[0, 0], labels[0, 0])
+    with pytest.raises(ValueError, match="alphas must be"):
+        model.evaluate(NOTHING, np.array([0]), np.zeros((1, 2), np.float32), inputs[0, 0], labels[0, 0])
     unknown = replace(NOTHING, blueprint=np.full((5, 3), 7))
     with pytest.raises(ValueError, match="a setting must be"):
         model.train(unknown, np.zeros((5, 3), np.bool_), *samples(1))

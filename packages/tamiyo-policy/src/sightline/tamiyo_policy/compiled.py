@@ -100,6 +100,11 @@ class CompiledModel(StackedModel):
         super().__init__(host, blueprints, num_networks, channels=channels, adam=adam)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="growth") if workers > 1 else None
         self._memory = threading.local()
+        # By id; the last entries are those of -1.
+        self._kernels, self._units = np.full(max(blueprints) + 2, -1), np.zeros(max(blueprints) + 2, np.int64)
+        for index, module in blueprints.items():
+            assert module.kernel is not None
+            self._kernels[index], self._units[index] = module.kernel, module.shapes[0][0]
 
     def train(
         self, setting: SeedSetting, frozen: NDArray[np.bool_], inputs: Tensor, labels: Tensor
@@ -149,6 +154,8 @@ class CompiledModel(StackedModel):
         self._check(inputs[None], labels[None])
         if len(networks) and not 0 <= networks.min() <= networks.max() < len(self.host_parameters):
             raise ValueError(f"networks must lie in [0, {len(self.host_parameters)})")
+        if alpha.shape != (len(networks), self.host.num_slots):
+            raise ValueError(f"alphas must be [{len(networks)}, {self.host.num_slots}], got {list(alpha.shape)}")
         order = np.lexsort((*alpha.T[::-1], networks))
         bounds = np.searchsorted(networks[order], np.arange(len(self.host_parameters) + 1))
         count = len(labels)
@@ -193,14 +200,10 @@ class CompiledModel(StackedModel):
             raise ValueError(f"labels must lie in [0, {host.num_classes}), and there must be some")
 
     def _slots(self, setting: SeedSetting) -> _Slots:
-        kernel, units = np.full(max(self.blueprints) + 2, -1), np.zeros(max(self.blueprints) + 2, np.int64)
-        for index, module in self.blueprints.items():
-            assert module.kernel is not None
-            kernel[index], units[index] = module.kernel, module.shapes[0][0]
-        at = setting.blueprint  # the last entries of the tables are those of -1
-        if at.shape != self.seed_parameters.shape[:2] or ((kernel[at] < 0) & (at != -1)).any():
+        at = setting.blueprint
+        if at.shape != self.seed_parameters.shape[:2] or ((self._kernels[at] < 0) & (at != -1)).any():
             raise ValueError(f"a setting must be {list(self.seed_parameters.shape[:2])}, of {sorted(self.blueprints)}")
-        return _Slots(kernel[at], units[at], setting.operator, setting.straight_through)
+        return _Slots(self._kernels[at], self._units[at], setting.operator, setting.straight_through)
 
     def _scratch(self, samples: int) -> _Scratch:
         """This thread's memory for a pass over B samples, kept because new memory costs as much as a pass."""
@@ -210,17 +213,17 @@ class CompiledModel(StackedModel):
         if samples not in known:
             host = self.host
             slots, depth, long = host.num_slots, host.channels, host.tokens * samples
-            units = max(module.shapes[0][0] for module in self.blueprints.values())
+            rows = saved_rows(depth, host.tokens, int(self._units.max()))
             shapes = [
                 (host.input_channels, long),
                 (slots + 1, depth, long),
                 *[(slots, depth, long)] * 3,
-                (slots, saved_rows(depth, host.tokens, units), long),
+                (slots, rows, long),
                 (slots, depth + 1, samples),
                 (depth, samples),
                 (host.num_classes, samples),
                 (4, depth, long),
-                (saved_rows(depth, host.tokens, units), long),
+                (rows, long),
             ]
             known[samples] = _Scratch(*(np.zeros(shape, np.float32) for shape in shapes))
         return known[samples]
