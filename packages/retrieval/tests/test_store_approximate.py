@@ -9,6 +9,7 @@ import pytest
 
 from sightline.retrieval import Document, HashingEncoder, LocalEmbeddingStore
 from sightline.retrieval.approximate_search import ApproximateIndex
+from sightline.retrieval.store_errors import StoreDamagedError
 
 DIMENSION = 16
 ENCODER = HashingEncoder(DIMENSION)
@@ -109,24 +110,43 @@ def test_an_index_is_kept_on_disk_replaced_by_the_next_and_dropped_by_a_compacti
         assert ids(store.search(query, top_k=10, approximate=True)) == ids(store.search(query, top_k=10))
 
 
-@pytest.mark.parametrize("damage", ["cut", "lost"])
-def test_without_a_whole_index_file_searches_are_exact_and_the_log_says_why(
-    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+def test_without_its_index_file_searches_are_exact_and_the_log_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     query = vectors(1, seed=8)[0]
     with filled(tmp_path) as store:
         expected = ids(store.search(query))
         store.build_index()
     (path,) = tmp_path.glob("index-*")
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:100])
-    else:
-        path.unlink()
+    path.unlink()
     with caplog.at_level(logging.WARNING), LocalEmbeddingStore(ENCODER, tmp_path, approximate_from=0) as store:
         assert ids(store.search(query, approximate=True)) == expected
         assert "build the index again" in caplog.text
         store.build_index()
         assert ids(store.search(query, approximate=True)) == expected
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "another dimension", "more rows"])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_damaged_index_file_is_named_and_may_be_moved_away(tmp_path: Path, damage: str, read_only: bool):
+    query, folder = vectors(1, seed=8)[0], tmp_path / "store"
+    with filled(folder, count=300) as store:
+        expected = ids(store.search(query))
+        store.build_index()
+    (path,) = folder.glob("index-*")
+    if damage in ("empty", "cut"):
+        path.write_bytes(path.read_bytes()[: 0 if damage == "empty" else -1])
+    else:
+        rows = np.ones((301, DIMENSION) if damage == "more rows" else (300, DIMENSION - 1), dtype=np.float32)
+        ApproximateIndex.build(rows, np.ones(len(rows), dtype=np.bool_)).save(path)
+    before = {each.name: each.read_bytes() for each in folder.iterdir()}
+    with pytest.raises(StoreDamagedError, match=rf"{path.name}.* build the index again"):
+        LocalEmbeddingStore(ENCODER, folder, read_only=read_only)
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    path.rename(tmp_path / "moved away")
+    with LocalEmbeddingStore(ENCODER, folder, approximate_from=0) as store:
+        assert ids(store.search(query, approximate=True)) == expected
+        assert store.build_index().document_count == 300
 
 
 def test_without_the_extra_building_says_what_to_install_and_an_indexed_store_still_opens(

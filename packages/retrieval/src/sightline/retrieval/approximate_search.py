@@ -28,6 +28,7 @@ BUILD_BREADTH = 128
 # Candidates per hit, and the least: 8-bit scores order near neighbours badly, so the true ones are sought among more.
 OVERSAMPLING, MIN_CANDIDATES = 4, 64
 _BATCH_ROWS = 50_000
+_REMEDY = "move it away to search exactly, and build the index again"
 
 
 class ApproximateIndex:
@@ -66,20 +67,25 @@ class ApproximateIndex:
         return cls(index, len(vectors))
 
     @classmethod
-    def open(cls, path: Path, row_count: int) -> ApproximateIndex:
-        """Map an index that `save` wrote.
+    def open(cls, path: Path, row_count: int, dimension: int) -> ApproximateIndex:
+        """Map an index that `save` wrote of ``row_count`` rows of ``dimension`` numbers.
 
         Raises:
             ImportError: the extra ``approximate`` is not installed.
-            StoreDamagedError: the file is missing or damaged.
+            StoreDamagedError: the file is missing, damaged, or an index of other rows.
         """
         usearch = _usearch()
         try:
             index = usearch.Index.restore(str(path), view=True, enable_key_lookups=False) if path.is_file() else None
         except (RuntimeError, ValueError) as error:
-            raise StoreDamagedError(f"{path} is damaged ({error}); build the index again") from error
+            raise StoreDamagedError(f"{path} is damaged ({error}); {_REMEDY}") from error
         if index is None:
-            raise StoreDamagedError(f"{path} is missing or damaged; build the index again")
+            raise StoreDamagedError(f"{path} is missing or damaged; {_REMEDY}")
+        if index.ndim != dimension or len(index) > row_count:
+            raise StoreDamagedError(
+                f"{path} indexes {len(index):,} rows of {index.ndim} numbers, not at most {row_count:,} of "
+                f"{dimension}; {_REMEDY}"
+            )
         return cls(index, row_count)
 
     def save(self, path: Path) -> None:

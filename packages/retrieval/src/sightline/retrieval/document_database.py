@@ -21,9 +21,11 @@ from sightline.retrieval.document import Document, DocumentRecord, document_from
 from sightline.retrieval.metadata_filter import Condition, comparison_sql, stored_key
 from sightline.retrieval.store_errors import (
     EncoderMismatchError,
+    ForeignFolderError,
     StaleGenerationError,
     StoreClosedError,
     StoreDamagedError,
+    StoreError,
 )
 
 _SCHEMA_VERSION = 1
@@ -65,7 +67,7 @@ class DocumentDatabase:
     connection, so operations take turns; each is short.
 
     Args:
-        path: the database file; None to keep it in memory.
+        path: the database file, which exists (an empty file is an empty database); None to keep it in memory.
         read_only: connect without the right to write.
     """
 
@@ -89,7 +91,7 @@ class DocumentDatabase:
         with self._connection() as connection:
             connection.execute("BEGIN")
             try:
-                yield Transaction(connection)
+                yield Transaction(connection, self._path)
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -105,7 +107,7 @@ class DocumentDatabase:
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                yield Transaction(connection)
+                yield Transaction(connection, self._path)
                 connection.execute("COMMIT")
             finally:
                 if connection.in_transaction:
@@ -139,7 +141,7 @@ class DocumentDatabase:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+            if _means_damage(error):
                 raise StoreDamagedError(f"{self._path} is damaged: {error}; restore it from a backup") from error
             raise
 
@@ -155,39 +157,54 @@ class DocumentDatabase:
             return connection
 
     def _connect(self) -> sqlite3.Connection:
+        if self._path is not None and not self._path.is_file():
+            raise StoreDamagedError(f"{self._path} is missing; restore it from a backup")
         target = ":memory:" if self._path is None else f"{self._path.absolute().as_uri()}?mode={self._mode()}"
         connection = sqlite3.connect(
             target, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
+            _require_store_or_nothing(connection, self._path)
             if not self._read_only:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
-        except sqlite3.Error:
+        except (sqlite3.Error, StoreError):
             connection.close()
             raise
         return connection
 
     def _mode(self) -> str:
-        return "ro" if self._read_only else "rwc"
+        return "ro" if self._read_only else "rw"  # not "rwc": a database that went missing must not begin anew
 
 
 class Transaction:
     """What can be asked and done within one transaction; row numbers are those of the generation it sees."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
         self._connection = connection
+        self._path = path
 
     def is_empty(self) -> bool:
-        """Whether no store was made in this database yet.
+        """Whether no store was made in this database yet."""
+        return self._connection.execute("PRAGMA user_version").fetchone() == (0,)
+
+    def require_consistent(self) -> None:
+        """Make sure that the rows which count are the rows there are.
 
         Raises:
-            StoreDamagedError: the store has another format.
+            StoreDamagedError: the database contradicts itself.
         """
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _SCHEMA_VERSION):
-            raise StoreDamagedError(f"the store has format {version}; this version reads format {_SCHEMA_VERSION}")
-        return version == 0
+        states = self._connection.execute("SELECT * FROM state").fetchall()
+        (last_row,) = self._connection.execute("SELECT max(row) FROM documents").fetchone()
+        (last_tombstone,) = self._connection.execute("SELECT max(row) FROM tombstones").fetchone()
+        if len(states) != 1 or not all(isinstance(number, int) and number >= 0 for number in states[0][1:]):
+            raise self._damaged(f"its table of states holds {states[:2]!r}")
+        row_count, documents = self.state().row_count, 0 if last_row is None else last_row + 1
+        if documents != row_count or (last_tombstone is not None and last_tombstone >= row_count):
+            raise self._damaged(
+                f"it counts {row_count:,} rows, but its documents end at {documents:,} and its last tombstone is on "
+                f"{last_tombstone}"
+            )
 
     def create(self, encoder: str, dimension: int) -> None:
         """Make the tables of an empty store."""
@@ -316,6 +333,9 @@ class Transaction:
             )
         )
 
+    def _damaged(self, reason: str) -> StoreDamagedError:
+        return StoreDamagedError(f"{self._path} is damaged: {reason}; restore it from a backup")
+
     def _set_state(self, state: StoreState) -> StoreState:
         state = replace(state, version=state.version + 1)
         self._connection.execute(
@@ -323,6 +343,24 @@ class Transaction:
             (state.generation, state.version, state.row_count, state.indexed_rows),
         )
         return state
+
+
+def _require_store_or_nothing(connection: sqlite3.Connection, path: Path | None) -> None:
+    """Refuse a database that is neither a store's nor empty, before anything in it is changed."""
+    # In this order: whoever makes a store meanwhile commits its tables and its version together.
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0 and tables:
+        raise ForeignFolderError(f"{path} is the database of another program; keep the store in another folder")
+    if version not in (0, _SCHEMA_VERSION):
+        raise StoreDamagedError(f"{path} has format {version}; this version reads format {_SCHEMA_VERSION}")
+
+
+def _means_damage(error: sqlite3.DatabaseError) -> bool:
+    # SQLITE_ERROR too: the statements here are right, so a table or column that they miss was altered. Errors of
+    # Python's own, as for text that is not UTF-8, have no name.
+    name = getattr(error, "sqlite_errorname", "SQLITE_ERROR" if isinstance(error, sqlite3.OperationalError) else "")
+    return name == "SQLITE_ERROR" or name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT"))
 
 
 def _row_array(cursor: sqlite3.Cursor) -> NDArray[np.int64]:

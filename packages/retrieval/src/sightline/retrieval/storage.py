@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Collection, Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,11 +30,11 @@ from sightline.retrieval.store_errors import (
     StoreLockedError,
     UnknownDocumentError,
 )
+from sightline.retrieval.store_folder import StoreFolder, StorePart
 from sightline.retrieval.vector_rows import VectorArray, VectorFile, VectorRows, Vectors, sync_folder
 
 logger = logging.getLogger(__name__)
 
-_DATABASE_FILE, _LOCK_FILE = "documents.sqlite", "writer.lock"
 _COPY_ROWS = 2**16
 _READ_ATTEMPTS = 10
 # Rows with tombstones cost memory bandwidth in every search; a compaction costs about as much as writing the rest anew.
@@ -62,29 +62,34 @@ class Storage:
         encoder: name of the encoder that the vectors are made with.
         dimension: length of a vector.
         read_only: open an existing folder without locking it.
+        allow_other_files: make a store even in a folder that holds other files.
 
     Raises:
         EncoderMismatchError: the folder holds vectors of another encoder.
         FileNotFoundError: ``read_only``, and the folder holds no store.
-        StoreDamagedError: a file is damaged.
+        ForeignFolderError: the folder holds other things and no store.
+        StoreDamagedError: a file is missing or damaged; none was changed.
         StoreLockedError: another store, here or in another process, has the folder open for writing.
     """
 
-    def __init__(self, path: Path | None, encoder: str, dimension: int, *, read_only: bool) -> None:
+    def __init__(
+        self, path: Path | None, encoder: str, dimension: int, *, read_only: bool, allow_other_files: bool = False
+    ) -> None:
         self._path = path
+        self._folder = None if path is None else StoreFolder(path)
         self._dimension = dimension
         self._read_only = read_only
         self._writing = threading.Lock()
         self._vectors: VectorRows = VectorArray(dimension)
         self._vectors_generation = -1 if path is not None else 0
-        if read_only and (path is None or not (path / _DATABASE_FILE).is_file()):
-            raise FileNotFoundError(f"{path} holds no store to read; open it for writing to make one")
-        self._lock = None if path is None or read_only else _locked(path)
-        self._database = DocumentDatabase(None if path is None else path / _DATABASE_FILE, read_only=read_only)
+        # Listed before the database is asked: what a writer adds in between cannot look newer than the database.
+        parts = [] if self._folder is None else self._folder.parts()
+        self._lock = self._entered(parts, allow_other_files=allow_other_files)
+        self._database = DocumentDatabase(None if self._folder is None else self._folder.database, read_only=read_only)
         try:
             if not read_only:
-                self._create_if_empty(encoder)
-            self._view = self._read_view(None, encoder)
+                self._create_if_empty(encoder, parts)
+            self._view = self._read_view(None, lambda transaction: self._check(transaction, encoder, parts))
             if not read_only:
                 self._discard_unfinished()
         except BaseException:
@@ -173,9 +178,10 @@ class Storage:
                 transaction.require_generation(view.state.generation)
                 newest = self._newest(transaction, self._view)
                 state = transaction.set_indexed_rows(index.row_count)
-                if (path := self._index_path(state)) is not None:
+                if self._folder is not None and (path := self._folder.index(state)) is not None:
                     index.save(path)
-                    index = ApproximateIndex.open(path, index.row_count)  # mapped, in place of the one in memory
+                    # mapped, in place of the one in memory
+                    index = ApproximateIndex.open(path, index.row_count, self._dimension)
                 fresh = replace(newest, state=state, index=index)
             self._view = fresh
             self._remove_strays()
@@ -197,23 +203,45 @@ class Storage:
         with self._writing:
             yield
 
-    def _create_if_empty(self, encoder: str) -> None:
+    def _entered(self, parts: Sequence[StorePart], *, allow_other_files: bool) -> FileLock | None:
+        """Look at the files before any is touched; then take the writer's lock, to write."""
+        if self._folder is None:
+            return None
+        if self._read_only:
+            self._folder.require_store(parts)
+            return None
+        self._folder.require_room(parts, allow_other_files=allow_other_files)
+        return _locked(self._folder)
+
+    def _create_if_empty(self, encoder: str, parts: Sequence[StorePart]) -> None:
+        if self._folder is not None and not self._folder.database.is_file():
+            self._folder.database.touch()
         with self._database.writing() as transaction:
             if transaction.is_empty():
-                if self._path is not None:
-                    VectorFile.create(self._vectors_path(0), self._dimension).close()
+                if self._folder is not None:
+                    self._folder.refuse_remains(parts)
+                    VectorFile.create(self._folder.vectors(0), self._dimension).close()
                 transaction.create(encoder, self._dimension)
         if self._path is not None:
             sync_folder(self._path)
             sync_folder(self._path.parent)
 
-    def _read_view(self, known: View | None, encoder: str | None = None) -> View:
+    def _check(self, transaction: Transaction, encoder: str, parts: Sequence[StorePart]) -> None:
+        """Refuse a store of another encoder, and files that contradict each other."""
+        if transaction.is_empty():
+            if self._folder is not None:
+                self._folder.refuse_remains(parts)
+            raise FileNotFoundError(f"{self._path} holds no store yet; its writer is about to make it")
+        transaction.require_consistent()
+        transaction.require_encoder(encoder, self._dimension)
+        if self._folder is not None:
+            self._folder.refuse_newer(parts, transaction.state())
+
+    def _read_view(self, known: View | None, check: Callable[[Transaction], None] | None = None) -> View:
         for _ in range(_READ_ATTEMPTS):
             with self._database.reading() as transaction:
-                if transaction.is_empty():
-                    raise FileNotFoundError(f"{self._path} holds no store yet; its writer is about to make it")
-                if encoder is not None:
-                    transaction.require_encoder(encoder, self._dimension)
+                if check is not None:
+                    check(transaction)
                 try:
                     return self._newest(transaction, known)
                 except (
@@ -229,7 +257,8 @@ class Storage:
             return known
         if state.generation != self._vectors_generation:
             writable = not self._read_only
-            vectors = VectorFile(self._vectors_path(state.generation), self._dimension, writable=writable)
+            assert self._folder is not None  # in memory the generation changes by compactions of this storage only
+            vectors = VectorFile(self._folder.vectors(state.generation), self._dimension, writable=writable)
             self._vectors.close()
             self._vectors, self._vectors_generation = vectors, state.generation
         alive = np.ones(state.row_count, dtype=np.bool_)
@@ -238,14 +267,17 @@ class Storage:
         return View(state, self._vectors.rows(state.row_count), alive, int(np.count_nonzero(alive)), index)
 
     def _opened_index(self, state: StoreState, known: View | None) -> ApproximateIndex | None:
-        path = self._index_path(state)
-        if path is None:
+        path = None if self._folder is None else self._folder.index(state)
+        if self._folder is None or path is None:
             return None
-        if known is not None and known.index is not None and self._index_path(known.state) == path:
+        if known is not None and known.index is not None and self._folder.index(known.state) == path:
             return known.index
         try:
-            return ApproximateIndex.open(path, state.indexed_rows)
+            return ApproximateIndex.open(path, state.indexed_rows, self._dimension)
         except (ImportError, StoreDamagedError) as error:
+            # A file that is gone, perhaps replaced by a writer meanwhile, makes no answer wrong; a damaged one could.
+            if isinstance(error, StoreDamagedError) and path.is_file():
+                raise
             logger.warning("searching exactly, for the approximate index cannot be used: %s", error)
             return None
 
@@ -290,9 +322,9 @@ class Storage:
         return dropped
 
     def _created_vectors(self, generation: int) -> VectorRows:
-        if self._path is None:
+        if self._folder is None:
             return VectorArray(self._dimension)
-        return VectorFile.create(self._vectors_path(generation), self._dimension)
+        return VectorFile.create(self._folder.vectors(generation), self._dimension)
 
     def _discard_unfinished(self) -> None:
         self._remove_strays()
@@ -307,34 +339,19 @@ class Storage:
             )
 
     def _remove_strays(self) -> None:
-        """Delete files of earlier generations, and of compactions and indexes that were never committed."""
-        if self._path is None:
-            return
-        current = {self._vectors_path(self._view.state.generation), self._index_path(self._view.state)}
-        for path in (*self._path.glob("vectors-*"), *self._path.glob("index-*")):
-            if path not in current:
-                with suppress(PermissionError):  # Windows keeps a mapped file; the next opening deletes it
-                    path.unlink()
-
-    def _vectors_path(self, generation: int) -> Path:
-        assert self._path is not None
-        return self._path / f"vectors-{generation:06d}.f32"
-
-    def _index_path(self, state: StoreState) -> Path | None:
-        if self._path is None or not state.indexed_rows:
-            return None
-        return self._path / f"index-{state.generation:06d}-{state.indexed_rows}.usearch"
+        if self._folder is not None:
+            self._folder.remove_strays(self._view.state)
 
 
-def _locked(path: Path) -> FileLock:
-    path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / _LOCK_FILE, thread_local=False)  # any thread may close the store
+def _locked(folder: StoreFolder) -> FileLock:
+    folder.path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.lock, thread_local=False)  # any thread may close the store
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise StoreLockedError(
-            f"{path} is open for writing elsewhere, in this process or another; close it there, or open it here with "
-            "read_only=True"
+            f"{folder.path} is open for writing elsewhere, in this process or another; close it there, or open it here "
+            "with read_only=True"
         ) from None
     return lock
 

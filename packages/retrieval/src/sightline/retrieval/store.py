@@ -69,12 +69,15 @@ class LocalEmbeddingStore:
         path: a folder to keep the store in, made if need be; None to keep it in memory.
         read_only: open an existing folder without the right to change it, beside a writer or other readers; `refresh`
             shows what the writer did since.
+        allow_other_files: make a store even in a folder that holds other files; they are left alone, and so they are
+            beside a store that was made before.
         approximate_from: with fewer documents, searches with ``approximate=True`` are exact all the same.
 
     Raises:
         EncoderMismatchError: the folder holds vectors of another encoder; the message says both names.
         FileNotFoundError: ``read_only``, and the folder holds no store.
-        StoreDamagedError: a file in the folder is damaged.
+        ForeignFolderError: the folder holds other things and no store; nothing was changed.
+        StoreDamagedError: a file of the store is missing or damaged; the message names it, and none was changed.
         StoreLockedError: the folder is open for writing elsewhere.
         ValueError: ``read_only`` without a path, or ``approximate_from`` is negative.
     """
@@ -85,6 +88,7 @@ class LocalEmbeddingStore:
         path: str | Path | None = None,
         *,
         read_only: bool = False,
+        allow_other_files: bool = False,
         approximate_from: int = APPROXIMATE_FROM,
     ) -> None:
         if read_only and path is None:
@@ -95,7 +99,13 @@ class LocalEmbeddingStore:
         self._approximate_from = approximate_from
         folder = None if path is None else Path(path)
         with logged_operation(logger, "open", path=str(path), read_only=read_only):
-            self._storage = Storage(folder, self._encoder.name, self._encoder.dimension, read_only=read_only)
+            self._storage = Storage(
+                folder,
+                self._encoder.name,
+                self._encoder.dimension,
+                read_only=read_only,
+                allow_other_files=allow_other_files,
+            )
         self._close = weakref.finalize(self, self._storage.close)
 
     @property

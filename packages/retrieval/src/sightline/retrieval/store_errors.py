@@ -56,5 +56,9 @@ class StoreDamagedError(StoreError, ValueError):
     """A file of the store is not what the others say it is."""
 
 
+class ForeignFolderError(StoreError, ValueError):
+    """The folder, or a file in it, is not a store's, so no store is made there."""
+
+
 class StaleGenerationError(StoreError, RuntimeError):
     """A compaction renumbered the rows while something was computed from them; searches try again by themselves."""
