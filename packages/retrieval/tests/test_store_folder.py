@@ -235,11 +235,12 @@ def test_one_part_of_a_store_alone_is_never_taken_for_a_new_one(tmp_path: Path, 
 
 
 def test_a_database_that_goes_missing_under_an_open_store_does_not_begin_anew(tmp_path: Path):
-    with closing(Storage(tmp_path, "encoder", 8, read_only=False)) as storage:
-        with storage.reading(storage.view):  # holds the connection there is, so the next one is made anew
-            (tmp_path / "documents.sqlite").unlink()
-            with pytest.raises(StoreDamagedError, match=r"documents\.sqlite is missing"), storage.reading(storage.view):
-                pass
+    storage = Storage(tmp_path, "encoder", 8, read_only=False)
+    with storage.reading(storage.view):  # holds the connection there is, so the next one is made anew
+        (tmp_path / "documents.sqlite").unlink()
+        with pytest.raises(StoreDamagedError, match=r"documents\.sqlite is missing"):
+            storage.refresh()
+    storage.close()
     assert not (tmp_path / "documents.sqlite").exists()
 
 
@@ -275,3 +276,24 @@ def test_a_crash_while_a_store_is_first_made_leaves_a_folder_that_opens(tmp_path
                 assert len(store.search("text", top_k=9)) == 2
             with LocalEmbeddingStore(ENCODER, target, read_only=True) as store:
                 assert len(store) == 2
+
+
+@pytest.mark.parametrize("written", [0, 512, 4096])
+@pytest.mark.parametrize("size", [0, 512, 4096])
+def test_a_power_cut_while_the_database_is_first_written_leaves_a_folder_that_opens(
+    tmp_path: Path, written: int, size: int
+):
+    with closing(sqlite3.connect(tmp_path / "documents.sqlite", isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE state (encoder TEXT)")
+        begun = files(tmp_path)["documents.sqlite-journal"]
+        connection.execute("ROLLBACK")
+        connection.execute("PRAGMA journal_mode = WAL")
+        page = files(tmp_path)["documents.sqlite"]
+    # https://www.sqlite.org/fileformat.html#the_rollback_journal: made durable before the first page is written.
+    journal = bytes.fromhex("d9d505f920a163d7") + bytes(4) + begun[12:]
+    database = page[:written].ljust(size, b"\0")
+    restore(tmp_path, {"writer.lock": b"", "documents.sqlite": database, "documents.sqlite-journal": journal})
+    with LocalEmbeddingStore(ENCODER, tmp_path) as store:
+        store.add(documents(0, 2))
+        assert len(store.search("text", top_k=9)) == 2

@@ -16,8 +16,8 @@ from sightline.retrieval.document_database import StoreState
 from sightline.retrieval.store_errors import ForeignFolderError, StoreDamagedError
 
 _DATABASE_FILE, _LOCK_FILE = "documents.sqlite", "writer.lock"
-_DATABASE_LOG = f"{_DATABASE_FILE}-wal"
-_SQLITE_FILES = frozenset({_DATABASE_FILE, _DATABASE_LOG, f"{_DATABASE_FILE}-shm", f"{_DATABASE_FILE}-journal"})
+_DATABASE_LOG, _DATABASE_JOURNAL = f"{_DATABASE_FILE}-wal", f"{_DATABASE_FILE}-journal"
+_SQLITE_FILES = frozenset({_DATABASE_FILE, _DATABASE_LOG, _DATABASE_JOURNAL, f"{_DATABASE_FILE}-shm"})
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _VECTORS_NAME = re.compile(r"vectors-([0-9]{6,})\.f32")
 _INDEX_NAME = re.compile(r"index-([0-9]{6,})-([0-9]+)\.usearch(?:\.tmp)?")
@@ -143,7 +143,9 @@ class StoreFolder:
         """Whether there is a database that may hold a store; False where a store has yet to be made."""
         if self.database.is_file() and self.database.stat().st_size:
             with self.database.open("rb") as file:
-                if file.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:
+                is_database = file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
+                # With a journal, left by a power cut while the store was first made, SQLite will undo what is torn.
+                if not is_database and not (self.path / _DATABASE_JOURNAL).is_file():
                     raise StoreDamagedError(f"{self.database} is damaged: it is no database; restore it from a backup")
             return True
         state = "is empty" if self.database.is_file() else "is missing"
