@@ -14,12 +14,12 @@ from sightline.agents import (
     Actor,
     LexicalActor,
     ReadingAgent,
-    RunDirectory,
     Trajectory,
     baseline_rag,
     baseline_react,
     recurrent_state_gated,
 )
+from sightline.agents.runs import RunDirectory
 from sightline.retrieval import CachedEncoder, ChunkingConfig
 
 GatedName = Literal["recurrent_state_gated_zero_shot", "recurrent_state_gated_trained"]
@@ -54,7 +54,7 @@ class Workbench:
         top_k: int | None = None,
         actor: Actor | None = None,
     ) -> ReadingAgent:
-        """The state-gated agent over a gate; ``top_k`` and ``actor`` are the recipe's and the bench's unless given."""
+        """The state-gated agent over a gate; `top_k` and `actor` are the recipe's and the bench's unless given."""
         return recurrent_state_gated(
             actor or self.actor,
             self.encoder,

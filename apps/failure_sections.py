@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from findings import TRAINED, Findings
 
-from sightline.agents import Section, Table
-from sightline.agents.failures import Failure, failure_table, typical_failures
-from sightline.agents.step_recall import page_kind
+from sightline.agents.evaluation import Failure, failure_table, page_kind, typical_failures
+from sightline.agents.report import Section, Table
 
 _SHOWN_FAILURES = 3
 

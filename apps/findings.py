@@ -9,21 +9,26 @@ from typing import Any, Final
 
 from measuring import RetrievalScores, difference, interval
 
-from sightline.agents import (
+from sightline.agents import Trajectory, compare_all, summarise
+from sightline.agents.evaluation import (
     AgentSummary,
-    ChunkScorer,
     Comparison,
+    Failure,
     Interval,
-    NextActionMetrics,
-    Trajectory,
-    summarise,
+    PageKind,
+    Prices,
+    Recall,
+    detectable_difference,
+    dollars_per_100_successes,
+    find_failures,
+    power_statement,
+    recall_by_page,
+    recall_by_step,
+    tokens_per_success,
     verdict,
 )
-from sightline.agents.cost import Prices, dollars_per_100_successes, tokens_per_success
-from sightline.agents.evaluation import compare_all
-from sightline.agents.failures import Failure, find_failures
-from sightline.agents.power import detectable_difference, power_statement
-from sightline.agents.step_recall import PageKind, Recall, recall_by_page, recall_by_step
+from sightline.agents.reading import ChunkScorer
+from sightline.agents.state import NextActionMetrics
 from sightline.retrieval import ChunkingConfig
 
 TRAINED: Final = "recurrent_state_gated_trained"
@@ -121,7 +126,7 @@ class Findings:
 
 
 def results(findings: Findings) -> dict[str, Any]:
-    """The numbers, as ``results.json`` holds them; nothing in it depends on the clock."""
+    """The numbers, as `results.json` holds them; nothing in it depends on the clock."""
     seed = findings.seed
     return {
         "schema_version": 2,

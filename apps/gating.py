@@ -9,27 +9,28 @@ from pathlib import Path
 import torch
 from settings import Phase2Settings
 
-from sightline.agents import (
+from sightline.agents import Trajectory
+from sightline.agents.reading import (
     QueryFrom,
-    RecurrentStateModel,
-    RunDirectory,
-    Trajectory,
     condition_dimension,
     example_situation,
     retrieval_examples,
     situation_conditions,
-    write_metrics,
 )
+from sightline.agents.runs import RunDirectory, write_metrics
+from sightline.agents.state import RecurrentStateModel
 from sightline.retrieval import (
     CachedEncoder,
     ChunkingConfig,
-    ConditionFunction,
-    RetrievalExample,
     RetrieverTrainingConfig,
     StateConditionedRetriever,
+    train_retriever,
+)
+from sightline.retrieval.conditioned import (
+    ConditionFunction,
+    RetrievalExample,
     index_examples,
     read_examples,
-    train_retriever,
     write_examples,
 )
 
@@ -44,7 +45,7 @@ class RetrieverRecipe:
         query_from: what it is conditioned on.
         hidden: width of a hidden layer in the query projection, or None.
         chunking: how pages are cut.
-        training: the seed's ``phase2`` settings.
+        training: the seed's `phase2` settings.
     """
 
     query_from: QueryFrom

@@ -24,14 +24,16 @@ from reporting import print_table
 from rich.logging import RichHandler
 from settings import parse_settings
 
-from sightline.agents import RunDirectory
+from sightline.agents.runs import RunDirectory
 
 
 def main() -> None:
     """Run the experiment that the command line describes."""
     settings = parse_settings(JEPASettings, SMOKE, sys.argv[1:])  # ty: ignore[invalid-argument-type] - needs no more than a pydantic model
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
-    logging.getLogger("sightline.jepa.trainer").setLevel(logging.WARNING)  # every epoch is in the run's metrics
+    logging.getLogger("sightline.jepa.training.trainer").setLevel(
+        logging.WARNING
+    )  # every epoch is in the run's metrics
     torch.set_num_threads(settings.threads)
     run = RunDirectory(
         settings.output / "jepa" / settings.name,

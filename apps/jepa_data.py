@@ -12,20 +12,9 @@ import numpy as np
 from jepa_settings import DataName, JEPASettings
 from jepa_shop import shop_texts
 
-from sightline.agents import RunDirectory
-from sightline.jepa import (
-    Steering,
-    SteeringDataset,
-    SteeringTexts,
-    build_dataset,
-    changed_categories,
-    hold_out_fold,
-    load_documentation,
-    pair_components,
-    steering,
-)
-from sightline.jepa.dataset import Split
-from sightline.jepa.splits import Ids
+from sightline.agents.runs import RunDirectory
+from sightline.jepa import Steering, SteeringDataset, build_dataset, load_documentation, steering
+from sightline.jepa.data import Ids, Split, SteeringTexts, changed_categories, hold_out_fold, pair_components
 from sightline.retrieval import CachedEncoder, SentenceTransformerEncoder
 
 logger = logging.getLogger(__name__)
@@ -42,7 +31,7 @@ class Asked:
 
     Attributes:
         steering: of each.
-        categories: ``[q]`` the category given with each, -1 for none.
+        categories: `[q]` the category given with each, -1 for none.
     """
 
     steering: Steering
@@ -92,12 +81,12 @@ class Data:
         return Asked(steering(self.dataset, ids, kind), categories)
 
     def groups(self, ids: Ids) -> Ids:
-        """``[q]`` the component of each of these questions: questions of one depend on each other."""
+        """`[q]` the component of each of these questions: questions of one depend on each other."""
         return self._components[np.searchsorted(self._paired, ids)]
 
     @cached_property
     def counterfactual(self) -> np.ndarray:
-        """``[q]`` bool, test questions whose words are asked under several categories."""
+        """`[q]` bool, test questions whose words are asked under several categories."""
         texts = self.dataset.question_text_ids
         shared = np.bincount(texts, minlength=len(texts))[texts] > 1
         return shared[self.dataset.queries("test")]
@@ -163,7 +152,7 @@ def _texts(settings: JEPASettings, name: DataName) -> SteeringTexts:
 
 
 def some_services(texts: SteeringTexts, most_sources: int) -> SteeringTexts:
-    """The services with the most questions per source, as many as have at most ``most_sources`` together."""
+    """The services with the most questions per source, as many as have at most `most_sources` together."""
     count = len(texts.names)
     sizes = np.bincount(texts.source_category, minlength=count)
     asked = np.bincount(texts.question_category, minlength=count)

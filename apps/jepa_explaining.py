@@ -14,40 +14,34 @@ from jepa_data import Data
 from jepa_methods import PLAIN, open_model, train
 from jepa_settings import JEPASettings
 
-from sightline.agents import RunDirectory
-from sightline.agents.runs import write_text
-from sightline.jepa import (
+from sightline.agents.runs import RunDirectory, write_text
+from sightline.jepa import Explainer, JEPAModel, SourceIndex, fit_policy, render_card, steering
+from sightline.jepa.data import Ids, Split, changed_categories
+from sightline.jepa.explaining import (
+    ActionableSignal,
     Evidence,
-    Explainer,
-    JEPAModel,
+    Outcomes,
     PredictFunction,
+    Questions,
     SignalPolicy,
-    SourceIndex,
     ablate_parts,
     ablate_routing,
     brier_score,
-    changed_categories,
+    calibration_error_by_chance,
     compare_with_control,
-    fit_policy,
     force_subspace,
     gather_evidence,
     index_for,
     influence_agreement,
+    judge,
     measure_obedience,
     plain_predictions,
     reliability,
-    render_card,
+    report_signals,
     risk_coverage,
     routed_predictions,
-    steering,
+    with_random_router,
 )
-from sightline.jepa.calibration import calibration_error_by_chance
-from sightline.jepa.dataset import Split
-from sightline.jepa.evidence import Outcomes, judge
-from sightline.jepa.faithfulness import Questions
-from sightline.jepa.prediction import with_random_router
-from sightline.jepa.signals import ActionableSignal, report_signals
-from sightline.jepa.splits import Ids
 
 MIXED = ("none", "category", "unreliable")
 """Modes in which every question is asked for calibration, on validation and on test alike."""

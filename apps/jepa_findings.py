@@ -12,7 +12,7 @@ from jepa_methods import METRICS, PREDICTORS, ROUTED, Scores
 from jepa_settings import JEPASettings
 from numpy.typing import NDArray
 
-from sightline.jepa import Interval, group_bootstrap, paired_bootstrap
+from sightline.jepa.statistics import Interval, group_bootstrap, paired_bootstrap
 
 STEERED_ADAPTER, UNSTEERED_ADAPTER, COSINE = "adapter, steered", "adapter, unsteered", "cosine"
 SOFT_FILTER = "adapter, soft filter"

@@ -15,25 +15,21 @@ from jepa_data import FILTERED, MODES, Data
 from jepa_settings import DataName, JEPASettings
 from numpy.typing import NDArray
 
-from sightline.agents import RunDirectory
-from sightline.agents.runs import write_metrics
+from sightline.agents.runs import RunDirectory, write_metrics
 from sightline.jepa import (
     JEPAConfig,
     JEPAModel,
-    Method,
     Steering,
     SteeringDataset,
     Trainer,
     evaluate,
     fit_adapter,
-    index_for,
     mine_negatives,
 )
-from sightline.jepa.adapter import GRID
-from sightline.jepa.baselines import BASELINES, softly_filtered
-from sightline.jepa.dataset import Split, SteeringKind
-from sightline.jepa.metrics import QueryMetrics
-from sightline.jepa.splits import Ids
+from sightline.jepa.baselines import BASELINES, GRID, softly_filtered
+from sightline.jepa.data import Ids, Split, SteeringKind
+from sightline.jepa.explaining import index_for
+from sightline.jepa.ranking import Method, QueryMetrics
 
 PLAIN, ROUTED = "predictor", "routed predictor"
 PREDICTORS = (PLAIN, ROUTED)
@@ -56,10 +52,10 @@ class Scores:
     """Every method on the test questions of one data set, once per training seed.
 
     Attributes:
-        values: method -> mode -> metric -> ``[seeds, q]`` float64; what depends on no seed has one row for each all the
+        values: method -> mode -> metric -> `[seeds, q]` float64; what depends on no seed has one row for each all the
             same.
         validation: method -> mode -> MRR of the validation questions, a mean over the seeds.
-        groups: ``[q]`` int64, questions that depend on each other.
+        groups: `[q]` int64, questions that depend on each other.
     """
 
     values: Mapping[str, Mapping[str, Mapping[str, NDArray[np.float64]]]]
@@ -67,7 +63,7 @@ class Scores:
     groups: Ids
 
     def of(self, method: str, mode: str, metric: str = "reciprocal_rank") -> NDArray[np.float64]:
-        """``[seeds, q]``."""
+        """`[seeds, q]`."""
         return self.values[method][mode][metric]
 
 
@@ -136,7 +132,7 @@ def train(settings: JEPASettings, run: RunDirectory, data: Data, name: str, seed
     """Train one predictor; a killed run goes on after its last checkpoint.
 
     Returns:
-        The folder of its stage, with ``model`` and ``metrics.jsonl`` in it.
+        The folder of its stage, with `model` and `metrics.jsonl` in it.
     """
     stage = f"2-{_slug(name)}-{data.label}-seed{seed}"
     work = run.path / "training" / stage
@@ -198,7 +194,7 @@ def _scored(
 ) -> tuple[dict[str, NDArray[np.float64]], Mapping[str, float]]:
     """One method under every mode, and the settings it chose.
 
-    The scores are "mode/metric" -> ``[q]`` of the test questions, and "validation/mode" -> MRR of the validation's.
+    The scores are "mode/metric" -> `[q]` of the test questions, and "validation/mode" -> MRR of the validation's.
     """
 
     def compute(folder: Path) -> None:

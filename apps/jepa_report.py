@@ -13,9 +13,9 @@ from jepa_findings import COSINE, SOFT_FILTER, STEERED_ADAPTER, UNSTEERED_ADAPTE
 from jepa_methods import METRICS, PREDICTORS, ROUTED, training_seconds
 from jepa_plots import obedience_dial, reliability_diagram
 
-from sightline.agents import RunDirectory, Section, Table, render_report, save_figure
-from sightline.agents.runs import write_text
-from sightline.jepa.signals import ActionableSignal
+from sightline.agents.report import Section, Table, render_report, save_figure
+from sightline.agents.runs import RunDirectory, write_text
+from sightline.jepa.explaining import ActionableSignal
 
 _CALIBRATION = {
     "calibration_error": "ECE",
@@ -30,7 +30,7 @@ TITLE = "Does a learned predictor use steering better than simple baselines, and
 
 
 def write_report(run: RunDirectory, findings: Sequence[DataFindings], footer: str) -> None:
-    """Write ``results.md``, plots and ``report.html``."""
+    """Write `results.md`, plots and `report.html`."""
     tables = [table for found in findings for table in (methods_table(found), rivals_table(found), claims_table(found))]
     write_text(run.path / "results.md", "\n".join(table.markdown() for table in tables))
     sections = [section for found in findings for section in _sections(run, found)]

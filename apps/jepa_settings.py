@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sightline.jepa import JEPAConfig
-from sightline.jepa.adapter import GRID
+from sightline.jepa.baselines import GRID
 
 DataName = Literal["shop", "documentation"]
 
@@ -96,4 +96,4 @@ SMOKE: Mapping[str, Any] = {
     "routed": {"model": "routed", "training": {"epochs": 4, "batch_size": 64}},
     "cards": 2,
 }
-"""What ``--smoke`` sets."""
+"""What `--smoke` sets."""

@@ -13,9 +13,10 @@ from itertools import combinations
 
 import numpy as np
 
-from sightline.jepa import SteeringTexts
+from sightline.jepa.data import SteeringTexts
 from sightline.retrieval import chunk_text
-from sightline.webshop_env import Catalogue, Goal, PageKind, Product, Shop, build_goals, score_purchase
+from sightline.webshop_env import Catalogue, Goal, Product, Shop, build_goals, score_purchase
+from sightline.webshop_env.rules import PageKind
 
 COUNTERFACTUAL = "Find me something that is "
 """How a question begins that does not say what kind of product is meant: only steering can tell its answers apart."""

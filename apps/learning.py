@@ -12,18 +12,11 @@ from rich.console import Console
 from rich.progress import Progress
 from settings import Phase1Settings, Phase2Settings
 
-from sightline.agents import (
-    ChunkScorer,
-    NextActionMetrics,
-    RecurrentStateModel,
-    RunDirectory,
-    Trajectory,
-    student_examples,
-    train_next_action,
-    train_student,
-    write_metrics,
-)
-from sightline.agents.student import PACKAGED_STUDENT
+from sightline.agents import Trajectory
+from sightline.agents.reading import ChunkScorer
+from sightline.agents.runs import RunDirectory, write_metrics
+from sightline.agents.state import NextActionMetrics, RecurrentStateModel, train_next_action
+from sightline.agents.student import PACKAGED_STUDENT, student_examples, train_student
 from sightline.retrieval import CachedEncoder
 
 
@@ -89,5 +82,5 @@ def student(
 
 
 def read_metrics(folder: Path) -> list[dict]:
-    """The rows of a stage's ``metrics.jsonl``."""
+    """The rows of a stage's `metrics.jsonl`."""
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -11,22 +11,12 @@ import numpy as np
 from settings import Phase2Settings
 from shopping import World, expert
 
-from sightline.agents import (
-    ChunkScorer,
-    Interval,
-    ReadingAgent,
-    RunDirectory,
-    Trajectory,
-    bootstrap_interval,
-    instruction_similarity,
-    paired_difference,
-    random_scores,
-    read_trajectories,
-    roll_out,
-    score_pages,
-    write_trajectories,
-)
-from sightline.retrieval import CachedEncoder, RetrievalExample, ndcg_at_k, recall_at_k, reciprocal_rank
+from sightline.agents import ReadingAgent, Trajectory, read_trajectories, roll_out, write_trajectories
+from sightline.agents.evaluation import Interval, bootstrap_interval, paired_difference
+from sightline.agents.reading import ChunkScorer, instruction_similarity, random_scores, score_pages
+from sightline.agents.runs import RunDirectory
+from sightline.retrieval import CachedEncoder, ndcg_at_k, recall_at_k, reciprocal_rank
+from sightline.retrieval.conditioned import RetrievalExample
 
 CUTOFFS = (1, 2, 3, 4, 5, 6, 8, 10)
 """The k of recall@k."""
@@ -37,9 +27,9 @@ class RetrievalScores:
     """How well one method ranks the expert's chunk, per goal and training seed.
 
     Attributes:
-        recall: k -> ``[goals, seeds]`` mean over the goal's pages.
-        reciprocal_rank: ``[goals, seeds]``.
-        ndcg: ``[goals, seeds]`` at k = 5.
+        recall: k -> `[goals, seeds]` mean over the goal's pages.
+        reciprocal_rank: `[goals, seeds]`.
+        ndcg: `[goals, seeds]` at k = 5.
     """
 
     recall: Mapping[int, np.ndarray]
@@ -76,7 +66,7 @@ def retrieval_scores(
 
 
 def _by_episode(values: Sequence[Sequence[float]], episodes: Sequence[str]) -> np.ndarray:
-    """``[seeds][pages]`` to means ``[episodes, seeds]``: the pages of an episode are no independent samples."""
+    """`[seeds][pages]` to means `[episodes, seeds]`: the pages of an episode are no independent samples."""
     _, index = np.unique(np.array(episodes), return_inverse=True)
     table = np.array(values, dtype=np.float64)
     return np.stack([np.bincount(index, weights=row) / np.bincount(index) for row in table], axis=1)

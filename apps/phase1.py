@@ -19,8 +19,8 @@ from rich.logging import RichHandler
 from settings import SMOKE, Phase1Settings, parse_settings
 from shopping import demonstrations, open_encoder, open_world
 
-from sightline.agents import RunDirectory, Section, Table, render_report
-from sightline.agents.runs import write_text
+from sightline.agents.report import Section, Table, render_report
+from sightline.agents.runs import RunDirectory, write_text
 
 
 def main() -> None:

@@ -26,20 +26,16 @@ from settings import SMOKE_PHASE2, Phase2Settings, parse_settings
 from shopping import demonstrations, open_encoder, open_world
 
 from sightline.agents import (
-    ChunkScorer,
     LanguageModelActor,
     ReadingAgent,
-    RunDirectory,
     Trajectory,
     baseline_rag,
     baseline_react,
-    instruction_similarity,
-    oracle_gated,
-    power_table,
-    random_gated,
-    results_table,
     state_conditioned,
 )
+from sightline.agents.evaluation import power_table, results_table
+from sightline.agents.reading import ChunkScorer, instruction_similarity, oracle_gated, random_gated
+from sightline.agents.runs import RunDirectory
 
 COMPARISONS = 5
 """The trained state-gated agent is compared with every other."""

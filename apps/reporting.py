@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table as TerminalTable
 from sections import PREDICTORS, next_action_figure, report_sections, retrieval_table
 
-from sightline.agents import RunDirectory, Table, comparisons_table, render_report, results_csv, results_table
-from sightline.agents.runs import write_text
+from sightline.agents.evaluation import comparisons_table, results_csv, results_table
+from sightline.agents.report import Table, render_report
+from sightline.agents.runs import RunDirectory, write_text
 
 __all__ = [
     "PREDICTORS",
@@ -24,7 +25,7 @@ __all__ = [
 
 
 def write_report(run: RunDirectory, findings: Findings, footer: str) -> None:
-    """Write tables (Markdown, CSV), plots and ``report.html``."""
+    """Write tables (Markdown, CSV), plots and `report.html`."""
     table = results_table(findings.summaries())
     write_text(run.path / "results.md", table.markdown() + "\n" + comparisons_table(findings.comparisons()).markdown())
     write_text(run.path / "results.csv", results_csv(findings.summaries()))

@@ -10,25 +10,21 @@ from failure_sections import failure_sections
 from findings import CLAIMED_AGAINST, TRAINED, Findings
 from measuring import CUTOFFS, interval
 
-from sightline.agents import (
+from sightline.agents import summarise
+from sightline.agents.evaluation import (
+    VERDICT_RULE,
     Interval,
-    NextActionMetrics,
-    RunDirectory,
-    Section,
-    Table,
-    bars_with_intervals,
+    PageKind,
     comparisons_table,
-    learning_curves,
-    recall_curves,
+    cost_table,
+    pareto_frontier,
+    power_table,
     results_table,
-    save_figure,
-    success_against_tokens,
-    summarise,
 )
-from sightline.agents.cost import cost_table, pareto_frontier
-from sightline.agents.evaluation import VERDICT_RULE
-from sightline.agents.power import power_table
-from sightline.agents.step_recall import PageKind
+from sightline.agents.plots import bars_with_intervals, learning_curves, recall_curves, success_against_tokens
+from sightline.agents.report import Section, Table, save_figure
+from sightline.agents.runs import RunDirectory
+from sightline.agents.state import NextActionMetrics
 
 PREDICTORS = ("model_acc", "baseline_last_obs_acc", "majority_class_baseline")
 """What predicts the type of the expert's next action; names of fields of `NextActionMetrics`."""
@@ -39,7 +35,7 @@ _BOUND = "oracle_gated"
 
 
 def report_sections(run: RunDirectory, findings: Findings) -> list[Section]:
-    """All sections in the order of the page; their figures are written into the run's ``plots``."""
+    """All sections in the order of the page; their figures are written into the run's `plots`."""
     plots = run.path / "plots"
     sections = [
         _agents_section(plots, findings),

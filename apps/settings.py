@@ -11,13 +11,10 @@ import tyro
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sightline.agents.cost import Prices
-from sightline.agents.next_action import NextActionConfig
-from sightline.agents.state_model import StateModelConfig
-from sightline.agents.student import StudentConfig
-from sightline.agents.student_data import StudentDataConfig
-from sightline.retrieval.chunking import ChunkingConfig
-from sightline.retrieval.training import RetrieverTrainingConfig
+from sightline.agents.evaluation import Prices
+from sightline.agents.state import NextActionConfig, StateModelConfig
+from sightline.agents.student import StudentConfig, StudentDataConfig
+from sightline.retrieval import ChunkingConfig, RetrieverTrainingConfig
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -123,11 +120,11 @@ Settings = TypeVar("Settings", bound=Phase1Settings)
 
 
 def parse_settings(settings_type: type[Settings], smoke: Mapping[str, Any], arguments: Sequence[str]) -> Settings:
-    """Settings from defaults, then ``--smoke``, then the ``--config`` file, then the other flags.
+    """Settings from defaults, then `--smoke`, then the `--config` file, then the other flags.
 
     Args:
         settings_type: which experiment.
-        smoke: what ``--smoke`` sets.
+        smoke: what `--smoke` sets.
         arguments: the command line without the program's name.
     """
     given: dict[str, Any] = {}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from settings import Phase1Settings
 
-from sightline.agents import Trajectory, collect, read_trajectories, write_trajectories
+from sightline.agents import Trajectory, read_trajectories, write_trajectories
+from sightline.agents.rollout import collect
 from sightline.agents.runs import RunDirectory
 from sightline.retrieval import CachedEncoder, SentenceTransformerEncoder
 from sightline.webshop_env import Catalogue, Shop, WebShopEnv, build_goals, expert_action, split_indices

@@ -23,7 +23,7 @@ from tamiyo_report import comparisons_table, methods_table, write_report
 from tamiyo_search import search
 from tamiyo_settings import SMOKE, TamiyoSettings
 
-from sightline.agents import RunDirectory
+from sightline.agents.runs import RunDirectory
 
 
 def main() -> None:

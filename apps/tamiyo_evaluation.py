@@ -34,12 +34,10 @@ from tamiyo_work import (
     training_job,
 )
 
-from sightline.agents import RunDirectory
-from sightline.agents.runs import write_text
-from sightline.tamiyo_policy.blueprints import DEPTHWISE, MLP_SMALL, NOOP, NORM
-from sightline.tamiyo_policy.growth_evaluation import GrowthRecord
-from sightline.tamiyo_policy.growth_training import METRICS, read_metrics
-from sightline.tamiyo_policy.topologies import Topology, TopologyRun
+from sightline.agents.runs import RunDirectory, write_text
+from sightline.tamiyo_policy.experiment import METRICS, GrowthRecord, read_metrics
+from sightline.tamiyo_policy.growth import Topology, TopologyRun
+from sightline.tamiyo_policy.hosts import DEPTHWISE, MLP_SMALL, NOOP, NORM
 
 Records: TypeAlias = list[list[GrowthRecord]]
 """One list of episodes for each training seed; a single one for a method that is not trained."""

@@ -14,7 +14,6 @@ from tamiyo_search import Ranking
 from tamiyo_settings import TamiyoSettings
 from tamiyo_work import LEARNED
 
-from sightline.tamiyo_policy.blueprints import NOOP, token_blueprints
 from sightline.tamiyo_policy.comparison import (
     Estimate,
     PairedComparison,
@@ -22,7 +21,8 @@ from sightline.tamiyo_policy.comparison import (
     interquartile_estimate,
     mean_estimate,
 )
-from sightline.tamiyo_policy.topologies import Topology
+from sightline.tamiyo_policy.growth import Topology
+from sightline.tamiyo_policy.hosts import NOOP, token_blueprints
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Findings:
 
 
 def topology_name(topology: Topology) -> str:
-    """Names of the modules by slot, for example ``mixer, mlp2x, nothing``."""
+    """Names of the modules by slot, for example `mixer, mlp2x, nothing`."""
     names = {NOOP: "nothing"} | {index: blueprint.name for index, blueprint in token_blueprints().items()}
     return ", ".join(names[index] for index in topology)
 
@@ -113,7 +113,7 @@ def show(estimate: Estimate, style: str = ".2f") -> str:
 
 
 def results(findings: Findings) -> dict[str, Any]:
-    """What ``results.json`` holds."""
+    """What `results.json` holds."""
     settings = findings.settings
     steps = settings.environments * settings.growth.training.steps * settings.training.rounds
     return {

@@ -20,8 +20,8 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sightline.agents import RunDirectory
-from sightline.tamiyo_policy.growth_evaluation import GrowthRecord
+from sightline.agents.runs import RunDirectory
+from sightline.tamiyo_policy.experiment import GrowthRecord
 
 logger = logging.getLogger(__name__)
 

@@ -8,22 +8,22 @@ from tamiyo_evaluation import BEST_FIXED
 from tamiyo_findings import Findings, show, topology_name
 from tamiyo_work import HEURISTIC, LEARNED, NO_GROWTH, RANDOM
 
-from sightline.agents import RunDirectory, Section, Table, render_report, save_figure
-from sightline.agents.runs import write_text
-from sightline.tamiyo_policy.blueprints import token_blueprints
-from sightline.tamiyo_policy.growth_plots import (
+from sightline.agents.report import Section, Table, render_report, save_figure
+from sightline.agents.runs import RunDirectory, write_text
+from sightline.tamiyo_policy.experiment import (
     action_mix,
     difference_bars,
     entropy_curves,
     growth_timeline,
     score_curves,
 )
+from sightline.tamiyo_policy.hosts import token_blueprints
 
 _LEVELS = (NO_GROWTH, RANDOM, HEURISTIC, BEST_FIXED)
 
 
 def write_report(run: RunDirectory, findings: Findings, footer: str) -> None:
-    """Write ``results.md``, plots and ``report.html``."""
+    """Write `results.md`, plots and `report.html`."""
     tables = (methods_table(findings), validation_table(findings), comparisons_table(findings))
     write_text(run.path / "results.md", "\n".join(table.markdown() for table in tables))
     plots = run.path / "plots"

@@ -10,10 +10,10 @@ from tamiyo_jobs import Workers, read_records
 from tamiyo_settings import TamiyoSettings
 from tamiyo_work import CHANNELS, fixed_job, token_host
 
-from sightline.agents import RunDirectory
-from sightline.tamiyo_policy.blueprints import token_blueprints
-from sightline.tamiyo_policy.growth_episodes import SELECTION_SEED, Episode, episodes_from
-from sightline.tamiyo_policy.topologies import Topology, TopologyRun, all_topologies
+from sightline.agents.runs import RunDirectory
+from sightline.tamiyo_policy.experiment import SELECTION_SEED, Episode, episodes_from
+from sightline.tamiyo_policy.growth import Topology, TopologyRun, all_topologies
+from sightline.tamiyo_policy.hosts import token_blueprints
 
 _CHUNKS = 8
 

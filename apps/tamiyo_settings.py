@@ -8,13 +8,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sightline.tamiyo_policy.blueprints import ATTENTION, DEPTHWISE, LORA, MLP_SMALL, NORM
-from sightline.tamiyo_policy.governor import GovernorConfig
-from sightline.tamiyo_policy.growth import GrowthConfig
-from sightline.tamiyo_policy.growth_training import GrowthTrainingConfig
-from sightline.tamiyo_policy.heuristic import HeuristicConfig
-from sightline.tamiyo_policy.rewards import RewardConfig
-from sightline.tamiyo_policy.slots import LifecycleConfig
+from sightline.tamiyo_policy import GrowthConfig, GrowthTrainingConfig
+from sightline.tamiyo_policy.growth import GovernorConfig, HeuristicConfig, RewardConfig
+from sightline.tamiyo_policy.hosts import ATTENTION, DEPTHWISE, LORA, MLP_SMALL, NORM, LifecycleConfig
 
 
 class TamiyoSettings(BaseModel):
@@ -117,4 +113,4 @@ SMOKE: Mapping[str, Any] = {
     "finalists": 3,
     "finalist_episodes": 5,
 }
-"""What ``--smoke`` sets."""
+"""What `--smoke` sets."""

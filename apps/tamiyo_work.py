@@ -9,22 +9,24 @@ from pathlib import Path
 from tamiyo_jobs import Job, append_records, keep_whole_stacks
 from tamiyo_settings import TamiyoSettings
 
-from sightline.tamiyo_policy.blueprints import token_blueprints
-from sightline.tamiyo_policy.digits import ClassificationData, digits_data
-from sightline.tamiyo_policy.environment import GrowthEnvironment
-from sightline.tamiyo_policy.growth_episodes import EVALUATION_SEED, Episode, episodes_from
-from sightline.tamiyo_policy.growth_evaluation import Method, play_episodes, topology_record
-from sightline.tamiyo_policy.growth_methods import (
+from sightline.tamiyo_policy import GrowthEnvironment, GrowthTrainingConfig, load_trained_policy, train_policy
+from sightline.tamiyo_policy.experiment import (
+    EVALUATION_SEED,
+    METRICS,
+    Episode,
+    Method,
+    episodes_from,
     fixed_schedule,
     greedy_counterfactual,
     heuristic,
     learned,
     no_growth,
+    play_episodes,
     random_legal,
+    topology_record,
 )
-from sightline.tamiyo_policy.growth_training import METRICS, GrowthTrainingConfig, load_trained_policy, train_policy
-from sightline.tamiyo_policy.hosts import TokenHost
-from sightline.tamiyo_policy.topologies import Topology, TopologyRun, train_topologies
+from sightline.tamiyo_policy.growth import Topology, TopologyRun, train_topologies
+from sightline.tamiyo_policy.hosts import ClassificationData, TokenHost, digits_data, token_blueprints
 
 CHANNELS = 8
 """Width of the hosts that are grown."""

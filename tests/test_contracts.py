@@ -8,31 +8,21 @@ from pathlib import Path
 import pytest
 
 from sightline.agents import (
-    ActionType,
     Environment,
     LexicalActor,
     RestorableEnvironment,
-    action_type,
     baseline_rag,
-    candidate_actions,
-    collect,
     read_trajectories,
     roll_out,
     write_trajectories,
 )
+from sightline.agents.grammar import ActionType, action_type, candidate_actions
 from sightline.agents.prompts import strip_instruction
+from sightline.agents.rollout import collect
 from sightline.retrieval import ChunkingConfig, HashingEncoder
-from sightline.webshop_env import (
-    Catalogue,
-    Shop,
-    WebShopEnv,
-    build_goals,
-    expert_action,
-    read_recordings,
-    record,
-    write_recordings,
-)
-from sightline.webshop_env.replay import verify
+from sightline.webshop_env import Catalogue, Shop, WebShopEnv, build_goals, expert_action
+from sightline.webshop_env.episodes import read_recordings, record, write_recordings
+from sightline.webshop_env.episodes.replay import verify
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from sightline.agents.engines import Engine, InProcess, RolloutJob
-from sightline.agents.episode import Episode, EpisodeInProgress
-from sightline.agents.rollout import run_job
-from sightline.agents.worker_engine import Workers
+from sightline.agents.rollout.episode import Episode, EpisodeInProgress
+from sightline.agents.rollout.processes import Workers
+from sightline.agents.rollout.rollout import run_job
+from sightline.agents.rollout.supervision import Engine, InProcess, RolloutJob
 
 # Ray leaves the streams that it opens to the garbage collector, which may run in any test after the first.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -41,7 +41,7 @@ def cluster() -> Iterator[Any]:
         patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         import ray
 
-        from sightline.agents.ray_engine import RayCluster
+        from sightline.agents.rollout.ray import RayCluster
 
         with warnings.catch_warnings(action="ignore", category=ResourceWarning):
             if not ray.is_initialized():

@@ -10,9 +10,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from sightline.agents import Attention, NextActionMetrics, RunDirectory, Step, Trajectory, write_trajectories
-from sightline.agents.cost import Prices
-from sightline.agents.power import detectable_difference
+from sightline.agents import Step, Trajectory, write_trajectories
+from sightline.agents.evaluation.cost import Prices
+from sightline.agents.evaluation.power import detectable_difference
+from sightline.agents.records import Attention
+from sightline.agents.runs import RunDirectory
+from sightline.agents.state import NextActionMetrics
 
 APPS = Path(__file__).resolve().parents[1] / "apps"
 OTHERS = ("baseline_react", "baseline_rag", "oracle_gated")

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from sightline.agents.engines import Engine, InProcess, RolloutJob
-from sightline.agents.ray_engine import RayCluster
 from sightline.agents.records import Decision, Situation
-from sightline.agents.rollout import run_job
-from sightline.agents.worker_engine import Workers
+from sightline.agents.rollout.processes import Workers
+from sightline.agents.rollout.ray import RayCluster
+from sightline.agents.rollout.rollout import run_job
+from sightline.agents.rollout.supervision import Engine, InProcess, RolloutJob
 
 ROOMS = 12
 

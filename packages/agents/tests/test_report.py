@@ -10,9 +10,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
+from sightline.agents.evaluation.intervals import Interval
 from sightline.agents.plots import bars_with_intervals, learning_curves, recall_curves, success_against_tokens
 from sightline.agents.report import Section, Table, render_report, save_figure
-from sightline.agents.statistics import Interval
 
 TABLE = Table(("agent", "success"), (("react", "40 %"), ("a|b", "50 %")), caption="On 10 goals.")
 

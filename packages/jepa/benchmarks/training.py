@@ -16,8 +16,8 @@ import tyro
 from torch.nn.functional import normalize
 
 from sightline.jepa.config import JEPAConfig
-from sightline.jepa.dataset import SteeringDataset
-from sightline.jepa.trainer import Trainer
+from sightline.jepa.data.dataset import SteeringDataset
+from sightline.jepa.training.trainer import Trainer
 
 PREDICTIONS = 10_000
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sightline.jepa.dataset import SteeringDataset, unit
+from sightline.jepa.data.dataset import SteeringDataset, unit
 
 
 @pytest.fixture(scope="session")

@@ -20,14 +20,12 @@ import torch
 
 from sightline.retrieval import (
     CachedEncoder,
-    RankingExamples,
     RetrieverTrainingConfig,
     SentenceTransformerEncoder,
     StateConditionedRetriever,
-    index_examples,
-    read_examples,
     train_retriever,
 )
+from sightline.retrieval.conditioned import RankingExamples, index_examples, read_examples
 
 SITUATIONS_AT_ONCE = 256
 HEAD = {"train_query_proj_only": False}
@@ -61,7 +59,8 @@ class Pages:
 def read_run(run: Path, cache: Path | None) -> Pages:
     """The examples of a run, under the condition "both": the state beside the instruction's embedding."""
     # The state comes from the agents package, which builds on this one; only this benchmark looks the other way.
-    from sightline.agents import RecurrentStateModel, example_situation, situation_conditions
+    from sightline.agents.reading import example_situation, situation_conditions
+    from sightline.agents.state import RecurrentStateModel
 
     (folder,) = (run / "stages").glob("3-examples-*")
     training, validation = (read_examples(folder / f"{split}.jsonl") for split in ("train", "dev"))

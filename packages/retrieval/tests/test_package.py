@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import sightline.retrieval as package
-
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -15,26 +13,17 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_importing_the_package_and_its_light_half_loads_no_torch():
     code = (
-        "import sys; from sightline.retrieval import HashingEncoder, LocalEmbeddingStore, chunk_text, label_chunks, "
-        "index_examples, recall_at_k; assert 'torch' not in sys.modules"
+        "import sys; from sightline.retrieval import HashingEncoder, LocalEmbeddingStore, chunk_text, recall_at_k; "
+        "from sightline.retrieval.conditioned import index_examples, label_chunks; assert 'torch' not in sys.modules"
     )
     assert run(code).returncode == 0
 
 
-def test_every_public_name_exists_and_the_list_is_sorted():
-    assert all(hasattr(package, name) for name in package.__all__)
-    assert sorted(package.__all__) == package.__all__
-    assert set(package.__all__) <= set(dir(package))
-
-
-def test_a_misspelt_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="chunk_texts"):
-        package.chunk_texts  # noqa: B018
-
-
-@pytest.mark.parametrize("name", ["StateConditionedRetriever", "margin_loss", "train_retriever"])
+@pytest.mark.parametrize("name", ["StateConditionedRetriever", "conditioned.margin_loss", "train_retriever"])
 def test_without_torch_the_error_names_the_install_command(name: str):
-    result = run(f"import sys; sys.modules['torch'] = None; from sightline.retrieval import {name}")
+    result = run(
+        f"import sys; sys.modules['torch'] = None; import sightline.retrieval.conditioned; sightline.retrieval.{name}()"
+    )
     assert result.returncode != 0
     assert "pip install 'sightline-retrieval[torch]'" in result.stderr
 

@@ -22,7 +22,7 @@ def test_the_code_of_every_part_runs_and_prints_what_it_should(
 ):
     monkeypatch.chdir(tmp_path)
     # Loading the default model takes long, and other tests have done it.
-    monkeypatch.setattr("sightline.retrieval.store.default_encoder", HashingEncoder)
+    monkeypatch.setattr("sightline.retrieval.store.store.default_encoder", HashingEncoder)
     (code,) = re.findall(r"```python\n(.*?)```", SECTION.split(part)[1].split("\n### ")[0], re.DOTALL)
     names: dict[str, object] = {}
     exec(compile(code, str(README), "exec"), names)

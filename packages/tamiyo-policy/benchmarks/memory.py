@@ -31,10 +31,10 @@ from statistics import fmean
 import torch
 from scipy import stats
 
-from sightline.tamiyo_policy.actions import FactoredActionSpace
-from sightline.tamiyo_policy.memory_tasks import CuedGrowth, MaskedCartPole, MemoryTask, RepeatPrevious, TMaze
-from sightline.tamiyo_policy.ppo import PPOConfig
-from sightline.tamiyo_policy.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
+from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
+from sightline.tamiyo_policy.ppo.ppo import PPOConfig
+from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
+from sightline.tamiyo_policy.tasks.memory_tasks import CuedGrowth, MaskedCartPole, MemoryTask, RepeatPrevious, TMaze
 
 
 class UncausalCue(CuedGrowth):

@@ -36,9 +36,9 @@ from sb3_contrib import RecurrentPPO as ContribRecurrentPPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from sightline.tamiyo_policy.memory_tasks import MaskedCartPole, MemoryTask, RepeatPrevious
-from sightline.tamiyo_policy.ppo import PPOConfig
-from sightline.tamiyo_policy.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
+from sightline.tamiyo_policy.ppo.ppo import PPOConfig
+from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
+from sightline.tamiyo_policy.tasks.memory_tasks import MaskedCartPole, MemoryTask, RepeatPrevious
 
 RATES = (3e-3, 5e-3, 1e-2, 2e-2)
 TUNING_SEEDS = (1000, 1001)

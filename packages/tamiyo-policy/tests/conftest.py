@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.tamiyo_policy.digits import ClassificationData, Split, digits_data
+from sightline.tamiyo_policy.hosts.digits import ClassificationData, Split, digits_data
 
 
 def _head(split: Split, count: int) -> Split:

@@ -3,12 +3,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.tamiyo_policy.blueprints import LORA, MLP, NORM, token_blueprints
-from sightline.tamiyo_policy.counterfactual import contributions, gain, interactions, members
-from sightline.tamiyo_policy.hosts import TokenHost
-from sightline.tamiyo_policy.routing import SeedSetting
-from sightline.tamiyo_policy.stacked import StackedModel
-from sightline.tamiyo_policy.training import StackedTraining, TrainingConfig
+from sightline.tamiyo_policy.hosts.blueprints import LORA, MLP, NORM, token_blueprints
+from sightline.tamiyo_policy.hosts.counterfactual import contributions, gain, interactions, members
+from sightline.tamiyo_policy.hosts.hosts import TokenHost
+from sightline.tamiyo_policy.hosts.routing import SeedSetting
+from sightline.tamiyo_policy.hosts.stacked import StackedModel
+from sightline.tamiyo_policy.hosts.training import StackedTraining, TrainingConfig
 
 worths = st.lists(st.floats(-20, 20), min_size=3, max_size=3)
 EVERYONE, NOBODY = np.ones((1, 3), np.bool_), np.zeros((1, 3), np.bool_)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from sightline.tamiyo_policy.actions import Op, growth_action_space
-from sightline.tamiyo_policy.contexts import ContextTable
-from sightline.tamiyo_policy.distribution import FactoredDistribution
-from sightline.tamiyo_policy.network import FactoredRecurrentActorCritic
+from sightline.tamiyo_policy.policy.action_space import Op, growth_action_space
+from sightline.tamiyo_policy.policy.contexts import ContextTable
+from sightline.tamiyo_policy.policy.distribution import FactoredDistribution
+from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
 
 
 def make_network(**options):

@@ -13,14 +13,14 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sightline.tamiyo_policy.actions import FactoredActionSpace
-from sightline.tamiyo_policy.advantages import generalised_advantages
-from sightline.tamiyo_policy.buffer import RolloutBuffer, RolloutStep
-from sightline.tamiyo_policy.memory_tasks import CuedGrowth, MemoryTask
-from sightline.tamiyo_policy.network import FactoredRecurrentActorCritic
-from sightline.tamiyo_policy.ppo import PPO, PPOConfig
-from sightline.tamiyo_policy.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
-from sightline.tamiyo_policy.rollouts import RolloutCollector
+from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
+from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
+from sightline.tamiyo_policy.ppo.advantages import generalised_advantages
+from sightline.tamiyo_policy.ppo.buffer import RolloutBuffer, RolloutStep
+from sightline.tamiyo_policy.ppo.ppo import PPO, PPOConfig
+from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
+from sightline.tamiyo_policy.ppo.rollouts import RolloutCollector
+from sightline.tamiyo_policy.tasks.memory_tasks import CuedGrowth, MemoryTask
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 

@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sightline.tamiyo_policy.actions import Op, growth_action_space
-from sightline.tamiyo_policy.governor import GovernorConfig, GovernorState, Panic, govern
-from sightline.tamiyo_policy.lifecycle import apply_operations, legal_slots, record_measurements, tick
-from sightline.tamiyo_policy.observation import HostSignals, ObservationLayout, observe
-from sightline.tamiyo_policy.rewards import potential_shaping, stage_potential
-from sightline.tamiyo_policy.shaped_reward import ShapedRewardConfig, ShapedStep, shaped_reward
-from sightline.tamiyo_policy.slots import (
+from sightline.tamiyo_policy.growth.governor import GovernorConfig, GovernorState, Panic, govern
+from sightline.tamiyo_policy.growth.observation import HostSignals, ObservationLayout, observe
+from sightline.tamiyo_policy.growth.rewards import potential_shaping, stage_potential
+from sightline.tamiyo_policy.growth.shaped_reward import ShapedRewardConfig, ShapedStep, shaped_reward
+from sightline.tamiyo_policy.hosts.lifecycle import apply_operations, legal_slots, record_measurements, tick
+from sightline.tamiyo_policy.hosts.slots import (
     REFERENCE_LIFECYCLE,
     SCALED_LIFECYCLE,
     AlphaMode,
@@ -25,6 +24,7 @@ from sightline.tamiyo_policy.slots import (
     SlotStates,
     Stage,
 )
+from sightline.tamiyo_policy.policy.action_space import Op, growth_action_space
 
 CONFIG = ShapedRewardConfig()
 HERE = torch.ones(1, 1, dtype=torch.bool)

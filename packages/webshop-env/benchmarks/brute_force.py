@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from sightline.webshop_env.analysis import search_terms
+from sightline.webshop_env.search.analysis import search_terms
 
 
 def rank_all(documents: Iterable[tuple[str, str]], queries: Sequence[str], k: int) -> list[list[tuple[str, float]]]:

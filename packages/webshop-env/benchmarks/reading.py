@@ -22,9 +22,9 @@ from pathlib import Path
 
 import ijson
 
-from sightline.webshop_env.generate import generate_products
-from sightline.webshop_env.json_stream import JsonStream
-from sightline.webshop_env.official import OfficialFiles, iter_products, write_products
+from sightline.webshop_env.catalogue.generating import generate_products
+from sightline.webshop_env.catalogue.official.json_stream import JsonStream
+from sightline.webshop_env.catalogue.official.reading import OfficialFiles, iter_products, write_products
 
 
 def by_ijson(files: OfficialFiles) -> int:

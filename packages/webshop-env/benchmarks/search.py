@@ -30,10 +30,10 @@ import numpy as np
 from brute_force import rank_all
 
 from sightline.webshop_env import Catalogue, build_goals
-from sightline.webshop_env.analysis import search_terms
-from sightline.webshop_env.generate import generate_products
-from sightline.webshop_env.index_builder import IndexBuilder
-from sightline.webshop_env.search import SearchIndex
+from sightline.webshop_env.catalogue.generating import generate_products
+from sightline.webshop_env.search.analysis import search_terms
+from sightline.webshop_env.search.building import IndexBuilder
+from sightline.webshop_env.search.index import SearchIndex
 
 QUERIES = 300
 SYLLABLES = np.array([consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"])

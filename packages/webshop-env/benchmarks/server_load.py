@@ -30,7 +30,7 @@ from pathlib import Path
 import httpx
 
 from sightline.webshop_env import Catalogue, Shop, ShopState, build_goals, render_text
-from sightline.webshop_env.recording import read_recordings
+from sightline.webshop_env.episodes.recording import read_recordings
 
 STEPS_PER_EPISODE = 40
 GROWTH_LIMIT_MB = 20

@@ -39,9 +39,15 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from sightline.webshop_env.generate import generate_products
+from sightline.webshop_env.catalogue.generating import generate_products
+from sightline.webshop_env.catalogue.stored.reading import (
+    RECORDS,
+    StoredAsins,
+    StoredPositions,
+    StoredProducts,
+    checksum,
+)
 from sightline.webshop_env.product import HumanInstruction, Product, SyntheticInstruction
-from sightline.webshop_env.stored import RECORDS, StoredAsins, StoredPositions, StoredProducts, checksum
 
 Find = Callable[[str], Product]
 

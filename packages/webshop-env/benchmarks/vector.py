@@ -23,7 +23,7 @@ from typing import Any
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 from sightline.webshop_env import Catalogue, Shop, WebShopEnv, build_goals
-from sightline.webshop_env.vector import WebShopVectorEnv
+from sightline.webshop_env.gym.vector import WebShopVectorEnv
 
 
 def open_shop(arguments: argparse.Namespace) -> Shop:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sightline.webshop_env import Catalogue, Goal, GoalSet, Product, Shop
+from sightline.webshop_env import Catalogue, Goal, Product, Shop
+from sightline.webshop_env.goals import GoalSet
 
 
 @pytest.fixture(scope="session")

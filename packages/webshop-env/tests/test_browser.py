@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sightline.webshop_env.recording import read_recordings
+from sightline.webshop_env.episodes.recording import read_recordings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Page, Request
@@ -35,9 +35,10 @@ import socket, sys
 from dataclasses import replace
 from pathlib import Path
 import uvicorn
-from sightline.webshop_env import Catalogue, Goal, GoalSet, Shop
+from sightline.webshop_env import Catalogue, Goal, Shop
+from sightline.webshop_env.goals import GoalSet
 from sightline.webshop_env.product import Product
-from sightline.webshop_env.recording import RecordedAttention, record, write_recordings
+from sightline.webshop_env.episodes.recording import RecordedAttention, record, write_recordings
 from sightline.webshop_env.server.app import create_app
 
 EVIL = '<script>alert(1)</script>"><img src=x onerror=alert(2)>{{7*7}}'

@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from sightline.webshop_env import Catalogue, PageKind, Shop, ShopState, SnapshotError, WebShopEnv, build_goals
-from sightline.webshop_env.render import RENDERERS, url
-from sightline.webshop_env.snapshot import _HEADER_BYTES, _checksum, decode, encode
-from sightline.webshop_env.state import SUB_PAGES
+from sightline.webshop_env import Catalogue, Shop, ShopState, SnapshotError, WebShopEnv, build_goals
+from sightline.webshop_env.episodes.snapshot import _HEADER_BYTES, _checksum, decode, encode
+from sightline.webshop_env.rules import PageKind
+from sightline.webshop_env.rules.render import RENDERERS, url
+from sightline.webshop_env.rules.state import SUB_PAGES
 
 Forge: TypeAlias = Callable[[random.Random, list[bytes]], bytes]
 

@@ -1,4 +1,4 @@
-"""The figures of an experiment, drawn from saved numbers with matplotlib (extra ``report``).
+"""The figures of an experiment, drawn from saved numbers with matplotlib (extra `report`).
 
 Each function returns a `matplotlib.figure.Figure` and touches no global state.
 """
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sightline.agents.statistics import Interval
+from sightline.agents.evaluation.intervals import Interval
 
 # Of middling lightness, so that they stand out from white paper and from dark.
 _ACCENTS = ("#0f8b8b", "#d1603d", "#4f7fc4", "#a06cb8", "#b8860b", "#7b8792", "#3d9a6a", "#c2457a")

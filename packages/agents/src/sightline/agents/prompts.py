@@ -21,12 +21,12 @@ PRODUCT_NUMBER = re.compile(r"\b(?:b0[a-z0-9]{8}|[0-9]{9}[0-9x])\b", re.IGNORECA
 def strip_instruction(observation: str, instruction: str) -> str:
     """The page without the lines that only repeat the instruction.
 
-    A rich page begins ``Instruction:``, then the instruction; the index page says ``WebShop`` before, and lines such as
-    ``You have clicked red.`` may come first. Those stay. A page of another form comes back as it is.
+    A rich page begins `Instruction:`, then the instruction; the index page says `WebShop` before, and lines such as
+    `You have clicked red.` may come first. Those stay. A page of another form comes back as it is.
 
     Args:
         observation: a page, one string a line.
-        instruction: the task; a leading ``Instruction:`` is ignored, as is how its words are spaced.
+        instruction: the task; a leading `Instruction:` is ignored, as is how its words are spaced.
     """
     lines = observation.split("\n")
     task = _one_line(instruction).casefold().removeprefix(_HEADING).strip()
@@ -44,7 +44,7 @@ def strip_instruction(observation: str, instruction: str) -> str:
 
 
 def render_prompt(instruction: str, context: Sequence[str], history: Sequence[tuple[str, str]] = ()) -> str:
-    """The text after which an action is expected; ends with ``action:``, and `` click[...]`` follows.
+    """The text after which an action is expected; ends with `action:`, and ` click[...]` follows.
 
     Args:
         instruction: the task; it becomes the prompt's first line.
@@ -61,13 +61,13 @@ def render_prompt(instruction: str, context: Sequence[str], history: Sequence[tu
 def react_history(
     events: Sequence[Event], instruction: str, *, turns: int, max_characters: int
 ) -> tuple[tuple[str, str], ...]:
-    """The last ``turns`` (observation, action) pairs of an episode, oldest first.
+    """The last `turns` (observation, action) pairs of an episode, oldest first.
 
     Args:
         events: alternating OBS and ACT; a last OBS without an action, the current page, is left out.
         instruction: the task, which is stripped from the pages.
         turns: pairs to keep.
-        max_characters: pages are cut to this length, and end in ``...`` where they are.
+        max_characters: pages are cut to this length, and end in `...` where they are.
     """
     pairs = [
         (_clip(strip_instruction(page.text, instruction).strip(), max_characters), action.text)
@@ -87,8 +87,8 @@ def react_prompt(situation: Situation, *, turns: int, max_characters: int) -> st
 def abbreviate_products(page: str, texts: Sequence[str]) -> list[str]:
     """The texts with short labels in place of product numbers, the same label everywhere.
 
-    A product number costs a language model some seven tokens and says nothing; ``#1`` is the first product of the
-    page, ``#2`` the second, and numbers that the page does not show follow in the order of the texts.
+    A product number costs a language model some seven tokens and says nothing; `#1` is the first product of the
+    page, `#2` the second, and numbers that the page does not show follow in the order of the texts.
 
     Args:
         page: the current page, in full.

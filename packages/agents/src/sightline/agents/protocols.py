@@ -14,12 +14,12 @@ from sightline.agents.records import ActionDistribution, Decision, Situation
 class Environment(Protocol):
     """A text environment with named actions, in Gymnasium's five-tuple form.
 
-    ``info`` of both methods holds ``instruction_text`` (str) and ``available_actions``
-    (``{"has_search_bar": bool, "clickables": [str, ...]}``).
+    `info` of both methods holds `instruction_text` (str) and `available_actions`
+    (`{"has_search_bar": bool, "clickables": [str, ...]}`).
     """
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Start an episode; ``options={"goal": i}`` chooses its task."""
+        """Start an episode; `options={"goal": i}` chooses its task."""
         ...
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:

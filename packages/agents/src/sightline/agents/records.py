@@ -27,7 +27,7 @@ class Situation:
     Attributes:
         instruction: what the user asked for.
         events: the episode so far, alternating OBS and ACT; the last one is the current page.
-        actions: the candidate actions, for example ``click[buy now]``; never empty.
+        actions: the candidate actions, for example `click[buy now]`; never empty.
         expert_action: what an expert who sees the goal would do; only agents that are labelled as bounds look at it.
     """
 
@@ -67,7 +67,7 @@ class Decision:
         prompt_tokens: tokens the actor read.
         completion_tokens: tokens the actor scored or wrote for the chosen action.
         attention: the page's chunks in page order, for agents that retrieve; otherwise empty.
-        error: why nothing was chosen, for example ``ParseFailure: ...``. It breaks off this episode and no other.
+        error: why nothing was chosen, for example `ParseFailure: ...`. It breaks off this episode and no other.
     """
 
     action: str
@@ -86,7 +86,7 @@ class ActionDistribution:
         probabilities: one per candidate action, in their order; sums to 1. Empty when there is an error.
         prompt_tokens: tokens of the prompt.
         completion_tokens: tokens of the most probable action.
-        error: why this prompt has no answer, for example ``ParseFailure: ...``. Actors that can fail on one prompt
+        error: why this prompt has no answer, for example `ParseFailure: ...`. Actors that can fail on one prompt
             alone say so here; an error that would meet every prompt is raised.
     """
 

@@ -50,7 +50,7 @@ class Section:
         figures: SVG or PNG files.
         tables: of numbers and short texts.
         texts: name -> pre-formatted text, for example a command.
-        links: name -> address relative to the page, for example ``stages/1/episodes.jsonl``.
+        links: name -> address relative to the page, for example `stages/1/episodes.jsonl`.
         minor: whether it belongs to the section before it.
     """
 

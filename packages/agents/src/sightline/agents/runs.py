@@ -34,7 +34,7 @@ class RunError(RuntimeError):
 
 
 class RunDirectory:
-    """One experiment's folder: ``config.yaml``, ``manifest.json``, ``stages/``, ``metrics.jsonl``, ``results.json``.
+    """One experiment's folder: `config.yaml`, `manifest.json`, `stages/`, `metrics.jsonl`, `results.json`.
 
     Args:
         path: the folder; made when missing.
@@ -111,7 +111,7 @@ class RunDirectory:
         return self._read_manifest()["stage_seconds"]
 
     def finish(self, results: Mapping[str, Any], **notes: Any) -> None:
-        """Write ``results.json`` and ``metrics.jsonl`` (the stages' own, in order) and complete the manifest.
+        """Write `results.json` and `metrics.jsonl` (the stages' own, in order) and complete the manifest.
 
         Args:
             results: what the experiment found; the same for every run with the same settings.
@@ -132,7 +132,7 @@ class RunDirectory:
 
 
 def write_metrics(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """Write a stage's ``metrics.jsonl``: one JSON object a line."""
+    """Write a stage's `metrics.jsonl`: one JSON object a line."""
     write_text(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 

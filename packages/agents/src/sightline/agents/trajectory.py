@@ -22,10 +22,10 @@ class Step(BaseModel):
 
     Attributes:
         observation: the page before the action.
-        available_actions: the candidate actions, for example ``click[buy now]``.
+        available_actions: the candidate actions, for example `click[buy now]`.
         action: the one that was executed; one of the candidates.
         expert_action: what a demonstrator would have done here, the label for imitation; one of the candidates.
-            It differs from ``action`` where the collector explored.
+            It differs from `action` where the collector explored.
         reward: what the action earned.
         probabilities: the agent's, one per candidate in their order.
         attention: the page's chunks in page order, for agents that retrieve.
@@ -74,7 +74,7 @@ class Trajectory(BaseModel):
         total_reward: sum over the steps.
         terminated: the task ended.
         truncated: the step limit ended it.
-        error: why the episode broke off, for example ``RuntimeError: no connection``; None when it did not.
+        error: why the episode broke off, for example `RuntimeError: no connection`; None when it did not.
     """
 
     model_config = _RECORD
@@ -98,10 +98,10 @@ class Trajectory(BaseModel):
         return bool(self.steps) and self.steps[-1].reward >= 1 - 1e-9
 
     def events(self, t: int) -> tuple[Event, ...]:
-        """What had happened when observation ``t`` was seen: observations 0 to t and the actions between them.
+        """What had happened when observation `t` was seen: observations 0 to t and the actions between them.
 
         Args:
-            t: 0 for the first page up to ``len(steps)`` for the final one.
+            t: 0 for the first page up to `len(steps)` for the final one.
 
         Raises:
             IndexError: there is no such observation.

@@ -81,7 +81,7 @@ class LossConfig(_Section):
     negatives: Literal["corpus", "batch"] = "corpus"
     """Contrast with every source there is, or with the batch's sources and mined ones."""
     num_negatives: int = Field(default=0, ge=0)
-    """Mined negatives per pair; only with ``negatives: batch``."""
+    """Mined negatives per pair; only with `negatives: batch`."""
     temperature: float = Field(default=0.05, gt=0)
     """Initial softmax temperature of cosines."""
     learn_temperature: bool = True
@@ -109,7 +109,7 @@ class LossConfig(_Section):
     routing_confidence: float = Field(default=0.01, ge=0)
     """Weight of making each sample's routing weights certain (routed model only)."""
     residual: float = Field(default=0.01, ge=0)
-    """Weight of the penalty on fine parts longer than ``residual_margin`` (routed model only)."""
+    """Weight of the penalty on fine parts longer than `residual_margin` (routed model only)."""
     residual_margin: float = Field(default=5.0, ge=0)
     """Length, in lengths of a centroid, up to which a fine part costs nothing."""
     disentanglement: float = Field(default=0.01, ge=0)
@@ -170,7 +170,7 @@ class TrainingConfig(_Section):
     checkpoint_epochs: int = Field(default=5, ge=1)
     """Epochs between checkpoints; one is always written when training stops."""
     unreliable_share: float = Field(default=0.3, ge=0, le=1)
-    """Share of validation questions whose category is wrong or missing in the ``unreliable`` validation mode."""
+    """Share of validation questions whose category is wrong or missing in the `unreliable` validation mode."""
     seed: int = Field(default=0, ge=0)
     """Seed of initial weights, order of pairs, dropout, routing noise and curriculum."""
 
@@ -227,7 +227,7 @@ class JEPAConfig(_Section):
 
 
 def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Names of the keys allowed where ``location`` points."""
+    """Names of the keys allowed where `location` points."""
     for part in location[:-1]:
         annotation = model.model_fields[str(part)].annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_file(path: Path) -> Generator[BinaryIO]:
-    """Open a binary file that takes the place of ``path`` when the block ends, and vanishes when it raises.
+    """Open a binary file that takes the place of `path` when the block ends, and vanishes when it raises.
 
-    Whoever reads ``path`` meanwhile, or after a crash, finds the old content or the whole of the next one.
+    Whoever reads `path` meanwhile, or after a crash, finds the old content or the whole of the next one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)

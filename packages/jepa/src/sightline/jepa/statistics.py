@@ -1,6 +1,6 @@
 """Intervals of means and of paired differences, by resampling groups of questions that depend on each other.
 
-Questions that share a source, or a text, are one group (`sightline.jepa.splits.pair_components`), and the same group
+Questions that share a source, or a text, are one group (`data.splits.pair_components`), and the same group
 may be asked about under several training seeds: all its values are drawn together. So an interval speaks of other
 questions of the same kind, with the training runs held fixed. The module knows numbers and groups only.
 """
@@ -43,8 +43,8 @@ def group_bootstrap(
     Groups are drawn with replacement, as many as there are; a resample's mean is over all values of the groups drawn.
 
     Args:
-        values: ``[n]`` finite; the values of several seeds are one after the other.
-        groups: ``[n]`` ints, the group of each value, the same number under every seed.
+        values: `[n]` finite; the values of several seeds are one after the other.
+        groups: `[n]` ints, the group of each value, the same number under every seed.
         seed: of the resampling.
         confidence: in (0, 1).
         resamples: how many.
@@ -82,9 +82,9 @@ def paired_bootstrap(
     """The interval of the mean of candidate minus baseline on the same questions under the same seeds.
 
     Args:
-        candidate: ``[n]`` finite, one value per question and seed.
-        baseline: ``[n]``, the same questions and seeds in the same order.
-        groups: ``[n]`` ints, as `group_bootstrap`.
+        candidate: `[n]` finite, one value per question and seed.
+        baseline: `[n]`, the same questions and seeds in the same order.
+        groups: `[n]` ints, as `group_bootstrap`.
         seed: of the resampling.
         confidence: in (0, 1).
         resamples: how many.
@@ -101,7 +101,7 @@ def paired_bootstrap(
 def _resampled_means(
     sums: NDArray[np.float64], counts: NDArray[np.int64], rng: np.random.Generator, resamples: int
 ) -> NDArray[np.float64]:
-    """``[resamples]`` means of as many groups as there are, drawn with replacement."""
+    """`[resamples]` means of as many groups as there are, drawn with replacement."""
     block = max(1, _BLOCK_VALUES // len(counts))
     means = []
     for start in range(0, resamples, block):

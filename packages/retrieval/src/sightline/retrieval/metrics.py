@@ -1,6 +1,6 @@
 """Ranking metrics, one value per example, so that means, intervals and paired comparisons are the caller's choice.
 
-Every function takes scores ``[N, n]`` with -inf for padding, and positives ``[N, n]`` (bool). Equal scores rank in
+Every function takes scores `[N, n]` with -inf for padding, and positives `[N, n]` (bool). Equal scores rank in
 page order, so a scorer that cannot tell chunks apart is judged as "the first chunks of the page".
 """
 
@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def recall_at_k(scores: ArrayLike, positives: ArrayLike, k: int) -> NDArray[np.float64]:
-    """1.0 for every example with at least one positive among its k best chunks, else 0.0; ``[N]``.
+    """1.0 for every example with at least one positive among its k best chunks, else 0.0; `[N]`.
 
     The mean is the share of pages on which an agent that sees k chunks sees its target. It is also called hit rate or
     success@k; where an example has several positives, finding one of them is enough.
 
     Args:
-        scores: ``[N, n]``, -inf for padding.
-        positives: ``[N, n]`` booleans, at least one true per example.
+        scores: `[N, n]`, -inf for padding.
+        positives: `[N, n]` booleans, at least one true per example.
         k: how many chunks are seen, at least 1.
 
     Raises:
@@ -29,11 +29,11 @@ def recall_at_k(scores: ArrayLike, positives: ArrayLike, k: int) -> NDArray[np.f
 
 
 def reciprocal_rank(scores: ArrayLike, positives: ArrayLike) -> NDArray[np.float64]:
-    """1 / rank of the best-ranked positive, ranks counted from 1; ``[N]``. The mean is MRR.
+    """1 / rank of the best-ranked positive, ranks counted from 1; `[N]`. The mean is MRR.
 
     Args:
-        scores: ``[N, n]``, -inf for padding.
-        positives: ``[N, n]`` booleans, at least one true per example.
+        scores: `[N, n]`, -inf for padding.
+        positives: `[N, n]` booleans, at least one true per example.
 
     Raises:
         ValueError: shapes differ, a score is NaN, or an example has no positive.
@@ -42,14 +42,14 @@ def reciprocal_rank(scores: ArrayLike, positives: ArrayLike) -> NDArray[np.float
 
 
 def ndcg_at_k(scores: ArrayLike, positives: ArrayLike, k: int) -> NDArray[np.float64]:
-    """Normalised discounted cumulative gain with binary gains; ``[N]`` in [0, 1].
+    """Normalised discounted cumulative gain with binary gains; `[N]` in [0, 1].
 
-    ``sum over ranks r <= k of positive(r) / log2(r + 1)``, divided by its value for the best order of the page
+    `sum over ranks r <= k of positive(r) / log2(r + 1)`, divided by its value for the best order of the page
     (Järvelin and Kekäläinen 2002).
 
     Args:
-        scores: ``[N, n]``, -inf for padding.
-        positives: ``[N, n]`` booleans, at least one true per example.
+        scores: `[N, n]`, -inf for padding.
+        positives: `[N, n]` booleans, at least one true per example.
         k: how many chunks count, at least 1.
 
     Raises:
@@ -64,7 +64,7 @@ def ndcg_at_k(scores: ArrayLike, positives: ArrayLike, k: int) -> NDArray[np.flo
 
 
 def _ranked_positives(scores: ArrayLike, positives: ArrayLike) -> NDArray[np.bool_]:
-    """Positives ``[N, n]`` reordered from best to worst score."""
+    """Positives `[N, n]` reordered from best to worst score."""
     scores, positives = np.asarray(scores), np.asarray(positives)
     if scores.ndim != 2 or positives.shape != scores.shape or positives.dtype != np.bool_:
         raise ValueError(

@@ -54,7 +54,7 @@ class PairedComparison:
 
     @property
     def outcome(self) -> str:
-        """``"better"`` or ``"worse"`` at the level of the interval after Holm's adjustment, else ``"undecided"``."""
+        """`"better"` or `"worse"` at the level of the interval after Holm's adjustment, else `"undecided"`."""
         level = 1 - self.difference.confidence
         if self.adjusted_p_value > level or self.difference.low <= 0 <= self.difference.high:
             return "undecided"

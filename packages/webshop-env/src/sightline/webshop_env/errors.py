@@ -1,4 +1,4 @@
-"""Every exception that this package raises on purpose, so that one ``except`` can catch them."""
+"""Every exception that this package raises on purpose, so that one `except` can catch them."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ UNANNOTATED = ("DUMMY_ATTR",)
 
 
 def price_tag(pricing: tuple[float, ...]) -> str:
-    """What pages show for one price or the two ends of a range, as ``$10.0`` or ``$5.0 to $9.5``."""
+    """What pages show for one price or the two ends of a range, as `$10.0` or `$5.0 to $9.5`."""
     return " to ".join(f"${price}" for price in pricing)
 
 
@@ -54,15 +54,15 @@ class Product:
         title: shown on results and item pages.
         description: text of the Description page; may be empty and may hold newlines.
         bullets: lines of the Features page, in order.
-        pricing: one price, or the two ends of a range; dollars. ``(100.0,)`` where the data give none.
-        price_tag: what pages show, for example ``$10.0`` or ``$5.0 to $9.5``.
+        pricing: one price, or the two ends of a range; dollars. `(100.0,)` where the data give none.
+        price_tag: what pages show, for example `$10.0` or `$5.0 to $9.5`.
         category: one of the shop's broad categories.
         query: the shop query under which the product was listed; lower case, stripped.
         product_category: path of categories joined by " › ".
         options: group name -> values, both lower case, in page order; values may repeat.
         option_images: value -> image URL or None, over all groups.
         image: URL of the main image, or "".
-        attributes: annotated properties; ``("DUMMY_ATTR",)`` when there is no annotation.
+        attributes: annotated properties; `("DUMMY_ATTR",)` when there is no annotation.
         human: requests written by people.
         synthetic: the generated request, where there is one.
     """
@@ -116,7 +116,7 @@ def canonical(product: Product) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """What a results page says of a product; the fields are those of :class:`Product`."""
+    """What a results page says of a product; the fields are those of `Product`."""
 
     asin: str
     title: str
@@ -134,9 +134,9 @@ class Goal:
     Attributes:
         asin: the product the goal was made from; any product that scores 1 is as good.
         category: of that product, as are query, name and product_category.
-        query: see :class:`Product`.
+        query: see `Product`.
         name: title of that product.
-        product_category: see :class:`Product`.
+        product_category: see `Product`.
         instruction_text: what the agent reads.
         attributes: properties the bought product must have.
         price_upper: the highest price allowed, in dollars.

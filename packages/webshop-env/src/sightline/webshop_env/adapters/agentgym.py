@@ -24,13 +24,13 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from sightline.webshop_env.shop import Shop
+    from sightline.webshop_env.rules.shop import Shop
 
 _NUMBERS: Final = 1 << 31
 
 
 class ResetQuery(BaseModel):
-    """Opens an episode; ``session_id`` is a goal's index, or None to have one drawn."""
+    """Opens an episode; `session_id` is a goal's index, or None to have one drawn."""
 
     env_idx: int
     session_id: int | None = None
@@ -50,7 +50,7 @@ class CloseQuery(BaseModel):
 
 
 class StepResponse(BaseModel):
-    """What an action brought; ``state`` is the observation."""
+    """What an action brought; `state` is the observation."""
 
     state: str
     reward: float
@@ -139,7 +139,7 @@ class Environments:
 
 
 def create_router(shop: Shop, *, capacity: int = 1000, idle_seconds: float = 1800.0) -> APIRouter:
-    """AgentGym's routes over a shop, for ``FastAPI().include_router(...)``.
+    """AgentGym's routes over a shop, for `FastAPI().include_router(...)`.
 
     Args:
         shop: where all episodes take place.

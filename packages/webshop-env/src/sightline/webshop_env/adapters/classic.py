@@ -1,7 +1,7 @@
 """The class of the original WebShop, with its signatures, over this shop.
 
-Programs written for the original keep working: classic four-tuple ``step``, sessions, ``server=`` to share a
-catalogue. It knows nothing of Gymnasium, and holds no global state: goals, prices and draws follow from ``seed``.
+Programs written for the original keep working: classic four-tuple `step`, sessions, `server=` to share a
+catalogue. It knows nothing of Gymnasium, and holds no global state: goals, prices and draws follow from `seed`.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, overload
 
-from sightline.webshop_env.catalogue import Catalogue
-from sightline.webshop_env.goals import build_goals, draw_goal, filter_goals, limit_goals
-from sightline.webshop_env.render import RENDERERS, SEPARATOR, render_html, url
-from sightline.webshop_env.shop import Shop
-from sightline.webshop_env.state import PageKind, ShopState
+from sightline.webshop_env.catalogue.catalogue import Catalogue
+from sightline.webshop_env.goals.goals import build_goals, draw_goal, filter_goals, limit_goals
+from sightline.webshop_env.rules.render import RENDERERS, SEPARATOR, render_html, url
+from sightline.webshop_env.rules.shop import Shop
+from sightline.webshop_env.rules.state import PageKind, ShopState
 
 if TYPE_CHECKING:
-    from sightline.webshop_env.official import StrPath
-    from sightline.webshop_env.pages import AvailableActions
+    from sightline.webshop_env.catalogue.official.reading import StrPath
     from sightline.webshop_env.product import Goal
+    from sightline.webshop_env.rules.pages import AvailableActions
 
 GoalRecord = dict[str, Any]
-"""A goal under the original's keys: ``asin``, ``category``, ``query``, ``name``, ``product_category``,
-``instruction_text``, ``attributes``, ``price_upper``, ``goal_options`` and ``weight``."""
+"""A goal under the original's keys: `asin`, `category`, `query`, `name`, `product_category`,
+`instruction_text`, `attributes`, `price_upper`, `goal_options` and `weight`."""
 
 _MODES: Final = (*RENDERERS, "url")
 _NAME_LENGTH: Final = 10
@@ -81,8 +81,8 @@ class SimServer:
     Attributes:
         shop: the shop.
         goals: the goals, under the original's keys; an integer session is an index into them.
-        user_sessions: by session name ``{"goal": ..., "done": ...}``, and after a purchase also ``reward`` and
-            ``verbose_info``, the parts of the reward. Holds the sessions that are open, not those of the past.
+        user_sessions: by session name `{"goal": ..., "done": ...}`, and after a purchase also `reward` and
+            `verbose_info`, the parts of the reward. Holds the sessions that are open, not those of the past.
     """
 
     def __init__(self, shop: Shop) -> None:
@@ -94,30 +94,30 @@ class SimServer:
 class WebAgentTextEnv:
     """The text environment of the original WebShop.
 
-    The arguments after ``server`` describe the server that is made when none is given.
+    The arguments after `server` describe the server that is made when none is given.
 
     Args:
         observation_mode: "html", "text", "text_rich" or "url".
         file_path: the official product file. Attributes and human instructions are read from the files that the
-            original keeps beside it (``items_ins_v2*.json`` with the same ending, ``items_human_ins.json``).
-        server: another environment's ``server``, to share its catalogue, index and goals.
-        catalogue: products, in place of ``file_path``; without both, products are made up.
+            original keeps beside it (`items_ins_v2*.json` with the same ending, `items_human_ins.json`).
+        server: another environment's `server`, to share its catalogue, index and goals.
+        catalogue: products, in place of `file_path`; without both, products are made up.
         num_products: keep this many products from the head of the file, or make up this many (1,000 by default).
         human_goals: goals written by people; as in the original, generated ones by default.
-        filter_goals: ``filter_goals(index, goal)`` says whether to keep a goal.
+        filter_goals: `filter_goals(index, goal)` says whether to keep a goal.
         limit_goals: keep this many goals, drawn by weight; -1 keeps all.
-        session: of the episode that is opened at construction; see :meth:`reset`.
+        session: of the episode that is opened at construction; see `reset`.
         session_prefix: stands before every session's name.
         show_attrs: whether item pages offer the page of attributes.
         num_prev_obs: prepend this many past observations to each observation.
         num_prev_actions: prepend this many past actions to each observation.
         get_image: must be false: the image features of the original are no longer published.
-        seed: of prices, price limits, the goals kept by ``limit_goals``, and draws at :meth:`reset`.
+        seed: of prices, price limits, the goals kept by `limit_goals`, and draws at `reset`.
 
     Attributes:
-        server: shared data, see :class:`SimServer`.
+        server: shared data, see `SimServer`.
         session: name of the session, prefix included.
-        instruction_text: what :meth:`reset` was given or else found on the page, "Instruction: " included.
+        instruction_text: what `reset` was given or else found on the page, "Instruction: " included.
 
     Raises:
         ValueError: an unknown mode, image features, or both a server and products.
@@ -177,7 +177,7 @@ class WebAgentTextEnv:
         Args:
             session: a goal's index (negative ones count from the end), or a session's name, whose goal is drawn by
                 weight; None makes a name up.
-            instruction_text: what :attr:`instruction_text` says in place of the goal's; the goal stays as it is.
+            instruction_text: what `instruction_text` says in place of the goal's; the goal stays as it is.
 
         Returns:
             The observation and None.
@@ -210,7 +210,7 @@ class WebAgentTextEnv:
         """Take an action.
 
         Args:
-            action: ``search[words]`` or ``click[label]``; anything else changes nothing.
+            action: `search[words]` or `click[label]`; anything else changes nothing.
 
         Returns:
             The observation after past ones, the reward, whether something was bought by this action, and None.
@@ -245,7 +245,7 @@ class WebAgentTextEnv:
 
     @property
     def state(self) -> dict[str, str]:
-        """The page's ``url``, its ``html``, and the ``instruction_text``."""
+        """The page's `url`, its `html`, and the `instruction_text`."""
         page = self.server.shop.page(self._state)
         return {
             "url": url(self._state, self.session),

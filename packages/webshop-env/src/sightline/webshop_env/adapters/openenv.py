@@ -1,6 +1,6 @@
 """The shop behind OpenEnv's protocol: environment, server application and client.
 
-An observation carries the page, a state carries a snapshot, and ``reset(snapshot=...)`` restores one: OpenEnv itself
+An observation carries the page, a state carries a snapshot, and `reset(snapshot=...)` restores one: OpenEnv itself
 has no message for that. Goals and splits are offered as tasks. The library's browser interface is left out.
 """
 
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sightline.webshop_env.adapters.tasks import ShopTasks, split_goals
+from sightline.webshop_env.episodes.snapshot import MAX_SNAPSHOT_BYTES, decode, encode
 from sightline.webshop_env.errors import SnapshotError, WebShopError
-from sightline.webshop_env.goals import draw_goal
-from sightline.webshop_env.render import render_text, url
-from sightline.webshop_env.snapshot import MAX_SNAPSHOT_BYTES, decode, encode
-from sightline.webshop_env.state import Outcome, ShopState
+from sightline.webshop_env.goals.goals import draw_goal
+from sightline.webshop_env.rules.render import render_text, url
+from sightline.webshop_env.rules.state import Outcome, ShopState
 
 # The library imports Gradio for a browser interface that is not offered here, and does without where there is none;
 # Gradio takes longer to import than everything else together, and 110 MB.
@@ -45,10 +45,10 @@ finally:
         del sys.modules["gradio"]
 
 if TYPE_CHECKING:
-    from sightline.webshop_env.shop import Shop
+    from sightline.webshop_env.rules.shop import Shop
 
 ENVIRONMENT_NAME = "webshop"
-"""The environment's name in the paths of the task routes, such as ``/webshop/splits``."""
+"""The environment's name in the paths of the task routes, such as `/webshop/splits`."""
 
 _SHOWN = 80
 """Characters of a wrong name that an error repeats."""
@@ -63,7 +63,7 @@ class WebShopAction(Action):
 
 
 class WebShopObservation(Observation):
-    """A page; inherits ``done`` (bought, or cut short), ``reward`` (from 0 to 1) and ``metadata``."""
+    """A page; inherits `done` (bought, or cut short), `reward` (from 0 to 1) and `metadata`."""
 
     text: str = Field(description="the page, its visible strings joined by ' [SEP] '")
     has_search_bar: bool = Field(description="whether the page has a search bar; searching works on every page")
@@ -78,14 +78,14 @@ class WebShopObservation(Observation):
 
 
 class WebShopState(State):
-    """Where an episode stands; inherits ``episode_id`` and ``step_count``."""
+    """Where an episode stands; inherits `episode_id` and `step_count`."""
 
     goal: int | None = Field(default=None, description="number of the goal; none before the first reset")
     snapshot: str | None = Field(default=None, description="the episode, base64; reset(snapshot=...) goes back to it")
 
 
 class ResetOptions(BaseModel):
-    """What ``reset`` takes: a snapshot, a goal, a task (split and index), a split to draw from, or nothing.
+    """What `reset` takes: a snapshot, a goal, a task (split and index), a split to draw from, or nothing.
 
     Attributes:
         seed: of the goal drawn and of random results; fresh when None.
@@ -140,9 +140,9 @@ class ShopEnvironment(ShopTasks, Environment[WebShopAction, WebShopObservation, 
         """Open an episode, or go back to a snapshot.
 
         Args:
-            seed: see :class:`ResetOptions`, as are the others.
+            seed: see `ResetOptions`, as are the others.
             episode_id: any name.
-            options: ``goal``; ``split`` and ``index``; ``split``; or ``snapshot``.
+            options: `goal`; `split` and `index`; `split`; or `snapshot`.
 
         Raises:
             ValueError: unknown, malformed or contradictory arguments.
@@ -233,12 +233,12 @@ def _bytes(snapshot: str) -> bytes:
 def create_app(shop: Shop, capacity: int = 64) -> FastAPI:
     """The library's server over a shop, to run on its own or to mount in another application.
 
-    Every WebSocket connection to ``/ws`` is one session, which ends with it. The plain routes ``/reset`` and ``/step``
+    Every WebSocket connection to `/ws` is one session, which ends with it. The plain routes `/reset` and `/step`
     have no session: each makes an environment of its own, so that only the WebSocket plays an episode.
 
     Args:
         shop: where all episodes take place.
-        capacity: how many sessions may be open at once; others are refused with ``CAPACITY_REACHED``.
+        capacity: how many sessions may be open at once; others are refused with `CAPACITY_REACHED`.
 
     Raises:
         ValueError: the capacity is less than 1.
@@ -265,7 +265,7 @@ async def _refuse(_: Request, error: Exception) -> JSONResponse:
 
 
 class ShopClient(EnvClient[WebShopAction, WebShopObservation, WebShopState]):
-    """A connection to one session of a server: ``ShopClient(base_url="http://host:port/prefix").sync()``."""
+    """A connection to one session of a server: `ShopClient(base_url="http://host:port/prefix").sync()`."""
 
     def _step_payload(self, action: WebShopAction) -> dict[str, Any]:
         return action.model_dump()

@@ -1,6 +1,6 @@
 """Goals as numbered tasks in named splits, by both conventions in use.
 
-The methods are those of OpenEnv's structural ``TaskProvider``. This module knows nothing of episodes.
+The methods are those of OpenEnv's structural `TaskProvider`. This module knows nothing of episodes.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import operator
 from typing import TYPE_CHECKING, Final, Literal, TypedDict
 
 from sightline.webshop_env.errors import GoalError
-from sightline.webshop_env.goals import split_indices
+from sightline.webshop_env.goals.goals import split_indices
 
 if TYPE_CHECKING:
-    from sightline.webshop_env.goals import GoalSet
+    from sightline.webshop_env.goals.goals import GoalSet
 
 MAX_TASKS_LISTED: Final = 1000
 """How many tasks one list holds at most; a synthetic goal set has hundreds of thousands."""
@@ -53,8 +53,8 @@ def split_goals(split: str, count: int) -> range:
     """The numbers of a split's goals.
 
     Args:
-        split: ``test`` (goals 0 to 499), ``dev`` (500 to 1,499) or ``train`` (the rest), as the original and RAGEN
-            divide them; or ``eval`` (0 to 499) or ``train_and_dev`` (the rest), as verl-agent does.
+        split: `test` (goals 0 to 499), `dev` (500 to 1,499) or `train` (the rest), as the original and RAGEN
+            divide them; or `eval` (0 to 499) or `train_and_dev` (the rest), as verl-agent does.
         count: how many goals there are.
 
     Raises:
@@ -83,7 +83,7 @@ class ShopTasks:
         self._goals = goals
 
     def list_splits(self) -> list[Split]:
-        """Every split that has a task; see :func:`split_goals` for what they are."""
+        """Every split that has a task; see `split_goals` for what they are."""
         splits: list[Split] = []
         for name, purpose in _TYPES.items():
             try:
@@ -94,7 +94,7 @@ class ShopTasks:
         return splits
 
     def list_tasks(self, split: str) -> list[Task]:
-        """The first ``MAX_TASKS_LISTED`` tasks of a split; :meth:`num_tasks` says how many there are.
+        """The first `MAX_TASKS_LISTED` tasks of a split; `num_tasks` says how many there are.
 
         Raises:
             TaskError: there is no such split.
@@ -120,10 +120,10 @@ class ShopTasks:
         return {"id": f"{split}-{index}", "split": split, "index": index, "goal": goal, "instruction": instruction}
 
     def get_task_range(self, split: str, start: int | None = None, stop: int | None = None) -> list[Task]:
-        """The tasks that the slice ``[start:stop]`` of a split holds.
+        """The tasks that the slice `[start:stop]` of a split holds.
 
         Raises:
-            TaskError: there is no such split, or the slice holds more than ``MAX_TASKS_LISTED`` tasks.
+            TaskError: there is no such split, or the slice holds more than `MAX_TASKS_LISTED` tasks.
         """
         indices = range(self.num_tasks(split))[start:stop]
         if len(indices) > MAX_TASKS_LISTED:

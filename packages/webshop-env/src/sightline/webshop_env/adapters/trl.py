@@ -1,6 +1,6 @@
-"""The shop as tools for TRL: what ``GRPOTrainer(environment_factory=...)`` takes, without importing TRL.
+"""The shop as tools for TRL: what `GRPOTrainer(environment_factory=...)` takes, without importing TRL.
 
-TRL offers every public method of an environment but ``reset`` and ``get_reward`` to the model as a tool, with its
+TRL offers every public method of an environment but `reset` and `get_reward` to the model as a tool, with its
 signature and docstring, and hands exceptions to the model as text.
 """
 
@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from sightline.webshop_env.render import render_rich
+from sightline.webshop_env.rules.render import render_rich
 
 if TYPE_CHECKING:
-    from sightline.webshop_env.shop import Shop
-    from sightline.webshop_env.state import ShopState
+    from sightline.webshop_env.rules.shop import Shop
+    from sightline.webshop_env.rules.state import ShopState
 
 PROMPT: Final = (
     "You are shopping. Find a product that meets every wish of the instruction below, choose the options it asks for, "
@@ -29,7 +29,7 @@ class ShopTools:
     """One episode at a time, played through two tools.
 
     Args:
-        shop: the shop; its ``step_limit``, where it has one, ends an episode without a purchase.
+        shop: the shop; its `step_limit`, where it has one, ends an episode without a purchase.
     """
 
     def __init__(self, shop: Shop) -> None:
@@ -40,13 +40,13 @@ class ShopTools:
         """Open the episode that a row of the data set asks for, so that all rollouts of a group start alike.
 
         Args:
-            row: the row's columns; ``goal`` is the goal's number, the others are left alone.
+            row: the row's columns; `goal` is the goal's number, the others are left alone.
 
         Returns:
             The first page, with the instruction, to stand behind the last user message.
 
         Raises:
-            ValueError: the row has no ``goal``.
+            ValueError: the row has no `goal`.
             GoalError: there is no such goal.
         """
         if row.get("goal") is None:
@@ -114,16 +114,16 @@ def _text(value: object, name: str) -> str:
 
 
 def environment_factory(shop: Shop) -> Callable[[], ShopTools]:
-    """What ``GRPOTrainer`` takes as ``environment_factory``: makes one environment per rollout, all over one shop.
+    """What `GRPOTrainer` takes as `environment_factory`: makes one environment per rollout, all over one shop.
 
     Args:
-        shop: the shop; give it a ``step_limit`` to bound the number of tool calls.
+        shop: the shop; give it a `step_limit` to bound the number of tool calls.
     """
     return partial(ShopTools, shop)
 
 
 def training_rows(shop: Shop, goals: Iterable[int]) -> list[dict[str, Any]]:
-    """Rows for ``datasets.Dataset.from_list``: a conversational ``prompt``, and the number of the ``goal``.
+    """Rows for `datasets.Dataset.from_list`: a conversational `prompt`, and the number of the `goal`.
 
     Args:
         shop: where the goals are looked up.

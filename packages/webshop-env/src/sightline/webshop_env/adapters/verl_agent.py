@@ -11,28 +11,28 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from sightline.webshop_env.adapters.tasks import split_goals
-from sightline.webshop_env.render import render_text
+from sightline.webshop_env.rules.render import render_text
 
 if TYPE_CHECKING:
     from sightline.webshop_env.product import Goal
-    from sightline.webshop_env.shop import Shop
-    from sightline.webshop_env.state import ShopState
+    from sightline.webshop_env.rules.shop import Shop
+    from sightline.webshop_env.rules.state import ShopState
 
 WIN_REWARD: Final = 10.0
 
 Info = dict[str, Any]
-"""``available_actions`` (``has_search_bar`` and ``clickables``), ``won``, ``task_score`` (the shop's reward, from 0 to
-1) and ``is_action_valid`` (whether the page offered the action)."""
+"""`available_actions` (`has_search_bar` and `clickables`), `won`, `task_score` (the shop's reward, from 0 to
+1) and `is_action_valid` (whether the page offered the action)."""
 
 
 class VerlAgentEnv:
     """Groups of episodes that share a goal, in step with each other.
 
-    A purchase of reward 1 earns ``WIN_REWARD``, everything else 0; the shop's own reward is ``info["task_score"]``.
-    Training draws its goals from ``train_and_dev`` (goals 500 and up), evaluation from ``eval`` (0 to 499).
+    A purchase of reward 1 earns `WIN_REWARD`, everything else 0; the shop's own reward is `info["task_score"]`.
+    Training draws its goals from `train_and_dev` (goals 500 and up), evaluation from `eval` (0 to 499).
 
     Args:
-        shop: the shop; its ``step_limit``, where it has one, ends episodes without a purchase.
+        shop: the shop; its `step_limit`, where it has one, ends episodes without a purchase.
         env_num: number of groups.
         group_n: episodes in each group.
         is_train: whether to draw training goals.
@@ -40,7 +40,7 @@ class VerlAgentEnv:
 
     Raises:
         TaskError: the shop has too few goals for the split.
-        ValueError: ``env_num`` or ``group_n`` is less than 1, or there are fewer goals than groups.
+        ValueError: `env_num` or `group_n` is less than 1, or there are fewer goals than groups.
     """
 
     def __init__(self, shop: Shop, env_num: int = 1, group_n: int = 1, *, is_train: bool = True, seed: int = 0) -> None:
@@ -69,7 +69,7 @@ class VerlAgentEnv:
         """Open new episodes: a different goal for every group, the same within a group.
 
         Returns:
-            Observations (mode ``text``) and infos, group after group; ``task_score`` is 0 and the action counts as
+            Observations (mode `text`) and infos, group after group; `task_score` is 0 and the action counts as
             valid, since there is none yet.
         """
         goals = self._rng.sample(self._drawable, self._env_num)

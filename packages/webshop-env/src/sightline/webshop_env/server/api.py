@@ -1,7 +1,7 @@
-"""The JSON API under ``/api/v1``: opens, steps, saves and restores sessions, and tells what the shop holds.
+"""The JSON API under `/api/v1`: opens, steps, saves and restores sessions, and tells what the shop holds.
 
 It knows the table of sessions and the shop's pure functions; who may call it is decided in
-:mod:`sightline.webshop_env.server.security`. Handlers run in the event loop: a step takes some 50 us, less than a hop
+`server.security`. Handlers run in the event loop: a step takes some 50 us, less than a hop
 to a thread, and a search among a million products a few ms, of which another thread would win little under the
 interpreter's lock. In return a slow search delays whoever asks at the same time by as much.
 """
@@ -20,10 +20,13 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
 from sightline.webshop_env.adapters.tasks import split_goals
+from sightline.webshop_env.episodes.snapshot import encode
 from sightline.webshop_env.errors import GoalError, SnapshotError, WebShopError
-from sightline.webshop_env.goals import GoalSet, draw_goal
-from sightline.webshop_env.render import RENDERERS, url
-from sightline.webshop_env.reward import score_purchase
+from sightline.webshop_env.goals.goals import GoalSet, draw_goal
+from sightline.webshop_env.rules.render import RENDERERS, url
+from sightline.webshop_env.rules.reward import score_purchase
+from sightline.webshop_env.rules.shop import Shop
+from sightline.webshop_env.rules.state import PageKind, ShopState
 from sightline.webshop_env.server.models import (
     ActionRequest,
     AvailableActionsView,
@@ -47,9 +50,6 @@ from sightline.webshop_env.server.models import (
 )
 from sightline.webshop_env.server.security import error_response
 from sightline.webshop_env.server.sessions import CapacityError, Session, SessionError, Sessions, TrailError
-from sightline.webshop_env.shop import Shop
-from sightline.webshop_env.snapshot import encode
-from sightline.webshop_env.state import PageKind, ShopState
 
 PREFIX: Final = "/api/v1"
 
@@ -78,9 +78,9 @@ _PageParameters = Annotated[PageParameters, Query()]
 
 
 def create_api(sessions: Sessions) -> FastAPI:
-    """Make the API as an application of its own, to be mounted at :data:`PREFIX`.
+    """Make the API as an application of its own, to be mounted at `PREFIX`.
 
-    Its answers are JSON, errors too: ``{"error": {"code": ..., "message": ...}}``.
+    Its answers are JSON, errors too: `{"error": {"code": ..., "message": ...}}`.
 
     Args:
         sessions: the table of open sessions, which others may use as well.
@@ -216,7 +216,7 @@ async def show_reference(request: Request) -> HTMLResponse:
 
 
 def _page(shop: Shop, session: Session, parameters: PageParameters) -> dict[str, Any]:
-    """The fields of a :class:`PageView`."""
+    """The fields of a `PageView`."""
     state, mode = session.state, parameters.mode
     page = shop.page(state)
     return {

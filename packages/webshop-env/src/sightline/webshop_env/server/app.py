@@ -15,7 +15,7 @@ from sightline.webshop_env.server.security import Guard, check_token
 from sightline.webshop_env.server.sessions import Sessions
 
 if TYPE_CHECKING:
-    from sightline.webshop_env.shop import Shop
+    from sightline.webshop_env.rules.shop import Shop
 
 
 def create_app(
@@ -23,8 +23,8 @@ def create_app(
 ) -> FastAPI:
     """Put the server together; run it in one process, whose memory holds the sessions.
 
-    The JSON API is at ``/api/v1``, AgentGym's routes at ``/agentgym``, the OpenEnv protocol at ``/openenv`` where
-    ``openenv`` is installed, and the pages for people at ``/``.
+    The JSON API is at `/api/v1`, AgentGym's routes at `/agentgym`, the OpenEnv protocol at `/openenv` where
+    `openenv` is installed, and the pages for people at `/`.
 
     Args:
         shop: where all episodes take place.

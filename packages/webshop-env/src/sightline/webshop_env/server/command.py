@@ -1,4 +1,4 @@
-"""The command ``sightline-webshop serve``: makes or opens a shop, binds a socket and serves until told to stop.
+"""The command `sightline-webshop serve`: makes or opens a shop, binds a socket and serves until told to stop.
 
 One process serves everything: sessions live in its memory, so that a second worker would not know the first one's.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from sightline.webshop_env.errors import WebShopError
 
 if TYPE_CHECKING:
-    from sightline.webshop_env.shop import Shop
+    from sightline.webshop_env.rules.shop import Shop
 
 TOKEN_VARIABLE: Final = "SIGHTLINE_TOKEN"
 
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; requests in flight are answered first.
 
     Args:
-        arguments: parsed with the arguments of :func:`add_arguments`.
+        arguments: parsed with the arguments of `add_arguments`.
 
     Returns:
         The exit status: 0 after an interrupt, 2 where the server could not be started; the reason is on stderr.
@@ -126,9 +126,9 @@ def _bind(host: str, port: int, token: str | None) -> socket.socket:
 
 
 def _make_shop(arguments: argparse.Namespace) -> Shop:
-    from sightline.webshop_env.catalogue import Catalogue
-    from sightline.webshop_env.goals import build_goals
-    from sightline.webshop_env.shop import Shop
+    from sightline.webshop_env.catalogue.catalogue import Catalogue
+    from sightline.webshop_env.goals.goals import build_goals
+    from sightline.webshop_env.rules.shop import Shop
 
     if arguments.catalogue is None:
         catalogue = Catalogue.generate(arguments.products or 1000)

@@ -6,9 +6,9 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sightline.webshop_env.env import ObservationMode
-from sightline.webshop_env.shop import MAX_ACTION_LENGTH, RESULT_LIMIT
-from sightline.webshop_env.snapshot import MAX_SNAPSHOT_BYTES
+from sightline.webshop_env.episodes.snapshot import MAX_SNAPSHOT_BYTES
+from sightline.webshop_env.gym.env import ObservationMode
+from sightline.webshop_env.rules.shop import MAX_ACTION_LENGTH, RESULT_LIMIT
 
 Split: TypeAlias = Literal["test", "dev", "train", "eval", "train_and_dev"]
 

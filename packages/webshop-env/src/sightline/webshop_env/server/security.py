@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 
-from sightline.webshop_env.snapshot import MAX_SNAPSHOT_BYTES
+from sightline.webshop_env.episodes.snapshot import MAX_SNAPSHOT_BYTES
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -68,7 +68,7 @@ def is_loopback(host: str) -> bool:
 
 
 def error_response(status: int, code: str, message: str) -> Response:
-    """An error as JSON: ``{"error": {"code": ..., "message": ...}}``, in ASCII, since a message may quote anything."""
+    """An error as JSON: `{"error": {"code": ..., "message": ...}}`, in ASCII, since a message may quote anything."""
     body = json.dumps({"error": {"code": code, "message": message}})
     return Response(body, status_code=status, media_type="application/json")
 
@@ -76,16 +76,16 @@ def error_response(status: int, code: str, message: str) -> Response:
 class Guard:
     """ASGI middleware that turns away whatever the application should not see, and adds headers to its answers.
 
-    In this order: a ``Host`` other than this machine's (where there is no token; against DNS rebinding), a change asked
+    In this order: a `Host` other than this machine's (where there is no token; against DNS rebinding), a change asked
     for by another origin's page, a missing or wrong token, a body above the limit. The token comes as ``Authorization:
-    Bearer``, or as the cookie that a visit to ``/?token=...`` sets; the cookie holds a digest, never the token.
+    Bearer`, or as the cookie that a visit to `/?token=...`` sets; the cookie holds a digest, never the token.
 
     Args:
         app: what to guard.
-        token: what every request but the one for :data:`HEALTH_PATH` must bring; None on loopback only.
+        token: what every request but the one for `HEALTH_PATH` must bring; None on loopback only.
 
     Raises:
-        ValueError: for a token that :func:`check_token` refuses.
+        ValueError: for a token that `check_token` refuses.
     """
 
     def __init__(self, app: ASGIApp, *, token: str | None = None) -> None:
@@ -158,7 +158,7 @@ def _query_token(scope: Scope) -> str:
 
 
 def _host_name(host: str) -> str:
-    """The name or address in a ``Host`` header, without port and brackets; "" where it is malformed."""
+    """The name or address in a `Host` header, without port and brackets; "" where it is malformed."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -180,7 +180,7 @@ def _same_origin(headers: Headers, host: str) -> bool:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """A ``receive`` that stops reading a body above the limit, for clients that do not announce its length."""
+    """A `receive` that stops reading a body above the limit, for clients that do not announce its length."""
     received = 0
 
     async def receive_bounded() -> Message:

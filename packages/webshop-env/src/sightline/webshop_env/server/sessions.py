@@ -14,14 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from sightline.webshop_env.episodes.snapshot import Moment, decode
 from sightline.webshop_env.errors import WebShopError
-from sightline.webshop_env.goals import draw_goal
-from sightline.webshop_env.shop import MAX_ACTION_LENGTH
-from sightline.webshop_env.snapshot import Moment, decode
+from sightline.webshop_env.goals.goals import draw_goal
+from sightline.webshop_env.rules.shop import MAX_ACTION_LENGTH
 
 if TYPE_CHECKING:
-    from sightline.webshop_env.shop import Shop
-    from sightline.webshop_env.state import Outcome, ShopState
+    from sightline.webshop_env.rules.shop import Shop
+    from sightline.webshop_env.rules.state import Outcome, ShopState
 
 MAX_TRAIL: Final = 1_000
 """Moments that a recorded session can hold."""
@@ -61,7 +61,7 @@ class Session:
 class Sessions:
     """The open sessions of one shop; safe to use from several threads, one operation at a time.
 
-    Sessions that nobody used for ``idle_seconds`` are dropped at the next operation. An open session costs about half
+    Sessions that nobody used for `idle_seconds` are dropped at the next operation. An open session costs about half
     a kilobyte, a recorded one as much again for every moment.
 
     Args:
@@ -104,7 +104,7 @@ class Sessions:
 
         Args:
             goal: index into the shop's goals; drawn by weight with the seed when None.
-            seed: of the draw and of the random results of the query ``<r>``; a fresh one of 32 bits when None.
+            seed: of the draw and of the random results of the query `<r>`; a fresh one of 32 bits when None.
             record: whether to keep the past.
 
         Raises:
@@ -121,7 +121,7 @@ class Sessions:
         """Open a session at a state of this shop, with the past that led to it, or None not to record.
 
         Raises:
-            TrailError: if the past is longer than :data:`MAX_TRAIL`.
+            TrailError: if the past is longer than `MAX_TRAIL`.
             CapacityError: if the table is full.
         """
         if trail is not None and len(trail) > MAX_TRAIL:
@@ -132,7 +132,7 @@ class Sessions:
         """Open a session where a snapshot was taken, or move an open one there.
 
         Args:
-            snapshot: what :func:`sightline.webshop_env.snapshot.encode` returned; any history in it is left out.
+            snapshot: what `encode` returned; any history in it is left out.
             identifier: the session to move; a new one is opened when None.
             record: whether to keep the past, beginning with the restored state.
 
@@ -164,14 +164,14 @@ class Sessions:
 
         Args:
             identifier: of the session.
-            action: ``search[words]`` or ``click[label]``; an invalid one changes nothing but the step count.
+            action: `search[words]` or `click[label]`; an invalid one changes nothing but the step count.
 
         Returns:
             The session after the action, and what the action brought.
 
         Raises:
             SessionError: if there is no such session.
-            TrailError: if a recorded session already holds :data:`MAX_TRAIL` moments; nothing happens then.
+            TrailError: if a recorded session already holds `MAX_TRAIL` moments; nothing happens then.
         """
         with self._lock:
             session = self._find(identifier)

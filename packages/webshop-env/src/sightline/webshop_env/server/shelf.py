@@ -21,8 +21,8 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from sightline.webshop_env.episodes.recording import Recording, RecordingError, read_recordings, write_recordings
 from sightline.webshop_env.errors import WebShopError
-from sightline.webshop_env.recording import Recording, RecordingError, read_recordings, write_recordings
 
 SUFFIX: Final = ".jsonl"
 MAX_UPLOADS: Final = 4
@@ -36,7 +36,7 @@ class ShelfError(WebShopError, LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file on the shelf; ``size`` in bytes, ``changed`` in seconds since 1970."""
+    """A file on the shelf; `size` in bytes, `changed` in seconds since 1970."""
 
     name: str
     size: int
@@ -49,7 +49,7 @@ class Excerpt:
 
     Attributes:
         first: number of the first one, from 0.
-        recordings: at most :data:`EPISODES_PER_PAGE`, in file order.
+        recordings: at most `EPISODES_PER_PAGE`, in file order.
         more: whether others follow.
         problem: why reading stopped early; None where it did not.
     """
@@ -153,7 +153,7 @@ class Shelf:
         return f"{episode_id}{SUFFIX}"
 
     def upload(self, content: BinaryIO) -> str:
-        """Keep a file until :data:`MAX_UPLOADS` others were uploaded or the process ends.
+        """Keep a file until `MAX_UPLOADS` others were uploaded or the process ends.
 
         Returns:
             The name to ask for it by; nobody can guess it.

@@ -21,8 +21,8 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
+from sightline.webshop_env.episodes.recording import RecordingError
 from sightline.webshop_env.errors import GoalError, WebShopError
-from sightline.webshop_env.recording import RecordingError
 from sightline.webshop_env.server.cookie import forget
 from sightline.webshop_env.server.sessions import CapacityError, SessionError, TrailError
 from sightline.webshop_env.server.shelf import ShelfError

@@ -1,7 +1,7 @@
 """Trajectories for people: list the episodes of a file, scrub through one step by step, and fork it anywhere.
 
 A step is shown as the shop's own page where this shop can be brought into the recorded state, and always as the text
-that was recorded. Playing on from a fork is :mod:`sightline.webshop_env.server.web`'s business.
+that was recorded. Playing on from a fork is `server.web`'s business.
 """
 
 # FastAPI reads the annotations of handlers, so that their types are imported at run time.
@@ -14,18 +14,18 @@ from fastapi import Form, Query, Request, Response, UploadFile
 from fastapi import Path as PathParameter
 from fastapi.responses import RedirectResponse
 
-from sightline.webshop_env.layout import Layout, lay_out, recorded_lines
-from sightline.webshop_env.recording import RecordedStep, Recording, RecordingError, state_at
-from sightline.webshop_env.render import RENDERERS, SEPARATOR, url
+from sightline.webshop_env.commands.layout import Layout, lay_out, recorded_lines
+from sightline.webshop_env.episodes.recording import RecordedStep, Recording, RecordingError, state_at
+from sightline.webshop_env.rules.render import RENDERERS, SEPARATOR, url
 from sightline.webshop_env.server.cookie import enter
 from sightline.webshop_env.server.sessions import Sessions
 from sightline.webshop_env.server.shelf import EPISODES_PER_PAGE, Shelf
 from sightline.webshop_env.server.templating import render
 
 if TYPE_CHECKING:
-    from sightline.webshop_env.shop import Shop
-    from sightline.webshop_env.snapshot import Moment
-    from sightline.webshop_env.state import ShopState
+    from sightline.webshop_env.episodes.snapshot import Moment
+    from sightline.webshop_env.rules.shop import Shop
+    from sightline.webshop_env.rules.state import ShopState
 
 MAX_SHOWN: Final = 500
 """Lines, actions or chunks of one step that are shown; recordings can hold any number."""
@@ -43,7 +43,7 @@ _Step: TypeAlias = Annotated[int, Query(ge=0, lt=1 << 53)]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An action that could be taken, as the viewer lists it; ``probability`` is the agent's, where recorded."""
+    """An action that could be taken, as the viewer lists it; `probability` is the agent's, where recorded."""
 
     action: str
     probability: float | None
@@ -53,7 +53,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A chunk of a page; ``share`` is its score as a part of the page's highest, from 0 to 1."""
+    """A chunk of a page; `share` is its score as a part of the page's highest, from 0 to 1."""
 
     text: str
     score: float

@@ -1,7 +1,7 @@
 """The shop for people: choose a goal, shop, go back in time, and read how the reward came about.
 
 Every click is a form that posts one action, so that it works without scripts. A cookie names the session; the session's
-trail is what people go back along and save. Trajectory files are shown by :mod:`sightline.webshop_env.server.viewer`.
+trail is what people go back along and save. Trajectory files are shown by `server.viewer`.
 """
 
 # FastAPI reads the annotations of handlers, so that their types are imported at run time.
@@ -14,15 +14,15 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
-from sightline.webshop_env.layout import lay_out, search_action
-from sightline.webshop_env.recording import record
+from sightline.webshop_env.commands.layout import lay_out, search_action
+from sightline.webshop_env.episodes.recording import record
+from sightline.webshop_env.rules.shop import MAX_ACTION_LENGTH
 from sightline.webshop_env.server.cookie import SessionCookie, enter
 from sightline.webshop_env.server.security import MAX_BODY_BYTES
 from sightline.webshop_env.server.sessions import Session, SessionError, Sessions
 from sightline.webshop_env.server.shelf import MAX_UPLOADS, Shelf, ShelfError
 from sightline.webshop_env.server.templating import PageRoute, add_static, render
 from sightline.webshop_env.server.viewer import Viewer
-from sightline.webshop_env.shop import MAX_ACTION_LENGTH
 
 GOALS_PER_PAGE: Final = 8
 AGENT: Final = "person"
@@ -37,7 +37,7 @@ _NOTICES: Final = {
 
 
 def create_router(sessions: Sessions, trajectories: Path | None) -> APIRouter:
-    """Make the pages for people, to be included at ``/`` after everything else: they answer every unknown address.
+    """Make the pages for people, to be included at `/` after everything else: they answer every unknown address.
 
     Args:
         sessions: the table of open sessions, which others may use as well.

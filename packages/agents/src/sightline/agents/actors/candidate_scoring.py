@@ -1,0 +1,163 @@
+"""Scores all candidate actions after a prompt in one forward pass of a causal language model.
+
+A prompt and its candidates share one sequence: a tree attention mask lets every candidate see the prompt and itself
+only, so the prompt is computed once (SpecInfer, Miao et al. 2023, uses the same mask to verify speculated tokens).
+Acting and training score by the same function. This module knows nothing of pages, tasks or how scores are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from sightline.agents.actors.prefix_cache import PrefixCache
+
+
+def encode_prompts(tokenizer: Any, prompts: Sequence[str], rooms: Sequence[int]) -> list[list[int]]:
+    """Tokens of each prompt, at most as many as its room (at least 1).
+
+    A prompt that is longer keeps its first line (the task; at most half of the room) and its end.
+    """
+    encoded = tokenizer(list(prompts))["input_ids"]
+    for index, (prompt, tokens, room) in enumerate(zip(prompts, encoded, rooms, strict=True)):
+        if len(tokens) > room:
+            head = min(len(tokenizer(prompt.partition("\n")[0])["input_ids"]), room // 2)
+            encoded[index] = tokens[:head] + tokens[len(tokens) - (room - head) :]
+    return encoded
+
+
+def encode_actions(tokenizer: Any, actions: Sequence[str]) -> list[list[int]]:
+    """Tokens of each action as it follows a prompt: a space, the action, the end of its line.
+
+    The end of the line is predicted after the whole action has been read, so a trained model can use it to say
+    whether that action fits: judging an option is easier than thinking of it.
+    """
+    return tokenizer([f" {action}\n" for action in actions], add_special_tokens=False)["input_ids"]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A prompt and its candidates in tokens.
+
+    The last token of a candidate is predicted but never read, so it has no place in the sequence.
+    """
+
+    prompt: list[int]
+    candidates: list[list[int]]
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens of each candidate, int64 `[candidates]`."""
+        return torch.tensor([len(candidate) for candidate in self.candidates])
+
+    @property
+    def length(self) -> int:
+        """Tokens of the packed sequence."""
+        return len(self.prompt) + sum(len(candidate) - 1 for candidate in self.candidates)
+
+
+def candidate_log_probabilities(
+    model: Any, queries: Sequence[Query], prefixes: PrefixCache | None = None
+) -> list[Tensor]:
+    """Log-probability of every candidate of every query, in one forward pass; without a prefix cache, gradients flow.
+
+    Sequences are aligned at their ends, so that the positions which predict candidates are the last ones.
+
+    Args:
+        model: a Hugging Face causal language model that takes a four-dimensional attention mask.
+        queries: B prompts with their candidates.
+        prefixes: what the model has read before; it reads only what is not there, and adds it. One that fills a
+            `DynamicCache` as usual is needed.
+
+    Returns:
+        One float32 tensor `[candidates]` per query, on the model's device: sums over the candidate's tokens.
+    """
+    prompts = [query.prompt for query in queries]
+    recalled = prefixes.recall(prompts) if prefixes else None
+    held = recalled.lengths if recalled else [0] * len(queries)
+    unread = [query.length - length for query, length in zip(queries, held, strict=True)]
+    width = max(unread)
+    tail = max(query.length - len(query.prompt) for query in queries) + 1
+    tokens = torch.zeros(len(queries), width, dtype=torch.long)
+    positions = torch.zeros_like(tokens)
+    owners = torch.full_like(tokens, -1)  # 0 prompt, n the n-th candidate, -1 padding
+    for row, (query, length) in enumerate(zip(queries, held, strict=True)):
+        read = [query.prompt[length:], *(candidate[:-1] for candidate in query.candidates)]
+        starts = [length, *[len(query.prompt)] * len(query.candidates)]
+        begin = width - unread[row]
+        tokens[row, begin:] = torch.tensor([token for part in read for token in part])
+        positions[row, begin:] = torch.cat(
+            [torch.arange(start, start + len(part)) for start, part in zip(starts, read, strict=True)]
+        )
+        owners[row, begin:] = torch.repeat_interleave(torch.tensor([len(part) for part in read]))
+    logits = model(
+        input_ids=tokens.to(model.device),
+        attention_mask=_tree_mask(owners.to(model.device), torch.tensor(held, device=model.device), model.dtype),
+        position_ids=positions.to(model.device),
+        logits_to_keep=tail,
+        past_key_values=recalled.states if recalled else None,
+        use_cache=recalled is not None,
+    ).logits[:, -tail:]
+    if prefixes and recalled:
+        prefixes.remember(prompts, recalled, [width - length for length in unread])
+    return [_candidate_sums(logits[row], query) for row, query in enumerate(queries)]
+
+
+def plain_log_probabilities(model: Any, query: Query) -> Tensor:
+    """The same for one query, each candidate by a pass of its own: slower, and right for any causal model.
+
+    Returns:
+        float32 `[candidates]`.
+    """
+    sums = []
+    for candidate in query.candidates:
+        tokens = torch.tensor([query.prompt + candidate[:-1]], device=model.device)
+        logits = model(input_ids=tokens, use_cache=False).logits[0, -len(candidate) :]
+        sums.append(_candidate_sums(logits, Query([], [candidate])))
+    return torch.cat(sums)
+
+
+def _tree_mask(owners: Tensor, held: Tensor, dtype: torch.dtype) -> Tensor:
+    """Additive attention mask [B, 1, T, H + T], H the largest number of held tokens.
+
+    A token sees what came before in the prompt and in its own candidate.
+
+    Args:
+        owners: [B, T] whose token it is: 0 the prompt's, n the n-th candidate's, -1 padding.
+        held: [B] tokens of the prompt that come before those, at the beginning of the H positions.
+        dtype: that of the model.
+    """
+    width = owners.shape[1]
+    query, key = owners[:, :, None], owners[:, None, :]
+    causal = torch.ones(width, width, dtype=torch.bool, device=owners.device).tril()
+    # Padding sees itself: a row of the mask that allows nothing would make the softmax undefined.
+    allowed = (causal & ((key == 0) | (key == query)) & (query >= 0)) | causal.logical_and(causal.T)
+    before = torch.arange(int(held.max()), device=owners.device) < held[:, None]
+    allowed = torch.cat([before[:, None, :] & (query >= 0), allowed], dim=-1)
+    mask = torch.zeros(allowed.shape, dtype=dtype, device=owners.device)
+    return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
+
+
+def _candidate_sums(logits: Tensor, query: Query) -> Tensor:
+    """Sum of log-probabilities of each candidate's tokens, `[candidates]`.
+
+    Args:
+        logits: [N, vocabulary], whose last rows are those of the prompt's last token and of the candidates' tokens but
+            their last.
+        query: what was scored.
+    """
+    first = len(logits) - 1 - sum(len(candidate) - 1 for candidate in query.candidates)
+    rows, targets, lengths, position = [], [], [], first + 1
+    for candidate in query.candidates:
+        rows += [first, *range(position, position + len(candidate) - 1)]
+        targets += candidate
+        lengths.append(len(candidate))
+        position += len(candidate) - 1
+    chosen = logits[torch.tensor(rows, device=logits.device)].float().log_softmax(-1)
+    values = chosen.gather(1, torch.tensor(targets, device=logits.device)[:, None])[:, 0]
+    return torch.stack([part.sum() for part in values.split(lengths)])

@@ -1,0 +1,192 @@
+"""The ledger of a chat API: one durable row per request, with its tokens, its cost and how long it took.
+
+A ledger is a JSON Lines file. Any number of processes may add to one file, and a row is on disk when `append` returns.
+This module knows nothing of prompts, answers or how requests are sent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from sightline.retrieval.files import parse_record
+
+logger = logging.getLogger(__name__)
+
+_PRICED_TOKENS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenPrices:
+    """What a million tokens cost, in any one currency.
+
+    Attributes:
+        prompt: tokens that the model reads.
+        completion: tokens that the model writes.
+        cached: tokens of the prompt that the server took from its own cache; default the price of the others.
+
+    Raises:
+        ValueError: a price is negative or no number.
+    """
+
+    prompt: float
+    completion: float
+    cached: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("prompt", "completion", "cached"):
+            price = getattr(self, name)
+            if price is not None and not 0 <= price < math.inf:
+                raise ValueError(f"the price {name} should be a number from 0, not {price!r}")
+
+    def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> float:
+        """The cost of a request, in the currency of the prices; `cached_tokens` are a part of `prompt_tokens`."""
+        cached = self.prompt if self.cached is None else self.cached
+        read = (prompt_tokens - cached_tokens) * self.prompt + cached_tokens * cached
+        return (read + completion_tokens * self.completion) / _PRICED_TOKENS
+
+
+class LedgerRow(BaseModel):
+    """One request that was sent.
+
+    Tokens and cost are None when no attempt brought a usable answer, since then nobody said what the server spent.
+
+    Attributes:
+        time: when it ended.
+        request: SHA-256 of the request, in hexadecimal; the name of its entry in an `AnswerCache`.
+        model: the model's name at the server.
+        prompt_tokens: tokens that the model read.
+        completion_tokens: tokens that the model wrote.
+        cached_tokens: tokens of the prompt that the server took from its own cache.
+        cost: in the currency of the prices; None as well when the ledger has no prices.
+        latency: seconds from the first attempt to the end, pauses between attempts included.
+        attempts: how often it was sent. What attempts without a usable answer cost, only the server's bill tells.
+        error: why there is no answer.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    time: AwareDatetime
+    request: str
+    model: str
+    prompt_tokens: int | None = Field(default=None, ge=0)
+    completion_tokens: int | None = Field(default=None, ge=0)
+    cached_tokens: int | None = Field(default=None, ge=0)
+    cost: float | None = Field(default=None, ge=0)
+    latency: float = Field(ge=0)
+    attempts: int = Field(ge=1)
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSummary:
+    """Totals of a ledger.
+
+    Attributes:
+        requests: rows.
+        unanswered: rows with an error, whose tokens and cost are unknown and in none of the totals.
+        attempts: requests that were sent, repetitions included.
+        prompt_tokens: tokens that the model read, cached ones included.
+        completion_tokens: tokens that the model wrote.
+        cached_tokens: tokens of the prompts that the server took from its own cache.
+        cost: in the currency of the prices; None when an answered request has no price.
+        latency: seconds, summed over requests, which may have run at the same time.
+    """
+
+    requests: int
+    unanswered: int
+    attempts: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    cost: float | None
+    latency: float
+
+
+class TokenLedger:
+    """Adds rows to a ledger file and sums them up.
+
+    Args:
+        path: the file; made, with its folder, by the first row.
+        prices: of the model; None to leave costs open.
+    """
+
+    def __init__(self, path: Path, prices: TokenPrices | None = None) -> None:
+        self.path = path
+        self.prices = prices
+
+    def append(self, row: LedgerRow) -> None:
+        """Add a row; when this returns, it is on disk.
+
+        Raises:
+            OSError: the row could not be written, for example on a full disk.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+b", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size:
+                file.seek(size - 1)
+            # A row that a crash cut off must not swallow this one.
+            start = b"\n" if size and file.read(1) != b"\n" else b""
+            line = start + row.model_dump_json().encode() + b"\n"
+            # One call, so that rows of several processes do not mix.
+            written = file.write(line)
+            os.fsync(file.fileno())
+        if written != len(line):
+            raise OSError(f"{self.path} took only {written} of a row's {len(line)} bytes; is the disk full?")
+
+    def rows(self) -> Iterator[LedgerRow]:
+        """The rows in the order they were added, those of other processes included; none where there is no file.
+
+        A row that a crash cut off was never acknowledged; it is left out, with a warning.
+
+        Raises:
+            RecordError: a line is JSON, but no row of a ledger; the message names file, line and field.
+        """
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                where = f"{self.path}, line {number}"
+                if not line.strip():
+                    continue
+                if _is_json(line):
+                    remedy = "Give another file as ledger, or remove the line."
+                    yield parse_record(LedgerRow, line, where=where, remedy=remedy)
+                else:
+                    logger.warning("%s: a row that was cut off is left out", where)
+
+    def summary(self) -> LedgerSummary:
+        """Totals over all rows, those of other processes included.
+
+        Raises:
+            RecordError: as for `rows`.
+        """
+        rows = list(self.rows())
+        answered = [row for row in rows if row.error is None]
+        costs = [row.cost for row in answered]
+        return LedgerSummary(
+            requests=len(rows),
+            unanswered=len(rows) - len(answered),
+            attempts=sum(row.attempts for row in rows),
+            prompt_tokens=sum(row.prompt_tokens or 0 for row in answered),
+            completion_tokens=sum(row.completion_tokens or 0 for row in answered),
+            cached_tokens=sum(row.cached_tokens or 0 for row in answered),
+            cost=None if None in costs else math.fsum(cost for cost in costs if cost is not None),
+            latency=math.fsum(row.latency for row in rows),
+        )
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,170 @@
+"""Why episodes failed: how they ended, at which step they were lost, and whether what was needed had been read.
+
+The judge is the expert, whose action in the agent's own situation is kept with every step. The decisive step of a
+failed episode begins its last stretch of departures from the expert; as a rule the agent never again did what the
+expert would have done. This module knows nothing of models.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sightline.agents.evaluation.intervals import rate_interval
+from sightline.agents.evaluation.step_recall import PageChunk, PageKind, chunks_of_step, page_kind, target_read
+from sightline.agents.grammar.actions import ActionType, action_type
+from sightline.agents.report import Table
+from sightline.agents.trajectory import Step, Trajectory
+
+if TYPE_CHECKING:
+    from sightline.agents.reading.agent import ChunkScorer
+    from sightline.retrieval import ChunkingConfig
+
+
+class Ending(StrEnum):
+    """How a failed episode ended; the first that applies."""
+
+    NEVER_FOUND = "never opened the right product"
+    WRONG_OPTIONS = "bought it with wrong options"
+    WRONG_PRODUCT = "bought another product"
+    AS_EXPERT = "bought what the expert would have bought"
+    OUT_OF_STEPS = "ran out of steps"
+
+
+class Evidence(StrEnum):
+    """What the agent had read at the decisive step."""
+
+    NOT_READ = "needed chunk not read"
+    READ = "read, but acted otherwise"
+    NO_CHUNK = "no single chunk was needed"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed episode.
+
+    Attributes:
+        trajectory: the episode.
+        ending: how it ended.
+        evidence: what had been read at the decisive step.
+        step: index of the decisive step, from 0; None where the agent never departed from the expert.
+    """
+
+    trajectory: Trajectory
+    ending: Ending
+    evidence: Evidence
+    step: int | None
+
+    def chunks(self, chunking: ChunkingConfig, scorer: ChunkScorer | None = None) -> tuple[PageChunk, ...]:
+        """The chunks of the decisive step's page, in page order; none where there is no such step.
+
+        Args:
+            chunking: how the agent's pages were cut.
+            scorer: the agent's, which gives every chunk its score; without it only the recorded ones have theirs.
+        """
+        if self.step is None:
+            return ()
+        chunks = chunks_of_step(self.trajectory.steps[self.step], self.trajectory.instruction, chunking)
+        if scorer is None:
+            return chunks
+        situation, _ = next(islice(self.trajectory.situations(), self.step, None))
+        (scores,) = scorer([situation], [[chunk.text for chunk in chunks]])
+        return tuple(replace(chunk, score=float(score)) for chunk, score in zip(chunks, scores, strict=True))
+
+
+def find_failures(trajectories: Iterable[Trajectory], chunking: ChunkingConfig) -> list[Failure]:
+    """The failed episodes, in order; those that an error broke off are none.
+
+    Args:
+        trajectories: episodes of one agent, rolled out with an expert.
+        chunking: how the agent's pages were cut.
+
+    Raises:
+        ValueError: the episodes were rolled out without an expert, or read with another chunking.
+    """
+    failed = [each for each in trajectories if each.error is None and each.steps and not each.success]
+    # In a single episode the expert may never have wanted an action that the agent had.
+    if failed and all(step.expert_action is None for trajectory in failed for step in trajectory.steps):
+        raise ValueError(f"{failed[0].episode_id!r} and all others hold no expert's actions; give roll_out an expert")
+    return [_explain(trajectory, chunking) for trajectory in failed]
+
+
+def typical_failures(failures: Sequence[Failure], count: int) -> list[Failure]:
+    """The first failure of each of the `count` most frequent pairs of ending and evidence, most frequent first."""
+    frequent = Counter((failure.ending, failure.evidence) for failure in failures).most_common(count)
+    return [next(failure for failure in failures if (failure.ending, failure.evidence) == pair) for pair, _ in frequent]
+
+
+def failure_table(trajectories: Sequence[Trajectory], failures: Iterable[Failure], *, seed: int) -> Table:
+    """How often each ending occurred, as a share of all episodes, and what had been read.
+
+    Args:
+        trajectories: all episodes of the agent, also those that succeeded.
+        failures: what `find_failures` found among them.
+        seed: of the bootstrap over goals.
+    """
+    failures = list(failures)
+    rows = []
+    for ending in [*Ending, None]:
+        found = [failure for failure in failures if ending in (None, failure.ending)]
+        evidence = Counter(failure.evidence for failure in found)
+        name = "all failures" if ending is None else ending.value
+        share = _share(trajectories, found, seed)
+        rows.append((name, str(len(found)), share, *(str(evidence[kind]) for kind in Evidence)))
+    return Table(
+        columns=("how the episode ended", "episodes", "share of all, %", *(kind.value for kind in Evidence)),
+        rows=tuple(rows),
+        caption="Failed episodes by their end, and what had been read at the decisive step, which begins the last "
+        "stretch of departures from the expert. Shares with 95 % intervals over goals.",
+    )
+
+
+def _share(trajectories: Sequence[Trajectory], found: Sequence[Failure], seed: int) -> str:
+    counted = Counter(failure.trajectory.goal for failure in found)
+    attempts = Counter(trajectory.goal for trajectory in trajectories if trajectory.error is None)
+    means = [counted[goal] / number for goal, number in attempts.items()]
+    value = rate_interval(means, np.random.default_rng(seed))
+    return "n/a" if value is None else f"{100 * value.mean:.1f} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
+
+
+def _explain(trajectory: Trajectory, chunking: ChunkingConfig) -> Failure:
+    steps = trajectory.steps
+    decisive = _decisive_step(steps)
+    hit = None if decisive is None else target_read(chunks_of_step(steps[decisive], trajectory.instruction, chunking))
+    evidence = {None: Evidence.NO_CHUNK, False: Evidence.NOT_READ, True: Evidence.READ}[hit]
+    return Failure(trajectory, _ending(steps), evidence, decisive)
+
+
+def _decisive_step(steps: Sequence[Step]) -> int | None:
+    """Steps at which the expert would search with words that the agent had not are neither agreement nor departure."""
+    decisive = None
+    for index, step in reversed(list(enumerate(steps))):
+        if step.expert_action == step.action:
+            if decisive is not None:
+                break
+        elif step.expert_action is not None:
+            decisive = index
+    return decisive
+
+
+def _ending(steps: Sequence[Step]) -> Ending:
+    kinds: dict[str, set[ActionType]] = defaultdict(set)
+    for step in steps:
+        if step.expert_action is not None:
+            kinds[page_kind(step)].add(action_type(step.expert_action))
+    # Only on the page of the right product would the expert choose an option or buy.
+    if not kinds[PageKind.PRODUCT] & {ActionType.CLICK_OPTION, ActionType.CLICK_BUY}:
+        return Ending.NEVER_FOUND
+    last = steps[-1]
+    if action_type(last.action) is not ActionType.CLICK_BUY or last.expert_action is None:
+        return Ending.OUT_OF_STEPS
+    wanted = action_type(last.expert_action)
+    return {ActionType.CLICK_BUY: Ending.AS_EXPERT, ActionType.CLICK_OPTION: Ending.WRONG_OPTIONS}.get(
+        wanted, Ending.WRONG_PRODUCT
+    )

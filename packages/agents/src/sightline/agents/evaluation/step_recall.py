@@ -1,0 +1,160 @@
+"""How often agents read the chunk they needed, by step of the episode and by kind of page.
+
+The chunk that was needed is the one that holds what an expert would have clicked in the agent's own situation, so these
+figures speak of the pages that the agent saw, not of the expert's. This module knows nothing of models.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from sightline.agents.evaluation.intervals import Interval, rate_interval
+from sightline.agents.grammar.actions import ActionType, action_type
+from sightline.agents.reading.examples import page_chunks
+from sightline.agents.trajectory import Step, Trajectory
+from sightline.retrieval.conditioned import label_chunks
+
+if TYPE_CHECKING:
+    from sightline.retrieval import ChunkingConfig
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class PageKind(StrEnum):
+    """What a page of the shop is for."""
+
+    SEARCH = "search"
+    RESULTS = "results"
+    PRODUCT = "product"
+    DETAIL = "detail"
+
+
+@dataclass(frozen=True, slots=True)
+class PageChunk:
+    """One chunk of a page, and what became of it.
+
+    Attributes:
+        text: the chunk.
+        score: the agent's; None where it was not recorded.
+        read: whether the actor saw it.
+        target: whether it holds what the expert would have clicked.
+    """
+
+    text: str
+    score: float | None
+    read: bool
+    target: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """How often the needed chunk was read.
+
+    Attributes:
+        goals: with at least one such decision.
+        decisions: at which one of the page's chunks was needed.
+        interval: of the mean over goals; None for fewer than two.
+    """
+
+    goals: int
+    decisions: int
+    interval: Interval | None
+
+
+def page_kind(step: Step) -> PageKind:
+    """The kind of page on which a decision was taken, told from the actions it offers."""
+    kinds = {action_type(action) for action in step.available_actions}
+    if ActionType.SEARCH in kinds:
+        return PageKind.SEARCH
+    if ActionType.CLICK_BUY in kinds:
+        return PageKind.PRODUCT
+    return PageKind.RESULTS if kinds & {ActionType.CLICK_PRODUCT, ActionType.CLICK_NEXT} else PageKind.DETAIL
+
+
+def chunks_of_step(step: Step, instruction: str, chunking: ChunkingConfig) -> tuple[PageChunk, ...]:
+    """The chunks of a step's page in page order; an agent that records no attention has read the whole page.
+
+    Args:
+        step: a decision.
+        instruction: of its episode.
+        chunking: how the agent's pages were cut.
+
+    Raises:
+        ValueError: the agent read a chunk that this chunking does not give.
+    """
+    texts = page_chunks(step.observation, instruction, chunking)
+    recorded = {item.text: item for item in step.attention}
+    if unknown := recorded.keys() - set(texts):
+        raise ValueError(
+            f"the agent read {min(unknown)[:80]!r}, which is no chunk of its page; give the chunking it read with"
+        )
+    targets = set(label_chunks(step.expert_action, texts)) if step.expert_action else set()
+    return tuple(
+        PageChunk(
+            text=text,
+            score=recorded[text].score if text in recorded else None,
+            read=not recorded or (text in recorded and recorded[text].selected),
+            target=index in targets,
+        )
+        for index, text in enumerate(texts)
+    )
+
+
+def target_read(chunks: Sequence[PageChunk]) -> bool | None:
+    """Whether a chunk with the target was read; None where none holds it, or all do, and nothing was to be chosen."""
+    targets = [chunk for chunk in chunks if chunk.target]
+    if not targets or len(targets) == len(chunks):
+        return None
+    return any(chunk.read for chunk in targets)
+
+
+def recall_by_step(trajectories: Iterable[Trajectory], chunking: ChunkingConfig, *, seed: int) -> dict[int, Recall]:
+    """Recall of the needed chunk by number of the step, counted from 1, in ascending order.
+
+    Args:
+        trajectories: episodes of an agent that retrieves; those that an error broke off are left out.
+        chunking: how its pages were cut.
+        seed: of the bootstrap over goals.
+
+    Returns:
+        Only steps at which a chunk was needed; empty for agents that read whole pages.
+
+    Raises:
+        ValueError: the agent read chunks that this chunking does not give.
+    """
+    return dict(sorted(_recall(trajectories, chunking, lambda number, _: number, seed).items()))
+
+
+def recall_by_page(
+    trajectories: Iterable[Trajectory], chunking: ChunkingConfig, *, seed: int
+) -> dict[PageKind, Recall]:
+    """Recall of the needed chunk by kind of page; otherwise as `recall_by_step`."""
+    found = _recall(trajectories, chunking, lambda _, step: page_kind(step), seed)
+    return {kind: found[kind] for kind in PageKind if kind in found}
+
+
+def _recall(
+    trajectories: Iterable[Trajectory], chunking: ChunkingConfig, key: Callable[[int, Step], Key], seed: int
+) -> dict[Key, Recall]:
+    read: dict[Key, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for trajectory in trajectories:
+        if trajectory.error is not None:
+            continue
+        for number, step in enumerate(trajectory.steps, start=1):
+            if not step.attention:
+                continue
+            hit = target_read(chunks_of_step(step, trajectory.instruction, chunking))
+            if hit is not None:
+                read[key(number, step)][trajectory.goal].append(hit)
+    return {group: _of_goals(goals, seed) for group, goals in read.items()}
+
+
+def _of_goals(goals: Mapping[int, Sequence[bool]], seed: int) -> Recall:
+    means = [sum(hits) / len(hits) for hits in goals.values()]
+    return Recall(len(goals), sum(map(len, goals.values())), rate_interval(means, np.random.default_rng(seed)))

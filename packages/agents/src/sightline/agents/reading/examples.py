@@ -1,0 +1,92 @@
+"""Retrieval examples from trajectories, and the scores that a chunk scorer gives on them.
+
+Pages are cut into chunks by `page_chunks` here and by the agents when they act, so a retriever meets the same chunks
+in training as in use. This module knows nothing of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sightline.agents.grammar.actions import ActionType, action_type
+from sightline.agents.prompts import strip_instruction
+from sightline.agents.records import Event, Situation
+from sightline.retrieval import chunk_text
+from sightline.retrieval.conditioned import RetrievalExample, build_example
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sightline.agents.reading.agent import ChunkScorer
+    from sightline.agents.trajectory import Trajectory
+    from sightline.retrieval import ChunkingConfig
+
+_SITUATIONS_AT_ONCE = 128
+
+
+def page_chunks(observation: str, instruction: str, chunking: ChunkingConfig) -> tuple[str, ...]:
+    """The chunks of a page without the lines that only repeat the instruction, in page order."""
+    return tuple(chunk.text for chunk in chunk_text(strip_instruction(observation, instruction), chunking))
+
+
+def retrieval_examples(trajectories: Iterable[Trajectory], chunking: ChunkingConfig) -> list[RetrievalExample]:
+    """One example per step at which a click on one of the page's chunks is due.
+
+    The label is the expert's action, or the action taken where no expert was asked. Searches are left out, as are
+    steps whose target is in no chunk or in every one. All other chunks of the page are negatives.
+    """
+    examples = []
+    for trajectory in trajectories:
+        for t, (situation, taken) in enumerate(trajectory.situations()):
+            action = situation.expert_action or taken
+            if action_type(action) is ActionType.SEARCH:
+                continue
+            example = build_example(
+                episode_id=trajectory.episode_id,
+                t=t,
+                instruction=situation.instruction,
+                events=[(event.kind, event.text) for event in situation.events],
+                obs_text=situation.observation,
+                chunks=page_chunks(situation.observation, situation.instruction, chunking),
+                action=action,
+            )
+            if example is not None:
+                examples.append(example)
+    return examples
+
+
+def example_situation(example: RetrievalExample) -> Situation:
+    """The situation of an example, with the expert's action as the only candidate."""
+    events = tuple(Event(kind, text) for kind, text in example.events)
+    return Situation(example.instruction, events, (example.action,), example.action)
+
+
+def score_pages(
+    scorer: ChunkScorer, examples: Sequence[RetrievalExample]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """What a scorer makes of the examples' pages, as `sightline.retrieval.recall_at_k` and its like take it.
+
+    Args:
+        scorer: any, also of an agent that does not learn.
+        examples: N pages of at most n chunks.
+
+    Returns:
+        Scores `[N, n]`, padded with -inf, and whether each chunk is a positive `[N, n]`.
+
+    Raises:
+        ValueError: there are no examples.
+    """
+    if not examples:
+        raise ValueError("no examples to score")
+    shape = len(examples), max(len(example.chunks) for example in examples)
+    scores, positives = np.full(shape, -np.inf), np.zeros(shape, dtype=np.bool_)
+    for start in range(0, len(examples), _SITUATIONS_AT_ONCE):
+        batch = examples[start : start + _SITUATIONS_AT_ONCE]
+        rows = scorer([example_situation(example) for example in batch], [example.chunks for example in batch])
+        for position, (example, row) in enumerate(zip(batch, rows, strict=True), start=start):
+            scores[position, : len(row)] = row
+            positives[position, list(example.pos_idx)] = True
+    return scores, positives

@@ -1,0 +1,11 @@
+from .demonstrations import collect as collect
+from .episode import Episode as Episode
+from .episode import EpisodeInProgress as EpisodeInProgress
+from .journal import JournalError as JournalError
+from .processes import Workers as Workers
+from .ray import RayCluster as RayCluster
+from .rollout import run_job as run_job
+from .supervision import Engine as Engine
+from .supervision import InProcess as InProcess
+from .supervision import RolloutError as RolloutError
+from .supervision import RolloutJob as RolloutJob

@@ -1,0 +1,112 @@
+"""Collects trajectories from an environment with a demonstrator, optionally disturbed by random clicks.
+
+This module knows nothing of models; agents are run elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from sightline.agents.grammar.actions import ActionType, action_type, candidate_actions
+from sightline.agents.records import Decision
+from sightline.agents.rollout.episode import Episode, Offer
+
+if TYPE_CHECKING:
+    from sightline.agents.protocols import Demonstrator, Environment, InfoMapping
+    from sightline.agents.trajectory import Step, Trajectory
+
+
+def collect(
+    environment: Environment,
+    goals: Sequence[int],
+    demonstrator: Demonstrator,
+    *,
+    seed: int,
+    max_steps: int,
+    exploration: float = 0.0,
+    snapshots: bool = False,
+    progress: bool = True,
+) -> list[Trajectory]:
+    """Run a demonstrator on goals and record what it did, and what it would have done.
+
+    With probability `exploration` a step executes a random click instead of the demonstrator's action; the step
+    keeps both, so that a learner also sees the way back from mistakes (DAgger with a mixture policy, Ross et al.
+    2011). Agents choose among search proposals, so a demonstrator's query that is none of them is replaced by the
+    first one that the episode has not used. Where the page has no search bar, or all are used, the query is kept. Any
+    action of the demonstrator that is then no candidate is added to the step's candidates.
+
+    Args:
+        environment: where to act.
+        goals: one episode for each. An episode depends on its goal and the seed alone, not on the other goals.
+        demonstrator: gives the expert's action in the environment's present state.
+        seed: root of all randomness.
+        max_steps: steps after which an episode is truncated, if the environment has not ended it.
+        exploration: probability of a random click, 0 to 1.
+        snapshots: keep the environment's state before every action.
+        progress: show a progress bar when standard error is a terminal.
+
+    Returns:
+        One trajectory per goal, in order. An episode that raises is kept up to there, with `error` set.
+
+    Raises:
+        ValueError: `exploration` is no probability or `max_steps` is not positive.
+        TypeError: snapshots are asked of an environment that has none.
+    """
+    if not 0 <= exploration <= 1:
+        raise ValueError(f"exploration should be a probability from 0 to 1, not {exploration!r}")
+    if max_steps < 1:
+        raise ValueError(f"max_steps should be at least 1, not {max_steps!r}")
+    take_snapshot = getattr(environment, "snapshot", None) if snapshots else None
+    if snapshots and take_snapshot is None:
+        raise TypeError(f"{type(environment).__name__} has no snapshot(); collect with snapshots=False")
+    offers = _Offers(environment, demonstrator, take_snapshot)
+
+    def play(goal: int) -> Trajectory:
+        generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(goal,)))
+        episode = Episode(environment, agent="expert", goal=goal, seed=seed, max_steps=max_steps, make_offer=offers)
+        while (situation := episode.situation) is not None:
+            action = situation.expert_action or ""
+            clicks = [one for one in situation.actions if action_type(one) is not ActionType.SEARCH]
+            if clicks and generator.random() < exploration:
+                action = clicks[generator.integers(len(clicks))]
+            episode.take(Decision(action, probabilities=(), prompt_tokens=0, completion_tokens=0))
+        return episode.trajectory()
+
+    console = Console(stderr=True)
+    shown = progress and console.is_terminal
+    return [play(goal) for goal in track(goals, description="Demonstrations", console=console, disable=not shown)]
+
+
+@dataclass(frozen=True)
+class _Offers:
+    """Makes the demonstrator's action one of the candidates."""
+
+    environment: Environment
+    demonstrator: Demonstrator
+    take_snapshot: Callable[[], bytes] | None
+
+    def __call__(self, instruction: str, info: InfoMapping, steps: Sequence[Step]) -> Offer:
+        candidates = candidate_actions(instruction, info["available_actions"])
+        used = {step.action for step in steps}
+        expert_action = _as_candidate(self.demonstrator(self.environment), candidates, used)
+        if expert_action not in candidates:
+            candidates = (*candidates, expert_action)
+        return Offer(candidates, expert_action, self.take_snapshot() if self.take_snapshot else None)
+
+
+def _as_candidate(action: str, candidates: Sequence[str], used: set[str]) -> str:
+    """The candidate that stands for a demonstrator's action, or the action itself when there is none."""
+    for candidate in candidates:
+        if candidate.lower() == action.lower():
+            return candidate
+    if action_type(action) is ActionType.SEARCH:
+        for candidate in candidates:
+            if action_type(candidate) is ActionType.SEARCH and candidate not in used:
+                return candidate
+    return action

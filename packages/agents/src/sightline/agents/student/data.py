@@ -1,0 +1,137 @@
+"""What the student learns from: expert demonstrations seen through the eyes of every agent that it will serve.
+
+An example shows either the whole page after a rolling history, as `baseline_react` reads it, or a few chunks of the
+page, as the gated agents do; so one student copes with both. Pure functions; randomness is an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from sightline.agents.prompts import abbreviate_products, react_prompt, render_prompt
+from sightline.agents.reading.examples import page_chunks
+from sightline.retrieval import ChunkingConfig
+from sightline.retrieval.conditioned import label_chunks
+
+if TYPE_CHECKING:
+    from sightline.agents.reading.agent import ChunkScorer
+    from sightline.agents.records import Situation
+
+
+@dataclass(frozen=True, slots=True)
+class StudentExample:
+    """A prompt, the actions that could be taken there, and which of them an expert took.
+
+    Attributes:
+        prompt: what the student reads.
+        actions: the candidates.
+        chosen: position of the expert's action among them.
+    """
+
+    prompt: str
+    actions: tuple[str, ...]
+    chosen: int
+
+
+class StudentDataConfig(BaseModel):
+    """How situations become examples."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    views: int = Field(3, ge=1, description="Examples made of every situation.")
+    full_page_share: float = Field(0.35, ge=0, le=1, description="Share of examples that show the whole page.")
+    history_turns: int = Field(3, ge=0, description="Most earlier turns shown with a whole page.")
+    history_characters: int = Field(120, ge=0, description="Longest earlier page, in characters.")
+    chunking: ChunkingConfig = Field(default_factory=ChunkingConfig, description="How pages are cut.")
+    max_chunks: int = Field(8, ge=1, description="Most chunks shown; at least one is.")
+    ranked_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of chunk examples that show the best chunks of one of the given scorers; others are random.",
+    )
+    target_share: float = Field(
+        0.9, ge=0, le=1, description="Share of chunk examples that are made to hold the expert's target."
+    )
+
+
+def student_examples(
+    demonstrations: Sequence[tuple[Situation, str]],
+    config: StudentDataConfig,
+    rng: np.random.Generator,
+    scorers: Sequence[ChunkScorer] = (),
+) -> list[StudentExample]:
+    """Training examples from expert demonstrations, in their order.
+
+    Args:
+        demonstrations: situations, whose observation is a rich text page, and the expert's action in each, which
+            is one of the situation's.
+        config: the mixture of views.
+        rng: consumed.
+        scorers: those of the gated agents that the student will serve; without any, all chunk views are random.
+    """
+    situations = [situation for situation, _ in demonstrations]
+    pages = [page_chunks(s.observation, s.instruction, config.chunking) for s in situations]
+    scores = [scorer(situations, pages) for scorer in scorers]
+    examples = []
+    for position, (situation, action) in enumerate(demonstrations):
+        rankings = [of_scorer[position] for of_scorer in scores]
+        for _ in range(config.views):
+            prompt = _view(situation, action, pages[position], rankings, config, rng)
+            prompt, *actions = abbreviate_products(situation.observation, (prompt, *situation.actions))
+            examples.append(StudentExample(prompt, tuple(actions), situation.actions.index(action)))
+    return examples
+
+
+def sample_chunks(
+    chunks: Sequence[str],
+    positives: Sequence[int],
+    *,
+    count: int,
+    scores: NDArray[np.floating] | None,
+    include_positive: bool,
+    rng: np.random.Generator,
+) -> list[int]:
+    """Indices of `count` chunks (all, where there are fewer) in page order.
+
+    Args:
+        chunks: the page.
+        positives: indices of the chunks that hold the expert's target; may be empty.
+        count: chunks to show.
+        scores: [N] by which to take the best; None takes random ones.
+        include_positive: put a positive in place of the last choice where none was chosen.
+        rng: consumed.
+    """
+    ranks = rng.random(len(chunks)) if scores is None else np.asarray(scores)
+    chosen = np.argsort(-ranks, kind="stable")[:count].tolist()
+    if include_positive and positives and not set(positives) & set(chosen):
+        chosen[-1] = int(rng.choice(np.asarray(positives)))
+    return sorted(chosen)
+
+
+def _view(
+    situation: Situation,
+    action: str,
+    chunks: Sequence[str],
+    rankings: Sequence[NDArray[np.float64]],
+    config: StudentDataConfig,
+    rng: np.random.Generator,
+) -> str:
+    if rng.random() < config.full_page_share:
+        return react_prompt(situation, turns=config.history_turns, max_characters=config.history_characters)
+    ranked = rankings and rng.random() < config.ranked_share
+    indices = sample_chunks(
+        chunks,
+        label_chunks(action, chunks),
+        count=int(rng.integers(1, config.max_chunks + 1)),
+        scores=rankings[int(rng.integers(len(rankings)))] if ranked else None,
+        include_positive=rng.random() < config.target_share,
+        rng=rng,
+    )
+    return render_prompt(situation.instruction, [chunks[index] for index in indices])

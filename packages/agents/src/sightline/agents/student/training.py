@@ -1,0 +1,383 @@
+"""A small causal language model trained from scratch on expert demonstrations, with a tokenizer of its own.
+
+What it leaves is an ordinary Hugging Face folder, which `LanguageModelActor` loads like any other model.
+This module knows nothing of pages or of how examples are made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from sightline.agents.actors.candidate_scoring import Query, candidate_log_probabilities, encode_actions, encode_prompts
+from sightline.agents.student.data import StudentExample
+from sightline.agents.student.tokenizer import SMALLEST_VOCABULARY, train_tokenizer
+from sightline.retrieval.files import atomic_file
+
+try:
+    from tokenizers import Tokenizer
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+except ImportError as error:
+    raise ImportError("the student needs an extra: pip install 'sightline-agents[language-model]'") from error
+
+logger = logging.getLogger(__name__)
+
+PACKAGED_STUDENT = Path(__file__).parent / "weights"
+"""The student that comes with the package; its model card says how it was made."""
+
+_TOKENIZER_EXAMPLES = 4000
+# Batches are made of so many batches' worth of shuffled examples, sorted by length.
+_POOL_BATCHES = 32
+_REPORTED_LOSSES = 20
+
+
+class StudentConfig(BaseModel):
+    """Size and training of a student."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    vocabulary_size: int = Field(2048, ge=SMALLEST_VOCABULARY, description="Most tokens; 256 are bytes.")
+    layers: int = Field(4, ge=1, description="Transformer blocks.")
+    width: int = Field(128, ge=8, description="Size of the residual stream.")
+    heads: int = Field(4, ge=1, description="Attention heads; their number divides the width.")
+    feed_forward: int = Field(344, ge=8, description="Hidden units of a gated feed-forward layer.")
+    context: int = Field(1024, ge=64, description="Longest prompt and action together, in tokens.")
+    steps: int = Field(1600, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(32, ge=1, description="Examples a step.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of AdamW.")
+    warmup: int = Field(100, ge=0, description="Steps of linear warm-up; then the rate falls linearly to zero.")
+    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay of matrices.")
+    clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
+    temperature: float = Field(
+        0.25, gt=0, description="Divides a candidate's mean log-probability per token before the softmax."
+    )
+    precision: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto", description="Arithmetic of training; auto is bfloat16 where the processor has instructions for it."
+    )
+    checkpoint_every: int = Field(100, ge=1, description="Steps between checkpoints.")
+    seed: int = Field(0, ge=0, description="Of initial weights and batches.")
+
+
+class StudentReport(BaseModel):
+    """What a training run did.
+
+    Attributes:
+        parameters: trainable numbers.
+        examples: examples in the training set.
+        longest: tokens of the longest prompt with its candidates.
+        steps: optimiser steps.
+        tokens: tokens read, padding not counted.
+        precision: the arithmetic used.
+        losses: mean loss, in nats per decision, over each of up to 20 equal parts of the run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    parameters: int
+    examples: int
+    longest: int
+    steps: int
+    tokens: int
+    precision: Literal["bfloat16", "float32"]
+    losses: tuple[float, ...]
+
+
+def train_student(
+    examples: Sequence[StudentExample],
+    config: StudentConfig,
+    folder: Path,
+    *,
+    checkpoint: Path | None = None,
+    command: str | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> StudentReport:
+    """Train a Llama-style model (rotary positions, tied embeddings) to rank the expert's action first.
+
+    The loss is the cross-entropy over a prompt's candidate actions, each scored by its log-probability: what the actor
+    computes when it acts. Cross-entropy of the action's tokens alone would spend a small model on how to spell search
+    words that it never has to write. On one machine the same examples and config give the
+    same weights bit for bit, also when the run is killed and started again: nothing but the initial weights and the
+    batches is random, and both follow from the seed.
+
+    Args:
+        examples: what to learn.
+        config: size and training.
+        folder: where the model goes, complete or not at all; must not exist or be empty.
+        checkpoint: file that holds unfinished work; default beside the folder. One of other examples or another config
+            is ignored; it is deleted in the end.
+        command: how the model was made, for its card.
+        progress: told the number of steps done and the last loss after each step.
+
+    Raises:
+        ValueError: there are no examples, or an action is longer than half of the context.
+        FileExistsError: the folder is there and holds something.
+    """
+    if not examples:
+        raise ValueError("a student needs at least one example")
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty; delete it or choose another folder")
+    checkpoint = checkpoint or folder.with_name(f".{folder.name}.checkpoint.safetensors")
+    precision = _precision(config)
+    fingerprint = _fingerprint(examples, config, precision)
+    state = _load_checkpoint(checkpoint, fingerprint)
+    if state is None:
+        stride = max(len(examples) // _TOKENIZER_EXAMPLES, 1)
+        texts = (text for example in examples[::stride] for text in (example.prompt, *example.actions))
+        state = _Progress(
+            fingerprint, train_tokenizer(texts, config.vocabulary_size, config.context).backend_tokenizer.to_str()
+        )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(state.tokenizer), model_max_length=config.context
+    )
+    encoded = _encode(examples, tokenizer, config.context)
+    model = _make_model(config, len(tokenizer))
+    _fit(model, encoded, config, precision, state, checkpoint, progress)
+    parts = np.array_split(np.asarray(state.losses), min(_REPORTED_LOSSES, config.steps))
+    report = StudentReport(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        examples=len(examples),
+        longest=max(query.length for query, _ in encoded),
+        steps=config.steps,
+        tokens=state.tokens,
+        precision=precision,
+        losses=tuple(round(float(part.mean()), 4) for part in parts),
+    )
+    _save_folder(folder, model, tokenizer, _card(config, report, command), report)
+    checkpoint.unlink(missing_ok=True)
+    return report
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What a checkpoint holds besides weights and the optimiser's moments."""
+
+    fingerprint: str
+    tokenizer: str
+    losses: list[float] = field(default_factory=list)
+    tokens: int = 0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
+def _precision(config: StudentConfig) -> Literal["bfloat16", "float32"]:
+    if config.precision != "auto":
+        return config.precision
+    # Without such instructions bfloat16 is emulated and slower than float32.
+    information = Path("/proc/cpuinfo")
+    flags = information.read_text(encoding="utf-8") if information.exists() else ""
+    return "bfloat16" if re.search(r"\b(?:amx_bf16|avx512_bf16)\b", flags) else "float32"
+
+
+def _fingerprint(examples: Sequence[StudentExample], config: StudentConfig, precision: str) -> str:
+    digest = hashlib.blake2b(f"{config.model_dump_json()} {precision}".encode())
+    for example in examples:
+        digest.update(json.dumps([example.prompt, example.actions, example.chosen]).encode())
+    return digest.hexdigest()
+
+
+def _encode(examples: Sequence[StudentExample], tokenizer: Any, context: int) -> list[tuple[Query, int]]:
+    """Each example in tokens, with the position of the expert's action among the candidates."""
+    distinct = list(dict.fromkeys(action for example in examples for action in example.actions))
+    encoded = dict(zip(distinct, encode_actions(tokenizer, distinct), strict=True))
+    longest = max(distinct, key=lambda action: len(encoded[action]))
+    if len(encoded[longest]) > context // 2:
+        raise ValueError(f"an action has {len(encoded[longest])} tokens of at most {context // 2}: {longest[:80]!r}...")
+    rooms = [context - max(len(encoded[action]) for action in example.actions) for example in examples]
+    prompts = encode_prompts(tokenizer, [example.prompt for example in examples], rooms)
+    return [
+        (Query(prompt, [encoded[action] for action in example.actions]), example.chosen)
+        for example, prompt in zip(examples, prompts, strict=True)
+    ]
+
+
+def _make_model(config: StudentConfig, vocabulary_size: int) -> LlamaForCausalLM:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=vocabulary_size,
+                hidden_size=config.width,
+                intermediate_size=config.feed_forward,
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.heads,
+                max_position_embeddings=config.context,
+                tie_word_embeddings=True,
+                # The usual 0.02 suits models five times as wide and more; here it would delay learning.
+                initializer_range=config.width**-0.5,
+                bos_token_id=None,
+                eos_token_id=None,
+                pad_token_id=None,
+            )
+        )
+
+
+def _fit(
+    model: LlamaForCausalLM,
+    examples: Sequence[tuple[Query, int]],
+    config: StudentConfig,
+    precision: str,
+    state: _Progress,
+    checkpoint: Path,
+    progress: Callable[[int, float], None] | None,
+) -> None:
+    """Bring model and state from where the state stands to the last step."""
+    parameters = dict(model.named_parameters())
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters.values() if p.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in parameters.values() if p.ndim == 1], "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.95),
+    )
+    done = len(state.losses)
+    if done:
+        _restore(state.tensors, parameters, optimizer, done)
+    batches = _batches([query.length for query, _ in examples], config.batch_size, np.random.default_rng(config.seed))
+    model.train()
+    for step, batch in enumerate(islice(batches, done, config.steps), start=done):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * _schedule(step, config)
+        chosen = [examples[index] for index in batch]
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = _loss(model, chosen, config.temperature)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        state.losses.append(loss.item())
+        state.tokens += sum(query.length for query, _ in chosen)
+        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
+            _save_checkpoint(checkpoint, state, parameters, optimizer)
+        if progress:
+            progress(step + 1, state.losses[-1])
+    model.eval()
+
+
+def _schedule(step: int, config: StudentConfig) -> float:
+    """Share of the peak learning rate: a linear rise over `warmup` steps, then a linear fall to zero."""
+    warmup = min(config.warmup, config.steps - 1)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return (config.steps - step) / (config.steps - warmup)
+
+
+def _batches(lengths: Sequence[int], batch_size: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """Endless batches of indices: every epoch in a new order, examples of like length together."""
+    while True:
+        order = rng.permutation(len(lengths))
+        for start in range(0, len(order), batch_size * _POOL_BATCHES):
+            pool = sorted(order[start : start + batch_size * _POOL_BATCHES].tolist(), key=lengths.__getitem__)
+            groups = [pool[first : first + batch_size] for first in range(0, len(pool), batch_size)]
+            for number in rng.permutation(len(groups)):
+                yield groups[number]
+
+
+def _loss(model: LlamaForCausalLM, examples: Sequence[tuple[Query, int]], temperature: float) -> Tensor:
+    """Mean over the examples of two cross-entropies, in nats.
+
+    The first is of the expert's action among the candidates, scored as the actor scores them; the second of the
+    tokens of the expert's action. Ranking is what the student is for, but writing the action out is what makes a small
+    model learn early to copy words from the task and the page.
+    """
+    queries = [query for query, _ in examples]
+    losses = []
+    for sums, (query, chosen) in zip(candidate_log_probabilities(model, queries), examples, strict=True):
+        means = sums / query.lengths.to(sums.device)
+        losses.append(torch.logsumexp(means / temperature, dim=0) - means[chosen] / temperature - means[chosen])
+    return torch.stack(losses).mean()
+
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def _save_checkpoint(
+    path: Path, state: _Progress, parameters: dict[str, Any], optimizer: torch.optim.Optimizer
+) -> None:
+    tensors = {f"weight.{name}": parameter.detach() for name, parameter in parameters.items()}
+    for name, parameter in parameters.items():
+        tensors |= {f"{moment}.{name}": optimizer.state[parameter][moment] for moment in _MOMENTS}
+    metadata = {key: json.dumps(getattr(state, key)) for key in ("fingerprint", "tokenizer", "losses", "tokens")}
+    with atomic_file(path) as file:
+        file.write(save(tensors, metadata))
+
+
+def _load_checkpoint(path: Path, fingerprint: str) -> _Progress | None:
+    """The work that a run with the same fingerprint left behind, if any."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            if metadata.get("fingerprint") != fingerprint:
+                logger.warning("%s belongs to other examples or another config; starting anew", path)
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, ValueError) as error:
+        logger.warning("%s cannot be read (%s); starting anew", path, error)
+        return None
+    logger.info("resuming after step %d", len(metadata["losses"]))
+    return _Progress(**metadata, tensors=tensors)
+
+
+def _restore(
+    tensors: dict[str, Tensor], parameters: dict[str, Any], optimizer: torch.optim.Optimizer, done: int
+) -> None:
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[f"weight.{name}"])
+            moments = {moment: tensors[f"{moment}.{name}"].clone() for moment in _MOMENTS}
+            optimizer.state[parameter] = {"step": torch.tensor(float(done)), **moments}
+
+
+def _save_folder(
+    folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, card: str, report: StudentReport
+) -> None:
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model.save_pretrained(unfinished)
+    tokenizer.save_pretrained(unfinished)
+    (unfinished / "README.md").write_text(card, encoding="utf-8")
+    (unfinished / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    for file in unfinished.iterdir():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+    unfinished.replace(folder)
+
+
+def _card(config: StudentConfig, report: StudentReport, command: str | None) -> str:
+    made = f"Made by `{command}` with seed {config.seed}." if command else f"Made with seed {config.seed}."
+    return f"""---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [web-agent, webshop]
+---
+
+# A shop assistant's first steps
+
+A causal language model of {report.parameters:,} parameters, trained from scratch on {report.examples:,} decisions of an
+expert in a made-up web shop. It ranks the actions that a page offers; it is no use for anything else.
+
+{made} It read {report.tokens:,} tokens in {report.steps:,} steps of {config.batch_size} examples, in
+{report.precision}. Loss in nats per decision, over equal parts of training:
+{", ".join(map(str, report.losses))}.
+
+```json
+{config.model_dump_json(indent=2)}
+```
+"""

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sightline.agents.actors.lexical import LexicalActor
+from sightline.agents.prompts import abbreviate_products
+from sightline.agents.protocols import Actor
+from sightline.agents.reading.agent import (
+    QueryFrom,
+    ReadingAgent,
+    baseline_rag,
+    baseline_react,
+    condition_dimension,
+    condition_vectors,
+    expert_target,
+    instruction_similarity,
+    oracle_gated,
+    random_gated,
+    recurrent_state_gated,
+    state_conditioned,
+    top_chunks,
+)
+from sightline.agents.reading.examples import page_chunks
+from sightline.agents.records import ActionDistribution, Event, Situation
+from sightline.agents.state.model import RecurrentStateModel, StateModelConfig
+from sightline.retrieval import ChunkingConfig, HashingEncoder, StateConditionedRetriever
+
+CHUNKING = ChunkingConfig(max_characters=200, min_characters=5)
+ENCODER = HashingEncoder(64)
+TASK = "find a blue lamp made of glass"
+PRODUCTS = ("red wool scarf", "blue glass lamp", "green lamp of glass", "oak desk", "blue cotton sheet", "steel kettle")
+
+
+def page(products: Sequence[str] = PRODUCTS, *, task: str = TASK) -> str:
+    blocks = [f"[button] b{number:09} [button_]\n{product}" for number, product in enumerate(products)]
+    return "\n\n".join([f"Instruction:\n{task}\n[button] Back to Search [button_]", *blocks])
+
+
+def situation(*, target: int = 1, turns: int = 0, products: Sequence[str] = PRODUCTS, task: str = TASK) -> Situation:
+    before = [
+        event
+        for turn in range(turns)
+        for event in (Event("OBS", f"Instruction:\n{task}\nan old page {turn}"), Event("ACT", f"click[old {turn}]"))
+    ]
+    actions = ("click[back to search]", *(f"click[b{number:09}]" for number in range(len(products))))
+    return Situation(task, (*before, Event("OBS", page(products, task=task))), actions, f"click[b{target:09}]")
+
+
+class RecordingActor:
+    """Finds all actions equally likely and remembers the prompts."""
+
+    def __init__(self) -> None:
+        self.prompts: list[str] = []
+
+    def score(self, prompts: Sequence[str], actions: Sequence[Sequence[str]]) -> list[ActionDistribution]:
+        self.prompts += prompts
+        return [ActionDistribution((1 / len(options),) * len(options), 7, 3) for options in actions]
+
+
+@pytest.fixture(scope="module")
+def state_model() -> RecurrentStateModel:
+    torch.manual_seed(0)
+    return RecurrentStateModel(StateModelConfig(text_dimension=64, event_dimension=16, state_dimension=12))
+
+
+def gated(actor: Actor, state_model: RecurrentStateModel, query_from: QueryFrom = "state", k: int = 2) -> ReadingAgent:
+    retriever = StateConditionedRetriever(condition_dimension(query_from, 12, 64), 64)
+    return recurrent_state_gated(
+        actor,
+        ENCODER,
+        state_model,
+        retriever,
+        name="recurrent_state_gated_zero_shot",
+        query_from=query_from,
+        top_k=k,
+        chunking=CHUNKING,
+    )
+
+
+AGENTS: dict[str, Callable[..., ReadingAgent]] = {
+    "baseline_react": lambda actor, _: baseline_react(actor, history_turns=2, history_characters=100),
+    "baseline_rag": lambda actor, _: baseline_rag(actor, ENCODER, top_k=2, chunking=CHUNKING),
+    "recurrent_state_gated_zero_shot": gated,
+    "oracle_gated": lambda actor, _: oracle_gated(actor, ENCODER, top_k=2, chunking=CHUNKING),
+    "random_gated": lambda actor, _: random_gated(actor, seed=0, top_k=2, chunking=CHUNKING),
+}
+GATED = [name for name in AGENTS if name != "baseline_react"]
+SITUATIONS = [
+    situation(),
+    situation(turns=3, target=4),
+    situation(products=PRODUCTS[:1], target=0),
+    situation(products=PRODUCTS * 3, turns=1, target=9, task="a green kettle"),
+    Situation("a desk", (Event("OBS", "Instruction:\na desk\n"),), ("search[desk]",), "search[desk]"),
+]
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_an_agent_bears_its_name(name: str, state_model: RecurrentStateModel) -> None:
+    assert AGENTS[name](LexicalActor(), state_model).name == name
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_the_batch_changes_no_decision(name: str, state_model: RecurrentStateModel) -> None:
+    agent = AGENTS[name](LexicalActor(), state_model)
+    together = agent.choose(SITUATIONS)
+    alone = [agent.choose([one])[0] for one in SITUATIONS]
+    backwards = agent.choose(SITUATIONS[::-1])[::-1]
+    for decisions in (alone, backwards):
+        for first, second in zip(together, decisions, strict=True):
+            assert first.action == second.action
+            assert first.probabilities == second.probabilities
+            assert [chunk.selected for chunk in first.attention] == [chunk.selected for chunk in second.attention]
+            scores = [[chunk.score for chunk in decision.attention] for decision in (first, second)]
+            assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_a_gated_agent_reads_the_instruction_and_the_selected_chunks_only(
+    name: str, state_model: RecurrentStateModel
+) -> None:
+    actor = RecordingActor()
+    (decision,) = AGENTS[name](actor, state_model).choose([situation(turns=2)])
+    (prompt,) = actor.prompts
+    for text in abbreviate_products(page(), (TASK, *(chunk.text for chunk in decision.attention if chunk.selected))):
+        assert prompt.count(text) == 1
+        prompt = prompt.replace(text, "")
+    assert set(prompt.split()) <= {"task:", "page:", "...", "action:"}
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_attention_holds_every_chunk_of_the_page_and_selects_the_best(
+    name: str, state_model: RecurrentStateModel
+) -> None:
+    actor = RecordingActor()
+    (decision,) = AGENTS[name](actor, state_model).choose([situation()])
+    assert tuple(chunk.text for chunk in decision.attention) == page_chunks(page(), TASK, CHUNKING)
+    chosen = [chunk.score for chunk in decision.attention if chunk.selected]
+    assert len(chosen) == 2
+    assert min(chosen) >= max(chunk.score for chunk in decision.attention if not chunk.selected)
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_chunks_are_shown_in_page_order(name: str, state_model: RecurrentStateModel) -> None:
+    actor = RecordingActor()
+    (decision,) = AGENTS[name](actor, state_model).choose([situation()])
+    shown = abbreviate_products(page(), [chunk.text for chunk in decision.attention if chunk.selected])
+    places = [actor.prompts[0].index(text) for text in shown]
+    assert places == sorted(places)
+
+
+@settings(deadline=None)
+@given(st.integers(0, len(PRODUCTS) - 1), st.integers(1, 4))
+def test_the_oracle_always_shows_the_target(target: int, top_k: int) -> None:
+    actor = RecordingActor()
+    oracle_gated(actor, ENCODER, top_k=top_k, chunking=CHUNKING).choose([situation(target=target)])
+    assert f"[button] #{target + 1} [button_]" in actor.prompts[0]
+
+
+def test_the_oracle_without_an_expert_says_what_is_missing() -> None:
+    scorer = expert_target(ENCODER)
+    with pytest.raises(ValueError, match="give roll_out an expert"):
+        scorer([Situation(TASK, (Event("OBS", "page"),), ("click[a]",))], [["a chunk"]])
+
+
+def test_query_rag_ranks_by_the_cosine_with_the_instruction() -> None:
+    chunks = page_chunks(page(), TASK, CHUNKING)
+    (scores,) = instruction_similarity(ENCODER)([situation()], [chunks])
+    expected = ENCODER.encode(chunks) @ ENCODER.encode([TASK])[0]
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+def test_equal_chunks_of_two_pages_keep_to_their_page() -> None:
+    both = instruction_similarity(ENCODER)([situation(), situation(task="oak desk")], [["oak desk"], ["oak desk"]])
+    assert both[0][0] < both[1][0]
+
+
+def test_random_chunks_depend_on_the_seed_and_on_the_episode() -> None:
+    def chosen(seed: int, turns: int) -> list[bool]:
+        agent = random_gated(LexicalActor(), seed=seed, top_k=3, chunking=CHUNKING)
+        one = situation(products=PRODUCTS * 3, turns=turns)
+        return [chunk.selected for chunk in agent.choose([one])[0].attention]
+
+    assert chosen(0, 0) == chosen(0, 0)
+    assert chosen(0, 0) != chosen(1, 0)
+    assert chosen(0, 0) != chosen(0, 1)
+
+
+def test_react_reads_the_whole_page_and_the_latest_turns() -> None:
+    actor = RecordingActor()
+    AGENTS["baseline_react"](actor, None).choose([situation(turns=3)])
+    (prompt,) = actor.prompts
+    assert all(product in prompt for product in PRODUCTS)
+    assert "click[old 1]" in prompt
+    assert "an old page 2" in prompt
+    assert "click[old 0]" not in prompt
+    assert prompt.count(TASK) == 1
+
+
+def test_the_most_probable_action_is_taken_and_ties_go_to_the_first() -> None:
+    class Fixed:
+        def score(self, prompts: Sequence[str], actions: Sequence[Sequence[str]]) -> list[ActionDistribution]:
+            return [ActionDistribution((0.2, 0.4, 0.4), 5, 2) for _ in prompts]
+
+    one = Situation(TASK, (Event("OBS", "page"),), ("click[a]", "click[b]", "click[c]"))
+    (decision,) = baseline_react(Fixed(), history_turns=0, history_characters=10).choose([one])
+    assert decision.action == "click[b]"
+    assert (decision.prompt_tokens, decision.completion_tokens) == (5, 2)
+
+
+def test_an_action_is_not_repeated_on_a_page_that_looks_the_same_while_others_are_left() -> None:
+    class Fixed:
+        def score(self, prompts: Sequence[str], actions: Sequence[Sequence[str]]) -> list[ActionDistribution]:
+            weights = {"click[a]": 0.7, "click[b]": 0.2, "click[c]": 0.1}
+            return [ActionDistribution(tuple(weights[action] for action in offered), 5, 2) for offered in actions]
+
+    def next_action(*before: tuple[str, str]) -> str:
+        past = [event for page, action in before for event in (Event("OBS", page), Event("ACT", action))]
+        now = Situation(TASK, (*past, Event("OBS", "page")), ("click[a]", "click[b]", "click[c]"))
+        (decision,) = baseline_react(Fixed(), history_turns=0, history_characters=10).choose([now])
+        return decision.action
+
+    assert next_action(("other page", "click[a]")) == "click[a]"
+    assert next_action(("page", "click[a]"), ("other page", "click[x]")) == "click[b]"
+    assert next_action(("page", "click[a]"), ("page", "click[c]"), ("page", "click[b]")) == "click[a]"
+
+
+def test_an_actor_that_is_certain_chooses_among_the_untried_actions_alone() -> None:
+    class CertainOfTheLast:
+        def score(self, prompts: Sequence[str], actions: Sequence[Sequence[str]]) -> list[ActionDistribution]:
+            return [ActionDistribution((0.0,) * (len(offered) - 1) + (1.0,), 5, 2) for offered in actions]
+
+    now = Situation(
+        TASK,
+        (Event("OBS", "page"), Event("ACT", "click[d]"), Event("OBS", "page")),
+        ("click[a]", "click[b]", "click[c]", "click[d]"),
+    )
+    (decision,) = baseline_react(CertainOfTheLast(), history_turns=0, history_characters=10).choose([now])
+    assert decision.action == "click[c]"
+    assert decision.probabilities == (0.0, 0.0, 1.0, 0.0)
+
+
+def test_an_actors_error_on_one_prompt_is_that_decisions_error_and_chooses_no_action() -> None:
+    class FailsOnTheSecond:
+        def score(self, prompts: Sequence[str], actions: Sequence[Sequence[str]]) -> list[ActionDistribution]:
+            return [ActionDistribution((0.4, 0.6), 5, 2), ActionDistribution((), 9, 3, error="ParseFailure: no number")]
+
+    one = Situation(TASK, (Event("OBS", "page"),), ("click[a]", "click[b]"))
+    good, bad = baseline_react(FailsOnTheSecond(), history_turns=0, history_characters=10).choose([one, one])
+    assert (good.action, good.error) == ("click[b]", None)
+    assert (bad.action, bad.probabilities, bad.error) == ("", (), "ParseFailure: no number")
+    assert (bad.prompt_tokens, bad.completion_tokens) == (9, 3)
+
+
+@pytest.mark.parametrize("query_from", ["state", "instruction", "both"])
+def test_the_condition_has_the_width_that_is_announced(query_from: QueryFrom, state_model: RecurrentStateModel) -> None:
+    conditions = condition_vectors(query_from, torch.zeros(3, 12), torch.ones(3, 64))
+    assert conditions.shape == (3, condition_dimension(query_from, 12, 64))
+    assert len(gated(LexicalActor(), state_model, query_from).choose(SITUATIONS)) == len(SITUATIONS)
+
+
+def test_the_state_gate_depends_on_what_happened_before(state_model: RecurrentStateModel) -> None:
+    scorer = state_conditioned(ENCODER, state_model, StateConditionedRetriever(12, 64), "state")
+    chunks = page_chunks(page(), TASK, CHUNKING)
+    without, with_history = scorer([situation(), situation(turns=2)], [chunks, chunks])
+    assert not np.allclose(without, with_history)
+
+
+def test_the_state_gate_ignores_the_instruction_outside_the_events_unless_asked(
+    state_model: RecurrentStateModel,
+) -> None:
+    events = (Event("OBS", "a page"),)
+    pair = [Situation(task, events, ("click[a]",)) for task in ("a lamp", "a desk")]
+    chunks = [["oak desk", "glass lamp"]] * 2
+    for query_from, alike in (("state", True), ("both", False)):
+        retriever = StateConditionedRetriever(condition_dimension(query_from, 12, 64), 64)
+        first, second = state_conditioned(ENCODER, state_model, retriever, query_from)(pair, chunks)
+        assert np.allclose(first, second, atol=1e-6) == alike
+
+
+def test_no_chunk_at_all_is_refused() -> None:
+    with pytest.raises(ValueError, match="top_k must be at least 1, got 0"):
+        top_chunks(instruction_similarity(ENCODER), 0, CHUNKING)

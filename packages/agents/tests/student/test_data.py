@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sightline.agents.prompts import abbreviate_products, react_prompt
+from sightline.agents.reading.agent import ChunkScorer
+from sightline.agents.records import Event, Situation
+from sightline.agents.student.data import StudentDataConfig, sample_chunks, student_examples
+
+INSTRUCTION = "find me a red chair"
+IDENTIFIERS = [f"B0AAAAAAA{number}" for number in range(6)]
+PAGE = f"Instruction:\n{INSTRUCTION}\n[button] Back to Search [button_]\n\n" + "\n\n".join(
+    f"[button] {identifier} [button_]\nthing {number}\n$1.0" for number, identifier in enumerate(IDENTIFIERS)
+)
+SITUATION = Situation(
+    INSTRUCTION,
+    (Event("OBS", "WebShop\nInstruction: \nfind me a red chair"), Event("ACT", "search[chair]"), Event("OBS", PAGE)),
+    tuple(f"click[{identifier.lower()}]" for identifier in IDENTIFIERS),
+)
+TARGET = "click[b0aaaaaaa3]"
+
+
+def examples(config: StudentDataConfig, *, seed: int = 0, scorers: Sequence[ChunkScorer] = ()) -> list[tuple[str, str]]:
+    found = student_examples([(SITUATION, TARGET)], config, np.random.default_rng(seed), scorers)
+    return [(example.prompt, example.actions[example.chosen]) for example in found]
+
+
+def shown(prompt: str) -> list[int]:
+    return [int(number) for number in re.findall(r"^thing (\d)$", prompt, re.MULTILINE)]
+
+
+def test_whole_page_views_read_as_the_react_agent_reads() -> None:
+    config = StudentDataConfig(views=1, full_page_share=1, history_turns=2, history_characters=50)
+    ((prompt, _),) = examples(config)
+    (expected,) = abbreviate_products(PAGE, [react_prompt(SITUATION, turns=2, max_characters=50)])
+    assert prompt == expected
+    assert shown(prompt) == [0, 1, 2, 3, 4, 5]
+    assert "search[chair]" in prompt
+
+
+def test_the_action_names_the_product_by_the_label_that_the_prompt_shows() -> None:
+    for prompt, action in examples(StudentDataConfig(views=30, full_page_share=0.5, target_share=1)):
+        assert action == "click[#4]"
+        assert "[button] #4 [button_]\nthing 3\n" in prompt
+
+
+def test_chunk_views_show_one_to_so_many_chunks_in_page_order_without_history() -> None:
+    counts = set()
+    for prompt, _ in examples(StudentDataConfig(views=60, full_page_share=0, max_chunks=3, target_share=1)):
+        numbers = shown(prompt)
+        header = "Back to Search" in prompt
+        assert numbers == sorted(numbers)
+        assert 3 in numbers
+        assert "before:" not in prompt
+        counts.add(len(numbers) + header)
+    assert counts == {1, 2, 3}
+
+
+def test_without_forcing_the_target_some_views_lack_it() -> None:
+    prompts = examples(StudentDataConfig(views=60, full_page_share=0, max_chunks=3, target_share=0))
+    assert 0 < sum(3 in shown(prompt) for prompt, _ in prompts) < 60
+
+
+def scorer_of(*words: str) -> ChunkScorer:
+    """Scores chunks by which of the words they hold; the first word weighs most."""
+
+    def score(situations: Sequence[Situation], chunks: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        assert situations == [SITUATION]
+        return [
+            np.array([sum((word in chunk) / (1 + rank) for rank, word in enumerate(words)) for chunk in page])
+            for page in chunks
+        ]
+
+    return score
+
+
+def test_ranked_views_take_the_chunks_that_a_scorer_puts_first() -> None:
+    config = StudentDataConfig(views=20, full_page_share=0, ranked_share=1, target_share=0, max_chunks=2)
+    found = examples(config, scorers=[scorer_of("thing 5", "thing 1")])
+    assert {tuple(shown(prompt)) for prompt, _ in found} == {(5,), (1, 5)}
+
+
+def test_every_scorer_has_its_views() -> None:
+    config = StudentDataConfig(views=30, full_page_share=0, ranked_share=1, target_share=0, max_chunks=1)
+    found = examples(config, scorers=[scorer_of("thing 5"), scorer_of("thing 2")])
+    assert {tuple(shown(prompt)) for prompt, _ in found} == {(5,), (2,)}
+
+
+def test_the_same_seed_gives_the_same_examples() -> None:
+    config = StudentDataConfig(views=5)
+    assert examples(config, seed=3) == examples(config, seed=3)
+    assert examples(config, seed=3) != examples(config, seed=4)
+
+
+@given(
+    st.integers(1, 12),
+    st.sets(st.integers(0, 11)),
+    st.integers(1, 15),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_sampled_chunks_are_distinct_in_order_and_hold_a_positive_when_told_to(
+    total: int, marked: set[int], count: int, ranked: bool, include: bool, seed: int
+) -> None:
+    positives = sorted(index for index in marked if index < total)
+    rng = np.random.default_rng(seed)
+    scores = rng.random(total) if ranked else None
+    indices = sample_chunks(["chunk"] * total, positives, count=count, scores=scores, include_positive=include, rng=rng)
+    assert indices == sorted(set(indices))
+    assert len(indices) == min(count, total)
+    assert all(0 <= index < total for index in indices)
+    if include and positives:
+        assert set(indices) & set(positives)
+
+
+def test_a_page_without_chunks_still_gives_an_example() -> None:
+    empty = Situation("x", (Event("OBS", ""),), ("search[x]",))
+    found = student_examples(
+        [(empty, "search[x]")],
+        StudentDataConfig(full_page_share=0, ranked_share=1),
+        np.random.default_rng(0),
+        [lambda _, chunks: [np.zeros(len(page)) for page in chunks]],
+    )
+    assert found[0].prompt == "task: x\npage:\n\naction:"
+
+
+def test_unknown_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="max_chnks"):
+        StudentDataConfig.model_validate({"max_chnks": 3})

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from sightline.agents.actors.language_model import LanguageModelActor
+from sightline.agents.student.data import StudentExample
+from sightline.agents.student.training import StudentConfig, train_student
+
+SMALL = StudentConfig(
+    vocabulary_size=300, layers=2, width=32, heads=2, feed_forward=64, context=128, steps=12, batch_size=4,
+    warmup=3, checkpoint_every=5, precision="float32",
+)  # fmt: skip
+COLOURS = ["red", "blue", "green", "black", "white", "gold"]
+
+
+def make_examples(count: int, seed: int = 0) -> list[StudentExample]:
+    """Buttons in random order; the one named by the task is right."""
+    rng = np.random.default_rng(seed)
+    examples = []
+    for _ in range(count):
+        shown = rng.choice(COLOURS, size=3, replace=False).tolist()
+        right = shown[int(rng.integers(3))]
+        page = "\n".join(f"[button] {colour} [button_]" for colour in shown)
+        actions = tuple(f"click[{colour}]" for colour in shown)
+        prompt = f"task: a {right} chair\npage:\n{page}\naction:"
+        examples.append(StudentExample(prompt, actions, shown.index(right)))
+    return examples
+
+
+class KilledError(Exception):
+    """Stands for the death of the process."""
+
+
+def kill_after(step: int):
+    def progress(done: int, loss: float) -> None:
+        if done == step:
+            raise KilledError
+
+    return progress
+
+
+def test_a_student_learns_to_take_the_action_that_the_task_names(tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"steps": 150, "batch_size": 16, "learning_rate": 5e-3, "warmup": 20})
+    report = train_student(make_examples(400), config, tmp_path / "student")
+    assert report.losses[-1] < 0.2 * report.losses[0]
+    held_out = make_examples(60, seed=1)
+    actor = LanguageModelActor(tmp_path / "student", device="cpu")
+    found = actor.score([example.prompt for example in held_out], [example.actions for example in held_out])
+    right = [
+        int(np.argmax(distribution.probabilities)) == example.chosen
+        for example, distribution in zip(held_out, found, strict=True)
+    ]
+    assert np.mean(right) > 0.9  # chance is 1/3
+
+
+def test_a_killed_run_continues_to_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
+    examples = make_examples(30)
+    whole = train_student(examples, SMALL, tmp_path / "whole")
+    for step in (3, 5, 8, 12):
+        with pytest.raises(KilledError):
+            train_student(examples, SMALL, tmp_path / "killed", progress=kill_after(step))
+        assert not (tmp_path / "killed").exists()
+    steps: list[int] = []
+    resumed = train_student(examples, SMALL, tmp_path / "killed", progress=lambda done, _: steps.append(done))
+    assert steps == []  # the last checkpoint was taken after the last step
+    assert resumed == whole
+    left, right = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    assert (tmp_path / "whole" / "tokenizer.json").read_bytes() == (tmp_path / "killed" / "tokenizer.json").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "whole"]
+
+
+def test_a_resumed_run_takes_up_after_its_last_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        train_student(make_examples(30), SMALL, tmp_path / "student", progress=kill_after(8))
+    steps: list[int] = []
+    train_student(make_examples(30), SMALL, tmp_path / "student", progress=lambda done, _: steps.append(done))
+    assert steps == [6, 7, 8, 9, 10, 11, 12]
+
+
+def test_a_checkpoint_of_other_examples_or_a_broken_one_is_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint = tmp_path / "work.safetensors"
+    with pytest.raises(KilledError):
+        train_student(make_examples(30), SMALL, tmp_path / "a", checkpoint=checkpoint, progress=kill_after(8))
+    steps: list[int] = []
+    other = make_examples(30, seed=9)
+    with caplog.at_level(logging.WARNING), pytest.raises(KilledError):
+        train_student(other, SMALL, tmp_path / "a", checkpoint=checkpoint, progress=kill_after(1))
+    assert "other examples" in caplog.text
+    checkpoint.write_bytes(checkpoint.read_bytes()[:500])
+    with caplog.at_level(logging.WARNING):
+        train_student(
+            make_examples(30), SMALL, tmp_path / "a", checkpoint=checkpoint, progress=lambda done, _: steps.append(done)
+        )
+    assert "cannot be read" in caplog.text
+    assert steps[0] == 1
+    assert not checkpoint.exists()
+
+
+def test_training_leaves_the_global_random_state_alone(tmp_path: Path) -> None:
+    before = torch.random.get_rng_state()
+    train_student(make_examples(10), SMALL, tmp_path / "student")
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_folder_is_a_small_hugging_face_model_with_a_card(tmp_path: Path) -> None:
+    config = StudentConfig(steps=1, batch_size=2)
+    report = train_student(make_examples(10), config, tmp_path / "student", command="train --seed 0")
+    folder = tmp_path / "student"
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "report.json"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert (folder / "model.safetensors").stat().st_size < 5_000_000
+    assert json.loads((folder / "report.json").read_text())["steps"] == report.steps == 1
+    card = (folder / "README.md").read_text()
+    assert "train --seed 0" in card
+    assert f"{report.parameters:,}" in card
+    loaded = AutoTokenizer.from_pretrained(folder)
+    assert loaded is not None
+    assert loaded("click[red]")["input_ids"] == train_tokens(folder, "click[red]")
+
+
+def train_tokens(folder: Path, text: str) -> list[int]:
+    return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))(text)["input_ids"]
+
+
+def test_prompts_beyond_the_context_are_cut_to_it(tmp_path: Path) -> None:
+    prompt = "task: a red chair\npage:\n" + "blue sofa\n" * 200 + "action:"
+    long = StudentExample(prompt, ("click[red]", "click[blue]"), 0)
+    report = train_student([long, *make_examples(5)], SMALL, tmp_path / "student")
+    candidates = sum(len(train_tokens(tmp_path / "student", action)) for action in long.actions)
+    longest = max(len(train_tokens(tmp_path / "student", f"{action}\n")) for action in long.actions)
+    assert report.longest == SMALL.context - longest + candidates
+
+
+def test_bfloat16_trains_too(tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"precision": "bfloat16"})
+    report = train_student(make_examples(20), config, tmp_path / "student")
+    assert report.losses[-1] < report.losses[0]
+    assert {tensor.dtype for tensor in load_file(tmp_path / "student" / "model.safetensors").values()} == {
+        torch.float32
+    }
+
+
+def test_no_examples_a_full_folder_and_an_endless_action_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        train_student([], SMALL, tmp_path / "student")
+    with pytest.raises(ValueError, match=r"of at most 64: 'search\[a a"):
+        train_student([StudentExample("x", ("search[" + "a " * 99 + "]",), 0)], SMALL, tmp_path / "student")
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError, match="not empty"):
+        train_student(make_examples(1), SMALL, tmp_path)

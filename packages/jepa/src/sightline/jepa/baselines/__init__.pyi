@@ -1,0 +1,11 @@
+from .adapter import GRID as GRID
+from .adapter import AdapterSettings as AdapterSettings
+from .simple import BASELINES as BASELINES
+from .simple import best_on_validation as best_on_validation
+from .simple import fit_bm25 as fit_bm25
+from .simple import fit_cosine as fit_cosine
+from .simple import fit_ridge as fit_ridge
+from .simple import fit_rocchio as fit_rocchio
+from .simple import fit_soft_filter as fit_soft_filter
+from .simple import fit_tf_idf as fit_tf_idf
+from .simple import softly_filtered as softly_filtered

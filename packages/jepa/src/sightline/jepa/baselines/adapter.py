@@ -1,0 +1,144 @@
+"""The linear adapter: `unit(q + q A + s B)` with A and B trained by InfoNCE, the baseline that is hardest to beat.
+
+It has `2 D^2` weights, all zero at the start, where it is plain cosine. The module knows the data set, the losses and
+how methods are evaluated; it knows nothing of the predictor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from sightline.jepa.data.batches import TrainingPairs
+from sightline.jepa.data.dataset import Ids, Steering, SteeringDataset, SteeringKind, Vectors, steering
+from sightline.jepa.losses.losses import batch_info_nce, corpus_info_nce
+from sightline.jepa.ranking.evaluation import Method, evaluate
+
+_BATCH_SIZE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSettings:
+    """How one adapter is trained.
+
+    Attributes:
+        temperature: of the softmax over cosines.
+        negatives: contrast with the other sources of a batch, in both directions, or with every source there is.
+        learning_rate: of Adam (Kingma and Ba 2015).
+        max_epochs: at most so many; training ends earlier when validation MRR has not risen for `patience` epochs.
+        patience: in epochs.
+    """
+
+    temperature: float = 0.05
+    negatives: Literal["batch", "corpus"] = "batch"
+    learning_rate: float = 1e-3
+    max_epochs: int = 60
+    patience: int = 6
+
+
+GRID = (
+    AdapterSettings(temperature=0.03),
+    AdapterSettings(temperature=0.05),
+    AdapterSettings(temperature=0.05, negatives="corpus"),
+)
+"""The settings that `fit_adapter` chooses from."""
+
+
+def fit_adapter(
+    dataset: SteeringDataset,
+    seed: int,
+    *,
+    kind: SteeringKind = "category",
+    withheld: float = 0.0,
+    grid: tuple[AdapterSettings, ...] = GRID,
+) -> Method:
+    """Train one adapter per setting, and keep the one with the highest validation MRR under this steering.
+
+    Args:
+        dataset: the data.
+        seed: of the order of pairs and of what is withheld.
+        kind: the steering in training, and in validation.
+        withheld: the share of training steps' questions whose steering is held back, in [0, 1).
+        grid: settings to choose from.
+
+    Raises:
+        ValueError: the grid is empty, or the data set has no training pairs.
+    """
+    pairs = TrainingPairs.of(dataset, None)
+    best: tuple[float, torch.Tensor, AdapterSettings] | None = None
+    for settings in grid:
+        score, weights = _train(dataset, pairs, kind, withheld, settings, seed)
+        if best is None or score > best[0]:
+            best = score, weights, settings
+    if best is None:
+        raise ValueError("grid holds no settings to choose from")
+    _, weights, settings = best
+    name = f"adapter ({kind}{f', {withheld:.0%} withheld' if withheld else ''})"
+    chosen = {"temperature": settings.temperature, "corpus": float(settings.negatives == "corpus")}
+    return replace(_method(dataset, weights.numpy()), name=name, settings=chosen)
+
+
+def _train(
+    dataset: SteeringDataset,
+    pairs: TrainingPairs,
+    kind: SteeringKind,
+    withheld: float,
+    settings: AdapterSettings,
+    seed: int,
+) -> tuple[float, torch.Tensor]:
+    """The best validation MRR of a run and the weights `[2D, D]` that had it."""
+    rng = np.random.default_rng(seed)
+    given = torch.from_numpy(steering(dataset, pairs.question_ids, kind).vectors)
+    dimension = pairs.questions.shape[1]
+    weights = torch.zeros(2 * dimension, dimension, requires_grad=True)
+    optimizer = torch.optim.Adam([weights], lr=settings.learning_rate)
+    best, best_epoch = (_validation_mrr(dataset, weights, kind), weights.detach().clone()), 0
+    for epoch in range(1, settings.max_epochs + 1):
+        for rows in np.array_split(rng.permutation(len(pairs)), max(1, round(len(pairs) / _BATCH_SIZE))):
+            kept = torch.from_numpy(rng.random((len(rows), 1)) >= withheld)
+            vectors = _adapt(pairs.questions[rows], given[rows] * kept, weights)
+            loss = _loss(vectors, pairs, torch.from_numpy(rows), settings)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        score = _validation_mrr(dataset, weights, kind)
+        if score > best[0]:
+            best, best_epoch = (score, weights.detach().clone()), epoch
+        elif epoch - best_epoch >= settings.patience:
+            break
+    return best
+
+
+def _loss(vectors: torch.Tensor, pairs: TrainingPairs, rows: torch.Tensor, settings: AdapterSettings) -> torch.Tensor:
+    """The contrastive loss of the queries `[b, D]` of some pairs, in which no other right answer is a negative."""
+    targets, others = pairs.source_ids[rows], pairs.others_of(rows)
+    if settings.negatives == "corpus":
+        return corpus_info_nce(vectors, pairs.corpus, targets, others, settings.temperature)["loss"]
+    right = torch.zeros(len(rows), len(pairs.corpus), dtype=torch.bool)
+    right[others] = True
+    right[torch.arange(len(rows)), targets] = True
+    return batch_info_nce(vectors, pairs.corpus[targets], right[:, targets], settings.temperature)["loss"]
+
+
+def _adapt(questions: torch.Tensor, given: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return functional.normalize(questions + torch.cat([questions, given], dim=1) @ weights, dim=1)
+
+
+def _method(dataset: SteeringDataset, weights: np.ndarray) -> Method:
+    matrix = torch.from_numpy(weights)
+
+    def query_vectors(question_ids: Ids, given: Steering) -> Vectors:
+        questions = torch.from_numpy(np.array(dataset.questions[question_ids]))
+        return _adapt(questions, torch.from_numpy(given.vectors), matrix).numpy()
+
+    return Method("adapter", np.asarray(dataset.sources), query_vectors)
+
+
+def _validation_mrr(dataset: SteeringDataset, weights: torch.Tensor, kind: SteeringKind) -> float:
+    questions = dataset.queries("validation")
+    method = _method(dataset, weights.detach().numpy())
+    return float(evaluate(method, dataset, questions, steering(dataset, questions, kind)).reciprocal_rank.mean())

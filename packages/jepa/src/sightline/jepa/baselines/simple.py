@@ -1,0 +1,220 @@
+"""What a steered predictor has to beat: simple methods with the same inputs, their knobs tuned on validation MRR.
+
+Every `fit_*` has the form `fit(dataset, seed) -> Method`; a hard filter by category goes with any of them at
+evaluation. `BASELINES` names them all. The module knows the data set and how methods are evaluated; it knows nothing of
+the predictor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.jepa.baselines.adapter import fit_adapter
+from sightline.jepa.data.dataset import Ids, Steering, SteeringDataset, SteeringKind, Vectors, steering, unit
+from sightline.jepa.data.splits import TRAIN
+from sightline.jepa.ranking.evaluation import Method, evaluate
+from sightline.jepa.training.validation import unreliable_steering
+
+Fit: TypeAlias = Callable[[SteeringDataset, int], Method]
+
+_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5)
+_PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+_SATURATIONS = (0.4, 0.9, 1.5)
+_BONUSES = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5)
+_LENGTH_PENALTIES = (0.5, 0.75, 1.0)
+
+
+def fit_cosine(dataset: SteeringDataset, seed: int) -> Method:
+    """The frozen encoder alone: the question's own vector, no steering, nothing fitted."""
+    del seed
+
+    def query_vectors(question_ids: Ids, given: Steering) -> Vectors:
+        del given
+        return dataset.questions[question_ids]
+
+    return Method("cosine", np.asarray(dataset.sources), query_vectors)
+
+
+def fit_rocchio(dataset: SteeringDataset, seed: int, *, kind: SteeringKind = "category") -> Method:
+    """`unit(q + a s)`: the question moved towards what steers it (Rocchio 1971, with one relevant "document").
+
+    Args:
+        dataset: the data.
+        seed: not used; nothing is drawn.
+        kind: the steering that `a` is tuned for.
+    """
+    del seed
+
+    def method(weight: float) -> Method:
+        def query_vectors(question_ids: Ids, given: Steering) -> Vectors:
+            return unit(dataset.questions[question_ids] + np.float32(weight) * given.vectors)
+
+        return Method(f"Rocchio ({kind})", np.asarray(dataset.sources), query_vectors, {"weight": weight})
+
+    return best_on_validation(dataset, [method(weight) for weight in _WEIGHTS], kind)
+
+
+def fit_ridge(dataset: SteeringDataset, seed: int, *, kind: SteeringKind = "category") -> Method:
+    """`unit(q + [q, s] W)` with W the ridge regression of `source - q` (Hoerl and Kennard 1970).
+
+    Args:
+        dataset: the data.
+        seed: not used; nothing is drawn.
+        kind: the steering it is fitted and tuned with.
+    """
+    del seed
+    questions, targets = dataset.pairs[dataset.pair_split == TRAIN].T
+    inputs = _inputs(dataset, questions, steering(dataset, questions, kind))
+    gram = inputs.T @ inputs
+    moment = inputs.T @ (dataset.sources[targets] - dataset.questions[questions]).astype(np.float64)
+
+    def method(penalty: float) -> Method:
+        weights = np.linalg.solve(gram + penalty * np.eye(len(gram)), moment)
+
+        def query_vectors(question_ids: Ids, given: Steering) -> Vectors:
+            return unit(dataset.questions[question_ids] + _inputs(dataset, question_ids, given) @ weights)
+
+        return Method(f"ridge ({kind})", np.asarray(dataset.sources), query_vectors, {"penalty": penalty})
+
+    return best_on_validation(dataset, [method(penalty) for penalty in _PENALTIES], kind)
+
+
+def fit_tf_idf(dataset: SteeringDataset, seed: int) -> Method:
+    """Cosine of sparse TF-IDF vectors of the texts, with or without pairs of words; no steering.
+
+    Raises:
+        ValueError: the data set has no texts.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    del seed
+    questions, sources = _texts(dataset)
+
+    def method(longest: int) -> Method:
+        vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, longest), dtype=np.float32)
+        matrix = vectorizer.fit_transform(sources)
+        return _sparse_method("TF-IDF", matrix, vectorizer.transform(questions), {"longest_term": longest})
+
+    return best_on_validation(dataset, [method(longest) for longest in (1, 2)], "none")
+
+
+def fit_bm25(dataset: SteeringDataset, seed: int) -> Method:
+    """BM25 on the texts (Robertson and Zaragoza 2009, equations 3.14 to 3.16), with k1 and b tuned; no steering.
+
+    The inverse document frequency is `log(1 + (S - n + 0.5) / (n + 0.5))`, which is never negative.
+
+    Raises:
+        ValueError: the data set has no texts.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    del seed
+    questions, sources = _texts(dataset)
+    vectorizer = CountVectorizer(dtype=np.float32)
+    counts = vectorizer.fit_transform(sources)
+    terms = vectorizer.transform(questions)
+    found_in = np.bincount(counts.indices, minlength=counts.shape[1])
+    rarity = np.log1p((len(sources) - found_in + 0.5) / (found_in + 0.5))
+    lengths = np.asarray(counts.sum(axis=1)).ravel()
+    row_of = np.repeat(np.arange(len(sources)), np.diff(counts.indptr))
+    relative_lengths = (lengths / lengths.mean())[row_of]
+
+    def method(saturation: float, length_penalty: float) -> Method:
+        weights = counts.copy()
+        norm = saturation * (1 - length_penalty + length_penalty * relative_lengths)
+        weights.data = (rarity[counts.indices] * counts.data * (saturation + 1) / (counts.data + norm)).astype("f4")
+        return _sparse_method("BM25", weights, terms, {"k1": saturation, "b": length_penalty})
+
+    candidates = [method(k1, b) for k1 in _SATURATIONS for b in _LENGTH_PENALTIES]
+    return best_on_validation(dataset, candidates, "none")
+
+
+def softly_filtered(method: Method, dataset: SteeringDataset, *, unreliable_share: float = 0.3) -> Method:
+    """A method whose sources gain a bonus if they are of the category that the steering is nearest to.
+
+    The bonus has the highest mean validation MRR of three modes: no steering, the category, and unreliable categories.
+    An infinite one would be the hard filter. It costs K more coordinates, one-hot in the sources.
+
+    Args:
+        method: with dense vectors of unit length.
+        dataset: the data.
+        unreliable_share: of wrong or missing categories in the last mode.
+    """
+    one_hot = np.eye(len(dataset.names), dtype=np.float32)
+    sources = np.concatenate([method.sources, one_hot[dataset.source_category]], axis=1)
+    questions = dataset.queries("validation")
+    modes = (
+        steering(dataset, questions, "none"),
+        steering(dataset, questions, "category"),
+        unreliable_steering(dataset, questions, unreliable_share),
+    )
+
+    def candidate(bonus: float) -> Method:
+        def query_vectors(question_ids: Ids, given: Steering) -> Vectors:
+            nearest = (given.vectors @ dataset.category_vectors.T).argmax(axis=1)
+            added = bonus * one_hot[nearest] * given.given[:, None]
+            return np.concatenate([method.query_vectors(question_ids, given), added], axis=1).astype(np.float32)
+
+        return Method(f"{method.name}, soft filter", sources, query_vectors, {**method.settings, "bonus": bonus})
+
+    def score(found: Method) -> float:
+        return float(np.mean([evaluate(found, dataset, questions, mode).reciprocal_rank.mean() for mode in modes]))
+
+    return max(map(candidate, _BONUSES), key=score)
+
+
+def best_on_validation(dataset: SteeringDataset, candidates: Sequence[Method], kind: SteeringKind) -> Method:
+    """The candidate with the highest MRR on the validation questions under this steering; the first of equals."""
+    questions = dataset.queries("validation")
+    given = steering(dataset, questions, kind)
+    scores = [evaluate(method, dataset, questions, given).reciprocal_rank.mean() for method in candidates]
+    return candidates[int(np.argmax(scores))]
+
+
+def fit_soft_filter(dataset: SteeringDataset, seed: int) -> Method:
+    """The unsteered adapter, `softly_filtered`."""
+    return softly_filtered(fit_adapter(dataset, seed, kind="none"), dataset)
+
+
+def _inputs(dataset: SteeringDataset, question_ids: Ids, given: Steering) -> NDArray[np.float64]:
+    """`[B, 2D]`: questions beside their steering, zeros where none is given."""
+    return np.concatenate([dataset.questions[question_ids], given.vectors], axis=1).astype(np.float64)
+
+
+def _texts(dataset: SteeringDataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if not (dataset.question_texts and dataset.source_texts):
+        raise ValueError("lexical baselines need the texts, and this data set was made without; build it with them")
+    return dataset.question_texts, dataset.source_texts
+
+
+def _sparse_method(name: str, sources: Any, questions: Any, settings: Mapping[str, float]) -> Method:
+    """A method whose query vectors are the rows of a sparse matrix `[Q, V]`."""
+
+    def query_vectors(question_ids: Ids, given: Steering) -> Any:
+        del given
+        return questions[question_ids]
+
+    return Method(name, sources, query_vectors, settings)
+
+
+BASELINES: Mapping[str, Fit] = MappingProxyType(
+    {
+        "TF-IDF": fit_tf_idf,
+        "BM25": fit_bm25,
+        "cosine": fit_cosine,
+        "Rocchio": fit_rocchio,
+        "ridge, unsteered": partial(fit_ridge, kind="none"),
+        "ridge, steered": fit_ridge,
+        "adapter, unsteered": partial(fit_adapter, kind="none"),
+        "adapter, steered": fit_adapter,
+        "adapter, steered half the time": partial(fit_adapter, withheld=0.5),
+        "adapter, soft filter": fit_soft_filter,
+    }
+)
+"""Every baseline by its name in tables; those that are steered are fitted for steering by category."""

@@ -1,0 +1,11 @@
+from .building import SteeringTexts as SteeringTexts
+from .building import hold_out_fold as hold_out_fold
+from .building import resplit as resplit
+from .dataset import Split as Split
+from .dataset import SteeringKind as SteeringKind
+from .dataset import changed_categories as changed_categories
+from .documentation import DocumentationError as DocumentationError
+from .negatives import Negatives as Negatives
+from .splits import Ids as Ids
+from .splits import pair_components as pair_components
+from .splits import split_by_components as split_by_components

@@ -1,0 +1,5 @@
+"""TODO say what is in this room."""
+
+from sightline.jepa.front_door import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -1,0 +1,9 @@
+from .losses import centroid_loss as centroid_loss
+from .losses import corpus_info_nce as corpus_info_nce
+from .losses import regression_loss as regression_loss
+from .losses import vicreg_loss as vicreg_loss
+from .routing import disentanglement_loss as disentanglement_loss
+from .routing import load_balance_loss as load_balance_loss
+from .routing import residual_penalty as residual_penalty
+from .routing import routing_confidence_loss as routing_confidence_loss
+from .routing import routing_loss as routing_loss

@@ -1,0 +1,5 @@
+from .model import ModelError as ModelError
+from .projection import SharedProjection as SharedProjection
+from .routed_predictor import Decomposition as Decomposition
+from .target import EMAEncoder as EMAEncoder
+from .target import FrozenTarget as FrozenTarget

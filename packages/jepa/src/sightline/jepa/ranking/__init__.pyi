@@ -1,0 +1,2 @@
+from .evaluation import Method as Method
+from .metrics import QueryMetrics as QueryMetrics

@@ -1,0 +1,181 @@
+"""The weighted sum of losses that a training step minimises.
+
+The one place where weights are applied. Knows tensors of a batch, not where they come from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sightline.jepa.config import LossConfig
+from sightline.jepa.losses.losses import (
+    LossParts,
+    Temperature,
+    batch_info_nce,
+    centroid_loss,
+    corpus_info_nce,
+    regression_loss,
+    steering_loss,
+    vicreg_loss,
+)
+from sightline.jepa.losses.routing import (
+    disentanglement_loss,
+    load_balance_loss,
+    residual_penalty,
+    routing_confidence_loss,
+    routing_loss,
+)
+from sightline.jepa.models.routed_predictor import Decomposition, extended
+
+
+@dataclass(frozen=True, slots=True)
+class TargetBatch:
+    """What B predictions are compared with, all in the space of the predictions.
+
+    Attributes:
+        corpus: `[S, D]`, unit rows, without gradient.
+        sources: `[B, D]`, unit rows, the true sources as the online encoder sees them (with gradient if it learns).
+        source_ids: `[B]` int64, their rows in the corpus.
+        category: `[B]` int64, their categories.
+        corpus_category: `[S]` int64, the categories of the corpus.
+        others: (rows of the batch, rows of the corpus), each `[n]` int64: what answers the batch's questions besides
+            their own sources.
+        centroids: `[K, D]`, unit rows, without gradient.
+        mined: `[B, N]` int64, rows of the corpus that are negatives; None without mined negatives.
+    """
+
+    corpus: Tensor
+    sources: Tensor
+    source_ids: Tensor
+    category: Tensor
+    corpus_category: Tensor
+    others: tuple[Tensor, Tensor]
+    centroids: Tensor
+    mined: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FiledSources:
+    """Sources as the index files them, and what steering towards their categories adds to a prediction.
+
+    Attributes:
+        sources: `[M, D]`, unit rows, without gradient.
+        category: `[M]` int64.
+        directions: `[K, D]`, of all categories, with gradient.
+    """
+
+    sources: Tensor
+    category: Tensor
+    directions: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The losses of a batch.
+
+    Attributes:
+        weighted: name -> weighted scalar with gradient.
+        parts: `name/part` -> unweighted, detached scalar.
+    """
+
+    weighted: dict[str, Tensor]
+    parts: dict[str, Tensor]
+
+    @property
+    def total(self) -> Tensor:
+        """What to minimise, a scalar."""
+        return torch.stack(list(self.weighted.values())).sum()
+
+
+class Objective(nn.Module):
+    """Computes the terms whose weight is not zero; owns the learned temperature."""
+
+    def __init__(self, config: LossConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.temperature = Temperature(config)
+
+    def forward(self, output: Tensor | Decomposition, targets: TargetBatch, filed: FiledSources | None = None) -> Terms:
+        """Compare predictions with their targets.
+
+        Args:
+            output: `[B, D]` unit predictions of the plain predictor, or a live decomposition of the routed one.
+            targets: what they should be.
+            filed: what the steering term compares; left out, so is the term.
+
+        Raises:
+            ValueError: all weights that apply to the model are zero.
+        """
+        losses = self._base(output, targets)
+        if self.config.steering and filed is not None:
+            # Detached, so that an easy term does not set the temperature of the hard one.
+            temperature = self.temperature().detach()
+            loss = steering_loss(filed.directions, filed.sources, filed.category, temperature)
+            losses["steering"] = self.config.steering, loss
+        if isinstance(output, Decomposition):
+            losses |= self._routing(output, targets.category)
+        if not losses:
+            raise ValueError("every loss that applies to this model has weight 0; give one of them a weight")
+        parts = {f"{name}/{part}": value.detach() for name, (_, loss) in losses.items() for part, value in loss.items()}
+        return Terms({name: weight * loss["loss"] for name, (weight, loss) in losses.items()}, parts)
+
+    def _base(self, output: Tensor | Decomposition, targets: TargetBatch) -> dict[str, tuple[float, LossParts]]:
+        config = self.config
+        predictions = output.prediction if isinstance(output, Decomposition) else output
+        true = targets.corpus[targets.source_ids]
+        losses: dict[str, tuple[float, LossParts]] = {}
+        if config.info_nce:
+            losses["info_nce"] = config.info_nce, self._info_nce(output, targets)
+        if config.regression:
+            losses["regression"] = config.regression, regression_loss(predictions, true, config.regression_kind)
+        if config.centroid:
+            loss = centroid_loss(predictions, targets.centroids, targets.category, config.centroid_temperature)
+            losses["centroid"] = config.centroid, loss
+        if config.vicreg:
+            losses["vicreg"] = config.vicreg, vicreg_loss(predictions, true)
+        return losses
+
+    def _info_nce(self, output: Tensor | Decomposition, targets: TargetBatch) -> LossParts:
+        """The contrastive term over the scores by which sources are found."""
+        temperature = self.temperature()
+        routed = isinstance(output, Decomposition)
+        if self.config.negatives == "corpus":
+            loss = corpus_info_nce(
+                output.prediction if routed else output,
+                targets.corpus,
+                targets.source_ids,
+                targets.others,
+                temperature,
+                self.config.label_smoothing,
+                output.prior[:, targets.corpus_category] if routed else None,
+            )
+        else:
+            positive = torch.zeros(len(targets.sources), len(targets.corpus), dtype=torch.bool)
+            positive[targets.others] = True
+            positive[torch.arange(len(positive)), targets.source_ids] = True
+            corpus, sources, queries = targets.corpus, targets.sources, output.query if routed else output
+            if routed:
+                subspaces = output.prior.shape[1]
+                corpus = extended(corpus, targets.corpus_category, subspaces)
+                sources = extended(sources, targets.category, subspaces)
+            mined = None if targets.mined is None else corpus[targets.mined]
+            loss = batch_info_nce(queries, sources, positive[:, targets.source_ids], temperature, mined)
+        return loss | {"temperature": temperature.detach()}
+
+    def _routing(self, output: Decomposition, category: Tensor) -> dict[str, tuple[float, LossParts]]:
+        config, weights = self.config, output.routing_weights
+        losses: dict[str, tuple[float, LossParts]] = {}
+        if config.routing:
+            losses["routing"] = config.routing, routing_loss(output.routing_logits, category)
+        if config.load_balance:
+            losses["load_balance"] = config.load_balance, load_balance_loss(weights)
+        if config.routing_confidence:
+            losses["routing_confidence"] = config.routing_confidence, routing_confidence_loss(weights)
+        if config.residual:
+            losses["residual"] = config.residual, residual_penalty(output.fine, config.residual_margin)
+        if config.disentanglement:
+            losses["disentanglement"] = config.disentanglement, disentanglement_loss(weights)
+        return losses

@@ -1,0 +1,16 @@
+from .circuit_breaker import FailedAttempt as FailedAttempt
+from .circuit_breaker import RetryPolicy as RetryPolicy
+from .failover import AllBackendsFailedError as AllBackendsFailedError
+from .failover import Answer as Answer
+from .failover import BackendHealth as BackendHealth
+from .failover import WriteReport as WriteReport
+from .local import LocalBackend as LocalBackend
+from .pinecone import PineconeBackend as PineconeBackend
+from .protocol import BackendCoolingOffError as BackendCoolingOffError
+from .protocol import BackendError as BackendError
+from .protocol import BackendLimitError as BackendLimitError
+from .protocol import BackendTimeoutError as BackendTimeoutError
+from .protocol import BackendUnavailableError as BackendUnavailableError
+from .protocol import ForeignRecordError as ForeignRecordError
+from .protocol import VectorBackend as VectorBackend
+from .qdrant import QdrantBackend as QdrantBackend

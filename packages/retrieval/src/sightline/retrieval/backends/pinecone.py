@@ -1,0 +1,288 @@
+"""Documents in a Pinecone index, through Pinecone's own client.
+
+Tested against a recorded contract of requests and answers, never against the service itself. Filters: equality and
+`in` are Pinecone's to decide, number ranges nearly so (it keeps the least and the greatest number under a key);
+negations and ranges of strings are decided here, by fetching more, up to the 10,000 hits that Pinecone gives. What is
+written can be found some seconds later. This module does not know who asks or what else could answer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sightline.retrieval.backends.filter_translation import FilterDialect, best_matching, superset
+from sightline.retrieval.backends.protocol import (
+    BackendError,
+    BackendLimitError,
+    BackendTimeoutError,
+    BackendUnavailableError,
+)
+from sightline.retrieval.backends.remote_record import (
+    RemoteRecord,
+    any_of_tokens,
+    attribute_token,
+    document_of,
+    number_field,
+    record_id,
+    remote_records,
+)
+from sightline.retrieval.errors import (
+    EncoderMismatchError,
+    InvalidDocumentError,
+    InvalidQueryError,
+    StoreError,
+    UnknownDocumentError,
+)
+from sightline.retrieval.operation_log import logged_operation
+from sightline.retrieval.store.document import MAX_ID_CHARACTERS, Document, SearchHit
+from sightline.retrieval.store.filters import Condition, parse_filter, stored_key
+from sightline.retrieval.store.parameters import check_search, checked_id, checked_ids
+from sightline.retrieval.store.store import Where
+from sightline.retrieval.text.encoders import TextEncoder
+from sightline.retrieval.text.unit_vectors import Vectors, unit_rows
+
+if TYPE_CHECKING:
+    from pinecone import Index
+
+logger = logging.getLogger(__name__)
+
+MAX_HITS = 10_000
+MAX_METADATA_BYTES = 40 * 1024
+_MAX_REQUEST_BYTES = 2_000_000
+_MAX_REQUEST_RECORDS = 1000
+_NUMBER_BYTES = 24
+_DEFAULT_NAMESPACE = "__default__"
+
+_Json = dict[str, Any]
+
+
+class PineconeBackend:
+    """A namespace of a Pinecone index as a `VectorBackend`.
+
+    Talks to the service when it is first used. Every record names its encoder, and one of another encoder is refused. A
+    document with its metadata must fit in Pinecone's 40 KB of metadata. Pinecone's client retries by itself (3 times,
+    unless told otherwise).
+
+    Args:
+        index: `Pinecone(api_key=...).index("name")`: an index of dense vectors with metric cosine, made beforehand
+            with the encoder's dimension; `close` closes it.
+        encoder: whose vectors the namespace holds; only its name and dimension are used.
+        namespace: which part of the index to use; it must hold nothing else.
+        name: what results and logs call this backend.
+    """
+
+    def __init__(self, index: Index, encoder: TextEncoder, *, namespace: str = "", name: str = "pinecone") -> None:
+        self.name = name
+        self.encoder_name = encoder.name
+        self.dimension = encoder.dimension
+        self._index = index
+        self._namespace = namespace
+        self._prepared = False
+        self._closed = False
+
+    def upsert(self, documents: Sequence[Document], vectors: Vectors) -> None:
+        """Write documents with `vectors` [n, dimension], in requests of at most 2 MB; see `VectorBackend.upsert`.
+
+        Raises:
+            BackendLimitError: a document with its metadata takes more than 40 KB; nothing was written.
+        """
+        records = remote_records(documents)
+        rows = unit_rows(vectors, (len(records), self.dimension), "vectors", InvalidDocumentError)
+        entries = [
+            {"id": record.id, "values": row.tolist(), "metadata": self._metadata(record)}
+            for record, row in zip(records, rows, strict=True)
+        ]
+        sizes = [len(json.dumps(entry["metadata"], ensure_ascii=False).encode()) for entry in entries]
+        for document, size in zip(documents, sizes, strict=True):
+            if size > MAX_METADATA_BYTES:
+                raise BackendLimitError(
+                    f"{self.name}: document {document.id!r} takes {size:,} bytes, more than Pinecone's "
+                    f"{MAX_METADATA_BYTES:,}; split its content into chunks"
+                )
+        with self._operation("upsert", documents=len(records)):
+            for start, stop in _requests(sizes, self.dimension):
+                self._index.upsert(vectors=entries[start:stop], namespace=self._namespace)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete the documents that are there; see `VectorBackend.delete`."""
+        records = [record_id(document_id) for document_id in checked_ids(ids)]
+        with self._operation("delete", documents=len(records)):
+            for start in range(0, len(records), _MAX_REQUEST_RECORDS):
+                try:
+                    self._index.delete(ids=records[start : start + _MAX_REQUEST_RECORDS], namespace=self._namespace)
+                except Exception as error:
+                    if _status(error) != 404:  # the namespace comes into being with its first record
+                        raise
+
+    def get(self, document_id: str) -> Document:
+        """The document of this id; see `VectorBackend.get`.
+
+        Raises:
+            UnknownDocumentError: there is no document of this id.
+        """
+        record = record_id(checked_id(document_id))
+        with self._operation("get"):
+            found = self._index.fetch(ids=[record], namespace=self._namespace).vectors
+            if record not in found:
+                raise UnknownDocumentError(f"{self.name} has no document {document_id[:MAX_ID_CHARACTERS]!r}")
+            return self._document(found[record].metadata)
+
+    def search(
+        self, vectors: Vectors, *, top_k: int, min_score: float | None = None, where: Where | None = None
+    ) -> list[list[SearchHit]]:
+        """Find the documents most similar to each of `vectors` [q, dimension]; see `VectorBackend.search`.
+
+        Raises:
+            BackendLimitError: the answer may lie beyond the 10,000 hits that Pinecone gives.
+        """
+        check_search(top_k, min_score)
+        rows = unit_rows(vectors, (len(vectors), self.dimension), "queries", InvalidQueryError)
+        chosen = None if where is None else parse_filter(where)
+        native = None if chosen is None else superset(chosen, _DIALECT)
+        with self._operation("search", queries=len(rows), top_k=top_k, filtered=where is not None):
+            return [
+                best_matching(
+                    partial(self._nearest, row, native), chosen, top_k=top_k, min_score=min_score, most=MAX_HITS
+                )
+                for row in rows
+            ]
+
+    def count(self) -> int:
+        """Number of documents."""
+        with self._operation("count"):
+            namespaces = self._index.describe_index_stats().namespaces
+            summary = namespaces.get(self._namespace) or namespaces.get(self._namespace or _DEFAULT_NAMESPACE)
+            return 0 if summary is None else summary.vector_count
+
+    def check_health(self) -> None:
+        """Return if the index answers and fits.
+
+        Raises:
+            BackendError: it does not.
+        """
+        with self._operation("health"):
+            self._index.describe_index_stats()
+
+    def close(self) -> None:
+        """Close the index's connections."""
+        self._closed = True
+        self._index.close()
+
+    def _nearest(self, row: Vectors, native: _Json | None, limit: int) -> list[SearchHit]:
+        found = self._index.query(
+            vector=row.tolist(), top_k=limit, namespace=self._namespace, filter=native, include_metadata=True
+        )
+        return [
+            SearchHit(self._document(match.metadata), float(np.clip(match.score, -1.0, 1.0))) for match in found.matches
+        ]
+
+    def _metadata(self, record: RemoteRecord) -> _Json:
+        metadata: _Json = {"document": record.document, "encoder": self.encoder_name}
+        if record.tokens:
+            metadata["tokens"] = record.tokens
+        for field, numbers in record.numbers.items():
+            metadata[f"least_{field}"], metadata[f"greatest_{field}"] = numbers[0], numbers[-1]
+        return metadata
+
+    def _document(self, metadata: _Json | None) -> Document:
+        fields = metadata or {}
+        return document_of(
+            fields.get("document"), fields.get("encoder"), expected_encoder=self.encoder_name, place=self._place
+        )
+
+    @property
+    def _place(self) -> str:
+        return f"Pinecone namespace {self._namespace!r}"
+
+    @contextmanager
+    def _operation(self, operation: str, **fields: object) -> Generator[None]:
+        with logged_operation(logger, operation, backend=self.name, **fields):
+            if self._closed:  # the client would open a connection again, and nobody would close it
+                raise BackendError(f"{self.name}: the backend was closed")
+            try:
+                if not self._prepared:
+                    self._prepare()
+                    self._prepared = True
+                yield
+            except StoreError:
+                raise
+            except Exception as error:  # the classes of Pinecone's errors differ from version to version
+                raise _backend_error(f"{self.name}: {self._place}", error) from error
+
+    def _prepare(self) -> None:
+        stats = self._index.describe_index_stats()
+        if stats.metric not in (None, "cosine"):
+            raise BackendError(f"{self.name}: the index has metric {stats.metric!r}, not 'cosine'; use another index")
+        if stats.dimension not in (None, self.dimension):
+            raise EncoderMismatchError(
+                f"{self.name}: the index holds vectors of length {stats.dimension}, encoder {self.encoder_name!r} "
+                f"makes {self.dimension}; use another index"
+            )
+        self._nearest(np.eye(1, self.dimension, dtype=np.float32)[0], None, 1)
+
+
+def _requests(sizes: Sequence[int], dimension: int) -> Iterator[tuple[int, int]]:
+    """Bounds of consecutive records whose requests stay below Pinecone's limits."""
+    start, request_bytes = 0, 0
+    for position, size in enumerate(sizes):
+        record_bytes = size + _NUMBER_BYTES * dimension
+        full = request_bytes + record_bytes > _MAX_REQUEST_BYTES or position - start == _MAX_REQUEST_RECORDS
+        if full and position > start:
+            yield start, position
+            start, request_bytes = position, 0
+        request_bytes += record_bytes
+    if sizes:
+        yield start, len(sizes)
+
+
+def _condition(condition: Condition, negated: bool) -> _Json | None:
+    if negated:
+        return None
+    parts: list[_Json] = []
+    field = number_field(stored_key(condition.key))
+    for comparison in condition.comparisons:
+        operand = comparison.operand
+        if isinstance(operand, tuple):
+            parts.append({"tokens": {"$in": any_of_tokens(condition.key, operand)}})
+        elif comparison.operator == "==":
+            parts.append({"tokens": {"$in": [attribute_token(condition.key, operand)]}})
+        elif isinstance(operand, (int, float)):
+            # Bounds are inclusive, for numbers are rounded to 64-bit floats, which keeps their order but not "less".
+            if comparison.operator in ("<", "<="):
+                parts.append({f"least_{field}": {"$lte": float(operand)}})
+            else:
+                parts.append({f"greatest_{field}": {"$gte": float(operand)}})
+    return _all_of(parts) if parts else None
+
+
+def _all_of(parts: list[_Json]) -> _Json:
+    return parts[0] if len(parts) == 1 else {"$and": parts}
+
+
+def _any_of(parts: list[_Json]) -> _Json:
+    return parts[0] if len(parts) == 1 else {"$or": parts}
+
+
+_DIALECT: FilterDialect[_Json] = FilterDialect(_condition, _all_of, _any_of)
+
+
+def _status(error: Exception) -> int | None:
+    status = getattr(error, "status_code", None) or getattr(error, "status", None)
+    return status if isinstance(status, int) else None
+
+
+def _backend_error(what: str, error: Exception) -> BackendError:
+    message = f"{what}: {str(error)[:500] or type(error).__name__}"
+    status = _status(error)
+    if isinstance(error, TimeoutError):
+        return BackendTimeoutError(message)
+    if isinstance(error, (TypeError, ValueError)) or (status is not None and status < 500 and status not in (408, 429)):
+        return BackendError(message)
+    return BackendUnavailableError(message)

@@ -1,0 +1,5 @@
+from .fusion import reciprocal_rank_fusion as reciprocal_rank_fusion
+from .hybrid import HybridHit as HybridHit
+from .reranking import CrossEncoderReranker as CrossEncoderReranker
+from .reranking import RerankedDocument as RerankedDocument
+from .reranking import Reranker as Reranker

@@ -1,0 +1,101 @@
+"""What an embedding store holds and finds: documents, and hits.
+
+This module knows the form of a document, its bounds and how its fields are written to bytes; not where they are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from sightline.retrieval.errors import DuplicateDocumentError, InvalidDocumentError
+from sightline.retrieval.store.filters import StoredScalar, stored_attributes
+
+MAX_ID_CHARACTERS = 512
+MAX_CONTENT_CHARACTERS = 1_000_000
+MAX_METADATA_BYTES = 65_536
+
+_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
+class Document(BaseModel):
+    """A text with an id of its own and whatever else is known of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    id: str = Field(min_length=1, max_length=MAX_ID_CHARACTERS)
+    """Unique within a store."""
+    content: str = Field(min_length=1, max_length=MAX_CONTENT_CHARACTERS)
+    """The text that is embedded."""
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    """JSON values to filter by; at most 65,536 bytes as JSON, whole numbers in 64 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A document that was found, and its cosine similarity to the query (-1 to 1)."""
+
+    document: Document
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRecord:
+    """A document as it is kept: UTF-8 that lets lone surrogates of broken pages pass, and ASCII JSON."""
+
+    id: bytes
+    content: bytes
+    metadata: str
+    attributes: frozenset[tuple[bytes, StoredScalar]]
+    """Pairs of metadata key and value that filters can ask for."""
+
+
+def document_records(documents: Iterable[Document]) -> list[DocumentRecord]:
+    """Check documents and bring them into the form in which they are kept.
+
+    Raises:
+        TypeError: something is not a `Document`.
+        DuplicateDocumentError: an id comes twice.
+        InvalidDocumentError: metadata is too large, or a number in it exceeds 64 bits.
+    """
+    records, seen = [], set()
+    for document in documents:
+        if not isinstance(document, Document):
+            raise TypeError(f"expected a Document, not {reprlib.repr(document)}; write Document(id=..., content=...)")
+        if document.id in seen:
+            raise DuplicateDocumentError(f"two documents have the id {document.id!r}; ids must be unique")
+        seen.add(document.id)
+        records.append(_record(document))
+    return records
+
+
+def stored_text(text: str) -> bytes:
+    """UTF-8 in which lone surrogates pass; its byte order is the order of code points."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def document_from(document_id: bytes, content: bytes, metadata: str) -> Document:
+    """The document of a record's fields."""
+    return Document(
+        id=document_id.decode("utf-8", "surrogatepass"),
+        content=content.decode("utf-8", "surrogatepass"),
+        metadata=json.loads(metadata),
+    )
+
+
+def _record(document: Document) -> DocumentRecord:
+    metadata = _JSON.encode(document.metadata)
+    if len(metadata) > MAX_METADATA_BYTES:
+        raise InvalidDocumentError(
+            f"document {document.id!r}: its metadata is {len(metadata):,} bytes of JSON, more than "
+            f"{MAX_METADATA_BYTES:,}; keep long texts in content"
+        )
+    try:
+        attributes = frozenset(stored_attributes(document.metadata))
+    except OverflowError as error:
+        raise InvalidDocumentError(f"document {document.id!r}: metadata {error}; write it as a string") from None
+    return DocumentRecord(stored_text(document.id), stored_text(document.content), metadata, attributes)

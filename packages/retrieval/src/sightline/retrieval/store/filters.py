@@ -1,0 +1,256 @@
+"""Filters over metadata: a small algebra, read from plain JSON-like dictionaries.
+
+Grammar::
+
+    filter    := {key: condition, "and": [filter, ...], "or": [filter, ...], "not": filter}   (all entries must hold)
+    condition := scalar                                            (the same as {"==": scalar})
+               | {"==": scalar, "<": bound, "<=": bound, ">": bound, ">=": bound, "in": [scalar, ...]}
+    scalar    := string | number | true | false | null
+    bound     := string | number
+
+Meaning: a condition holds for a document if some value under the key passes all of the condition's comparisons. The
+values under a key are the scalar there, or the scalar elements of the list there; a missing key, an object and an empty
+list have none, so a condition never holds for them (`{"key": None}` asks for an explicit null). `not` is the
+complement: it holds wherever its filter does not, also where the key is missing. Numbers compare by value whether whole
+or not, strings by code points; true and false are no numbers, and values of different kinds are never equal nor in
+order. `{}` holds for every document. Metadata keys named "and", "or" and "not" cannot be asked for.
+
+This module knows no database: conditions are translated to comparisons with bound parameters, and `select` combines the
+rows for which they hold.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from sightline.retrieval.errors import FilterError
+
+MAX_DEPTH = 16
+MAX_CONDITIONS = 256
+MAX_CHOICES = 1000
+
+Scalar: TypeAlias = str | int | float | bool | None
+StoredScalar: TypeAlias = int | float | bytes
+Operator: TypeAlias = Literal["==", "<", "<=", ">", ">=", "in"]
+
+_SQL = {"==": "value = ?", "<": "value < ?", "<=": "value <= ?", ">": "value > ?", ">=": "value >= ?"}
+_OPERATORS = (*_SQL, "in")
+_INT64 = range(-(2**63), 2**63)
+# Stored values: numbers as they are; strings, booleans and null as bytes whose first letter tells the kind. The
+# database orders numbers before all bytes and bytes by memcmp, which for UTF-8 is the order of code points.
+_TEXT, _AFTER_TEXT, _LEAST_BYTES = b"t", b"u", b""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One operator with its operand; a tuple of scalars for "in"."""
+
+    operator: Operator
+    operand: Scalar | tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Some value under `key` passes all of `comparisons`."""
+
+    key: str
+    comparisons: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Every part holds; with no parts, always."""
+
+    parts: tuple[MetadataFilter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """At least one part holds."""
+
+    parts: tuple[MetadataFilter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The part does not hold."""
+
+    part: MetadataFilter
+
+
+MetadataFilter: TypeAlias = Condition | AllOf | AnyOf | Not
+
+
+def parse_filter(where: Mapping[str, object]) -> MetadataFilter:
+    """Read a filter from its dictionary; the module's docstring has the grammar.
+
+    Raises:
+        FilterError: the dictionary does not follow the grammar, or is nested deeper than 16 levels, or has more than
+            256 comparisons or 1,000 choices in an "in"; the message names the place.
+    """
+    parsed = _parse(where, "where", MAX_DEPTH)
+    if (count := _comparisons(parsed)) > MAX_CONDITIONS:
+        raise FilterError(f"where holds {count} comparisons, more than {MAX_CONDITIONS}; use 'in' for many values")
+    return parsed
+
+
+def select(
+    chosen: MetadataFilter, rows_of: Callable[[Condition], NDArray[np.int64]], row_count: int
+) -> NDArray[np.bool_]:
+    """Which rows a filter holds for.
+
+    Args:
+        chosen: the filter.
+        rows_of: the rows `[m]` below `row_count` for which a condition holds, in any order, repeats allowed.
+        row_count: how many rows there are.
+
+    Returns:
+        `[row_count]` booleans.
+    """
+    match chosen:
+        case Condition():
+            mask = np.zeros(row_count, dtype=np.bool_)
+            mask[rows_of(chosen)] = True
+            return mask
+        case Not(part):
+            return ~select(part, rows_of, row_count)
+        case AllOf(parts):
+            mask = np.ones(row_count, dtype=np.bool_)
+            for part in parts:
+                mask &= select(part, rows_of, row_count)
+            return mask
+        case AnyOf(parts):
+            mask = np.zeros(row_count, dtype=np.bool_)
+            for part in parts:
+                mask |= select(part, rows_of, row_count)
+            return mask
+
+
+def stored_key(key: str) -> bytes:
+    """A metadata key as it is stored."""
+    return key.encode("utf-8", "surrogatepass")
+
+
+def stored_scalar(value: Scalar) -> StoredScalar:
+    """A scalar as it is stored: a number, or bytes that begin with the kind.
+
+    Raises:
+        OverflowError: a whole number needs more than 64 bits.
+    """
+    if isinstance(value, str):
+        return _TEXT + value.encode("utf-8", "surrogatepass")
+    if isinstance(value, bool):
+        return b"b1" if value else b"b0"
+    if value is None:
+        return b"n"
+    if isinstance(value, int) and value not in _INT64:
+        raise OverflowError("holds a whole number of more than 64 bits")
+    return value
+
+
+def stored_attributes(metadata: Mapping[str, JsonValue]) -> Iterator[tuple[bytes, StoredScalar]]:
+    """Stored key and stored value of everything in metadata that a condition can ask for.
+
+    Raises:
+        OverflowError: a whole number needs more than 64 bits.
+    """
+    for key, value in metadata.items():
+        for element in value if isinstance(value, list) else [value]:
+            if not isinstance(element, (list, dict)):
+                yield stored_key(key), stored_scalar(element)
+
+
+def comparison_sql(comparisons: tuple[Comparison, ...]) -> tuple[str, list[StoredScalar]]:
+    """An SQL expression over a column `value` of stored scalars, with its parameters; no text of theirs is in it."""
+    terms: list[str] = []
+    parameters: list[StoredScalar] = []
+    for comparison in comparisons:
+        if isinstance(comparison.operand, tuple):
+            terms.append(f"value IN ({', '.join('?' * len(comparison.operand))})")
+            parameters.extend(stored_scalar(choice) for choice in comparison.operand)
+            continue
+        bound = stored_scalar(comparison.operand)
+        terms.append(_SQL[comparison.operator])
+        parameters.append(bound)
+        # A range is open at one end: values of other kinds lie beyond it and must be cut off.
+        if comparison.operator in (">", ">="):
+            terms.append("value < ?")
+            parameters.append(_AFTER_TEXT if isinstance(bound, bytes) else _LEAST_BYTES)
+        elif comparison.operator in ("<", "<=") and isinstance(bound, bytes):
+            terms.append("value >= ?")
+            parameters.append(_TEXT)
+    return " AND ".join(terms), parameters
+
+
+def _parse(where: object, place: str, depth: int) -> MetadataFilter:
+    if depth == 0:
+        raise FilterError(f"{place} is nested deeper than {MAX_DEPTH} levels; flatten it")
+    if not isinstance(where, Mapping):
+        raise FilterError(f"{place} must be a dictionary such as {{'price': {{'<=': 20}}}}, not {reprlib.repr(where)}")
+    parts: list[MetadataFilter] = []
+    for key, value in where.items():
+        if not isinstance(key, str):
+            raise FilterError(f"{place}: a metadata key is a string, not {reprlib.repr(key)}")
+        inside = f"{place}[{reprlib.repr(key)}]"
+        if key == "not":
+            parts.append(Not(_parse(value, inside, depth - 1)))
+        elif key in ("and", "or"):
+            if not isinstance(value, (list, tuple)) or not value:
+                raise FilterError(f"{inside} must be a list of at least one filter, not {reprlib.repr(value)}")
+            branches = tuple(_parse(part, f"{inside}[{n}]", depth - 1) for n, part in enumerate(value))
+            parts.append(AllOf(branches) if key == "and" else AnyOf(branches))
+        else:
+            parts.append(_condition(key, value, inside))
+    return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
+
+
+def _condition(key: str, value: object, place: str) -> Condition:
+    if not isinstance(value, Mapping):
+        return Condition(key, (Comparison("==", _scalar(value, place)),))
+    if not value:
+        raise FilterError(f"{place} holds no operator; write a value or one of {', '.join(_OPERATORS)}")
+    return Condition(key, tuple(_comparison(operator, operand, place) for operator, operand in value.items()))
+
+
+def _comparison(operator: object, operand: object, place: str) -> Comparison:
+    if operator not in _OPERATORS:
+        raise FilterError(f"{place}: unknown operator {reprlib.repr(operator)}; there are {', '.join(_OPERATORS)}")
+    inside = f"{place}[{operator!r}]"
+    if operator == "in":
+        if not isinstance(operand, (list, tuple)) or len(operand) > MAX_CHOICES:
+            raise FilterError(f"{inside} must be a list of at most {MAX_CHOICES} values, not {reprlib.repr(operand)}")
+        return Comparison("in", tuple(_scalar(choice, inside) for choice in operand))
+    scalar = _scalar(operand, inside)
+    if operator != "==" and (scalar is None or isinstance(scalar, bool)):
+        raise FilterError(f"{inside} must be a number or a string, for {reprlib.repr(operand)} is in no order")
+    return Comparison(cast("Operator", operator), scalar)
+
+
+def _scalar(value: object, place: str) -> Scalar:
+    if not isinstance(value, (str, int, float, bool, type(None))):
+        raise FilterError(f"{place} must be a string, a number, true, false or null, not {reprlib.repr(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise FilterError(f"{place} must be a finite number, not {value!r}")
+    try:
+        stored_scalar(value)
+    except OverflowError as error:
+        raise FilterError(f"{place} {error}, which no metadata can hold") from None
+    return value
+
+
+def _comparisons(chosen: MetadataFilter) -> int:
+    match chosen:
+        case Condition(_, comparisons):
+            return len(comparisons)
+        case Not(part):
+            return _comparisons(part)
+        case AllOf(parts) | AnyOf(parts):
+            return sum(_comparisons(part) for part in parts)

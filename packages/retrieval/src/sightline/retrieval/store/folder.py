@@ -1,0 +1,203 @@
+"""The files of a store in its folder: how they are named, which are missing or damaged, and which may be deleted.
+
+A store never touches a file that it did not write: names are compared whole, and what a look at the folder cannot
+explain is refused before anything is changed. This module does not read documents or vectors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sightline.retrieval.errors import ForeignFolderError, StoreDamagedError
+from sightline.retrieval.store.documents import StoreState
+
+_DATABASE_FILE, _LOCK_FILE = "documents.sqlite", "writer.lock"
+_DATABASE_LOG, _DATABASE_JOURNAL = f"{_DATABASE_FILE}-wal", f"{_DATABASE_FILE}-journal"
+_SQLITE_FILES = frozenset({_DATABASE_FILE, _DATABASE_LOG, _DATABASE_JOURNAL, f"{_DATABASE_FILE}-shm"})
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+_VECTORS_NAME = re.compile(r"vectors-([0-9]{6,})\.f32")
+_INDEX_NAME = re.compile(r"index-([0-9]{6,})-([0-9]+)\.usearch(?:\.tmp)?")
+_NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class StorePart:
+    """A file of vectors, or of an approximate index, that a store wrote."""
+
+    path: Path
+    size: int
+    """Bytes."""
+    generation: int
+    """The compactions before it was written."""
+    indexed_rows: int | None
+    """Rows that an index covers; None for vectors."""
+
+
+class StoreFolder:
+    """Names of the files of a store.
+
+    Args:
+        path: the folder; it need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.database = path / _DATABASE_FILE
+        self.lock = path / _LOCK_FILE
+
+    def vectors(self, generation: int) -> Path:
+        """Return the file of the vectors of a generation."""
+        return self.path / f"vectors-{generation:06d}.f32"
+
+    def index(self, state: StoreState) -> Path | None:
+        """Return the file of the approximate index; None where there is no index."""
+        return self.path / _index_name(state.generation, state.indexed_rows) if state.indexed_rows else None
+
+    def parts(self) -> list[StorePart]:
+        """Return the vectors and indexes that lie in the folder, of whatever generation, in the order of names."""
+        found = (_part(path) for path in self._entries())
+        return [part for part in found if part is not None]
+
+    def require_store(self, parts: Sequence[StorePart]) -> None:
+        """Make sure, by a look at the files, that a store can be read here.
+
+        Args:
+            parts: what `parts` found.
+
+        Raises:
+            FileNotFoundError: the folder holds no store.
+            StoreDamagedError: the database is missing, empty or no database.
+        """
+        if not self._has_database(parts):
+            raise FileNotFoundError(f"{self.path} holds no store to read; open it for writing to make one")
+
+    def require_room(self, parts: Sequence[StorePart], *, allow_other_files: bool) -> None:
+        """Make sure, by a look at the files, that a store can be opened or made here without harm to anything.
+
+        Args:
+            parts: what `parts` found.
+            allow_other_files: whether a store may be made beside files that are not its own.
+
+        Raises:
+            ForeignFolderError: the folder holds other things and no store.
+            StoreDamagedError: the database is missing, empty or no database.
+        """
+        if self._has_database(parts):
+            return
+        if self.lock.is_file() and self.lock.stat().st_size:  # locking would empty it
+            raise ForeignFolderError(
+                f"{self.lock} holds something, so no store wrote it; keep the store in a folder of its own"
+            )
+        own = {part.path for part in parts} | {self.path / name for name in (*_SQLITE_FILES, _LOCK_FILE)}
+        others = [path.name for path in self._entries() if path not in own or not path.is_file()]
+        if others and not allow_other_files:
+            raise ForeignFolderError(
+                f"{self.path} holds {_listed(others)} and no store; give a folder of its own, or "
+                "allow_other_files=True to make a store beside them"
+            )
+
+    def refuse_remains(self, parts: Sequence[StorePart]) -> None:
+        """Refuse what only a store that was whole once leaves behind, for a database that holds no store.
+
+        Args:
+            parts: what `parts` found before the database was asked.
+
+        Raises:
+            StoreDamagedError: there are such files; the message names them.
+        """
+        self._refuse(_remains(parts), "holds no store")
+
+    def refuse_newer(self, parts: Sequence[StorePart], state: StoreState) -> None:
+        """Refuse files that were written after the last commit which the database knows.
+
+        An unfinished compaction leaves vectors of the next generation, and an unfinished build an index of rows that
+        count; whatever goes beyond was committed, so the database is older than the files beside it.
+
+        Args:
+            parts: what `parts` found before the database was asked.
+            state: what the database says.
+
+        Raises:
+            StoreDamagedError: there are such files; the message names them.
+        """
+        newer = [part.path.name for part in parts if not _may_precede_commit(part, state)]
+        if newer:
+            raise StoreDamagedError(
+                f"{self.database} is older than {_listed(newer)} beside it; restore all files of the store from one "
+                "backup"
+            )
+
+    def remove_strays(self, state: StoreState) -> None:
+        """Delete what this store wrote and does not count: earlier generations, unfinished compactions and indexes."""
+        current = {self.vectors(state.generation), self.index(state)}
+        for part in self.parts():
+            if part.path not in current and _may_precede_commit(part, state):
+                with suppress(PermissionError):  # Windows keeps a mapped file; the next opening deletes it
+                    part.path.unlink()
+
+    def _has_database(self, parts: Sequence[StorePart]) -> bool:
+        """Whether there is a database that may hold a store; False where a store has yet to be made."""
+        if self.database.is_file() and self.database.stat().st_size:
+            with self.database.open("rb") as file:
+                is_database = file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
+                # With a journal, left by a power cut while the store was first made, SQLite will undo what is torn.
+                if not is_database and not (self.path / _DATABASE_JOURNAL).is_file():
+                    raise StoreDamagedError(f"{self.database} is damaged: it is no database; restore it from a backup")
+            return True
+        state = "is empty" if self.database.is_file() else "is missing"
+        log = self.path / _DATABASE_LOG
+        self._refuse([log.name] if log.is_file() and log.stat().st_size else [], state)
+        self._refuse(_remains(parts), state)
+        return False
+
+    def _refuse(self, remains: Sequence[str], state: str) -> None:
+        if remains:
+            raise StoreDamagedError(
+                f"{self.database} {state}, but {_listed(remains)} of a store lie beside it; restore it from a backup, "
+                "or move them away to begin anew"
+            )
+
+    def _entries(self) -> list[Path]:
+        return sorted(self.path.iterdir()) if self.path.exists() else []
+
+
+def _part(path: Path) -> StorePart | None:
+    """Describe a file that has, to the letter, a name that a store gives; None for any other."""
+    if not path.is_file() or path.is_symlink():
+        return None
+    if match := _VECTORS_NAME.fullmatch(path.name):
+        generation, rows = int(match[1]), None
+        exact = path.name == f"vectors-{generation:06d}.f32"
+    elif match := _INDEX_NAME.fullmatch(path.name):
+        generation, rows = int(match[1]), int(match[2])
+        exact = path.name.removesuffix(".tmp") == _index_name(generation, rows)
+    else:
+        return None
+    return StorePart(path, path.stat().st_size, generation, rows) if exact else None
+
+
+def _remains(parts: Sequence[StorePart]) -> list[str]:
+    """Name the parts that a store which was never committed cannot have: all but the empty vectors it begins with."""
+    return [part.path.name for part in parts if part.size or part.generation or part.indexed_rows is not None]
+
+
+def _index_name(generation: int, indexed_rows: int) -> str:
+    return f"index-{generation:06d}-{indexed_rows}.usearch"
+
+
+def _may_precede_commit(part: StorePart, state: StoreState) -> bool:
+    """Whether a part may be as old as a state, or the trace of a write that was not committed after it."""
+    if part.indexed_rows is None:
+        return part.generation <= state.generation + 1
+    return part.generation < state.generation or (
+        part.generation == state.generation and part.indexed_rows <= state.row_count
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMES_SHOWN])
+    return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"

@@ -1,0 +1,126 @@
+"""An approximate index (HNSW, Malkov and Yashunin 2018, by usearch) over the rows of a store.
+
+The index holds vectors as 8-bit numbers and only proposes candidates; whoever uses it scores them again with the real
+vectors. It covers the rows that were there when it was built. Needs the extra `approximate`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.retrieval.errors import StoreDamagedError
+from sightline.retrieval.store.rows import sync_folder
+
+if TYPE_CHECKING:
+    from usearch.index import Index
+
+    from sightline.retrieval.store.exact import Vectors
+
+CONNECTIVITY = 16
+BUILD_BREADTH = 128
+# Candidates per hit, and the least: 8-bit scores order near neighbours badly, so the true ones are sought among more.
+OVERSAMPLING, MIN_CANDIDATES = 4, 64
+_BATCH_ROWS = 50_000
+_REMEDY = "move it away to search exactly, and build the index again"
+
+
+class ApproximateIndex:
+    """Proposes rows near a query. Any number of threads may ask; they take turns.
+
+    Args:
+        index: the graph, its keys being row numbers.
+        row_count: rows below this number are covered.
+    """
+
+    def __init__(self, index: Index, row_count: int) -> None:
+        self._index = index
+        self._asking = threading.Lock()  # searches of one usearch index share its per-thread buffers
+        self.row_count = row_count
+
+    @classmethod
+    def build(cls, vectors: Vectors, alive: NDArray[np.bool_]) -> ApproximateIndex:
+        """Index the rows of `vectors` [n, D] that are `alive` [n]; about a minute per 100,000 rows and core.
+
+        Raises:
+            ImportError: the extra `approximate` is not installed.
+        """
+        usearch = _usearch()
+        index = usearch.Index(
+            ndim=vectors.shape[1],
+            metric=usearch.MetricKind.IP,
+            dtype=usearch.ScalarKind.I8,
+            connectivity=CONNECTIVITY,
+            expansion_add=BUILD_BREADTH,
+            enable_key_lookups=False,
+        )
+        for start in range(0, len(vectors), _BATCH_ROWS):
+            rows = start + np.flatnonzero(alive[start : start + _BATCH_ROWS])
+            if len(rows):
+                index.add(rows.astype(np.uint64), vectors[rows])
+        return cls(index, len(vectors))
+
+    @classmethod
+    def open(cls, path: Path, row_count: int, dimension: int) -> ApproximateIndex:
+        """Map an index that `save` wrote of `row_count` rows of `dimension` numbers.
+
+        Raises:
+            ImportError: the extra `approximate` is not installed.
+            StoreDamagedError: the file is missing, damaged, or an index of other rows.
+        """
+        usearch = _usearch()
+        try:
+            index = usearch.Index.restore(str(path), view=True, enable_key_lookups=False) if path.is_file() else None
+        except (RuntimeError, ValueError) as error:
+            raise StoreDamagedError(f"{path} is damaged ({error}); {_REMEDY}") from error
+        if index is None:
+            raise StoreDamagedError(f"{path} is missing or damaged; {_REMEDY}")
+        if index.ndim != dimension or len(index) > row_count:
+            raise StoreDamagedError(
+                f"{path} indexes {len(index):,} rows of {index.ndim} numbers, not at most {row_count:,} of "
+                f"{dimension}; {_REMEDY}"
+            )
+        return cls(index, row_count)
+
+    def save(self, path: Path) -> None:
+        """Write the index to a file, atomically and durably."""
+        temporary = path.with_name(path.name + ".tmp")
+        try:
+            self._index.save(str(temporary))
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+    def candidates(self, queries: Vectors, top_k: int) -> list[NDArray[np.int64]]:
+        """Rows `[m]` near each of `queries` [q, D], ascending; several times `top_k` where there are so many."""
+        from usearch.index import Matches
+
+        count = min(max(OVERSAMPLING * top_k, MIN_CANDIDATES), len(self._index))
+        if count == 0:
+            return [np.empty(0, np.int64)] * len(queries)
+        with self._asking:
+            self._index.expansion_search = count
+            matches = self._index.search(queries, count)
+        if isinstance(matches, Matches):  # what usearch returns for a single query
+            return [np.sort(matches.keys.astype(np.int64))]
+        return [np.sort(row[:found].astype(np.int64)) for row, found in zip(matches.keys, matches.counts, strict=True)]
+
+
+def _usearch() -> ModuleType:
+    try:
+        from usearch import index
+    except ImportError as error:
+        raise ImportError(
+            "usearch is not installed, and approximate search needs it; "
+            "install it with: pip install 'sightline-retrieval[approximate]'"
+        ) from error
+    return index

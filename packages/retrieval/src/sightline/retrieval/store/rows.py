@@ -1,0 +1,149 @@
+"""Rows of float32 vectors that are only ever appended: in memory, or in a file that is mapped rather than read.
+
+Nothing here is committed: rows are written where the caller says, and the caller's records say how many of them count.
+Arrays given out earlier never change as long as nobody writes below their end.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.retrieval.errors import StoreDamagedError
+
+Vectors = NDArray[np.float32]
+
+_FIRST_CAPACITY = 64
+
+
+class VectorRows(Protocol):
+    """Where the vectors of a store are."""
+
+    def write(self, start: int, vectors: Vectors) -> None:
+        """Write `vectors` [n, D] to the rows from `start` on."""
+        ...
+
+    def sync(self) -> None:
+        """Return when all that was written would survive a power cut."""
+        ...
+
+    def rows(self, count: int) -> Vectors:
+        """The first `count` rows `[count, D]`, read-only."""
+        ...
+
+    def close(self) -> None:
+        """Let go; arrays given out stay valid."""
+        ...
+
+
+class VectorArray:
+    """Rows in memory, in a buffer that doubles when it is full."""
+
+    def __init__(self, dimension: int) -> None:
+        self._buffer = np.empty((0, dimension), dtype=np.float32)
+
+    def write(self, start: int, vectors: Vectors) -> None:
+        """Write `vectors` [n, D] to the rows from `start` on."""
+        end = start + len(vectors)
+        if end > len(self._buffer):
+            larger = np.empty((max(end, 2 * start, _FIRST_CAPACITY), self._buffer.shape[1]), dtype=np.float32)
+            larger[:start] = self._buffer[:start]
+            self._buffer = larger
+        self._buffer[start:end] = vectors
+
+    def sync(self) -> None:
+        """Nothing to do: memory survives nothing."""
+
+    def rows(self, count: int) -> Vectors:
+        """The first `count` rows `[count, D]`, read-only."""
+        view = self._buffer[:count]
+        view.flags.writeable = False
+        return view
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class VectorFile:
+    """Rows in a file of little-endian float32 without a header.
+
+    Args:
+        path: the file; made, or emptied, by `create`.
+        dimension: length of a row.
+        writable: open it for writing as well.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+
+    def __init__(self, path: Path, dimension: int, *, writable: bool) -> None:
+        self._path = path
+        self._dimension = dimension
+        # Without a buffer: one that could not be written out would be written again later, over other rows.
+        self._file = path.open("r+b" if writable else "rb", buffering=0)
+
+    @classmethod
+    def create(cls, path: Path, dimension: int) -> VectorFile:
+        """An empty file, whose name would survive a power cut."""
+        with path.open("wb"):
+            pass
+        sync_folder(path.parent)
+        return cls(path, dimension, writable=True)
+
+    def write(self, start: int, vectors: Vectors) -> None:
+        """Write `vectors` [n, D] to the rows from `start` on."""
+        self._file.seek(start * self._row_bytes)
+        remaining = np.ascontiguousarray(vectors, dtype="<f4").reshape(-1).view(np.uint8).data
+        while len(remaining):  # one call writes at most 2 GiB, and less when the disk fills up
+            remaining = remaining[self._file.write(remaining) :]
+
+    def sync(self) -> None:
+        """Return when all that was written would survive a power cut."""
+        os.fsync(self._file.fileno())
+
+    def rows(self, count: int) -> Vectors:
+        """The first `count` rows `[count, D]`, mapped read-only.
+
+        Raises:
+            StoreDamagedError: the file is shorter than that.
+        """
+        if count == 0:
+            return np.empty((0, self._dimension), dtype=np.float32)
+        size = os.fstat(self._file.fileno()).st_size
+        if size < count * self._row_bytes:
+            raise StoreDamagedError(
+                f"{self._path} holds {size:,} bytes, but {count:,} rows of {self._dimension} numbers take "
+                f"{count * self._row_bytes:,}; restore it from a backup (the texts are in the database beside it)"
+            )
+        return np.memmap(self._file, dtype="<f4", mode="r", shape=(count, self._dimension)).view(np.ndarray)
+
+    def discard_after(self, count: int) -> int:
+        """Cut the file after `count` rows; returns how many bytes of an unfinished write that removed."""
+        excess = os.fstat(self._file.fileno()).st_size - count * self._row_bytes
+        if excess > 0:
+            os.ftruncate(self._file.fileno(), count * self._row_bytes)
+            self.sync()
+        return max(excess, 0)
+
+    def close(self) -> None:
+        """Close the file; arrays given out stay valid."""
+        self._file.close()
+
+    @property
+    def _row_bytes(self) -> int:
+        return 4 * self._dimension
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names of new files in a folder survive a power cut."""
+    if os.name == "nt":  # Windows offers no handle to a folder, and keeps names itself
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,360 @@
+"""Where a store keeps its rows: documents in a database, vectors beside it, in a folder or in memory.
+
+A write puts vectors behind the last row that counts, makes them durable, and then commits the database, which says how
+many rows count. A crash before the commit leaves bytes that nobody counts. Readers hold a `View`, which is never
+changed; a writer replaces it after its commit. This module does not know how texts become vectors or how views are
+searched.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from sightline.retrieval.errors import (
+    DuplicateDocumentError,
+    ReadOnlyStoreError,
+    StoreDamagedError,
+    StoreLockedError,
+    UnknownDocumentError,
+)
+from sightline.retrieval.store.document import DocumentRecord
+from sightline.retrieval.store.documents import DocumentDatabase, StoreState, Transaction
+from sightline.retrieval.store.folder import StoreFolder, StorePart
+from sightline.retrieval.store.hnsw import ApproximateIndex
+from sightline.retrieval.store.rows import VectorArray, VectorFile, VectorRows, Vectors, sync_folder
+
+logger = logging.getLogger(__name__)
+
+_COPY_ROWS = 2**16
+_READ_ATTEMPTS = 10
+# Rows with tombstones cost memory bandwidth in every search; a compaction costs about as much as writing the rest anew.
+COMPACTION_SHARE, COMPACTION_MIN_ROWS = 0.3, 1000
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One committed state of the rows."""
+
+    state: StoreState
+    vectors: Vectors
+    """`[n, D]` unit rows, in the order in which they were added."""
+    alive: NDArray[np.bool_]
+    """`[n]`, false for rows that were deleted or replaced."""
+    live_count: int
+    index: ApproximateIndex | None
+
+
+class Storage:
+    """Rows of documents and vectors: many readers, one writer at a time.
+
+    Args:
+        path: a folder, made if need be; None to keep everything in memory.
+        encoder: name of the encoder that the vectors are made with.
+        dimension: length of a vector.
+        read_only: open an existing folder without locking it.
+        allow_other_files: make a store even in a folder that holds other files.
+
+    Raises:
+        EncoderMismatchError: the folder holds vectors of another encoder.
+        FileNotFoundError: `read_only`, and the folder holds no store.
+        ForeignFolderError: the folder holds other things and no store.
+        StoreDamagedError: a file is missing or damaged; none was changed.
+        StoreLockedError: another store, here or in another process, has the folder open for writing.
+    """
+
+    def __init__(
+        self, path: Path | None, encoder: str, dimension: int, *, read_only: bool, allow_other_files: bool = False
+    ) -> None:
+        self._path = path
+        self._folder = None if path is None else StoreFolder(path)
+        self._dimension = dimension
+        self._read_only = read_only
+        self._writing = threading.Lock()
+        self._vectors: VectorRows = VectorArray(dimension)
+        self._vectors_generation = -1 if path is not None else 0
+        # Listed before the database is asked: what a writer adds in between cannot look newer than the database.
+        parts = [] if self._folder is None else self._folder.parts()
+        self._lock = self._entered(parts, allow_other_files=allow_other_files)
+        self._database = DocumentDatabase(None if self._folder is None else self._folder.database, read_only=read_only)
+        try:
+            if not read_only:
+                self._create_if_empty(encoder, parts)
+            self._view = self._read_view(None, lambda transaction: self._check(transaction, encoder, parts))
+            if not read_only:
+                self._discard_unfinished()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def view(self) -> View:
+        """The state that was committed last by this storage, or read last by `refresh`."""
+        return self._view
+
+    @contextmanager
+    def reading(self, view: View) -> Generator[Transaction]:
+        """A transaction in which the rows of `view` are valid.
+
+        Raises:
+            StaleGenerationError: a compaction has renumbered the rows; take a fresh view.
+            StoreClosedError: the storage was closed.
+        """
+        with self._database.reading() as transaction:
+            transaction.require_generation(view.state.generation)
+            yield transaction
+
+    def append(self, records: Sequence[DocumentRecord], vectors: Vectors, *, overwrite: bool) -> None:
+        """Add documents with their vectors `[n, D]`, all or none; durable when this returns.
+
+        Raises:
+            DuplicateDocumentError: not `overwrite`, and an id is in the store.
+            OSError: the disk refused; nothing was added.
+        """
+        with self._exclusive():
+            with self._database.writing() as transaction:
+                view = self._newest(transaction, self._view)
+                replaced = transaction.live_rows(record.id for record in records)
+                if replaced and not overwrite:
+                    raise DuplicateDocumentError(
+                        f"the store already has a document {_text(next(iter(replaced)))!r}; use upsert to replace it"
+                    )
+                self._vectors.write(view.state.row_count, vectors)
+                self._vectors.sync()
+                fresh = self._next_view(view, transaction.append(records, replaced.values()), replaced.values())
+            self._view = fresh
+            self._compact_if_worthwhile()
+
+    def bury(self, ids: Sequence[bytes]) -> None:
+        """Delete documents, all or none; durable when this returns.
+
+        Raises:
+            UnknownDocumentError: an id is not in the store.
+        """
+        with self._exclusive():
+            with self._database.writing() as transaction:
+                view = self._newest(transaction, self._view)
+                rows = transaction.live_rows(ids)
+                if missing := [document_id for document_id in ids if document_id not in rows]:
+                    raise UnknownDocumentError(f"the store has no document {_text(missing[0])!r}")
+                fresh = self._next_view(view, transaction.append([], rows.values()), rows.values())
+            self._view = fresh
+            self._compact_if_worthwhile()
+
+    def compact(self) -> int:
+        """Write the rows that are alive anew, without the others and without the approximate index.
+
+        Readers go on meanwhile; a crash leaves the old state or the new one.
+
+        Returns:
+            How many rows were dropped.
+        """
+        with self._exclusive():
+            return self._compact()
+
+    def refresh(self) -> bool:
+        """Read what other processes committed; returns whether there was anything."""
+        with self._writing:
+            before, self._view = self._view, self._read_view(self._view)
+            return self._view is not before
+
+    def publish_index(self, index: ApproximateIndex, view: View) -> None:
+        """Let readers use an index that was built from `view`.
+
+        Raises:
+            StaleGenerationError: a compaction has renumbered the rows since.
+        """
+        with self._exclusive():
+            with self._database.writing() as transaction:
+                transaction.require_generation(view.state.generation)
+                newest = self._newest(transaction, self._view)
+                state = transaction.set_indexed_rows(index.row_count)
+                if self._folder is not None and (path := self._folder.index(state)) is not None:
+                    index.save(path)
+                    # mapped, in place of the one in memory
+                    index = ApproximateIndex.open(path, index.row_count, self._dimension)
+                fresh = replace(newest, state=state, index=index)
+            self._view = fresh
+            self._remove_strays()
+
+    def close(self) -> None:
+        """Let a write that is under way end, then close files and release the lock. Closing twice is fine."""
+        with self._writing:
+            self._database.close()
+            self._vectors.close()
+            if self._lock is not None:
+                self._lock.release()
+
+    @contextmanager
+    def _exclusive(self) -> Generator[None]:
+        if self._read_only:
+            raise ReadOnlyStoreError(
+                f"{self._path} was opened for reading only; open it without read_only to change it"
+            )
+        with self._writing:
+            yield
+
+    def _entered(self, parts: Sequence[StorePart], *, allow_other_files: bool) -> FileLock | None:
+        """Look at the files before any is touched; then take the writer's lock, to write."""
+        if self._folder is None:
+            return None
+        if self._read_only:
+            self._folder.require_store(parts)
+            return None
+        self._folder.require_room(parts, allow_other_files=allow_other_files)
+        return _locked(self._folder)
+
+    def _create_if_empty(self, encoder: str, parts: Sequence[StorePart]) -> None:
+        if self._folder is not None and not self._folder.database.is_file():
+            self._folder.database.touch()
+        with self._database.writing() as transaction:
+            if transaction.is_empty():
+                if self._folder is not None:
+                    self._folder.refuse_remains(parts)
+                    VectorFile.create(self._folder.vectors(0), self._dimension).close()
+                transaction.create(encoder, self._dimension)
+        if self._path is not None:
+            sync_folder(self._path)
+            sync_folder(self._path.parent)
+
+    def _check(self, transaction: Transaction, encoder: str, parts: Sequence[StorePart]) -> None:
+        """Refuse a store of another encoder, and files that contradict each other."""
+        if transaction.is_empty():
+            if self._folder is not None:
+                self._folder.refuse_remains(parts)
+            raise FileNotFoundError(f"{self._path} holds no store yet; its writer is about to make it")
+        transaction.require_consistent()
+        transaction.require_encoder(encoder, self._dimension)
+        if self._folder is not None:
+            self._folder.refuse_newer(parts, transaction.state())
+
+    def _read_view(self, known: View | None, check: Callable[[Transaction], None] | None = None) -> View:
+        for _ in range(_READ_ATTEMPTS):
+            with self._database.reading() as transaction:
+                if check is not None:
+                    check(transaction)
+                try:
+                    return self._newest(transaction, known)
+                except (
+                    FileNotFoundError
+                ) as error:  # a compaction may have replaced the file since the transaction began
+                    missing = error
+        raise StoreDamagedError(f"{missing.filename} is missing; restore it from a backup") from missing
+
+    def _newest(self, transaction: Transaction, known: View | None) -> View:
+        """The state that a transaction sees: `known` if that is it."""
+        state = transaction.state()
+        if known is not None and state.version == known.state.version:
+            return known
+        if state.generation != self._vectors_generation:
+            writable = not self._read_only
+            assert self._folder is not None  # in memory the generation changes by compactions of this storage only
+            vectors = VectorFile(self._folder.vectors(state.generation), self._dimension, writable=writable)
+            self._vectors.close()
+            self._vectors, self._vectors_generation = vectors, state.generation
+        alive = np.ones(state.row_count, dtype=np.bool_)
+        alive[transaction.tombstones()] = False
+        index = self._opened_index(state, known)
+        return View(state, self._vectors.rows(state.row_count), alive, int(np.count_nonzero(alive)), index)
+
+    def _opened_index(self, state: StoreState, known: View | None) -> ApproximateIndex | None:
+        path = None if self._folder is None else self._folder.index(state)
+        if self._folder is None or path is None:
+            return None
+        if known is not None and known.index is not None and self._folder.index(known.state) == path:
+            return known.index
+        try:
+            return ApproximateIndex.open(path, state.indexed_rows, self._dimension)
+        except (ImportError, StoreDamagedError) as error:
+            # A file that is gone, perhaps replaced by a writer meanwhile, makes no answer wrong; a damaged one could.
+            if isinstance(error, StoreDamagedError) and path.is_file():
+                raise
+            logger.warning("searching exactly, for the approximate index cannot be used: %s", error)
+            return None
+
+    def _next_view(self, view: View, state: StoreState, buried: Collection[int]) -> View:
+        alive = np.ones(state.row_count, dtype=np.bool_)
+        alive[: len(view.alive)] = view.alive
+        alive[list(buried)] = False
+        added = state.row_count - view.state.row_count
+        vectors = self._vectors.rows(state.row_count) if added else view.vectors
+        return View(state, vectors, alive, view.live_count + added - len(buried), view.index)
+
+    def _compact_if_worthwhile(self) -> None:
+        rows = self._view.state.row_count
+        if rows < COMPACTION_MIN_ROWS or rows - self._view.live_count < COMPACTION_SHARE * rows:
+            return
+        try:
+            self._compact()
+        except (OSError, sqlite3.Error) as error:
+            # The write that led here is committed and stays so; a later one tries again.
+            logger.warning("compaction failed, the store goes on without: %s", error)
+
+    def _compact(self) -> int:
+        with self._database.writing() as transaction:
+            view = self._newest(transaction, self._view)
+            dropped = view.state.row_count - view.live_count
+            if not dropped:
+                return 0
+            state = transaction.renumber()
+            vectors = self._created_vectors(state.generation)
+            written = 0
+            for start in range(0, len(view.vectors), _COPY_ROWS):
+                kept = view.vectors[start : start + _COPY_ROWS][view.alive[start : start + _COPY_ROWS]]
+                vectors.write(written, kept)
+                written += len(kept)
+            vectors.sync()
+            alive = np.ones(written, dtype=np.bool_)
+            fresh = View(state, vectors.rows(written), alive, written, None)
+        self._vectors.close()
+        self._vectors, self._vectors_generation, self._view = vectors, state.generation, fresh
+        self._remove_strays()
+        logger.info("dropped %d of %d rows", dropped, dropped + written, extra={"operation": "compact"})
+        return dropped
+
+    def _created_vectors(self, generation: int) -> VectorRows:
+        if self._folder is None:
+            return VectorArray(self._dimension)
+        return VectorFile.create(self._folder.vectors(generation), self._dimension)
+
+    def _discard_unfinished(self) -> None:
+        self._remove_strays()
+        if isinstance(self._vectors, VectorFile) and (
+            excess := self._vectors.discard_after(self._view.state.row_count)
+        ):
+            logger.warning(
+                "%s: rolled back %d bytes of a write that was never acknowledged",
+                self._path,
+                excess,
+                extra={"operation": "recover", "discarded_bytes": excess},
+            )
+
+    def _remove_strays(self) -> None:
+        if self._folder is not None:
+            self._folder.remove_strays(self._view.state)
+
+
+def _locked(folder: StoreFolder) -> FileLock:
+    folder.path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.lock, thread_local=False)  # any thread may close the store
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StoreLockedError(
+            f"{folder.path} is open for writing elsewhere, in this process or another; close it there, or open it here "
+            "with read_only=True"
+        ) from None
+    return lock
+
+
+def _text(document_id: bytes) -> str:
+    return document_id.decode("utf-8", "surrogatepass")

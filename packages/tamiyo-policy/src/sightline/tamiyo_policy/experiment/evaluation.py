@@ -1,0 +1,199 @@
+"""Playing given episodes of growth with anything that acts, so that all methods meet the same hosts and data.
+
+A method is a function that begins a stack of episodes and gives a function from situations to actions; fixed
+topologies, which decide nothing, give records of the same kind. The test part is read only where `read_test` says so,
+at the end of an episode and of nothing else. Knows nothing about training or statistics.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from sightline.tamiyo_policy.experiment.episodes import Episode
+from sightline.tamiyo_policy.growth.environment import GrowthEnvironment
+from sightline.tamiyo_policy.growth.observation import HostSignals
+from sightline.tamiyo_policy.growth.records import GrowthObservation, GrowthStep
+from sightline.tamiyo_policy.growth.rewards import final_accuracy, growth_score
+from sightline.tamiyo_policy.growth.topologies import TopologyResult
+from sightline.tamiyo_policy.hosts.blueprints import NOOP
+from sightline.tamiyo_policy.hosts.slots import SlotStates
+from sightline.tamiyo_policy.policy.action_space import Op
+
+
+@dataclass(frozen=True)
+class GrowthSituation:
+    """What may be known when the next action of E episodes is chosen.
+
+    Attributes:
+        observation: what a learned policy sees.
+        slots: [E, K], for rules.
+        signals: [E], for rules.
+        restarted: bool [E], whether what happened before belongs to another course: at the start of an episode, and
+            after a rollback.
+    """
+
+    observation: GrowthObservation
+    slots: SlotStates
+    signals: HostSignals
+    restarted: Tensor
+
+
+Act: TypeAlias = Callable[[GrowthSituation], Tensor]
+"""Actions int64 [E, 8] for a situation."""
+
+Method: TypeAlias = Callable[[Sequence[Episode]], Act]
+"""Begins a stack of E episodes: what acts in them, with a memory of its own."""
+
+
+class GrowthRecord(BaseModel):
+    """What became of one episode. `Score` is J: accuracy minus rent, in points.
+
+    Attributes:
+        family: of the host.
+        seed: of the episode.
+        score: J on the validation part, of the mean of the last accuracies.
+        accuracy: on the validation part in percent, mean of the last measurements.
+        parameters: of the modules at the end, weighted by alpha.
+        test_score: J on the test part at the end; None where it was not read.
+        test_accuracy: on the test part in percent, likewise.
+        total_reward: undiscounted return; None for a fixed topology.
+        rollbacks: how often the governor went back.
+        operations: steps in which an operation was executed, by its name.
+        topology: K blueprint ids at the end, 0 where there is none.
+        stages: for each slot, one hexadecimal digit per step, its `Stage` after it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: str
+    seed: int
+    score: float
+    accuracy: float
+    parameters: float
+    test_score: float | None = None
+    test_accuracy: float | None = None
+    total_reward: float | None = None
+    rollbacks: int = 0
+    operations: dict[str, int] = {}
+    topology: tuple[int, ...]
+    stages: tuple[str, ...] = ()
+
+
+def play_episodes(
+    environment: GrowthEnvironment, episodes: Sequence[Episode], method: Method, *, read_test: bool = False
+) -> Iterator[list[GrowthRecord]]:
+    """Play episodes with one method, a stack of E at a time.
+
+    Args:
+        environment: E hosts; every stack begins with a reset.
+        episodes: any number; the last stack is filled up with copies of its last episode, which are not recorded.
+        method: what acts.
+        read_test: whether hosts are measured on the test part when their episode is over; for final reports only.
+
+    Yields:
+        The records of the next stack, in the order of `episodes`.
+    """
+    size = environment.num_envs
+    for start in range(0, len(episodes), size):
+        part = list(episodes[start : start + size])
+        records = _play(environment, part + [part[-1]] * (size - len(part)), method, read_test=read_test)
+        yield records[: len(part)]
+
+
+def topology_record(result: TopologyResult, environment: GrowthEnvironment) -> GrowthRecord:
+    """The record of a network that was trained with a fixed topology.
+
+    Args:
+        result: from `train_topologies`, with the environment's reward.
+        environment: gives the rent, for the score on the test part.
+    """
+    read = not math.isnan(result.test_accuracy)
+    return GrowthRecord(
+        family=result.run.family,
+        seed=result.run.seed,
+        score=result.score,
+        accuracy=result.accuracy,
+        parameters=result.parameters,
+        test_score=_scores(environment, [result.test_accuracy], [result.parameters])[0] if read else None,
+        test_accuracy=result.test_accuracy if read else None,
+        topology=result.run.topology,
+    )
+
+
+def _play(
+    environment: GrowthEnvironment, episodes: Sequence[Episode], method: Method, *, read_test: bool
+) -> list[GrowthRecord]:
+    act = method(episodes)
+    observation = environment.reset([episode.seed for episode in episodes], [episode.family for episode in episodes])
+    restarted = torch.ones(len(episodes), dtype=torch.bool)
+    taken: list[GrowthStep] = []
+    stages: list[Tensor] = []
+    for _ in range(environment.config.training.steps):
+        situation = GrowthSituation(observation, environment.slots, environment.signals, restarted)
+        taken.append(environment.step(act(situation)))
+        observation, restarted = taken[-1].observation, taken[-1].terminated
+        stages.append(environment.slots.stage)
+    return _records(environment, episodes, taken, torch.stack(stages), read_test=read_test)
+
+
+def _records(
+    environment: GrowthEnvironment,
+    episodes: Sequence[Episode],
+    taken: Sequence[GrowthStep],
+    stages: Tensor,
+    *,
+    read_test: bool,
+) -> list[GrowthRecord]:
+    last = taken[-1].info
+    accuracies = final_accuracy(environment.signals, environment.config.reward).tolist()
+    blueprints = torch.where(environment.slots.occupied, environment.slots.blueprint, NOOP).tolist()
+    rewards = torch.stack([step.reward for step in taken]).sum(0).tolist()
+    panics = torch.stack([step.info.panic != 0 for step in taken]).sum(0).tolist()
+    operations = torch.stack([step.info.effective_op for step in taken], 1).numpy()
+    parameters = last.parameters.tolist()
+    test: list[tuple[float | None, float | None]] = [(None, None)] * len(episodes)
+    if read_test:
+        test_accuracies = environment.test_accuracy().tolist()
+        test = list(zip(_scores(environment, test_accuracies, parameters), test_accuracies, strict=True))
+    return [
+        GrowthRecord(
+            family=episode.family,
+            seed=episode.seed,
+            score=float(last.score[row]),
+            accuracy=accuracies[row],
+            parameters=parameters[row],
+            test_score=test[row][0],
+            test_accuracy=test[row][1],
+            total_reward=rewards[row],
+            rollbacks=panics[row],
+            operations=_counts(operations[row]),
+            topology=tuple(blueprints[row]),
+            stages=tuple("".join(f"{code:x}" for code in column) for column in stages[:, row].T.tolist()),
+        )
+        for row, episode in enumerate(episodes)
+    ]
+
+
+def _counts(operations: np.ndarray) -> dict[str, int]:
+    counts = np.bincount(operations, minlength=len(Op))
+    return {op.name.lower(): int(counts[op]) for op in Op if counts[op]}
+
+
+def _scores(environment: GrowthEnvironment, accuracies: Sequence[float], parameters: Sequence[float]) -> list[float]:
+    """J in points of accuracies in percent."""
+    config = environment.config
+    score = growth_score(
+        torch.tensor(accuracies, dtype=torch.float64),
+        torch.tensor(parameters, dtype=torch.float64),
+        config.reference_parameters,
+        rent=config.reward.rent,
+    )
+    return score.tolist()

@@ -1,0 +1,16 @@
+from .governor import GovernorConfig as GovernorConfig
+from .heuristic import HeuristicConfig as HeuristicConfig
+from .heuristic import HeuristicMemory as HeuristicMemory
+from .heuristic import heuristic_actions as heuristic_actions
+from .heuristic import random_legal_actions as random_legal_actions
+from .observation import ObservationLayout as ObservationLayout
+from .records import GrowthStep as GrowthStep
+from .rewards import RewardConfig as RewardConfig
+from .rewards import growth_score as growth_score
+from .shaped_reward import ShapedRewardConfig as ShapedRewardConfig
+from .topologies import Topology as Topology
+from .topologies import TopologyResult as TopologyResult
+from .topologies import TopologyRun as TopologyRun
+from .topologies import all_topologies as all_topologies
+from .topologies import best_topologies as best_topologies
+from .topologies import train_topologies as train_topologies

@@ -1,0 +1,92 @@
+"""What seeds in stacked hosts are worth at the moment: settings, validations and counterfactuals of slot states.
+
+Joins the slots' states to the networks they describe; knows nothing about actions, rewards or episodes.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sightline.tamiyo_policy.hosts.counterfactual import (
+    coalition,
+    contributions,
+    gain,
+    interactions,
+    shapley_values,
+    wanted_coalitions,
+)
+from sightline.tamiyo_policy.hosts.routing import SeedSetting
+from sightline.tamiyo_policy.hosts.slots import SlotStates, Stage
+from sightline.tamiyo_policy.hosts.training import StackedTraining
+
+
+class HostMeasurement(NamedTuple):
+    """A validation of E hosts, all float32.
+
+    Attributes:
+        accuracy: [E], in percent.
+        loss: [E], in nats.
+        gain: [E], accuracy minus accuracy with all seeds off, in points.
+        contribution: [E, K], accuracy minus accuracy without the seed, in points; NaN where there is no live seed.
+        interaction: [E, K], sum of the seed's pairwise interactions in points; NaN where there is no live seed.
+    """
+
+    accuracy: Tensor
+    loss: Tensor
+    gain: Tensor
+    contribution: Tensor
+    interaction: Tensor
+
+
+def seed_setting(slots: SlotStates) -> SeedSetting:
+    """What slots [E, K] compute in the forward pass."""
+    return SeedSetting(
+        blueprint=torch.where(slots.in_forward, slots.blueprint, -1).numpy(),
+        alpha=slots.alpha.numpy(),
+        operator=slots.operator.numpy(),
+        straight_through=slots.in_stage(Stage.TRAINING).numpy(),
+    )
+
+
+def measure_hosts(training: StackedTraining, slots: SlotStates, *, counterfactuals: bool = True) -> HostMeasurement:
+    """Validate every host with all seeds, without any, and with every coalition of live seeds that pairs need.
+
+    Args:
+        training: the networks; unchanged.
+        slots: [E, K].
+        counterfactuals: False for the hosts with all seeds alone; gains, contributions and interactions are 0 then.
+    """
+    live, fossil = _players(slots)
+    everything = coalition(live | fossil)
+    whole = np.arange(2 ** live.shape[1]) == everything[:, None]
+    wanted = wanted_coalitions(live, fossil, "pairs") if counterfactuals else whole
+    accuracies, losses = training.measure(seed_setting(slots), wanted)
+    nothing = np.where(live, 0.0, np.nan)
+    worth = np.zeros(len(live)), nothing, nothing
+    if counterfactuals:
+        of_seeds = (function(accuracies, live, fossil) for function in (contributions, interactions))
+        worth = gain(accuracies, live | fossil), *of_seeds
+    found = accuracies[whole], losses[whole], *worth
+    return HostMeasurement(*(torch.from_numpy(values.astype(np.float32)) for values in found))
+
+
+def measure_shapley(training: StackedTraining, slots: SlotStates) -> Tensor:
+    """Exact Shapley values of all seeds that have an effect, fossils too: float32 [E, K] in points, else NaN.
+
+    Args:
+        training: the networks; unchanged.
+        slots: [E, K].
+    """
+    live, fossil = _players(slots)
+    accuracies, _ = training.measure(seed_setting(slots), wanted_coalitions(live, fossil, "every"))
+    return torch.from_numpy(shapley_values(accuracies, live | fossil).astype(np.float32))
+
+
+def _players(slots: SlotStates) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Seeds with an effect on the output: live ones and fossils, bool [E, K] each."""
+    effective = slots.in_forward & (slots.alpha > 0)
+    fossil = slots.in_stage(Stage.FOSSILIZED)
+    return (effective & ~fossil).numpy(), (effective & fossil).numpy()

@@ -1,0 +1,218 @@
+"""Factored actions: several discrete choices ("heads") made at once, of which one, the operation, says which matter.
+
+An action is one row of int64, column h for head h. The growth experiment's heads are slot, blueprint, style, tempo,
+alpha_target, alpha_speed, alpha_curve and op; any Gymnasium `Discrete` or `MultiDiscrete` space is a factored space
+without an operation. The module knows neither networks nor which actions are legal in which state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import gymnasium
+
+NUM_BLUEPRINTS = 13
+"""Size of the growth experiment's blueprint head, noop (0, never legal) included."""
+
+
+class Op(IntEnum):
+    """What to do with the chosen slot."""
+
+    WAIT = 0
+    GERMINATE = 1
+    SET_ALPHA_TARGET = 2
+    PRUNE = 3
+    FOSSILIZE = 4
+    ADVANCE = 5
+
+
+class Style(IntEnum):
+    """Curve and operator with which a seed is blended into its host."""
+
+    LINEAR_ADD = 0
+    LINEAR_MULTIPLY = 1
+    SIGMOID_ADD = 2
+    GATED_GATE = 3
+
+
+class Tempo(IntEnum):
+    """Length of the first ramp of alpha, chosen at germination."""
+
+    FAST = 0
+    STANDARD = 1
+    SLOW = 2
+
+
+class AlphaTarget(IntEnum):
+    """Where alpha should go: 0.5, 0.7 or 1."""
+
+    HALF = 0
+    SEVEN_TENTHS = 1
+    FULL = 2
+
+
+class AlphaSpeed(IntEnum):
+    """Length of a later ramp of alpha, up, down or to nothing."""
+
+    INSTANT = 0
+    FAST = 1
+    STANDARD = 2
+    SLOW = 3
+
+
+class AlphaCurve(IntEnum):
+    """Shape of a later ramp of alpha."""
+
+    LINEAR = 0
+    COSINE = 1
+    SIGMOID_GENTLE = 2
+    SIGMOID = 3
+    SIGMOID_SHARP = 4
+
+
+@dataclass(frozen=True, eq=False)
+class FactoredActionSpace:
+    """Heads, which of them an operation uses, and what the others are set to.
+
+    Attributes:
+        names: H distinct names, column h of an action is head `names[h]`.
+        sizes: H numbers of choices.
+        op_head: the head whose choice, the operation, decides which others matter; None if all always do.
+        slot_head: the head that names the object of the operation, whose legal choices depend on the operation; None
+            if there is no such head.
+        relevance: bool [operations, H], which heads an operation uses; one row of True without an operation. The
+            operation's own column is True.
+        placeholder: int64 [H], what a head is set to when it does not matter.
+
+    Raises:
+        ValueError: the parts contradict each other.
+    """
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    op_head: int | None
+    relevance: Tensor
+    placeholder: Tensor
+    slot_head: int | None = None
+
+    def __post_init__(self) -> None:
+        heads = len(self.names)
+        if not heads or len(set(self.names)) != heads or len(self.sizes) != heads or min(self.sizes) < 1:
+            raise ValueError(f"names must differ and each have a size above 0: {self.names!r} with {self.sizes!r}")
+        for field, head in (("op_head", self.op_head), ("slot_head", self.slot_head)):
+            if head is not None and not 0 <= head < heads:
+                raise ValueError(f"{field} must be a column from 0 to {heads - 1}, not {head!r}")
+        if self.slot_head is not None and self.op_head in (None, self.slot_head):
+            raise ValueError("a slot head needs an operation head beside it")
+        if self.relevance.shape != (self.num_ops, heads) or self.relevance.dtype != torch.bool:
+            raise ValueError(f"relevance must be bool [{self.num_ops}, {heads}], not {list(self.relevance.shape)}")
+        always = self.relevance if self.op_head is None else self.relevance[:, self.op_head]
+        if not bool(always.all()):
+            raise ValueError("the operation's own column of relevance must be True; without an operation, every column")
+        low, high = torch.zeros(heads, dtype=torch.int64), torch.tensor(self.sizes)
+        if self.placeholder.shape != (heads,) or not bool(
+            ((self.placeholder >= low) & (self.placeholder < high)).all()
+        ):
+            raise ValueError(f"placeholder must hold one choice of each head, not {self.placeholder!r}")
+
+    @property
+    def num_ops(self) -> int:
+        """Number of operations; 1 without an operation head."""
+        return 1 if self.op_head is None else self.sizes[self.op_head]
+
+    @property
+    def mask_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Masks a policy reads, by name, and their shapes behind the batch: [size], for the slots [ops, size]."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for head, (name, size) in enumerate(zip(self.names, self.sizes, strict=True)):
+            if head == self.slot_head:
+                shapes[f"{name}_by_op"] = (self.num_ops, size)
+            else:
+                shapes[name] = (size,)
+        return shapes
+
+    def by_name(self, columns: Tensor) -> dict[str, Tensor]:
+        """Splits [..., H] (actions, log-probabilities, entropies) into one tensor [...] for each head."""
+        return dict(zip(self.names, columns.unbind(-1), strict=True))
+
+    def columns(self, by_name: Mapping[str, Tensor]) -> Tensor:
+        """Puts one tensor [...] for each head into [..., H], the inverse of `by_name`.
+
+        Raises:
+            ValueError: a head is missing, or a name is none of the heads.
+        """
+        missing = [name for name in self.names if name not in by_name]
+        unknown = [name for name in by_name if name not in self.names]
+        if missing or unknown:
+            raise ValueError(f"an action needs the heads {self.names!r}; missing: {missing!r}, unknown: {unknown!r}")
+        return torch.stack([by_name[name] for name in self.names], dim=-1)
+
+    @classmethod
+    def independent(cls, names: tuple[str, ...], sizes: tuple[int, ...]) -> FactoredActionSpace:
+        """Heads that all matter, always."""
+        relevance = torch.ones(1, len(names), dtype=torch.bool)
+        return cls(names, sizes, None, relevance, torch.zeros(len(names), dtype=torch.int64))
+
+    @classmethod
+    def from_gymnasium(cls, space: gymnasium.Space) -> FactoredActionSpace:
+        """One head `"action"` for `Discrete`, heads `"action_0"`, ... for a flat `MultiDiscrete`.
+
+        Raises:
+            TypeError: another kind of space.
+            ValueError: a space that does not count from 0, or a `MultiDiscrete` with more than one axis.
+        """
+        from gymnasium import spaces
+
+        if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+            raise TypeError(f"actions must be Discrete or MultiDiscrete, not {space!r:.200}")
+        if (space.start != 0) if isinstance(space, spaces.Discrete) else bool((space.start != 0).any()):
+            raise ValueError(f"actions must count from 0; shift them in a wrapper: {space!r:.200}")
+        if isinstance(space, spaces.Discrete):
+            return cls.independent(("action",), (int(space.n),))
+        if space.nvec.ndim != 1:
+            raise ValueError(f"MultiDiscrete must have one axis; flatten it in a wrapper: {space!r:.200}")
+        sizes = tuple(int(size) for size in space.nvec)
+        return cls.independent(tuple(f"action_{index}" for index in range(len(sizes))), sizes)
+
+
+_GROWTH_HEADS: Mapping[str, tuple[int, frozenset[Op]]] = {
+    "blueprint": (0, frozenset({Op.GERMINATE})),
+    "style": (Style.SIGMOID_ADD, frozenset({Op.GERMINATE, Op.SET_ALPHA_TARGET})),
+    "tempo": (Tempo.STANDARD, frozenset({Op.GERMINATE})),
+    "alpha_target": (AlphaTarget.FULL, frozenset({Op.GERMINATE, Op.SET_ALPHA_TARGET})),
+    "alpha_speed": (AlphaSpeed.INSTANT, frozenset({Op.SET_ALPHA_TARGET, Op.PRUNE})),
+    "alpha_curve": (AlphaCurve.LINEAR, frozenset({Op.SET_ALPHA_TARGET, Op.PRUNE})),
+}
+"""Placeholder of each head between slot and op, and the operations that use it."""
+
+
+def growth_action_space(num_slots: int, num_blueprints: int = NUM_BLUEPRINTS) -> FactoredActionSpace:
+    """The eight heads with which networks are grown.
+
+    Args:
+        num_slots: K, size of the slot head.
+        num_blueprints: size of the blueprint head.
+
+    Returns:
+        Heads slot, blueprint, style, tempo, alpha_target, alpha_speed, alpha_curve and op, in this order. WAIT uses no
+        head but op; every other operation uses the slot too.
+
+    Raises:
+        ValueError: no slots, or no blueprints.
+    """
+    names = ("slot", *_GROWTH_HEADS, "op")
+    sizes = (num_slots, num_blueprints, len(Style), len(Tempo), len(AlphaTarget), len(AlphaSpeed), len(AlphaCurve))
+    relevance = torch.zeros(len(Op), len(names), dtype=torch.bool)
+    relevance[:, -1] = True
+    relevance[Op.WAIT + 1 :, 0] = True
+    for head, (_, operations) in enumerate(_GROWTH_HEADS.values(), start=1):
+        relevance[sorted(operations), head] = True
+    placeholder = torch.tensor([0, *(int(choice) for choice, _ in _GROWTH_HEADS.values()), int(Op.WAIT)])
+    return FactoredActionSpace(names, (*sizes, len(Op)), len(names) - 1, relevance, placeholder, slot_head=0)

@@ -1,0 +1,105 @@
+"""What goes into a policy network beside observations, and what comes out of it.
+
+Axes: B sequences, T steps, K slots, H heads, N hidden units. The module knows nothing about how any of it is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+from torch import Tensor
+
+from sightline.tamiyo_policy.policy.distribution import FactoredDistribution
+from sightline.tamiyo_policy.policy.recurrence import Hidden
+
+Masks: TypeAlias = Mapping[str, Tensor]
+"""Legal choices, bool, by the names of `FactoredActionSpace.mask_shapes`: [B, T, ...], or [B, ...] for all T."""
+
+Actions: TypeAlias = Tensor | Mapping[str, Tensor]
+"""Actions as columns, int64 [B, T, H], or by the heads' names, each [B, T]."""
+
+
+class ForwardOutput(NamedTuple):
+    """What `FactoredRecurrentActorCritic.forward` gives; `output.op_logits` is short for `output.logits["op"]`.
+
+    Attributes:
+        logits: by head, unmasked, float [B, T, size], or [B, T, contexts of the head, size] for conditioned sub-heads.
+        value: [B, T], for the sampled operation where the critic depends on it.
+        sampled_op: int64 [B, T], drawn from the masked distribution; None without an operation head.
+        hidden: state after the last step.
+        lstm_out: [B, T, N], what the heads read.
+    """
+
+    logits: dict[str, Tensor]
+    value: Tensor
+    sampled_op: Tensor | None
+    hidden: Hidden
+    lstm_out: Tensor
+
+    def __getattr__(self, name: str) -> Tensor:
+        head = name.removesuffix("_logits")
+        if head != name and head in self.logits:
+            return self.logits[head]
+        raise AttributeError(f"{type(self).__name__} has no {name!r}; heads: {list(self.logits)!r}")
+
+
+class ActionOutput(NamedTuple):
+    """One action for each of B environments, without gradients.
+
+    Attributes:
+        actions: int64 [B, H].
+        log_probs: float [B, H], 0 for heads that do not matter.
+        value: [B], for the operation in `actions` where the critic depends on it.
+        hidden: state after the step.
+        sampled_op: int64 [B], the operation's column of `actions`; None without an operation head.
+        op_logits: [B, ops], unmasked; None without an operation head.
+        distribution: where the actions come from, batch shape [B].
+    """
+
+    actions: Tensor
+    log_probs: Tensor
+    value: Tensor
+    hidden: Hidden
+    sampled_op: Tensor | None
+    op_logits: Tensor | None
+    distribution: FactoredDistribution
+
+    @property
+    def entropies(self) -> Tensor:
+        """Normalised entropy of each head, [B, H] in [0, 1]."""
+        return self.distribution.normalised_entropies()
+
+
+class EvaluationOutput(NamedTuple):
+    """Stored actions seen by the present weights, with gradients.
+
+    Attributes:
+        log_probs: float [B, T, H], 0 for heads that do not matter.
+        value: [B, T], for the stored operation where the critic depends on it.
+        hidden: state after the last step.
+        contributions: predicted contribution of each slot, [B, T, K]; None without slots. Its gradient ends at the
+            predictor and does not reach the recurrent features.
+        distribution: where the actions come from, batch shape [B, T].
+    """
+
+    log_probs: Tensor
+    value: Tensor
+    hidden: Hidden
+    contributions: Tensor | None
+    distribution: FactoredDistribution
+
+    @property
+    def entropy(self) -> Tensor:
+        """Exact entropy of the distribution over actions in nats, [B, T]."""
+        return self.distribution.entropy()
+
+    @property
+    def entropy_terms(self) -> Tensor:
+        """Each head's share of `entropy`, [B, T, H]."""
+        return self.distribution.entropy_terms()
+
+    @property
+    def head_entropies(self) -> Tensor:
+        """Normalised entropy of each head, [B, T, H] in [0, 1]."""
+        return self.distribution.normalised_entropies()

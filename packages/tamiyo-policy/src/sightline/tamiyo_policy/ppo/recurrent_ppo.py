@@ -1,0 +1,246 @@
+"""Recurrent PPO for Gymnasium vector environments with Discrete or MultiDiscrete actions.
+
+Puts network, rollouts and updates together, and saves and restores all of them. An environment may say more about its
+actions than Gymnasium does: its attribute `factored_action_space` names heads and their relevance, and `info["masks"]`
+the legal actions; with `num_slots`, `info["blueprint_indices"]` says what is in its slots. About its observations,
+`continuous_features`, bool [D], says which features may be standardised (all, if it is missing), and
+`slot_feature_dim` how many at the end belong to each slot. Knows nothing about tasks or losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sightline.tamiyo_policy.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
+from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
+from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic, ValueMode
+from sightline.tamiyo_policy.policy.recurrence import Hidden
+from sightline.tamiyo_policy.ppo.buffer import RolloutBuffer
+from sightline.tamiyo_policy.ppo.normalisation import ObservationNormaliser
+from sightline.tamiyo_policy.ppo.ppo import PPO, PPOConfig
+from sightline.tamiyo_policy.ppo.rollouts import RolloutCollector, situation_from
+
+
+class RecurrentPPOConfig(BaseModel):
+    """Settings of the policy and its rollouts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ppo: PPOConfig = Field(default=PPOConfig(), description="settings of the update")
+    num_steps: int = Field(default=64, ge=1, description="steps of each environment in a rollout")
+    hidden_dim: int = Field(default=64, ge=1, description="width of the network and of its memory")
+    entrance: bool = Field(
+        default=True, description="a layer before the LSTM and past it; without, it reads as observed"
+    )
+    recurrent: bool = Field(default=True, description="remember; without, a network of the same size sees one step")
+    value_mode: ValueMode = Field(default="state", description="what the critic values")
+    condition_sub_heads: bool = Field(default=False, description="let sub-heads depend on operation and slot")
+    epsilon: float = Field(default=0.0, ge=0, lt=1, description="share of uniform choice mixed into the policy")
+    epsilon_steps: int | None = Field(
+        default=None, ge=1, description="environment steps in which epsilon falls linearly to 0; it stays without"
+    )
+    learning_rate_steps: int | None = Field(
+        default=None, ge=1, description="environment steps in which the learning rate falls linearly to 0"
+    )
+    normalise_observations: bool = Field(
+        default=False, description="standardise continuous features of observations by running moments"
+    )
+
+
+class RecurrentPPO:
+    """A recurrent policy, the environments it plays in, and everything needed to go on training.
+
+    Args:
+        environment: steps E environments, with next-step or same-step automatic resets; the trainer resets it.
+        config: settings.
+        seed: of the network's first weights, of actions, of minibatches and of the environments.
+        device: where network and rollouts live.
+
+    Attributes:
+        network: policy and critic.
+        ppo: the updater.
+        steps: environment steps taken, all environments together.
+
+    Raises:
+        TypeError: actions or observations are of a kind that is not supported.
+        ValueError: the environment does not reset ended episodes by itself.
+    """
+
+    def __init__(
+        self,
+        environment: VectorEnv[Any, Any, Any],
+        config: RecurrentPPOConfig,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        observed = environment.single_observation_space
+        if not isinstance(observed, gymnasium.spaces.Box):
+            raise TypeError(f"observations must be a Box; flatten them in a wrapper: {observed!r:.200}")
+        self.environment = environment
+        self.config = config
+        self.steps = 0
+        self._device = torch.device(device)
+        self._state_dim = int(np.prod(observed.shape))
+        space: FactoredActionSpace | None = getattr(environment, "factored_action_space", None)
+        self.action_space = space or FactoredActionSpace.from_gymnasium(environment.single_action_space)
+        self.network = self._make_network(seed)
+        self.ppo = PPO(self.network, config.ppo, seed=seed)
+        self._normaliser: ObservationNormaliser | None = None
+        if config.normalise_observations:
+            every = torch.ones(self._state_dim, dtype=torch.bool)
+            continuous = torch.as_tensor(getattr(environment, "continuous_features", every))
+            self._normaliser = ObservationNormaliser(continuous).to(self._device)
+        self._collector = RolloutCollector(environment, self.network, self._normaliser, seed=seed)
+        self._buffer = RolloutBuffer(
+            environment.num_envs, config.num_steps, self._state_dim, self.action_space, device=self._device
+        )
+
+    def _make_network(self, seed: int) -> FactoredRecurrentActorCritic:
+        config = self.config
+        network = FactoredRecurrentActorCritic(
+            self._state_dim,
+            int(getattr(self.environment, "num_slots", 0)),
+            action_space=self.action_space,
+            hidden_dim=config.hidden_dim,
+            slot_feature_dim=int(getattr(self.environment, "slot_feature_dim", 0)),
+            value_mode=config.value_mode,
+            condition_sub_heads=config.condition_sub_heads,
+            entrance=config.entrance,
+            recurrent=config.recurrent,
+            epsilon=config.epsilon,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        return network.to(self._device)
+
+    def learn(
+        self, steps: int, *, on_round: Callable[[dict[str, float]], None] | None = None
+    ) -> list[dict[str, float]]:
+        """Plays and learns in whole rounds until at least `steps` more environment steps are taken.
+
+        Args:
+            steps: of all environments together.
+            on_round: called with the metrics of each round when it is done.
+
+        Returns:
+            The metrics of each round: those of `RolloutCollector.collect` and `PPO.update`, and the total `steps`.
+        """
+        history: list[dict[str, float]] = []
+        goal = self.steps + steps
+        while self.steps < goal:
+            metrics = self._collector.collect(self._buffer)
+            metrics |= self.ppo.update(self._buffer)
+            self._count(self.steps + self._buffer.num_environments * self._buffer.num_steps)
+            metrics["steps"] = float(self.steps)
+            if self._normaliser is not None:
+                self._normaliser.update(self._collector.raw_states())
+            history.append(metrics)
+            if on_round is not None:
+                on_round(metrics)
+        return history
+
+    def _count(self, steps: int) -> None:
+        """Sets how many steps were taken, and epsilon and learning rate to what they are for the next round."""
+        self.steps = steps
+        config = self.config
+        if config.epsilon_steps is not None:
+            self.network.epsilon = config.epsilon * max(0.0, 1.0 - steps / config.epsilon_steps)
+        if config.learning_rate_steps is not None:
+            left = max(0.0, 1.0 - steps / config.learning_rate_steps)
+            self.ppo.optimiser.learning_rate = config.ppo.learning_rate * left
+
+    def predict(
+        self,
+        observations: NDArray[Any],
+        hidden: Hidden | None = None,
+        *,
+        information: Mapping[str, Any] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[np.int64], Hidden]:
+        """Actions for observations [B, ...], and the recurrent state to give to the next call.
+
+        Args:
+            observations: of any number of environments.
+            hidden: what the previous call returned; None, or zero in a row, where an episode begins.
+            information: the environment's, with `masks` and `blueprint_indices` if it has any.
+            deterministic: the most probable choice of every head; else one drawn at random.
+
+        Returns:
+            Actions as the environment takes them, [B] or [B, heads] int64, and the state, each part [1, B, hidden].
+        """
+        situation = situation_from(observations, information or {}, self._device)
+        output = self._collector.predict(situation, hidden, deterministic=deterministic)
+        return self._collector.as_taken(output.actions), output.hidden
+
+    def save(self, path: Path | str) -> None:
+        """Writes everything that training needs to go on exactly as if it had not stopped.
+
+        That holds for environments with `state_dict` and `load_state_dict`; others begin new episodes after `load`.
+
+        Raises:
+            OSError: the file cannot be written; what was there before is still there.
+        """
+        write_checkpoint(
+            Path(path),
+            {
+                "config": self.config.model_dump_json(),
+                "shape": self._shape(),
+                "steps": self.steps,
+                "network": self.network.state_dict(),
+                "ppo": self.ppo.state_dict(),
+                "observation_normaliser": None if self._normaliser is None else self._normaliser.state_dict(),
+                "collector": self._collector.state_dict(),
+            },
+        )
+
+    @classmethod
+    def load(
+        cls, path: Path | str, environment: VectorEnv[Any, Any, Any], *, device: torch.device | str = "cpu"
+    ) -> RecurrentPPO:
+        """A trainer as it was saved.
+
+        Args:
+            path: what `save` wrote.
+            environment: of the same kind and number as the saved one.
+            device: where network and rollouts live.
+
+        Raises:
+            CheckpointError: the file is damaged, or of another network, another environment or other settings.
+            OSError: it cannot be read.
+        """
+        state = read_checkpoint(Path(path))
+        try:
+            config = RecurrentPPOConfig.model_validate_json(state["config"])
+            trainer = cls(environment, config, seed=0, device=device)
+            if state["shape"] != trainer._shape():
+                raise CheckpointError(
+                    f"{path} was saved with {state['shape']!r:.300}, the environment has {trainer._shape()!r:.300}"
+                )
+            trainer._count(int(state["steps"]))
+            trainer.network.load_state_dict(state["network"])
+            trainer.ppo.load_state_dict(state["ppo"])
+            if trainer._normaliser is not None:
+                trainer._normaliser.load_state_dict(state["observation_normaliser"])
+            trainer._collector.load_state_dict(state["collector"])
+        except (ValidationError, KeyError, TypeError, RuntimeError) as error:
+            raise CheckpointError(f"{path} does not fit this version: {str(error)[:300]}") from error
+        return trainer
+
+    def _shape(self) -> dict[str, Any]:
+        """What must agree between a checkpoint and an environment; the order of the heads is part of it."""
+        return {
+            "environments": self.environment.num_envs,
+            "state_dim": self._state_dim,
+            "heads": [
+                [name, size] for name, size in zip(self.action_space.names, self.action_space.sizes, strict=True)
+            ],
+        }

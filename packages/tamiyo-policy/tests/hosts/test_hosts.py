@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+import torch
+
+from sightline.tamiyo_policy.hosts.hosts import FAMILIES, Host, TokenHost
+
+HOST = TokenHost()
+
+
+def forward(draws, inputs):
+    """Logits [R, classes, B] of drawn hosts without seeds."""
+    parameters = torch.from_numpy(np.stack([draw.parameters for draw in draws]))
+    constants = torch.from_numpy(np.stack([draw.constants for draw in draws]))
+    stages = parameters.split(HOST.stage_sizes, dim=1)
+    hidden, _ = HOST.stem(stages[0])(inputs)
+    for index in range(HOST.num_slots):
+        hidden, _ = HOST.block(index, stages[index + 1], constants)(hidden, inputs)
+    return HOST.readout(stages[-1])(hidden)[0]
+
+
+def slow_logits(family, draw, image):
+    """Logits of one image [C, S], written out from the definition of the families."""
+    parts = np.split(draw.parameters.astype(np.float64), np.cumsum(HOST.stage_sizes)[:-1])
+    constants = draw.constants.astype(np.float64)
+    hidden = parts[0][:32].reshape(8, 4) @ image + parts[0][32:].reshape(8, 16)
+    for block in range(3):
+        mixer, weight, bias = np.split(parts[block + 1], [256, 320])
+        if family == "D" and block == 2:
+            hidden = constants[3:35].reshape(8, 4) @ image
+        if family in "BC":
+            hidden = hidden + hidden @ mixer.reshape(16, 16).T
+        hidden = weight.reshape(8, 8) @ hidden + bias[:, None]
+        if family not in "CE":
+            hidden = np.maximum(hidden, 0)
+        if family == "B":
+            hidden = hidden * constants[35:].reshape(3, 8)[block][:, None]
+    return parts[-1][:80].reshape(10, 8) @ hidden.mean(1) + parts[-1][80:]
+
+
+def test_stacked_hosts_of_all_families_agree_with_a_slow_computation_of_each_image(generator):
+    draws = [HOST.draw(family, np.random.default_rng(seed)) for seed, family in enumerate(FAMILIES)]
+    for draw in draws:
+        draw.parameters[draw.trainable] += 0.1 * generator.standard_normal(draw.trainable.sum()).astype(np.float32)
+    inputs = generator.standard_normal((len(draws), 4, 3, 16)).astype(np.float32)
+    logits = forward(draws, torch.from_numpy(inputs)).numpy()
+    for row, family in enumerate(FAMILIES):
+        for sample in range(3):
+            slow = slow_logits(family, draws[row], inputs[row, :, sample].astype(np.float64))
+            np.testing.assert_allclose(logits[row, :, sample], slow, rtol=1e-3, atol=1e-3)
+
+
+def five_hosts(generator):
+    """Parameters by stage, constants and inputs of a host of each family, float64, away from their symmetric start."""
+    draws = [HOST.draw(family, np.random.default_rng(seed)) for seed, family in enumerate(FAMILIES)]
+    parameters = np.stack([draw.parameters + 0.2 * generator.standard_normal(1234) * draw.trainable for draw in draws])
+    constants = torch.from_numpy(np.stack([draw.constants for draw in draws])).double()
+    inputs = torch.from_numpy(generator.standard_normal((5, 4, 3, 16)))
+    return torch.from_numpy(parameters).split(HOST.stage_sizes, dim=1), constants, inputs
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_gradients_of_a_block_agree_with_finite_differences(index, generator, finite_difference_error):
+    stages, constants, inputs = five_hosts(generator)
+    hidden = torch.from_numpy(generator.standard_normal((5, 8, 3, 16)))
+    mixed = constants[:, 1:2].bool()
+
+    def block(hidden, parameters):
+        kept = torch.cat([torch.where(mixed, parameters[:, :256], 0.0), parameters[:, 256:]], 1)
+        result, pullback = HOST.block(index, kept, constants)(hidden, inputs)
+
+        def of_trained(gradient):
+            of_hidden, of_parameters = pullback(gradient)
+            return of_hidden, torch.cat([torch.where(mixed, of_parameters[:, :256], 0.0), of_parameters[:, 256:]], 1)
+
+        return result, of_trained
+
+    assert finite_difference_error(block, hidden, stages[index + 1]) < 1e-5
+
+
+def test_gradients_of_stem_and_readout_agree_with_finite_differences(generator, finite_difference_error):
+    stages, _, inputs = five_hosts(generator)
+    hidden = torch.from_numpy(generator.standard_normal((5, 8, 3, 16)))
+
+    def stem(parameters):
+        result, pullback = HOST.stem(parameters)(inputs)
+        return result, lambda gradient: (pullback(gradient),)
+
+    assert finite_difference_error(stem, stages[0]) < 1e-6
+    assert finite_difference_error(lambda hidden, flat: HOST.readout(flat)(hidden), hidden, stages[-1]) < 1e-6
+
+
+@pytest.mark.parametrize(("family", "count"), [("A", 466), ("B", 1234), ("C", 1234), ("D", 466), ("E", 466)])
+def test_a_host_trains_as_many_parameters_as_documented(family, count):
+    draw = HOST.draw(family, np.random.default_rng(0))
+    assert int(draw.trainable.sum()) == count
+    assert not draw.parameters[~draw.trainable].any()
+
+
+def test_families_share_what_they_have_in_common():
+    first, other = (HOST.draw(family, np.random.default_rng(4)) for family in "AC")
+    common = first.trainable & other.trainable
+    assert np.array_equal(first.parameters[common], other.parameters[common])
+
+
+def test_scales_of_family_b_span_the_documented_decades():
+    scales = np.concatenate([HOST.draw("B", np.random.default_rng(seed)).constants[35:] for seed in range(20)])
+    assert 10**-1.2 <= scales.min() < 0.1
+    assert 10 < scales.max() <= 10**1.2
+
+
+def test_in_family_d_only_the_last_block_matters(generator):
+    inputs = torch.from_numpy(generator.standard_normal((1, 4, 8, 16)).astype(np.float32))
+
+    def change(family):
+        draw = HOST.draw(family, np.random.default_rng(1))
+        plain = forward([draw], inputs)
+        draw.parameters[160:488] *= 1.5
+        return float((forward([draw], inputs) - plain).abs().max() / plain.abs().max())
+
+    assert change("D") == 0 < change("A")
+
+
+def test_an_unknown_family_is_refused():
+    with pytest.raises(ValueError, match="unknown host family 'Z'"):
+        HOST.draw("Z", np.random.default_rng(0))
+
+
+def test_the_token_host_offers_what_growth_needs():
+    assert isinstance(HOST, Host)
+    assert sum(HOST.stage_sizes) == 1234
+    assert len(HOST.draw("A", np.random.default_rng(0)).constants) == HOST.constant_size

@@ -1,0 +1,117 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sightline.tamiyo_policy.hosts.blueprints import MLP, NORM, token_blueprints
+from sightline.tamiyo_policy.hosts.hosts import TokenHost
+from sightline.tamiyo_policy.hosts.routing import SeedSetting
+from sightline.tamiyo_policy.hosts.training import StackedTraining, TrainingConfig
+
+CONFIG = TrainingConfig(steps=30, minibatches=3, batch_size=16)
+
+
+def build(data, num_networks, config=CONFIG, workers=1):
+    return StackedTraining(
+        data, TokenHost(), token_blueprints(), num_networks, channels=8, config=config, workers=workers
+    )
+
+
+def setting(rows, alpha=1.0):
+    blueprint = np.array(rows, np.int64)
+    shape = blueprint.shape
+    return SeedSetting(
+        blueprint, np.full(shape, alpha, np.float32), np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
+    )
+
+
+def grow(training, what, steps):
+    for network, slot in zip(*np.nonzero(what.blueprint >= 0), strict=True):
+        training.plant(network, slot, int(what.blueprint[network, slot]), 0)
+    for step in range(steps):
+        training.interval(what, np.zeros(what.alpha.shape, np.bool_), step)
+
+
+def test_a_network_takes_the_same_course_in_any_stack(small_digits):
+    rows, families = [[NORM, -1, -1], [-1, -1, -1], [-1, MLP, 4], [2, -1, -1]], "DACB"
+    stack = build(small_digits, 4)
+    stack.reset([5, 6, 7, 8], families)
+    grow(stack, setting(rows), 30)
+    for network in range(4):
+        single = build(small_digits, 1)
+        single.reset([5 + network], families[network])
+        grow(single, setting(rows[network : network + 1]), 30)
+        for name in ("host_parameters", "seed_parameters"):
+            pair = getattr(single.model, name)[0], getattr(stack.model, name)[network]
+            torch.testing.assert_close(*pair, atol=1e-4, rtol=0)
+
+
+def test_workers_change_nothing_but_rounding(small_digits):
+    what, courses = setting([[NORM, -1, -1], [-1, MLP, -1], [-1, -1, 4]]), []
+    for workers in (1, 2):
+        training = build(small_digits, 3, workers=workers)
+        training.reset([1, 2, 3], "ABC")
+        with torch.inference_mode():
+            grow(training, what, 8)
+        courses.append([*training.measure(what, np.ones((3, 8), np.bool_)), training.model.host_parameters.numpy()])
+    for one, two in zip(*courses, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-4)
+
+
+@pytest.mark.parametrize("workers", [0, 4])
+def test_workers_must_have_networks(small_digits, workers):
+    with pytest.raises(ValueError, match="workers must be 1 to 3"):
+        build(small_digits, 3, workers=workers)
+
+
+def test_hosts_learn(small_digits):
+    training = build(small_digits, 2)
+    training.reset([0, 1], "BB")
+    what, whole = setting([[-1] * 3] * 2), np.ones((2, 1), np.bool_).repeat(8, 1)
+    before = training.measure(what, whole)[1]
+    grow(training, what, 30)
+    accuracy, after = training.measure(what, whole)
+    assert (after < 0.8 * before).all()
+    assert (accuracy > 40).all()
+
+
+def test_every_sample_is_seen_once_before_any_is_seen_twice(small_digits):
+    training = build(small_digits, 2, TrainingConfig(steps=10, minibatches=2, batch_size=16))
+    training.reset([3, 4], "AA")
+    orders = training._order[:5].movedim(2, 0).flatten(1)
+    assert all(sorted(order.tolist()) == list(range(160)) for order in orders)
+    assert not torch.equal(orders[0], orders[1])
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_labels_are_as_noisy_as_asked_for(small_digits, noise):
+    training = build(small_digits, 1, TrainingConfig(steps=1, label_noise=noise))
+    training.reset([0], "A")
+    wrong = float((training._labels[0].numpy() != small_digits.train.labels).mean())
+    assert abs(wrong - 0.9 * noise) < 0.12
+
+
+def test_only_wanted_coalitions_are_measured_and_others_are_nan(small_digits):
+    training = build(small_digits, 2)
+    training.reset([0, 1], "AC")
+    wanted = np.zeros((2, 8), np.bool_)
+    wanted[0, 7] = wanted[1, 0] = True
+    for table in training.measure(setting([[NORM] * 3] * 2), wanted):
+        assert np.array_equal(np.isnan(table), ~wanted)
+
+
+def test_the_test_accuracy_is_that_of_the_test_part(small_digits):
+    training = build(small_digits, 1)
+    training.reset([0], "B")
+    what = setting([[-1] * 3])
+    grow(training, what, 20)
+    right = build(replace(small_digits, validation=small_digits.test), 1)
+    right.model.load_state_dict(training.model.state_dict())
+    accuracy = right.measure(what, np.ones((1, 8), np.bool_))[0][0, 7]
+    assert training.test_accuracy(what)[0] == accuracy > 20
+
+
+def test_another_number_of_seeds_than_networks_is_refused(small_digits):
+    with pytest.raises(ValueError, match="2 networks need as many seeds, got 3"):
+        build(small_digits, 2).reset([1, 2, 3], "AAA")

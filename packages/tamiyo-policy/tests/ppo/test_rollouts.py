@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import MultiDiscrete
+from numpy.typing import NDArray
+
+from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
+from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
+from sightline.tamiyo_policy.ppo.buffer import RolloutBuffer, Sequences
+from sightline.tamiyo_policy.ppo.rollouts import RolloutCollector
+from sightline.tamiyo_policy.tasks.memory_tasks import MemoryTask
+
+STEPS = 4
+
+
+class Telling(MemoryTask):
+    """Says more about its steps than Gymnasium asks for: each is worth 1, the third of environment 0 is rolled back."""
+
+    num_slots = 2
+
+    def __init__(self, told: set[str]) -> None:
+        super().__init__(2, 1, MultiDiscrete([2, 2]))
+        self._told = told
+        self._arrays["count"] = np.zeros(1, np.int64)
+
+    def _begin(self, chosen: NDArray[np.int64]) -> None:
+        pass
+
+    def _apply(self, actions: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        self._arrays["count"] += 1
+        panic = np.array([self._arrays["count"][0] == 3, False])
+        never = np.zeros(2, np.bool_)
+        return np.where(panic, -5.0, 1.0).astype(np.float32), panic, never
+
+    def _observe(self) -> NDArray[np.float32]:
+        return np.zeros((2, 1), np.float32)
+
+    def _information(self) -> dict[str, Any]:
+        count = self._arrays["count"][0]
+        everything = {
+            "effective_ops": np.zeros(2, np.int64),
+            "contributions": np.array([[count, np.nan], [np.nan, -count]], np.float32),
+            "rollbacks": np.array([count == 3, False]),
+        }
+        seen = {"blueprint_indices": np.full((2, 2), count % 3 - 1)}
+        return seen | {name: value for name, value in everything.items() if name in self._told}
+
+
+def played(told: set[str]) -> Sequences:
+    relevance = torch.tensor([[True, False], [True, True]])
+    space = FactoredActionSpace(("op", "choice"), (2, 2), 0, relevance, torch.zeros(2, dtype=torch.int64))
+    generator = torch.Generator().manual_seed(0)
+    network = FactoredRecurrentActorCritic(1, 2, action_space=space, hidden_dim=8, generator=generator)
+    buffer = RolloutBuffer(2, STEPS, 1, space)
+    RolloutCollector(Telling(told), network, None, seed=0).collect(buffer)
+    return buffer.sequences()
+
+
+def test_what_was_seen_is_stored_with_the_action_it_led_to() -> None:
+    rows = played(set())
+    assert rows.blueprint_indices is not None
+    assert rows.blueprint_indices[0, :, 0].tolist() == [-1, 0, 1, -1]
+    assert rows.contributions is None
+
+
+def test_measured_contributions_belong_to_the_step_that_was_taken() -> None:
+    rows = played({"contributions"})
+    assert rows.contributions is not None
+    assert rows.contributions_known is not None
+    assert rows.contributions[:, :, 0].tolist() == [[1.0, 2.0, 3.0, 4.0], [0.0] * 4]
+    assert rows.contributions_known[:, 0].tolist() == [[True, False], [False, True]]
+
+
+def test_credit_follows_the_operation_that_was_carried_out() -> None:
+    chosen, carried_out = played(set()), played({"effective_ops"})
+    assert torch.equal(chosen.actions, carried_out.actions)
+    assert torch.equal(chosen.relevance[..., 1], chosen.actions[..., 0] == 1)
+    assert bool(chosen.relevance[..., 1].any())
+    assert not bool(carried_out.relevance[..., 1].any())
+
+
+@pytest.mark.parametrize(("told", "earlier"), [(set(), 1.0), ({"rollbacks"}, 0.0)])
+def test_a_rollback_takes_the_earlier_rewards_of_its_episode(told: set[str], earlier: float) -> None:
+    rows = played(told)
+    assert rows.rewards.tolist() == [[earlier, earlier, -5.0, 1.0], [1.0] * 4]
+    assert rows.terminated.tolist() == [[False, False, True, False], [False] * 4]
+    assert rows.episode_starts.tolist() == [[True, False, False, True], [True, False, False, False]]

@@ -1,0 +1,265 @@
+"""The catalogue: every product of the shop, found by position or by asin, in memory or in a folder on disk.
+
+Consumers use only the methods of `Catalogue`, never how it stores its products.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from sightline.webshop_env.errors import CatalogueError
+from sightline.webshop_env.product import Headline, Product, canonical
+
+if TYPE_CHECKING:
+    from sightline.webshop_env.catalogue.official.reading import OfficialFiles, StrPath
+    from sightline.webshop_env.catalogue.stored.reading import Store
+    from sightline.webshop_env.search.index import SearchIndex
+
+ListedField: TypeAlias = Literal["attributes", "category", "query"]
+"""A field by whose values products can be listed."""
+
+
+class Catalogue:
+    """An immutable sequence of products with distinct asins.
+
+    Build one with `from_official`, `generate` or `from_products`, or `open` what
+    `write_catalogue` wrote. Two catalogues are equal when their fingerprints are.
+
+    An opened catalogue keeps nothing in memory that grows with the number of products. It can be used from any number
+    of threads and after a fork, and is pickled as the path of its folder.
+    """
+
+    __slots__ = ("_fingerprint", "_index", "_listings", "_positions", "_products", "_store")
+
+    def __init__(self, products: Iterable[Product]) -> None:
+        products = tuple(products)
+        self._products: Sequence[Product] = products
+        self._positions: Mapping[str, int] = {product.asin: position for position, product in enumerate(products)}
+        self._store: Store | None = None
+        self._fingerprint: str | None = None
+        self._index: SearchIndex | None = None
+        self._listings: dict[str, tuple[str, ...]] | None = None
+        if not products:
+            raise CatalogueError("a catalogue needs at least one product")
+        for position, product in enumerate(products):
+            check_asin(product.asin, position)
+            if self._positions[product.asin] != position:
+                raise CatalogueError(
+                    f"products {position} and {self._positions[product.asin]} both have asin {product.asin!r}; "
+                    "keep one of them"
+                )
+
+    @classmethod
+    def open(cls, folder: StrPath) -> Catalogue:
+        """Opens a stored catalogue, in milliseconds whatever its size.
+
+        Sizes of all files and the content of small ones are checked; a damaged record is found when it is read, and
+        `verify_catalogue` checks everything.
+
+        Raises:
+            CatalogueError: there is none, or one of another version, half written, cut short or damaged; says which
+                file and what to do.
+        """
+        from sightline.webshop_env.catalogue.stored.reading import Store
+
+        store = Store(Path(folder).resolve())
+        catalogue = cls.__new__(cls)
+        catalogue._products = store.products
+        catalogue._positions = store.positions
+        catalogue._store = store
+        catalogue._fingerprint = store.fingerprint
+        catalogue._index = catalogue._listings = None
+        return catalogue
+
+    @classmethod
+    def from_official(
+        cls,
+        products: StrPath,
+        attributes: StrPath | None = None,
+        human: StrPath | None = None,
+        num_products: int | None = None,
+    ) -> Catalogue:
+        """Reads the published data files.
+
+        Args:
+            products: `items_shuffle*.json`.
+            attributes: `items_ins_v2*.json`; without it products have no annotation and no synthetic goals.
+            human: `items_human_ins.json`; without it there are no human goals.
+            num_products: keep this many records from the head of the product file.
+
+        Raises:
+            CatalogueError: a file is missing or malformed; names file, record and field.
+        """
+        from sightline.webshop_env.catalogue.official.reading import read_products
+
+        return cls(read_products(products, attributes, human, num_products))
+
+    @classmethod
+    def generate(cls, products: int = 1000, seed: int = 0) -> Catalogue:
+        """Makes up a catalogue of believable products and requests; the same arguments give the same catalogue.
+
+        Args:
+            products: how many.
+            seed: picks one of the possible catalogues.
+
+        Raises:
+            CatalogueError: `products` is less than 1.
+        """
+        from sightline.webshop_env.catalogue.generating import generate_products
+
+        return cls(generate_products(products, seed))
+
+    @classmethod
+    def from_products(cls, products: Sequence[Product]) -> Catalogue:
+        """Makes a catalogue of given products, in their order.
+
+        Raises:
+            CatalogueError: there are none, or asins are malformed or not distinct.
+        """
+        return cls(products)
+
+    def __len__(self) -> int:
+        return len(self._products)
+
+    def __iter__(self) -> Iterator[Product]:
+        return iter(self._products)
+
+    def __getitem__(self, key: int | str) -> Product:
+        if not isinstance(key, str):
+            return self._products[key]
+        try:
+            return self._products[self._positions[key]] if self._store is None else self._store.product(key)
+        except KeyError:
+            raise KeyError(f"no product {key[:80]!r} among the {len(self)} of this catalogue") from None
+
+    def headlines(self, asins: Iterable[str]) -> Sequence[Headline | Product]:
+        """What a results page says of products: these themselves, or as much of them as need be read from a store.
+
+        Raises:
+            KeyError: there is no such product.
+            CatalogueError: the files of a stored catalogue are damaged where it should be.
+        """
+        return [self[asin] for asin in asins] if self._store is None else self._store.headlines(list(asins))
+
+    def __contains__(self, asin: object) -> bool:
+        return asin in self._positions
+
+    def __eq__(self, other: object) -> bool:
+        return self.fingerprint == other.fingerprint if isinstance(other, Catalogue) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        return f"<Catalogue of {len(self)} products>"
+
+    def __reduce__(self) -> tuple[Callable[..., Catalogue], tuple[object, ...]]:
+        if self._store is None:
+            return Catalogue, (self._products,)
+        return _reopen, (str(self._store.folder), self._store.fingerprint)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where a stored catalogue is; None for one in memory."""
+        return None if self._store is None else self._store.folder
+
+    @property
+    def asins(self) -> Sequence[str]:
+        """Every asin, in catalogue order."""
+        return tuple(self._positions) if self._store is None else self._store.asins
+
+    def position(self, asin: str) -> int:
+        """Where a product stands in catalogue order.
+
+        Raises:
+            KeyError: there is none of this asin.
+        """
+        return self._positions[asin]
+
+    def listing(self, field: ListedField, value: str) -> Sequence[str]:
+        """The asins, in catalogue order, of the products whose field is, or has, a value.
+
+        Args:
+            field: "attributes", "category" or "query".
+            value: the whole value, as it is written.
+
+        Raises:
+            ValueError: products are not listed by this field.
+        """
+        if field not in get_args(ListedField):
+            raise ValueError(f"products are listed by {', '.join(map(repr, get_args(ListedField)))}, not {field!r}")
+        key = f"{field}:{value}"
+        if self._store is not None:
+            return self._store.listing(key)
+        if self._listings is None:
+            lists: dict[str, list[str]] = {}
+            for product in self._products:
+                for each in listing_keys(product):
+                    lists.setdefault(each, []).append(product.asin)
+            self._listings = {each: tuple(asins) for each, asins in lists.items()}
+        return self._listings.get(key, ())
+
+    def search_index(self) -> SearchIndex:
+        """The index of all products by their search texts; built or opened at the first call, then kept."""
+        from sightline.webshop_env.search.index import SearchIndex
+
+        if self._index is None:
+            if self._store is None:
+                self._index = SearchIndex(self.asins, [product.search_text for product in self])
+            else:
+                self._index = SearchIndex.open(self._store.search_folder)
+        return self._index
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of the content and order of all products; computed at the first call."""
+        if self._fingerprint is None:
+            digest = hashlib.sha256()
+            for product in self._products:
+                digest.update(canonical(product))
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+    def write_official(self, folder: StrPath) -> OfficialFiles:
+        """Writes the three official files, each whole or not at all.
+
+        Args:
+            folder: made where it does not exist; files of the same names are replaced.
+
+        Returns:
+            Their paths; `from_official` reads them back to an equal catalogue.
+
+        Raises:
+            CatalogueError: a product holds what the format cannot express.
+        """
+        from sightline.webshop_env.catalogue.official.reading import write_products
+
+        return write_products(self._products, folder)
+
+
+def check_asin(asin: str, position: int) -> None:
+    """Refuses what is no asin.
+
+    Raises:
+        CatalogueError: names the position.
+    """
+    if not 1 <= len(asin) <= 10 or asin != asin.upper():
+        raise CatalogueError(f"product {position} has asin {asin[:80]!r}; expected 1 to 10 characters, upper case")
+
+
+def listing_keys(product: Product) -> Iterator[str]:
+    """The `field:value` under which `listing` finds a product, each once."""
+    for attribute in dict.fromkeys(product.attributes):
+        yield f"attributes:{attribute}"
+    yield f"category:{product.category}"
+    yield f"query:{product.query}"
+
+
+def _reopen(folder: str, fingerprint: str) -> Catalogue:
+    catalogue = Catalogue.open(folder)
+    if catalogue.fingerprint != fingerprint:
+        raise CatalogueError(f"{folder} holds another catalogue than when this was pickled; it has been replaced since")
+    return catalogue

@@ -1,0 +1,13 @@
+from .recording import RecordedAttention as RecordedAttention
+from .recording import RecordedStep as RecordedStep
+from .recording import Recording as Recording
+from .recording import RecordingError as RecordingError
+from .recording import read_recordings as read_recordings
+from .recording import record as record
+from .recording import state_at as state_at
+from .recording import write_recordings as write_recordings
+from .replay import Difference as Difference
+from .replay import Replay as Replay
+from .shoppers import content_words as content_words
+from .tree import Node as Node
+from .tree import TimeTree as TimeTree

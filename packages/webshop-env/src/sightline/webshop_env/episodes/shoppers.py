@@ -1,0 +1,185 @@
+"""Two scripted shoppers: an expert that knows the goal, and a rule that reads only the page.
+
+Both are pure functions, so they can take over in the middle of any episode.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from rapidfuzz.fuzz import token_set_ratio
+
+from sightline.webshop_env.rules import pages
+from sightline.webshop_env.rules.pages import Page, Role
+from sightline.webshop_env.rules.shop import PAGE_SIZE, RESERVED, Shop, parse_action
+from sightline.webshop_env.rules.state import SUB_PAGES, PageKind, ShopState
+
+if TYPE_CHECKING:
+    from sightline.webshop_env.product import Goal, Product
+
+_MAX_RESULT_PAGES: Final = 5
+_MAX_QUERY_WORDS: Final = 40
+_SIMILAR: Final = 85
+"""Token-set ratio above which the reward takes two options for the same."""
+
+_PRICE_CLAUSE: Final = re.compile(r",? and price lower than ([\d.]+) dollars")
+_COUNT: Final = re.compile(r"Page (\d+) \(Total results: (\d+)\)")
+_PRICE: Final = re.compile(r"\$([\d.]+)")
+_EDGES: Final = ".,;:!?()[]{}<>\"'`*|-"
+_FILLER_WORDS: Final = (
+    "a am an and are as at be buy can find for from get give good have i i'd i'm in is it looking me my need of on or "
+    "please should show some something that the this to want with would you"
+)
+_FILLER: Final = frozenset(_FILLER_WORDS.split())
+
+
+def content_words(text: str) -> list[str]:
+    """The words of a request that say what is wanted: no price clause, no filler, no punctuation; lower case."""
+    words = (word.strip(_EDGES) for word in _PRICE_CLAUSE.sub("", text.lower()).replace("[", " ").split())
+    return [word for word in words if word and word not in _FILLER]
+
+
+def expert_action(shop: Shop, state: ShopState) -> str:
+    """What a shopper does who knows the product the goal was made from.
+
+    It searches with the instruction's words, then with the product's title, looks through up to five pages of results,
+    chooses the goal's options and buys. From anywhere else it finds its way back. Where no search finds the product
+    it buys the best hit.
+
+    Args:
+        shop: the shop.
+        state: where the episode stands.
+    """
+    goal = shop.goal(state)
+    queries = _queries(goal)
+    if state.kind is PageKind.RESULTS:
+        return _expert_on_results(shop, state, goal.asin, queries)
+    if state.kind in SUB_PAGES:
+        return f"click[{pages.PREVIOUS.lower()}]"
+    if state.kind is PageKind.ITEM:
+        hits = shop.hits(state)
+        settled = goal.asin not in hits and state.query == queries[-1] and state.asin == hits[0]
+        if state.asin != goal.asin and not settled:
+            return f"click[{pages.PREVIOUS.lower()}]"
+        page = shop.page(state)
+        wanted = _wanted_options(shop.catalogue[str(state.asin)], goal)
+        return _choose_or_buy(page, _reachable(page, wanted), dict(state.options))
+    return f"search[{queries[0]}]"
+
+
+def _queries(goal: Goal) -> list[str]:
+    texts = (goal.instruction_text, goal.name, goal.query)
+    queries = (" ".join(content_words(text)[:_MAX_QUERY_WORDS]) for text in texts)
+    return list(dict.fromkeys(query for query in queries if query)) or ["product"]
+
+
+def _expert_on_results(shop: Shop, state: ShopState, asin: str, queries: list[str]) -> str:
+    hits = shop.hits(state)
+    if asin in hits[: _MAX_RESULT_PAGES * PAGE_SIZE]:
+        page = hits.index(asin) // PAGE_SIZE + 1
+        if page == state.number:
+            return f"click[{asin.lower()}]"
+        return f"click[{(pages.NEXT if page > state.number else pages.PREVIOUS).lower()}]"
+    if state.query not in queries:
+        return f"search[{queries[0]}]"
+    if state.number < _MAX_RESULT_PAGES and state.number * PAGE_SIZE < len(hits):
+        return f"click[{pages.NEXT.lower()}]"
+    if state.query != queries[-1]:
+        return f"search[{queries[queries.index(state.query) + 1]}]"
+    if hits and state.number > 1:
+        return f"click[{pages.PREVIOUS.lower()}]"
+    return f"click[{hits[0].lower()}]" if hits else f"search[{queries[0]}]"
+
+
+def _wanted_options(product: Product, goal: Goal) -> Iterator[str]:
+    """The values of the product that the goal's options stand for; human goals name no group and may be inexact."""
+    wanted = goal.goal_options.values() if isinstance(goal.goal_options, Mapping) else goal.goal_options
+    offered = {value: None for values in product.options.values() for value in values}
+    for value in wanted:
+        if value in offered:
+            yield value
+        elif offered:
+            lowered = value.lower()
+            best = max(offered, key=lambda own: token_set_ratio(lowered, own))
+            if token_set_ratio(lowered, best) > _SIMILAR:
+                yield best
+
+
+def _reachable(page: Page, values: Iterable[str]) -> dict[str, str]:
+    """Group -> value for those values that a click can choose.
+
+    Of equal values in two groups a click chooses the later group's, so the group is what the page says, not what was
+    wanted; one value a group, so that no two choices undo each other for ever.
+    """
+    chosen: dict[str, str] = {}
+    for value in values:
+        target = page.targets.get(value)
+        clickable = value not in RESERVED and parse_action(f"click[{value}]") == ("click", value)
+        if target is not None and target.role is Role.OPTION and clickable:
+            chosen.setdefault(target.name, value)
+    return chosen
+
+
+def _choose_or_buy(page: Page, wanted: Mapping[str, str], chosen: Mapping[str, str]) -> str:
+    for group, value in wanted.items():
+        if chosen.get(group) != value:
+            return f"click[{value}]"
+    return f"click[{pages.BUY.lower()}]"
+
+
+def rule_action(instruction: str, page: Page) -> str:
+    """What a shopper does who only matches words of the instruction with words on the page.
+
+    It searches with the instruction's words, opens the affordable hit whose title shares most words with them, chooses
+    the option values that the instruction mentions, and buys.
+
+    Args:
+        instruction: what is wanted.
+        page: the page that is shown.
+    """
+    words = content_words(instruction)
+    if page.kind is PageKind.RESULTS:
+        return _rule_on_results(instruction, set(words), page)
+    if page.kind in SUB_PAGES:
+        return f"click[{pages.PREVIOUS.lower()}]"
+    if page.kind is PageKind.ITEM:
+        wanted = _mentioned_options(page, set(words))
+        marked = {e.name: e.text for e in page.elements if e.marked and wanted.get(e.name) == e.text}
+        return _choose_or_buy(page, wanted, marked)
+    return f"search[{' '.join(words[:_MAX_QUERY_WORDS]) or 'product'}]"
+
+
+def _rule_on_results(instruction: str, words: set[str], page: Page) -> str:
+    clause = _PRICE_CLAUSE.search(instruction.lower())
+    limit = float(clause[1]) if clause else float("inf")
+    hits: list[tuple[str, int, bool]] = []
+    asin, overlap, number, total = "", 0, 1, 0
+    for element in page.elements:
+        if element.role is Role.LINK:
+            asin, overlap = element.text, 0
+        elif element.name == "title":
+            overlap = len(words.intersection(content_words(element.text)))
+        elif element.name == "price":
+            price = _PRICE.search(element.text)
+            hits.append((asin, overlap, price is None or float(price[1]) <= limit))
+        elif element.name == "count" and (count := _COUNT.match(element.text)):
+            number, total = int(count[1]), int(count[2])
+    affordable = [hit for hit in hits if hit[2]]
+    more = number < _MAX_RESULT_PAGES and number * PAGE_SIZE < total
+    if not affordable and more:
+        return f"click[{pages.NEXT.lower()}]"
+    if not hits:
+        return f"click[{(pages.PREVIOUS if number > 1 else pages.BACK).lower()}]"
+    best = max(affordable or hits, key=lambda hit: hit[1])
+    return f"click[{best[0].lower()}]"
+
+
+def _mentioned_options(page: Page, words: set[str]) -> dict[str, str]:
+    """Group -> the longest value all of whose words the instruction mentions."""
+    values = [label for label, element in page.targets.items() if element.role is Role.OPTION]
+    # The page never shows a value as chosen that JSON would escape, so a click on one could not be seen to work.
+    plain = (value for value in values if value.isascii() and '"' not in value and "\\" not in value)
+    mentioned = [(value, own) for value in plain if (own := set(content_words(value))) and own <= words]
+    return _reachable(page, (value for value, _ in sorted(mentioned, key=lambda pair: -len(pair[1]))))

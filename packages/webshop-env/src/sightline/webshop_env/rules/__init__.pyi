@@ -1,0 +1,11 @@
+from .nouns import NounTagger as NounTagger
+from .nouns import rule_nouns as rule_nouns
+from .nouns import spacy_nouns as spacy_nouns
+from .pages import AvailableActions as AvailableActions
+from .pages import Element as Element
+from .pages import Page as Page
+from .pages import Role as Role
+from .render import url as url
+from .reward import Reward as Reward
+from .state import Outcome as Outcome
+from .state import PageKind as PageKind
