@@ -1,1 +1,1 @@
-"""TODO say what is in this room."""
+"""Choose among a page's candidate actions: a local language model, and a scorer of shared words."""

@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Let a server with the OpenAI interface act: client, cache of answers, ledger of tokens."""
 
 from sightline.agents.front_door import attach
 

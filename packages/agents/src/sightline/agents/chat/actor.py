@@ -213,7 +213,7 @@ def parse_choice(text: str, count: int) -> int:
     """
     shown = repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}...")
     text = text.rpartition("</think>")[2].strip()
-    if fenced := re.fullmatch(r"``(?:json)?\s(.*)``", text, flags=re.DOTALL):
+    if fenced := re.fullmatch(r"```(?:json)?\s(.*)```", text, flags=re.DOTALL):
         text = fenced[1].strip()
     try:
         answer = json.loads(text)

@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Say how well agents did: rates with intervals, paired comparisons, power, cost, failures and recall."""
 
 from sightline.agents.front_door import attach
 

@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Say what a task's pages and actions look like."""
 
 from sightline.agents.front_door import attach
 

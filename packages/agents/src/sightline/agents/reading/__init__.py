@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Decide what an agent reads of a page: views, scorers, and the agents that put a view before an actor."""
 
 from sightline.agents.front_door import attach
 

@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Play episodes: one, many, in worker processes or on a cluster, with a journal that survives a kill."""
 
 from sightline.agents.front_door import attach
 

@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Model an agent's state from what happened: a recurrent network that is trained to predict the next action."""
 
 from sightline.agents.front_door import attach
 

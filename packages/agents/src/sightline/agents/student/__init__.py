@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Train the small language model that acts, and keep the packaged one."""
 
 from sightline.agents.front_door import attach
 

@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Methods that a predictor must beat: from cosine similarity to a trained adapter."""
 
 from sightline.jepa.front_door import attach
 

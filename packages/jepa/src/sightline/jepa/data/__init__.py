@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Questions with their sources and steering: data sets, splits, batches and negatives."""
 
 from sightline.jepa.front_door import attach
 

@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Explain predictions: evidence, calibrated confidence, decisions, faithfulness, and a page to read."""
 
 from sightline.jepa.front_door import attach
 

@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Losses and schedules as pure functions of tensors."""
 
 from sightline.jepa.front_door import attach
 

@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""The networks: predictor, router, target encoders, and what is saved of them."""
 
 from sightline.jepa.front_door import attach
 

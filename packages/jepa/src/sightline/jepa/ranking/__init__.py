@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Rank sources by predicted embeddings, and measure rankings."""
 
 from sightline.jepa.front_door import attach
 

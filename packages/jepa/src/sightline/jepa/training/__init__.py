@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Train: objective, curriculum, checkpoints that resume exactly, history, and signs of collapse."""
 
 from sightline.jepa.front_door import attach
 

@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Search where vectors live: the local store, Qdrant, Pinecone, and failing over between them."""
 
 from sightline.retrieval.front_door import attach
 

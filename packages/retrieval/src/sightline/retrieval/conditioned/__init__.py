@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Train a retriever that is conditioned on an agent's state."""
 
 from sightline.retrieval.front_door import attach
 

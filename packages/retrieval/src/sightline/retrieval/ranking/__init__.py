@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Rank with words beside vectors: hybrid search, fusion, and a reranker."""
 
 from sightline.retrieval.front_door import attach
 

@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Keep documents with their vectors on disk, filter and search them."""
 
 from sightline.retrieval.front_door import attach
 

@@ -1,1 +1,1 @@
-"""TODO say what is in this room."""
+"""Cut texts into chunks and encode them as unit vectors."""

@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""The facade that the original project's scripts expect: bundles and a registry of policies."""
 
 from sightline.tamiyo_policy.front_door import attach
 

@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Train and evaluate growth policies: episodes, methods and records."""
 
 from sightline.tamiyo_policy.front_door import attach
 

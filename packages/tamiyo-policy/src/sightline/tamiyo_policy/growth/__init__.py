@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Grow hosts by actions: the environment, its observations, masks, rewards and rules."""
 
 from sightline.tamiyo_policy.front_door import attach
 

@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Networks that can be grown while they train: slots, blueprints, lifecycles and stacks."""
 
 from sightline.tamiyo_policy.front_door import attach
 

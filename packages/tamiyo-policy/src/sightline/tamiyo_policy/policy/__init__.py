@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""The recurrent actor-critic with factored, masked actions."""
 
 from sightline.tamiyo_policy.front_door import attach
 

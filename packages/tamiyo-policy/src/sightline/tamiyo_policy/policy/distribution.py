@@ -23,8 +23,8 @@ _MASKED = -1e9  # finite, so that products with a probability of 0 are 0 and not
 class FactoredDistribution:
     """A distribution over actions [..., H] for a batch of states [...], computed in float32.
 
-    Each head's softmax over its legal choices is mixed with the uniform distribution over them, ``(1 - epsilon) softmax
-    + epsilon / legal``: the floor holds for every legal choice, keeps their order, and never stops the gradient.
+    Each head's softmax over its legal choices is mixed with the uniform distribution over them, `(1 - epsilon) softmax
+    + epsilon / legal`: the floor holds for every legal choice, keeps their order, and never stops the gradient.
 
     Args:
         table: contexts of the action space.

@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Recurrent PPO for any Gymnasium environment: rollouts, buffer, advantages, losses and updates."""
 
 from sightline.tamiyo_policy.front_door import attach
 

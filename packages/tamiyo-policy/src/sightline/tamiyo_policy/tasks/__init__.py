@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Small environments that can only be solved with memory or masks."""
 
 from sightline.tamiyo_policy.front_door import attach
 

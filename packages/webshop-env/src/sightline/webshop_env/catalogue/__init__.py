@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""Products: made up, read from the official files, or stored in a folder."""
 
 from sightline.webshop_env.front_door import attach
 

@@ -1,1 +1,1 @@
-"""TODO say what is in this room."""
+"""The commands of the program `sightline-webshop`."""

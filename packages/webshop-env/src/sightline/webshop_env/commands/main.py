@@ -38,17 +38,22 @@ class _Command:
 
 _COMMANDS = {
     "import": _Command(
-        "importing", "Read the official WebShop files into a stored catalogue.", "add_import_arguments", "run_import"
+        "commands.catalogue",
+        "Read the official WebShop files into a stored catalogue.",
+        "add_import_arguments",
+        "run_import",
     ),
     "generate": _Command(
-        "importing",
+        "commands.catalogue",
         "Make products up, as a stored catalogue or official files.",
         "add_generate_arguments",
         "run_generate",
     ),
-    "verify": _Command("importing", "Check every byte of a stored catalogue.", "add_verify_arguments", "run_verify"),
+    "verify": _Command(
+        "commands.catalogue", "Check every byte of a stored catalogue.", "add_verify_arguments", "run_verify"
+    ),
     "serve": _Command("server.command", "Serve a shop to people (web pages) and programs (JSON API, OpenEnv)."),
-    "play": _Command("play", "Play an episode in the terminal."),
+    "play": _Command("commands.play", "Play an episode in the terminal."),
 }
 
 

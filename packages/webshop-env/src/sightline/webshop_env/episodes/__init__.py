@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""What happened in the shop: snapshots, trees of states, recordings, replays and scripted shoppers."""
 
 from sightline.webshop_env.front_door import attach
 

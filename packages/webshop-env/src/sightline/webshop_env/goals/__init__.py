@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""What shoppers are asked to buy: goals and their instructions."""
 
 from sightline.webshop_env.front_door import attach
 

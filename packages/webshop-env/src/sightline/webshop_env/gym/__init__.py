@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""The shop as a Gymnasium environment, single or vectorised."""
 
 from sightline.webshop_env.front_door import attach
 

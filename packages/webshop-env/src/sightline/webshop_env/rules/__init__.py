@@ -1,4 +1,4 @@
-"""TODO say what is in this room."""
+"""The shop as pure functions of an immutable state: pages, actions, rendering and reward."""
 
 from sightline.webshop_env.front_door import attach
 

@@ -1,1 +1,1 @@
-"""TODO say what is in this room."""
+"""Find products as Lucene's BM25 would: analysis, index and ranking."""

@@ -77,7 +77,7 @@ class Guard:
     """ASGI middleware that turns away whatever the application should not see, and adds headers to its answers.
 
     In this order: a `Host` other than this machine's (where there is no token; against DNS rebinding), a change asked
-    for by another origin's page, a missing or wrong token, a body above the limit. The token comes as ``Authorization:
+    for by another origin's page, a missing or wrong token, a body above the limit. The token comes as `Authorization:
     Bearer`, or as the cookie that a visit to `/?token=...`` sets; the cookie holds a digest, never the token.
 
     Args:

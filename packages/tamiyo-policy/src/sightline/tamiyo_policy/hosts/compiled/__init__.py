@@ -1,1 +1,1 @@
-"""TODO say what is in this room."""
+"""Train hosts with compiled kernels, behind the interface of stacked hosts."""

@@ -1,1 +1,1 @@
-"""TODO say what is in this room."""
+"""Read and write the official WebShop files."""

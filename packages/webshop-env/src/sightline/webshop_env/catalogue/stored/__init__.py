@@ -1,1 +1,1 @@
-"""TODO say what is in this room."""
+"""Write and read catalogues that are memory-mapped from a folder."""
