@@ -12,17 +12,14 @@ from matplotlib.collections import LineCollection
 
 from sightline.agents.evaluation.intervals import Interval
 from sightline.agents.plots import bars_with_intervals, learning_curves, recall_curves, success_against_tokens
-from sightline.agents.report import Section, Table, render_report, save_figure
+from sightline.agents.report import Section, render_report, save_figure
+from sightline.agents.tables import Table
 
 TABLE = Table(("agent", "success"), (("react", "40 %"), ("a|b", "50 %")), caption="On 10 goals.")
 
 
 def points(axes: Axes) -> list[list[float]]:
     return np.asarray(axes.lines[0].get_xydata()).tolist()
-
-
-def test_a_table_becomes_markdown_with_its_bars_escaped() -> None:
-    assert TABLE.markdown() == "| agent | success |\n| --- | --- |\n| react | 40 % |\n| a\\|b | 50 % |\n"
 
 
 def test_page_text_is_shown_and_never_run() -> None:

@@ -16,6 +16,7 @@ from .records import ActionDistribution as ActionDistribution
 from .records import Decision as Decision
 from .records import Situation as Situation
 from .rollout.rollout import roll_out as roll_out
+from .tables import Table as Table
 from .trajectory import Step as Step
 from .trajectory import Trajectory as Trajectory
 from .trajectory import read_trajectories as read_trajectories

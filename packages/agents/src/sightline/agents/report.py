@@ -14,30 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from sightline.agents.tables import Table
 from sightline.retrieval.files import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows of short texts under column headings; numbers are formatted by the caller.
-
-    Attributes:
-        columns: headings.
-        rows: as many cells per row as there are columns.
-        caption: what the table shows and how its intervals were made.
-    """
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    caption: str = ""
-
-    def markdown(self) -> str:
-        """The table in GitHub's Markdown."""
-        lines = [self.columns, tuple("---" for _ in self.columns), *self.rows]
-        return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from sightline.agents.evaluation.intervals import Interval, ratio_interval
-from sightline.agents.report import Table
+from sightline.agents.tables import Table
 from sightline.agents.trajectory import Trajectory
 
 

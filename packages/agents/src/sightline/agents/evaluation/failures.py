@@ -19,7 +19,7 @@ import numpy as np
 from sightline.agents.evaluation.intervals import rate_interval
 from sightline.agents.evaluation.step_recall import PageChunk, PageKind, chunks_of_step, page_kind, target_read
 from sightline.agents.grammar.actions import ActionType, action_type
-from sightline.agents.report import Table
+from sightline.agents.tables import Table
 from sightline.agents.trajectory import Step, Trajectory
 
 if TYPE_CHECKING:

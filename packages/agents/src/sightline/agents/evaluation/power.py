@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from sightline.agents.report import Table
+from sightline.agents.tables import Table
 
 ASSUMED_DISCORDANCES = (0.05, 0.1, 0.2, 0.3)
 """What to reckon with before a pilot: agents alike on nearly every goal, up to agents with little in common."""

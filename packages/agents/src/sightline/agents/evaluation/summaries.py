@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sightline.agents.evaluation.intervals import Interval, bootstrap_interval, rate_interval, wilson_interval
 from sightline.agents.evaluation.significance import holm, match_test, sign_flip_test
-from sightline.agents.report import Table
+from sightline.agents.tables import Table
 from sightline.agents.trajectory import Trajectory
 
 _RECORD = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
