@@ -12,8 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sightline.agents.evaluation import Prices
-from sightline.agents.state import NextActionConfig, StateModelConfig
-from sightline.agents.student import StudentConfig, StudentDataConfig
+from sightline.agents.state import NextActionTrainingConfig, StateModelConfig
+from sightline.agents.student import StudentDataConfig, StudentTrainingConfig
 from sightline.retrieval import ChunkingConfig, RetrieverTrainingConfig
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -63,7 +63,7 @@ class Phase1Settings(BaseModel):
     """Sentence-transformers model for events and chunks, an id or a path; without it the packaged MiniLM (384-d)."""
     state_model: StateModelConfig = StateModelConfig()
     """The recurrent state model."""
-    next_action: NextActionConfig = NextActionConfig()
+    next_action: NextActionTrainingConfig = NextActionTrainingConfig()
     """Its training."""
 
     @model_validator(mode="after")
@@ -84,7 +84,7 @@ class Phase2Settings(Phase1Settings):
     """Causal language model that acts in place of the student: any Hugging Face id or path."""
     student: Literal["packaged", "train"] = "packaged"
     """The small language model that acts by default: the one shipped with the package, or one trained in this run."""
-    student_training: StudentConfig = StudentConfig()
+    student_training: StudentTrainingConfig = StudentTrainingConfig()
     """Training of the student."""
     student_data: StudentDataConfig = StudentDataConfig(ranked_share=0.75, target_share=0.5)
     """What the student's training prompts show: mostly what query RAG or the first trained gate would let through."""

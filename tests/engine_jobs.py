@@ -8,7 +8,7 @@ import torch
 
 from sightline.agents import LanguageModelActor, LexicalActor, ReadingAgent, baseline_react
 from sightline.agents.reading import random_gated
-from sightline.agents.student.training import PACKAGED_STUDENT
+from sightline.agents.student.config import PACKAGED_STUDENT
 from sightline.retrieval import ChunkingConfig
 from sightline.webshop_env import Catalogue, Shop, WebShopEnv, build_goals, expert_action
 

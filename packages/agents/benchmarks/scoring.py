@@ -30,7 +30,7 @@ import torch
 from sightline.agents.actors.candidate_scoring import encode_actions
 from sightline.agents.actors.language_model import LanguageModelActor
 from sightline.agents.prompts import abbreviate_products
-from sightline.agents.student.training import PACKAGED_STUDENT
+from sightline.agents.student.config import PACKAGED_STUDENT
 
 PRODUCTS = 13
 ACTIONS = 20

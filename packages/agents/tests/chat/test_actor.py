@@ -25,7 +25,7 @@ from sightline.agents.chat.client import MalformedAnswerError, MissingUsageError
 from sightline.agents.chat.ledger import TokenLedger, TokenPrices
 from sightline.agents.reading.agent import baseline_react
 from sightline.agents.rollout.rollout import roll_out
-from sightline.agents.student.training import PACKAGED_STUDENT
+from sightline.agents.student.config import PACKAGED_STUDENT
 
 PAGE = "[button] Back to Search [button_]\n[button] red [button_]\nWool scarf\n$12.50\n"
 PROMPTS = [f"task: find me a {wanted}\npage:\n{PAGE}action:" for wanted in ("red scarf", "blue lamp", "green kettle")]

@@ -28,7 +28,8 @@ from sightline.agents.reading.agent import (
 )
 from sightline.agents.reading.examples import page_chunks
 from sightline.agents.records import ActionDistribution, Event, Situation
-from sightline.agents.state.model import RecurrentStateModel, StateModelConfig
+from sightline.agents.state.config import StateModelConfig
+from sightline.agents.state.model import RecurrentStateModel
 from sightline.retrieval import ChunkingConfig, HashingEncoder, StateConditionedRetriever
 
 CHUNKING = ChunkingConfig(max_characters=200, min_characters=5)

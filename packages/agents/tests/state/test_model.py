@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from sightline.agents.records import Event
-from sightline.agents.state.model import EventBatch, RecurrentStateModel, StateModelConfig
+from sightline.agents.state.config import StateModelConfig
+from sightline.agents.state.model import EventBatch, RecurrentStateModel
 from sightline.retrieval.files import RecordError
 
 DIMENSION = 16

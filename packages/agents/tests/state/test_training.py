@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from sightline.agents.grammar.actions import ActionType, action_type
-from sightline.agents.state.model import StateModelConfig
-from sightline.agents.state.training import NextActionConfig, NextActionResult, train_next_action
+from sightline.agents.state.config import NextActionTrainingConfig, StateModelConfig
+from sightline.agents.state.records import NextActionResult
+from sightline.agents.state.training import train_next_action
 from sightline.agents.trajectory import Step, Trajectory
 
 MODEL = StateModelConfig(text_dimension=16, event_dimension=32, state_dimension=32)
-FAST = NextActionConfig(epochs=8, batch_size=16, learning_rate=0.01, validation_fraction=0.25)
+FAST = NextActionTrainingConfig(epochs=8, batch_size=16, learning_rate=0.01, validation_fraction=0.25)
 
 
 class NoiseEncoder:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sightline.agents.prompts import abbreviate_products, react_prompt
 from sightline.agents.reading.agent import ChunkScorer
 from sightline.agents.records import Event, Situation
-from sightline.agents.student.data import StudentDataConfig, sample_chunks, student_examples
+from sightline.agents.student.config import StudentDataConfig
+from sightline.agents.student.data import sample_chunks, student_examples
 
 INSTRUCTION = "find me a red chair"
 IDENTIFIERS = [f"B0AAAAAAA{number}" for number in range(6)]

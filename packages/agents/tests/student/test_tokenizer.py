@@ -38,3 +38,8 @@ def test_every_text_has_tokens_that_keep_all_but_case_and_space(tokenizer: PreTr
 def test_the_tokenizer_is_the_same_each_time() -> None:
     first, second = (train_tokenizer(TEXTS, 300, 128).backend_tokenizer.to_str() for _ in range(2))
     assert first == second
+
+
+def test_a_vocabulary_without_room_for_all_bytes_and_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 263"):
+        train_tokenizer(TEXTS, vocabulary_size=262, context=64)

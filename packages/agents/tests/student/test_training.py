@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sightline.agents.actors.language_model import LanguageModelActor
-from sightline.agents.student.data import StudentExample
-from sightline.agents.student.training import StudentConfig, train_student
+from sightline.agents.student.config import StudentTrainingConfig
+from sightline.agents.student.records import StudentExample
+from sightline.agents.student.training import train_student
 
-SMALL = StudentConfig(
+SMALL = StudentTrainingConfig(
     vocabulary_size=300, layers=2, width=32, heads=2, feed_forward=64, context=128, steps=12, batch_size=4,
     warmup=3, checkpoint_every=5, precision="float32",
 )  # fmt: skip
@@ -115,7 +116,7 @@ def test_training_leaves_the_global_random_state_alone(tmp_path: Path) -> None:
 
 
 def test_the_folder_is_a_small_hugging_face_model_with_a_card(tmp_path: Path) -> None:
-    config = StudentConfig(steps=1, batch_size=2)
+    config = StudentTrainingConfig(steps=1, batch_size=2)
     report = train_student(make_examples(10), config, tmp_path / "student", command="train --seed 0")
     folder = tmp_path / "student"
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "report.json"} <= {

@@ -1,7 +1,7 @@
+from .config import NextActionTrainingConfig as NextActionTrainingConfig
+from .config import StateModelConfig as StateModelConfig
 from .model import EventBatch as EventBatch
 from .model import RecurrentStateModel as RecurrentStateModel
-from .model import StateModelConfig as StateModelConfig
-from .training import NextActionConfig as NextActionConfig
-from .training import NextActionMetrics as NextActionMetrics
-from .training import NextActionResult as NextActionResult
+from .records import NextActionMetrics as NextActionMetrics
+from .records import NextActionResult as NextActionResult
 from .training import train_next_action as train_next_action

@@ -10,43 +10,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from sightline.agents.grammar.actions import ACTION_TYPES, ActionType
 from sightline.agents.records import Event
+from sightline.agents.state.config import StateModelConfig
 from sightline.retrieval.files import RecordError, atomic_file, parse_record
 
 if TYPE_CHECKING:
     from sightline.retrieval import TextEncoder
 
 OBSERVATION_KIND, ACTION_KIND = 0, 1
-
-
-class StateModelConfig(BaseModel):
-    """Shape of a `RecurrentStateModel`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: Literal[1] = 1
-    text_dimension: int = Field(default=384, ge=1)
-    """Length of the text encoder's vectors."""
-    text_encoder: str | None = None
-    """Name of the one text encoder whose vectors the model understands; None before training."""
-    event_dimension: int = Field(default=256, ge=1)
-    """Length of an event's vector, the GRU's input."""
-    state_dimension: int = Field(default=256, ge=1)
-    """Length of the GRU's state."""
-    max_characters: int = Field(default=600, ge=1)
-    """An event's text is cut to this length before it is encoded; pages begin with what matters."""
-    action_types: tuple[ActionType, ...] = Field(default=ACTION_TYPES, min_length=1)
-    """The classes of the action heads, in order."""
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional
 
 from sightline.agents.grammar.actions import action_type
-from sightline.agents.state.model import EventBatch, RecurrentStateModel, StateModelConfig
+from sightline.agents.state.config import NextActionTrainingConfig, StateModelConfig
+from sightline.agents.state.model import EventBatch, RecurrentStateModel
+from sightline.agents.state.records import NextActionMetrics, NextActionResult
 from sightline.agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -28,71 +29,11 @@ logger = logging.getLogger(__name__)
 _NO_LABEL = -100
 
 
-class NextActionConfig(BaseModel):
-    """How the state model is trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: int = Field(default=12, ge=1)
-    """Passes over the training episodes."""
-    batch_size: int = Field(default=32, ge=1)
-    """Episodes per update."""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """Of AdamW, constant."""
-    weight_decay: float = Field(default=0.01, ge=0)
-    """Of AdamW."""
-    gradient_clip: float = Field(default=1.0, gt=0)
-    """Largest norm of a gradient; the baseline head is clipped apart from the rest."""
-    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the goals whose episodes are held out."""
-    seed: int = Field(default=0, ge=0)
-    """Of the split, the initial weights and the order of batches."""
-
-
-@dataclass(frozen=True)
-class NextActionMetrics:
-    """One epoch of training; accuracies are over all decisions of the held-out episodes.
-
-    Attributes:
-        epoch: from 1.
-        loss: mean training cross-entropy of the recurrent model's prediction, in nats.
-        model_acc: accuracy of the recurrent model.
-        baseline_last_obs_acc: accuracy of the learned head that sees the last observation only.
-        majority_class_baseline: accuracy of always answering the most frequent type of the training decisions.
-    """
-
-    epoch: int
-    loss: float
-    model_acc: float
-    baseline_last_obs_acc: float
-    majority_class_baseline: float
-
-
-@dataclass(frozen=True)
-class NextActionResult:
-    """A trained state model.
-
-    Attributes:
-        model: on the CPU, in evaluation mode, with the weights of the best epoch.
-        metrics: one entry per epoch.
-        best_epoch: the first epoch with the highest `model_acc`.
-    """
-
-    model: RecurrentStateModel
-    metrics: tuple[NextActionMetrics, ...]
-    best_epoch: int
-
-    @property
-    def best(self) -> NextActionMetrics:
-        """The best epoch's metrics."""
-        return self.metrics[self.best_epoch - 1]
-
-
 def train_next_action(
     trajectories: Sequence[Trajectory],
     encoder: TextEncoder,
     model_config: StateModelConfig,
-    config: NextActionConfig,
+    config: NextActionTrainingConfig,
     *,
     device: torch.device | str = "cpu",
 ) -> NextActionResult:

@@ -7,58 +7,20 @@ page, as the gated agents do; so one student copes with both. Pure functions; ra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from sightline.agents.prompts import abbreviate_products, react_prompt, render_prompt
 from sightline.agents.reading.examples import page_chunks
-from sightline.retrieval import ChunkingConfig
+from sightline.agents.student.records import StudentExample
 from sightline.retrieval.conditioned import label_chunks
 
 if TYPE_CHECKING:
     from sightline.agents.reading.agent import ChunkScorer
     from sightline.agents.records import Situation
-
-
-@dataclass(frozen=True, slots=True)
-class StudentExample:
-    """A prompt, the actions that could be taken there, and which of them an expert took.
-
-    Attributes:
-        prompt: what the student reads.
-        actions: the candidates.
-        chosen: position of the expert's action among them.
-    """
-
-    prompt: str
-    actions: tuple[str, ...]
-    chosen: int
-
-
-class StudentDataConfig(BaseModel):
-    """How situations become examples."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    views: int = Field(3, ge=1, description="Examples made of every situation.")
-    full_page_share: float = Field(0.35, ge=0, le=1, description="Share of examples that show the whole page.")
-    history_turns: int = Field(3, ge=0, description="Most earlier turns shown with a whole page.")
-    history_characters: int = Field(120, ge=0, description="Longest earlier page, in characters.")
-    chunking: ChunkingConfig = Field(default_factory=ChunkingConfig, description="How pages are cut.")
-    max_chunks: int = Field(8, ge=1, description="Most chunks shown; at least one is.")
-    ranked_share: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="Share of chunk examples that show the best chunks of one of the given scorers; others are random.",
-    )
-    target_share: float = Field(
-        0.9, ge=0, le=1, description="Share of chunk examples that are made to hold the expert's target."
-    )
+    from sightline.agents.student.config import StudentDataConfig
 
 
 def student_examples(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from sightline.agents.student.config import BYTES
+
 try:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -13,10 +15,6 @@ except ImportError as error:
 
 # One token each: what every page and action repeats.
 _MARKERS = ("[button]", "[button_]", "[clicked button]", "[clicked button_]", "click[", "search[", "\n")
-_BYTES = 256
-
-SMALLEST_VOCABULARY = _BYTES + len(_MARKERS)
-"""All bytes and the markers."""
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int, context: int) -> PreTrainedTokenizerFast:
@@ -28,9 +26,15 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, context: int) ->
 
     Args:
         texts: what to learn frequent pieces of words from.
-        vocabulary_size: most tokens, at least `SMALLEST_VOCABULARY`.
+        vocabulary_size: most tokens.
         context: longest sequence that the model takes.
+
+    Raises:
+        ValueError: the vocabulary has no room for all bytes and the markers.
     """
+    smallest = BYTES + len(_MARKERS)
+    if vocabulary_size < smallest:
+        raise ValueError(f"vocabulary_size should be at least {smallest}: all bytes and markers; not {vocabulary_size}")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -20,14 +20,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from sightline.agents.actors.candidate_scoring import Query, candidate_log_probabilities, encode_actions, encode_prompts
-from sightline.agents.student.data import StudentExample
-from sightline.agents.student.tokenizer import SMALLEST_VOCABULARY, train_tokenizer
+from sightline.agents.student.config import StudentTrainingConfig
+from sightline.agents.student.records import StudentExample, StudentReport
+from sightline.agents.student.tokenizer import train_tokenizer
 from sightline.retrieval.files import atomic_file
 
 try:
@@ -38,70 +38,15 @@ except ImportError as error:
 
 logger = logging.getLogger(__name__)
 
-PACKAGED_STUDENT = Path(__file__).parent / "weights"
-"""The student that comes with the package; its model card says how it was made."""
-
 _TOKENIZER_EXAMPLES = 4000
 # Batches are made of so many batches' worth of shuffled examples, sorted by length.
 _POOL_BATCHES = 32
 _REPORTED_LOSSES = 20
 
 
-class StudentConfig(BaseModel):
-    """Size and training of a student."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    vocabulary_size: int = Field(2048, ge=SMALLEST_VOCABULARY, description="Most tokens; 256 are bytes.")
-    layers: int = Field(4, ge=1, description="Transformer blocks.")
-    width: int = Field(128, ge=8, description="Size of the residual stream.")
-    heads: int = Field(4, ge=1, description="Attention heads; their number divides the width.")
-    feed_forward: int = Field(344, ge=8, description="Hidden units of a gated feed-forward layer.")
-    context: int = Field(1024, ge=64, description="Longest prompt and action together, in tokens.")
-    steps: int = Field(1600, ge=1, description="Optimiser steps.")
-    batch_size: int = Field(32, ge=1, description="Examples a step.")
-    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of AdamW.")
-    warmup: int = Field(100, ge=0, description="Steps of linear warm-up; then the rate falls linearly to zero.")
-    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay of matrices.")
-    clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
-    temperature: float = Field(
-        0.25, gt=0, description="Divides a candidate's mean log-probability per token before the softmax."
-    )
-    precision: Literal["auto", "bfloat16", "float32"] = Field(
-        "auto", description="Arithmetic of training; auto is bfloat16 where the processor has instructions for it."
-    )
-    checkpoint_every: int = Field(100, ge=1, description="Steps between checkpoints.")
-    seed: int = Field(0, ge=0, description="Of initial weights and batches.")
-
-
-class StudentReport(BaseModel):
-    """What a training run did.
-
-    Attributes:
-        parameters: trainable numbers.
-        examples: examples in the training set.
-        longest: tokens of the longest prompt with its candidates.
-        steps: optimiser steps.
-        tokens: tokens read, padding not counted.
-        precision: the arithmetic used.
-        losses: mean loss, in nats per decision, over each of up to 20 equal parts of the run.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: Literal[1] = 1
-    parameters: int
-    examples: int
-    longest: int
-    steps: int
-    tokens: int
-    precision: Literal["bfloat16", "float32"]
-    losses: tuple[float, ...]
-
-
 def train_student(
     examples: Sequence[StudentExample],
-    config: StudentConfig,
+    config: StudentTrainingConfig,
     folder: Path,
     *,
     checkpoint: Path | None = None,
@@ -175,7 +120,7 @@ class _Progress:
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
 
-def _precision(config: StudentConfig) -> Literal["bfloat16", "float32"]:
+def _precision(config: StudentTrainingConfig) -> Literal["bfloat16", "float32"]:
     if config.precision != "auto":
         return config.precision
     # Without such instructions bfloat16 is emulated and slower than float32.
@@ -184,7 +129,7 @@ def _precision(config: StudentConfig) -> Literal["bfloat16", "float32"]:
     return "bfloat16" if re.search(r"\b(?:amx_bf16|avx512_bf16)\b", flags) else "float32"
 
 
-def _fingerprint(examples: Sequence[StudentExample], config: StudentConfig, precision: str) -> str:
+def _fingerprint(examples: Sequence[StudentExample], config: StudentTrainingConfig, precision: str) -> str:
     digest = hashlib.blake2b(f"{config.model_dump_json()} {precision}".encode())
     for example in examples:
         digest.update(json.dumps([example.prompt, example.actions, example.chosen]).encode())
@@ -206,7 +151,7 @@ def _encode(examples: Sequence[StudentExample], tokenizer: Any, context: int) ->
     ]
 
 
-def _make_model(config: StudentConfig, vocabulary_size: int) -> LlamaForCausalLM:
+def _make_model(config: StudentTrainingConfig, vocabulary_size: int) -> LlamaForCausalLM:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return LlamaForCausalLM(
@@ -230,7 +175,7 @@ def _make_model(config: StudentConfig, vocabulary_size: int) -> LlamaForCausalLM
 def _fit(
     model: LlamaForCausalLM,
     examples: Sequence[tuple[Query, int]],
-    config: StudentConfig,
+    config: StudentTrainingConfig,
     precision: str,
     state: _Progress,
     checkpoint: Path,
@@ -269,7 +214,7 @@ def _fit(
     model.eval()
 
 
-def _schedule(step: int, config: StudentConfig) -> float:
+def _schedule(step: int, config: StudentTrainingConfig) -> float:
     """Share of the peak learning rate: a linear rise over `warmup` steps, then a linear fall to zero."""
     warmup = min(config.warmup, config.steps - 1)
     if step < warmup:
@@ -360,7 +305,7 @@ def _save_folder(
     unfinished.replace(folder)
 
 
-def _card(config: StudentConfig, report: StudentReport, command: str | None) -> str:
+def _card(config: StudentTrainingConfig, report: StudentReport, command: str | None) -> str:
     made = f"Made by `{command}` with seed {config.seed}." if command else f"Made with seed {config.seed}."
     return f"""---
 library_name: transformers
