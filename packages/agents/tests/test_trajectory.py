@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sightline.agents.records import Attention, Event
 from sightline.agents.trajectory import Step, Trajectory, read_trajectories, write_trajectories
-from sightline.retrieval.files import RecordError
+from sightline.retrieval.jsonl import RecordError
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 attentions = st.builds(Attention, text=st.text(), score=numbers, selected=st.booleans())

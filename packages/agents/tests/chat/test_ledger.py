@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.agents.chat.ledger import LedgerRow, TokenLedger, TokenPrices
-from sightline.retrieval.files import RecordError
+from sightline.retrieval.jsonl import RecordError
 
 PRICES = TokenPrices(prompt=2.0, completion=8.0, cached=0.5)
 

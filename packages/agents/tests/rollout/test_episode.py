@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sightline.agents.records import Decision
 from sightline.agents.rollout.episode import Episode, EpisodeInProgress
 from sightline.agents.trajectory import Trajectory
-from sightline.retrieval.files import RecordError
+from sightline.retrieval.jsonl import RecordError
 
 
 def begin(toys: ModuleType, goal: int, *, expert: Any = None, max_steps: int = 10, **arguments: Any) -> Episode:

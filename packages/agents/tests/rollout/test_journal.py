@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,7 @@ from sightline.agents.rollout.journal import JournalError
 from sightline.agents.rollout.rollout import roll_out, run_job
 from sightline.agents.rollout.supervision import InProcess, RolloutJob
 from sightline.agents.trajectory import Trajectory
-from sightline.retrieval.files import RecordError
+from sightline.retrieval.jsonl import RecordError
 
 GOALS = range(11)
 
@@ -111,7 +112,13 @@ def test_a_batch_is_on_disk_before_the_next_begins(
 ) -> None:
     synced = []
     sync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(os.fstat(descriptor).st_size), sync(descriptor)))
+
+    def note(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            synced.append(os.fstat(descriptor).st_size)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
     run(make_job(toys), tmp_path / "journal")
     lines = (tmp_path / "journal").read_bytes().splitlines(keepends=True)
     assert synced == [sum(map(len, lines[: number + 1])) for number in range(len(lines))]

@@ -13,7 +13,7 @@ import torch
 from sightline.agents.records import Event
 from sightline.agents.state.config import StateModelConfig
 from sightline.agents.state.model import EventBatch, RecurrentStateModel
-from sightline.retrieval.files import RecordError
+from sightline.retrieval.jsonl import RecordError
 
 DIMENSION = 16
 

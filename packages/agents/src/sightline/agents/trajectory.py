@@ -12,7 +12,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from sightline.agents.records import Attention, Event, Situation
-from sightline.retrieval.files import atomic_file, parse_record
+from sightline.retrieval.files import atomic_file
+from sightline.retrieval.jsonl import parse_record
 
 _RECORD = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

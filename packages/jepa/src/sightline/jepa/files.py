@@ -1,30 +1,62 @@
-"""Files that appear whole or not at all. Knows nothing of what they hold."""
+"""Files that appear whole or not at all. Knows nothing of what they hold; every package has the same copy."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 
 @contextmanager
 def atomic_file(path: Path) -> Generator[BinaryIO]:
     """Open a binary file that takes the place of `path` when the block ends, and vanishes when it raises.
 
-    Whoever reads `path` meanwhile, or after a crash, finds the old content or the whole of the next one.
+    Whoever reads `path` meanwhile, or after a crash, finds all of the old content or all of the new. The mode follows
+    the umask. The folder is made when missing.
+
+    Raises:
+        OSError: the file cannot be written there; `path` is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
+    with atomic_files(path) as (file,):
+        yield file
+
+
+@contextmanager
+def atomic_files(*paths: Path) -> Generator[tuple[BinaryIO, ...]]:
+    """Open one binary file for each path, as `atomic_file` does.
+
+    They take their places one after the other when all of them are on the disk; an error before that leaves every path
+    as it was.
+    """
+    # Names of their own, so that two writers of one path do not write into each other's file.
+    temporaries = [path.with_name(f".{path.name}.{uuid4().hex}.tmp") for path in paths]
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes files that only their owner may read
-        temporary.replace(path)
+        with ExitStack() as stack:
+            for path in paths:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            files = tuple(stack.enter_context(temporary.open("xb")) for temporary in temporaries)
+            yield files
+            for file in files:
+                file.flush()
+                os.fsync(file.fileno())
+        for temporary, path in zip(temporaries, paths, strict=True):
+            temporary.replace(path)
+        for folder in {path.parent for path in paths}:
+            sync_folder(folder)
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system lets folders be opened."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -6,10 +6,7 @@ refused when a state is written.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from sightline.tamiyo_policy.files import atomic_file
 
 FORMAT = "sightline.tamiyo_policy/1"
 
@@ -31,7 +30,7 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Writes a state, so that the path holds the whole of it or what it held before.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file; its folder is made when missing.
         state: dictionaries (keys str or int), lists and tuples (both come back as lists), tensors, NumPy arrays of
             numbers or flags, and JSON scalars.
 
@@ -42,22 +41,8 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     tree = _encode(state, tensors)
     content = save(tensors, metadata={"format": FORMAT, "tree": json.dumps(tree)})
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with atomic_file(path) as file:
+        file.write(content)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from sightline.retrieval.files import RecordError, atomic_file, parse_record
+from sightline.retrieval.files import atomic_file
+from sightline.retrieval.jsonl import RecordError, parse_record
 
 logger = logging.getLogger(__name__)
 

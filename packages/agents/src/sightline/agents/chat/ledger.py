@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from sightline.retrieval.files import parse_record
+from sightline.retrieval.jsonl import DurableLines, parse_record
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +119,7 @@ class TokenLedger:
 
     def __init__(self, path: Path, prices: TokenPrices | None = None) -> None:
         self.path = path
+        self._lines = DurableLines(path)
         self.prices = prices
 
     def append(self, row: LedgerRow) -> None:
@@ -128,19 +128,7 @@ class TokenLedger:
         Raises:
             OSError: the row could not be written, for example on a full disk.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+b", buffering=0) as file:
-            size = file.seek(0, os.SEEK_END)
-            if size:
-                file.seek(size - 1)
-            # A row that a crash cut off must not swallow this one.
-            start = b"\n" if size and file.read(1) != b"\n" else b""
-            line = start + row.model_dump_json().encode() + b"\n"
-            # One call, so that rows of several processes do not mix.
-            written = file.write(line)
-            os.fsync(file.fileno())
-        if written != len(line):
-            raise OSError(f"{self.path} took only {written} of a row's {len(line)} bytes; is the disk full?")
+        self._lines.append(row.model_dump_json().encode())
 
     def rows(self) -> Iterator[LedgerRow]:
         """The rows in the order they were added, those of other processes included; none where there is no file.
@@ -150,18 +138,14 @@ class TokenLedger:
         Raises:
             RecordError: a line is JSON, but no row of a ledger; the message names file, line and field.
         """
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                where = f"{self.path}, line {number}"
-                if not line.strip():
-                    continue
-                if _is_json(line):
-                    remedy = "Give another file as ledger, or remove the line."
-                    yield parse_record(LedgerRow, line, where=where, remedy=remedy)
-                else:
-                    logger.warning("%s: a row that was cut off is left out", where)
+        for where, line in self._lines.read():
+            if not line.strip():
+                continue
+            if _is_json(line):
+                remedy = "Give another file as ledger, or remove the line."
+                yield parse_record(LedgerRow, line, where=where, remedy=remedy)
+            else:
+                logger.warning("%s: a row that was cut off is left out", where)
 
     def summary(self) -> LedgerSummary:
         """Totals over all rows, those of other processes included.

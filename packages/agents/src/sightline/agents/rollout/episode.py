@@ -20,7 +20,8 @@ from sightline.agents.grammar.actions import candidate_actions
 from sightline.agents.protocols import Demonstrator, Environment, InfoMapping, RestorableEnvironment
 from sightline.agents.records import Decision, Event, Situation
 from sightline.agents.trajectory import Step, Trajectory
-from sightline.retrieval.files import atomic_file, parse_record
+from sightline.retrieval.files import atomic_file
+from sightline.retrieval.jsonl import parse_record
 
 logger = logging.getLogger(__name__)
 

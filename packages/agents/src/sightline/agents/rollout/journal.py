@@ -6,14 +6,14 @@ One rollout at a time may write it. This module knows nothing of how episodes ar
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from sightline.agents.trajectory import Trajectory
-from sightline.retrieval.files import RecordError, atomic_file, parse_record
+from sightline.retrieval.files import atomic_file
+from sightline.retrieval.jsonl import DurableLines, RecordError, parse_record
 
 _RECORD = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 _SHOWN_CHARACTERS = 60
@@ -70,6 +70,7 @@ class RolloutJournal:
 
     def __init__(self, path: Path, header: JournalHeader) -> None:
         self._path = path
+        self._lines = DurableLines(path)
         self._batches: dict[int, tuple[Trajectory, ...]] = {}
         if path.exists():
             self._read(header)
@@ -84,27 +85,19 @@ class RolloutJournal:
 
     def append(self, batch: int, episodes: list[Trajectory]) -> None:
         """Add a finished batch; when this returns, it is on disk."""
-        line = _Entry(batch=batch, episodes=tuple(episodes)).model_dump_json().encode() + b"\n"
-        with self._path.open("ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        self._lines.append(_Entry(batch=batch, episodes=tuple(episodes)).model_dump_json().encode())
         self._batches[batch] = tuple(episodes)
 
     def _read(self, header: JournalHeader) -> None:
-        complete = 0
-        with self._path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                where = f"{self._path}, line {number}"
-                if number == 1:
-                    self._check(parse_record(JournalHeader, line, where=where, remedy=_REMEDY), header)
-                elif line.endswith(b"\n"):
-                    self._add(parse_record(_Entry, line, where=where, remedy=_REMEDY), header, where)
-                else:
-                    break
-                complete += len(line)
-        if complete < self._path.stat().st_size:
-            os.truncate(self._path, complete)
+        lines = list(self._lines.read())
+        if not lines:
+            raise RecordError(f"{self._path} does not begin with the header of a journal. {_REMEDY}")
+        for number, (where, line) in enumerate(lines):
+            if number == 0:
+                self._check(parse_record(JournalHeader, line, where=where, remedy=_REMEDY), header)
+            else:
+                self._add(parse_record(_Entry, line, where=where, remedy=_REMEDY), header, where)
+        self._lines.cut()
 
     def _check(self, found: JournalHeader, wanted: JournalHeader) -> None:
         differences = [

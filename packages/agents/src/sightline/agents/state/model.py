@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from sightline.agents.records import Event
 from sightline.agents.state.config import StateModelConfig
-from sightline.retrieval.files import RecordError, atomic_file, parse_record
+from sightline.retrieval.files import atomic_file
+from sightline.retrieval.jsonl import RecordError, parse_record
 
 if TYPE_CHECKING:
     from sightline.retrieval import TextEncoder

@@ -14,7 +14,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sightline.retrieval.files import read_jsonl, write_jsonl
+from sightline.retrieval.jsonl import read_jsonl, write_jsonl
 
 _CLICK = re.compile(r"\s*click\[(.*)\]\s*", re.IGNORECASE | re.DOTALL)
 

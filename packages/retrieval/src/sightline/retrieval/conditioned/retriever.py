@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from sightline.retrieval._torch import safetensors_torch, torch
 from sightline.retrieval.conditioned.model_card import RetrieverConfig, model_card
-from sightline.retrieval.files import atomic_file, parse_record
+from sightline.retrieval.files import atomic_file
+from sightline.retrieval.jsonl import parse_record
 
 if TYPE_CHECKING:
     from sightline.retrieval.conditioned.training import TrainingResult

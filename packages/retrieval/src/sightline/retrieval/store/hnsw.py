@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.retrieval.errors import StoreDamagedError
-from sightline.retrieval.store.rows import sync_folder
+from sightline.retrieval.files import sync_folder
 
 if TYPE_CHECKING:
     from usearch.index import Index

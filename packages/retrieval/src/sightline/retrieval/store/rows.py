@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.retrieval.errors import StoreDamagedError
+from sightline.retrieval.files import sync_folder
 
 Vectors = NDArray[np.float32]
 
@@ -136,14 +137,3 @@ class VectorFile:
     @property
     def _row_bytes(self) -> int:
         return 4 * self._dimension
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names of new files in a folder survive a power cut."""
-    if os.name == "nt":  # Windows offers no handle to a folder, and keeps names itself
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

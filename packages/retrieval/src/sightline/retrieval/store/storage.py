@@ -27,11 +27,12 @@ from sightline.retrieval.errors import (
     StoreLockedError,
     UnknownDocumentError,
 )
+from sightline.retrieval.files import sync_folder
 from sightline.retrieval.store.document import DocumentRecord
 from sightline.retrieval.store.documents import DocumentDatabase, StoreState, Transaction
 from sightline.retrieval.store.folder import StoreFolder, StorePart
 from sightline.retrieval.store.hnsw import ApproximateIndex
-from sightline.retrieval.store.rows import VectorArray, VectorFile, VectorRows, Vectors, sync_folder
+from sightline.retrieval.store.rows import VectorArray, VectorFile, VectorRows, Vectors
 
 logger = logging.getLogger(__name__)
 

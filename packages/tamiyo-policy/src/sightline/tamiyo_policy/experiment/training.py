@@ -19,6 +19,7 @@ from torch import nn
 
 from sightline.tamiyo_policy.checkpoints import CheckpointError
 from sightline.tamiyo_policy.experiment.episodes import GrowthEpisodes
+from sightline.tamiyo_policy.files import atomic_file
 from sightline.tamiyo_policy.growth.environment import GrowthEnvironment
 from sightline.tamiyo_policy.growth.records import GrowthConfig
 from sightline.tamiyo_policy.hosts.hosts import FAMILIES
@@ -217,12 +218,8 @@ def _read_settings(path: Path) -> _Settings:
 
 def _write(path: Path, parts: Iterable[bytes]) -> None:
     """Replace a file at once."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
+    with atomic_file(path) as file:
         file.writelines(parts)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _append(metrics: Path, row: dict[str, float]) -> None:

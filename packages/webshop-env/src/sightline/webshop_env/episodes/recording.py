@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sightline.webshop_env.episodes.snapshot import MAX_SNAPSHOT_BYTES, decode, encode
 from sightline.webshop_env.errors import GoalError, SnapshotError, WebShopError
-from sightline.webshop_env.files import write_atomically
+from sightline.webshop_env.files import atomic_file
 from sightline.webshop_env.rules.pages import SEARCH, Page
 from sightline.webshop_env.rules.render import render_text
 from sightline.webshop_env.rules.shop import MAX_ACTION_LENGTH, Shop, parse_action
@@ -176,7 +176,8 @@ def write_recordings(path: Path, recordings: Iterable[Recording]) -> None:
         RecordingError: one of them takes more than 64 MB.
         OSError: the file cannot be written there.
     """
-    write_atomically(path, map(_line, recordings))
+    with atomic_file(path) as file:
+        file.writelines(_line(recording).encode() for recording in recordings)
 
 
 def record(

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
-from typing import TextIO, TypeAlias
+from typing import BinaryIO, TypeAlias
 
 from sightline.webshop_env.catalogue.official.json_stream import check_encodable, shown
 from sightline.webshop_env.catalogue.official.records import fail, parse_product
-from sightline.webshop_env.files import replacing
+from sightline.webshop_env.files import atomic_files
 from sightline.webshop_env.product import UNANNOTATED, UNPRICED, Product
 
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -51,7 +51,7 @@ def write_products(products: Iterable[Product], folder: StrPath) -> OfficialFile
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     files = OfficialFiles.of(folder)
-    with replacing(files.products, files.attributes, files.human) as (listed, annotated, instructed):
+    with atomic_files(files.products, files.attributes, files.human) as (listed, annotated, instructed):
         writers = _Container(listed, "[]"), _Container(annotated, "{}"), _Container(instructed, "{}")
         for product in products:
             for writer, element in zip(writers, _elements(product), strict=True):
@@ -65,17 +65,17 @@ def write_products(products: Iterable[Product], folder: StrPath) -> OfficialFile
 class _Container:
     """A JSON list or object, an element a line."""
 
-    def __init__(self, file: TextIO, brackets: str) -> None:
+    def __init__(self, file: BinaryIO, brackets: str) -> None:
         self._file = file
         self._separator, self._end = "\n", f"\n{brackets[1]}\n"
-        file.write(brackets[0])
+        file.write(brackets[0].encode())
 
     def add(self, element: str) -> None:
-        self._file.write(self._separator + element)
+        self._file.write((self._separator + element).encode())
         self._separator = ",\n"
 
     def close(self) -> None:
-        self._file.write(self._end)
+        self._file.write(self._end.encode())
 
 
 def _elements(product: Product) -> tuple[str, str, str]:
