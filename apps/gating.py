@@ -29,7 +29,7 @@ from sightline.retrieval import (
 from sightline.retrieval.conditioned import (
     ConditionFunction,
     RetrievalExample,
-    index_examples,
+    embed_examples,
     read_examples,
     write_examples,
 )
@@ -120,7 +120,7 @@ class Gates:
             border = len(pages["train"])
             result = train_retriever(
                 gate.retriever,
-                index_examples(joined, self.encoder),
+                embed_examples(joined, self.encoder),
                 condition_fn=_conditions(joined, gate.state_model, recipe.query_from, self.encoder, frozen=not extra),
                 training=range(border),
                 validation=range(border, len(joined)),

@@ -25,7 +25,7 @@ from sightline.retrieval import (
     StateConditionedRetriever,
     train_retriever,
 )
-from sightline.retrieval.conditioned import RankingExamples, index_examples, read_examples
+from sightline.retrieval.conditioned import EmbeddedExamples, embed_examples, read_examples
 
 SITUATIONS_AT_ONCE = 256
 HEAD = {"train_query_proj_only": False}
@@ -51,7 +51,7 @@ VARIANTS: Mapping[str, Mapping[str, object]] = {
 class Pages:
     """Training examples first, then validation examples, with their conditions ``[N, C]``."""
 
-    examples: RankingExamples
+    examples: EmbeddedExamples
     conditions: torch.Tensor
     training_count: int
 
@@ -73,7 +73,7 @@ def read_run(run: Path, cache: Path | None) -> Pages:
             situation_conditions(situations[start : start + SITUATIONS_AT_ONCE], encoder, model, "both")
             for start in range(0, len(situations), SITUATIONS_AT_ONCE)
         ]
-    return Pages(index_examples(pages, encoder), torch.cat(parts), len(training))
+    return Pages(embed_examples(pages, encoder), torch.cat(parts), len(training))
 
 
 def compare(

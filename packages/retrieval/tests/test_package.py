@@ -14,7 +14,9 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 def test_importing_the_package_and_its_light_half_loads_no_torch():
     code = (
         "import sys; from sightline.retrieval import HashingEncoder, LocalEmbeddingStore, chunk_text, recall_at_k; "
-        "from sightline.retrieval.conditioned import index_examples, label_chunks; assert 'torch' not in sys.modules"
+        "from sightline.retrieval import RetrieverConfig, RetrieverTrainingConfig as T; T(); "
+        "from sightline.retrieval.conditioned import TrainingResult, embed_examples, label_chunks; "
+        "assert 'torch' not in sys.modules"
     )
     assert run(code).returncode == 0
 

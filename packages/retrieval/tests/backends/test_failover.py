@@ -14,7 +14,7 @@ from qdrant_client import QdrantClient
 from sightline.retrieval import Document, HashingEncoder, LocalEmbeddingStore, RagRetriever, correlated
 from sightline.retrieval.backends import (
     AllBackendsFailedError,
-    BackendCoolingOffError,
+    BackendCooldownError,
     BackendError,
     BackendLimitError,
     BackendTimeoutError,
@@ -114,7 +114,7 @@ OPERATIONS: dict[str, Callable[[RagRetriever], object]] = {
 def test_the_first_backend_answers_and_the_second_is_not_asked(setting: Setting):
     answer = setting.retriever.search("a grey lamp", top_k=1)
     assert [hit.document for hit in answer.hits] == [LAMP]
-    assert (answer.backend, answer.behind, answer.attempts) == ("first", False, ())
+    assert (answer.backend, answer.stale, answer.attempts) == ("first", False, ())
     assert not setting.second.calls["search"]
 
 
@@ -130,7 +130,7 @@ def test_whatever_fails_in_one_backend_the_other_does_it(setting: Setting, opera
 def test_the_answer_says_who_gave_it_and_what_went_wrong_before(setting: Setting):
     setting.first.faults["search"] = [DOWN, BackendTimeoutError("slow")]
     answer = setting.retriever.search("lamp")
-    assert (answer.backend, answer.behind) == ("second", False)
+    assert (answer.backend, answer.stale) == ("second", False)
     assert [(attempt.backend, attempt.operation, str(attempt.error)) for attempt in answer.attempts] == [
         ("first", "search", "down"),
         ("first", "search", "slow"),
@@ -162,7 +162,7 @@ def test_a_backend_that_failed_is_passed_over_until_it_is_healthy_again(setting:
     setting.first.calls.clear()
     setting.time.now += 29
     answer = setting.retriever.search("lamp")
-    assert isinstance(answer.attempts[0].error, BackendCoolingOffError)
+    assert isinstance(answer.attempts[0].error, BackendCooldownError)
     assert not setting.first.calls
     setting.time.now += 2
     answer = setting.retriever.search("lamp")  # its health is asked, once, and is bad
@@ -189,7 +189,7 @@ def test_while_one_caller_asks_for_the_health_the_others_pass_the_backend_over(s
 def test_asking_for_health_takes_a_backend_back_at_once(setting: Setting):
     setting.first.broken = DOWN
     setting.retriever.upsert([SHELF])
-    assert [(health.error, health.missed) for health in setting.retriever.health()] == [(DOWN, 1), (None, 0)]
+    assert [(health.error, health.missing_writes) for health in setting.retriever.health()] == [(DOWN, 1), (None, 0)]
     setting.first.broken = None
     setting.retriever.health()
     assert setting.retriever.upsert([SHELF]).written == ("first", "second")
@@ -237,8 +237,8 @@ def test_backends_of_another_encoder_are_an_error_at_once_or_when_it_shows(setti
     [
         ([], {}, "at least one"),
         (["a", "a"], {}, "name of its own"),
-        (["a"], {"cooling_off": -1}, "cooling_off"),
-        (["a"], {"cooling_off": float("nan")}, "cooling_off"),
+        (["a"], {"cooldown": -1}, "cooldown"),
+        (["a"], {"cooldown": float("nan")}, "cooldown"),
     ],
 )
 def test_a_retriever_that_cannot_work_is_refused(names: list[str], options: dict, message: str):
@@ -263,7 +263,7 @@ def test_a_backend_that_missed_a_write_is_asked_last_until_the_write_is_repeated
     assert setting.retriever.search("shelf", top_k=1).backend == "second"
     setting.second.faults["search"] = [BackendError("refused")]
     answer = setting.retriever.search("shelf", top_k=3)
-    assert (answer.backend, answer.behind) == ("first", True)
+    assert (answer.backend, answer.stale) == ("first", True)
     assert SHELF not in [hit.document for hit in answer.hits]
     assert setting.retriever.upsert([SHELF]).written == ("first",)
     assert setting.retriever.search("shelf", top_k=1).hits[0].document == SHELF
@@ -288,7 +288,7 @@ def test_a_write_that_nobody_took_leaves_nobody_behind(setting: Setting):
     setting.first.broken = setting.second.broken = BackendError("refused")
     with pytest.raises(AllBackendsFailedError):
         setting.retriever.upsert([SHELF])
-    assert [health.missed for health in setting.retriever.health()] == [0, 0]
+    assert [health.missing_writes for health in setting.retriever.health()] == [0, 0]
 
 
 WRITES = st.lists(
@@ -305,7 +305,7 @@ WRITES = st.lists(
 @settings(max_examples=50, deadline=None)
 @given(WRITES)
 def test_answers_are_those_of_a_single_store_whichever_backend_misses_which_write(writes: list):
-    setting = Setting(cooling_off=0)
+    setting = Setting(cooldown=0)
     model: dict[str, str] = {}
     for operation, document_id, content, down in writes:
         for backend in (setting.first, setting.second):
@@ -317,7 +317,7 @@ def test_answers_are_those_of_a_single_store_whichever_backend_misses_which_writ
             setting.retriever.delete([document_id])
             model.pop(document_id, None)
         setting.first.broken = setting.second.broken = None
-        if not all(health.missed for health in setting.retriever.health()):
+        if not all(health.missing_writes for health in setting.retriever.health()):
             answer = setting.retriever.search("x", top_k=9)
             assert {hit.document.id: hit.document.content for hit in answer.hits} == model
     assert setting.retriever.repair().written == ("first", "second")

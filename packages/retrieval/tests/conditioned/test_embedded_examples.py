@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sightline.retrieval import CachedEncoder, HashingEncoder
-from sightline.retrieval.conditioned import RankingExamples, RetrievalExample, index_examples
+from sightline.retrieval.conditioned import EmbeddedExamples, RetrievalExample, embed_examples
 
 
 def example(chunks: list[str], pos_idx: list[int], neg_idx: list[int]) -> RetrievalExample:
@@ -27,7 +27,7 @@ def test_each_distinct_chunk_is_embedded_once_and_found_again(hashing: HashingEn
     first = example(["buy now", "desk lamp", "back to search"], [1], [0, 2])
     second = example(["back to search", "mug", "grey mug", "buy now"], [3, 1], [0])
     encoder = CachedEncoder(hashing)
-    indexed = index_examples([first, second], encoder)
+    indexed = embed_examples([first, second], encoder)
     assert len(indexed) == 2
     assert len(indexed.embeddings) == len(encoder) == 4
     np.testing.assert_array_equal(indexed.embeddings[indexed.candidates[0]], hashing.encode(first.chunks))
@@ -48,7 +48,7 @@ def test_each_distinct_chunk_is_embedded_once_and_found_again(hashing: HashingEn
 )
 def test_examples_that_do_not_fit_together_are_refused(candidates: list, positives: list, complaint: str):
     with pytest.raises(ValueError, match=complaint):
-        RankingExamples(
+        EmbeddedExamples(
             np.ones((3, 2), np.float32),
             tuple(np.array(rows, np.int64) for rows in candidates),
             tuple(np.array(rows, np.bool_) for rows in positives),

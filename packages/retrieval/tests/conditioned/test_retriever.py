@@ -8,8 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from sightline.retrieval import HashingEncoder, RetrieverTrainingConfig, StateConditionedRetriever
-from sightline.retrieval.conditioned import EpochMetrics, TrainingResult
+from sightline.retrieval import HashingEncoder, StateConditionedRetriever
 
 SHAPES = [{"hidden_dim": None, "importance": False}, {"hidden_dim": 7, "importance": True}]
 
@@ -130,18 +129,6 @@ def test_a_retriever_refuses_the_vectors_of_another_encoder(tmp_path: Path):
     StateConditionedRetriever(5, 8).check_encoder(HashingEncoder(8))
     with pytest.raises(ValueError, match="4 dimensions"):
         StateConditionedRetriever(5, 4).check_encoder(HashingEncoder(8))
-
-
-def test_the_model_card_names_the_data_and_the_history_of_training(tmp_path: Path):
-    history = (EpochMetrics(0, None, 0.25, 0.2, 0.1), EpochMetrics(1, 1.5, 0.8125, 0.7, 0.6))
-    training = TrainingResult(history, 1, 12_345, 678, RetrieverTrainingConfig(in_batch_weight=0.125))
-    StateConditionedRetriever(5, 4, text_encoder="hashing-4").save_pretrained(tmp_path, training)
-    card = (tmp_path / "README.md").read_text()
-    assert "12,345 examples" in card
-    assert "678 validation" in card
-    assert "| 1 | 1.5000 | 0.8125 | 0.7000 | 0.6000 |" in card
-    assert "| in_batch_weight | 0.125 |" in card
-    assert "| text encoder | hashing-4 |" in card
 
 
 def test_a_configuration_key_that_is_unknown_is_refused(tmp_path: Path):

@@ -14,24 +14,24 @@ from sightline.retrieval import (
     reciprocal_rank,
     train_retriever,
 )
-from sightline.retrieval.conditioned import ConditionFunction, RankingExamples, TrainingResult, score_examples
+from sightline.retrieval.conditioned import ConditionFunction, EmbeddedExamples, TrainingResult, score_examples
 
 DIMENSION, CONDITION, COUNT = 16, 12, 240
 TRAINING, VALIDATION = range(200), range(200, 240)
 
 
 @pytest.fixture(scope="module")
-def examples() -> RankingExamples:
+def examples() -> EmbeddedExamples:
     """Pages of 6 to 14 chunks, of which one or two are right."""
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(150, DIMENSION)).astype(np.float32)
     candidates = tuple(rng.choice(150, size=rng.integers(6, 15), replace=False) for _ in range(COUNT))
     positives = tuple(np.isin(np.arange(len(rows)), rng.choice(len(rows), rng.integers(1, 3))) for rows in candidates)
-    return RankingExamples(embeddings, candidates, positives)
+    return EmbeddedExamples(embeddings, candidates, positives)
 
 
 @pytest.fixture(scope="module")
-def states(examples: RankingExamples) -> torch.Tensor:
+def states(examples: EmbeddedExamples) -> torch.Tensor:
     """Conditions from which a linear map can tell the right chunks."""
     mixing = np.random.default_rng(1).normal(size=(DIMENSION, CONDITION))
     targets = [
@@ -47,7 +47,7 @@ def lookup(states: torch.Tensor) -> ConditionFunction:
 
 
 def train(
-    examples: RankingExamples, condition_fn: ConditionFunction, **changes: object
+    examples: EmbeddedExamples, condition_fn: ConditionFunction, **changes: object
 ) -> tuple[StateConditionedRetriever, TrainingResult]:
     retriever = StateConditionedRetriever(CONDITION, DIMENSION)
     config = RetrieverTrainingConfig.model_validate({"epochs": 6, "batch_size": 32, "learning_rate": 0.01} | changes)
@@ -62,7 +62,7 @@ def weights(retriever: StateConditionedRetriever) -> bytes:
 
 
 @pytest.mark.parametrize("loss", ["info_nce", "margin"])
-def test_training_learns_what_conditions_tell(examples: RankingExamples, lookup: ConditionFunction, loss: str):
+def test_training_learns_what_conditions_tell(examples: EmbeddedExamples, lookup: ConditionFunction, loss: str):
     _, result = train(examples, lookup, loss=loss)
     assert result.history[0].loss is None
     assert result.history[0].recall < 0.75
@@ -71,7 +71,7 @@ def test_training_learns_what_conditions_tell(examples: RankingExamples, lookup:
 
 
 def test_training_learns_with_negatives_of_other_pages_and_with_the_importance_loss(
-    examples: RankingExamples, lookup: ConditionFunction
+    examples: EmbeddedExamples, lookup: ConditionFunction
 ):
     changes = {"in_batch_weight": 0.5, "importance_weight": 0.1, "train_query_proj_only": False}
     retriever, result = train(examples, lookup, **changes)
@@ -80,11 +80,11 @@ def test_training_learns_with_negatives_of_other_pages_and_with_the_importance_l
     assert weights(retriever) != weights(only_page)
 
 
-def test_the_importance_loss_teaches_which_chunks_are_clicked_whatever_the_condition(examples: RankingExamples):
+def test_the_importance_loss_teaches_which_chunks_are_clicked_whatever_the_condition(examples: EmbeddedExamples):
     clicked = examples.embeddings[:, 0] > 0.8  # experts click these chunks and no others
     positives = tuple(clicked[rows] for rows in examples.candidates)
     kept = [index for index, positive in enumerate(positives) if positive.any() and not positive.all()]
-    pages = RankingExamples(
+    pages = EmbeddedExamples(
         examples.embeddings, tuple(examples.candidates[i] for i in kept), tuple(positives[i] for i in kept)
     )
     retriever = StateConditionedRetriever(CONDITION, DIMENSION)
@@ -103,14 +103,14 @@ def test_the_importance_loss_teaches_which_chunks_are_clicked_whatever_the_condi
     assert importance[clicked].mean() > importance[~clicked].mean() + 0.1
 
 
-def test_training_on_labels_that_mean_nothing_does_not_reach_recall_on_validation(examples: RankingExamples):
+def test_training_on_labels_that_mean_nothing_does_not_reach_recall_on_validation(examples: EmbeddedExamples):
     noise = torch.randn(COUNT, CONDITION, generator=torch.Generator().manual_seed(0))
     _, result = train(examples, lambda positions: noise[positions])
     assert result.history[-1].recall < 0.8
 
 
 def test_the_same_seed_gives_the_same_bytes_and_leaves_global_randomness_alone(
-    examples: RankingExamples, lookup: ConditionFunction
+    examples: EmbeddedExamples, lookup: ConditionFunction
 ):
     before = torch.get_rng_state()
     first, first_result = train(examples, lookup, num_negatives=3, epochs=2)
@@ -121,7 +121,7 @@ def test_the_same_seed_gives_the_same_bytes_and_leaves_global_randomness_alone(
     assert first_result == second_result
 
 
-def test_the_retriever_ends_with_the_weights_of_its_best_epoch(examples: RankingExamples, lookup: ConditionFunction):
+def test_the_retriever_ends_with_the_weights_of_its_best_epoch(examples: EmbeddedExamples, lookup: ConditionFunction):
     # A learning rate this high makes later epochs worse than earlier ones.
     retriever, result = train(examples, lookup, learning_rate=1.0, temperature=2.0)
     best = max(result.history, key=lambda epoch: epoch.mean_reciprocal_rank)
@@ -132,13 +132,13 @@ def test_the_retriever_ends_with_the_weights_of_its_best_epoch(examples: Ranking
 
 
 @pytest.mark.parametrize("only", [True, False])
-def test_the_importance_head_moves_only_when_asked(examples: RankingExamples, lookup: ConditionFunction, only: bool):
+def test_the_importance_head_moves_only_when_asked(examples: EmbeddedExamples, lookup: ConditionFunction, only: bool):
     retriever, _ = train(examples, lookup, train_query_proj_only=only)
     assert retriever.importance_head is not None
     assert bool(retriever.importance_head.weight.detach().abs().max() == 0) is only
 
 
-def test_fine_tuning_trains_what_is_behind_the_conditions(examples: RankingExamples, states: torch.Tensor):
+def test_fine_tuning_trains_what_is_behind_the_conditions(examples: EmbeddedExamples, states: torch.Tensor):
     state_model = torch.nn.Linear(CONDITION, CONDITION)
     before = state_model.weight.detach().clone()
     config = RetrieverTrainingConfig(epochs=4, learning_rate=0.01, freeze_state_model=False)
@@ -161,7 +161,7 @@ def test_fine_tuning_trains_what_is_behind_the_conditions(examples: RankingExamp
     assert reciprocal_rank(scores, positives).mean() == result.history[result.best_epoch].mean_reciprocal_rank
 
 
-def test_scores_of_a_batch_are_those_of_single_pages(examples: RankingExamples, lookup: ConditionFunction):
+def test_scores_of_a_batch_are_those_of_single_pages(examples: EmbeddedExamples, lookup: ConditionFunction):
     retriever = StateConditionedRetriever(CONDITION, DIMENSION)
     positions = [7, 3, 100]
     scores, positives = score_examples(retriever, examples, positions, condition_fn=lookup, batch_size=2)
@@ -173,7 +173,7 @@ def test_scores_of_a_batch_are_those_of_single_pages(examples: RankingExamples, 
         assert np.isneginf(scores[row, len(rows) :]).all()
 
 
-def test_contradictions_are_refused(examples: RankingExamples, lookup: ConditionFunction):
+def test_contradictions_are_refused(examples: EmbeddedExamples, lookup: ConditionFunction):
     retriever = StateConditionedRetriever(CONDITION, DIMENSION)
     arguments: dict = {"condition_fn": lookup, "training": TRAINING, "validation": VALIDATION}
     frozen, thawed = RetrieverTrainingConfig(), RetrieverTrainingConfig(freeze_state_model=False)
@@ -196,7 +196,7 @@ def test_contradictions_are_refused(examples: RankingExamples, lookup: Condition
         train_retriever(retriever, examples, condition_fn=lookup, training=TRAINING, validation=[], config=frozen)
 
 
-def test_a_loss_that_is_not_finite_stops_training(examples: RankingExamples):
+def test_a_loss_that_is_not_finite_stops_training(examples: EmbeddedExamples):
     broken = torch.full((COUNT, CONDITION), 1.0)
     broken[:200] = torch.nan
     with pytest.raises(FloatingPointError, match="condition vectors"):

@@ -1,7 +1,7 @@
 from .backends.failover import RagRetriever as RagRetriever
-from .conditioned.retriever import RetrieverConfig as RetrieverConfig
+from .conditioned.records import RetrieverConfig as RetrieverConfig
+from .conditioned.records import RetrieverTrainingConfig as RetrieverTrainingConfig
 from .conditioned.retriever import StateConditionedRetriever as StateConditionedRetriever
-from .conditioned.training import RetrieverTrainingConfig as RetrieverTrainingConfig
 from .conditioned.training import train_retriever as train_retriever
 from .errors import StoreError as StoreError
 from .metrics import ndcg_at_k as ndcg_at_k
@@ -13,10 +13,10 @@ from .ranking.reranking import rerank as rerank
 from .store.store import Document as Document
 from .store.store import LocalEmbeddingStore as LocalEmbeddingStore
 from .store.store import SearchHit as SearchHit
+from .text.cached import CachedEncoder as CachedEncoder
 from .text.chunking import Chunk as Chunk
 from .text.chunking import ChunkingConfig as ChunkingConfig
 from .text.chunking import chunk_text as chunk_text
-from .text.encoders import CachedEncoder as CachedEncoder
-from .text.encoders import HashingEncoder as HashingEncoder
-from .text.encoders import SentenceTransformerEncoder as SentenceTransformerEncoder
-from .text.encoders import TextEncoder as TextEncoder
+from .text.hashing import HashingEncoder as HashingEncoder
+from .text.protocol import TextEncoder as TextEncoder
+from .text.sentence_transformer import SentenceTransformerEncoder as SentenceTransformerEncoder

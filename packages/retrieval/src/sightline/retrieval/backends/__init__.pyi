@@ -6,7 +6,7 @@ from .failover import BackendHealth as BackendHealth
 from .failover import WriteReport as WriteReport
 from .local import LocalBackend as LocalBackend
 from .pinecone import PineconeBackend as PineconeBackend
-from .protocol import BackendCoolingOffError as BackendCoolingOffError
+from .protocol import BackendCooldownError as BackendCooldownError
 from .protocol import BackendError as BackendError
 from .protocol import BackendLimitError as BackendLimitError
 from .protocol import BackendTimeoutError as BackendTimeoutError

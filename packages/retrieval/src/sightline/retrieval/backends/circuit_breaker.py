@@ -1,4 +1,4 @@
-"""One backend with bounded retries and a time to cool off after it failed.
+"""One backend with bounded retries, and passed over for a cooldown after it failed: a circuit breaker (Nygard 2007).
 
 This module knows when to ask a backend, not what it is asked or what happens instead.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sightline.retrieval.backends.protocol import (
-    BackendCoolingOffError,
+    BackendCooldownError,
     BackendLimitError,
     BackendUnavailableError,
     VectorBackend,
@@ -81,37 +81,37 @@ class BackendGivenUpError(Exception):
     """A backend failed, as often as it was tried; the list of attempts has the reasons."""
 
 
-class GuardedBackend:
+class CircuitBreaker:
     """Asks a backend as long as that makes sense; safe to use from several threads.
 
-    After an operation has failed for good the backend is passed over for a while. The first caller after that asks for
-    its health, and the backend is used again if that is good.
+    After an operation has failed for good the circuit is open: the backend is passed over for `cooldown` seconds. The
+    first caller after that asks for its health (half-open), and the circuit closes if that is good.
 
     Args:
-        backend: whom to ask.
-        retries: how often.
-        cooling_off: seconds to pass it over after a failure.
-        clock: seconds on a clock that never goes back.
-        sleep: waits so many seconds.
+        backend: backend to ask.
+        retries: how often one operation is tried.
+        cooldown: seconds to pass it over after a failure.
+        clock: gives seconds on a clock that never goes back.
+        sleep: waits a number of seconds.
     """
 
     def __init__(
         self,
         backend: VectorBackend,
         retries: RetryPolicy,
-        cooling_off: float,
+        cooldown: float,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
         self.backend = backend
-        self.missed: set[str] = set()
+        self.missing_writes: set[str] = set()
         """Ids of documents whose last write did not reach the backend; changed by whoever writes."""
         self._retries = retries
-        self._cooling_off = cooling_off
+        self._cooldown = cooldown
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._cool_at: float | None = None
+        self._open_until: float | None = None
 
     @property
     def name(self) -> str:
@@ -133,7 +133,7 @@ class GuardedBackend:
             BackendGivenUpError: it failed, or the backend was passed over.
             Exception: of `CALLER_ERRORS`, as `act` raised it.
         """
-        self._require_cool(operation, attempts)
+        self._require_closed(operation, attempts)
         for number in range(1, self._retries.attempts + 1):
             try:
                 result = act(self.backend)
@@ -144,7 +144,7 @@ class GuardedBackend:
                 if isinstance(error, BackendLimitError):
                     raise BackendGivenUpError from error
                 if number == self._retries.attempts or not isinstance(error, _PASSING):
-                    self._cool_off()
+                    self._trip()
                     raise BackendGivenUpError from error
                 self._sleep(self._retries.delay(number))
             else:
@@ -152,7 +152,7 @@ class GuardedBackend:
         raise AssertionError("a policy has at least one attempt")
 
     def probe(self, attempts: list[FailedAttempt]) -> None:
-        """Ask for the backend's health now, cooling off or not, and use it or pass it over accordingly.
+        """Ask for the backend's health now, cooldown or not, and use it or pass it over accordingly.
 
         Args:
             attempts: a failure is appended here.
@@ -166,28 +166,28 @@ class GuardedBackend:
             raise
         except Exception as error:
             self._note("health", error, attempts)
-            self._cool_off()
+            self._trip()
             raise BackendGivenUpError from error
         with self._lock:
-            self._cool_at = None
+            self._open_until = None
 
-    def _require_cool(self, operation: str, attempts: list[FailedAttempt]) -> None:
+    def _require_closed(self, operation: str, attempts: list[FailedAttempt]) -> None:
         with self._lock:
-            if self._cool_at is None:
+            if self._open_until is None:
                 return
-            remaining = self._cool_at - self._clock()
+            remaining = self._open_until - self._clock()
             if remaining <= 0:
                 # This caller asks for the health; others pass the backend over meanwhile.
-                self._cool_at = self._clock() + self._cooling_off
+                self._open_until = self._clock() + self._cooldown
         if remaining > 0:
-            error = BackendCoolingOffError(f"{self.name}: passed over for another {remaining:.1f} s after a failure")
+            error = BackendCooldownError(f"{self.name}: passed over for another {remaining:.1f} s after a failure")
             attempts.append(FailedAttempt(self.name, operation, error))
             raise BackendGivenUpError from error
         self.probe(attempts)
 
-    def _cool_off(self) -> None:
+    def _trip(self) -> None:
         with self._lock:
-            self._cool_at = self._clock() + self._cooling_off
+            self._open_until = self._clock() + self._cooldown
 
     def _note(self, operation: str, error: Exception, attempts: list[FailedAttempt]) -> None:
         attempts.append(FailedAttempt(self.name, operation, error))

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from numpy.typing import ArrayLike
 
-from sightline.retrieval.backends.circuit_breaker import BackendGivenUpError, FailedAttempt, GuardedBackend, RetryPolicy
+from sightline.retrieval.backends.circuit_breaker import BackendGivenUpError, CircuitBreaker, FailedAttempt, RetryPolicy
 from sightline.retrieval.backends.protocol import BackendError, VectorBackend
 from sightline.retrieval.errors import EncoderMismatchError, InvalidDocumentError, UnknownDocumentError
 from sightline.retrieval.operation_log import current_correlation_id, logged_operation
@@ -28,7 +28,7 @@ from sightline.retrieval.store.document import MAX_CONTENT_CHARACTERS, Document,
 from sightline.retrieval.store.filters import parse_filter
 from sightline.retrieval.store.parameters import check_search, checked_id, checked_ids
 from sightline.retrieval.store.store import Where
-from sightline.retrieval.text.encoders import TextEncoder
+from sightline.retrieval.text.protocol import TextEncoder
 from sightline.retrieval.text.unit_vectors import Query, encoded_texts, query_vectors, unit_rows
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Answer:
     """Best first, with cosines."""
     backend: str
     """Name of the backend that answered."""
-    behind: bool
+    stale: bool
     """Whether that backend missed a write, so that the hits may be those of an earlier state."""
     attempts: tuple[FailedAttempt, ...]
     """What went wrong before that, in order of time; empty if the first try succeeded."""
@@ -77,14 +77,14 @@ class BackendHealth:
     backend: str
     error: Exception | None
     """Why it cannot answer; None if it can."""
-    missed: int
+    missing_writes: int
     """Number of documents whose last write did not reach it."""
 
 
 class RagRetriever:
     """Finds documents in the first of several backends that can answer; safe to use from several threads.
 
-    A backend that fails is tried again as `retries` says and then passed over for `cooling_off` seconds. How long
+    A backend that fails is tried again as `retries` says and then passed over for `cooldown` seconds. How long
     one try may take is for the backend's client to say. Mistakes of the caller, such as a filter that breaks the
     grammar, are raised and not taken to another backend.
 
@@ -92,13 +92,13 @@ class RagRetriever:
         backends: in order of preference, for example Qdrant before a `LocalBackend`; `close` closes them.
         encoder: embeds queries and documents; once, whatever number of backends is asked.
         retries: how often one operation is tried on one backend.
-        cooling_off: seconds for which a backend is passed over after it failed; then its health is asked first.
-        clock: seconds on a clock that never goes back.
-        sleep: waits so many seconds.
+        cooldown: seconds for which a backend is passed over after it failed; then its health is asked first.
+        clock: gives seconds on a clock that never goes back.
+        sleep: waits a number of seconds.
 
     Raises:
         EncoderMismatchError: a backend is for another encoder or dimension.
-        ValueError: no backends, two of one name, or `cooling_off` is negative.
+        ValueError: no backends, two of one name, or `cooldown` is negative.
     """
 
     def __init__(
@@ -107,15 +107,15 @@ class RagRetriever:
         encoder: TextEncoder,
         *,
         retries: RetryPolicy = RetryPolicy(),  # noqa: B008 (it is frozen)
-        cooling_off: float = 30.0,
+        cooldown: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         names = [backend.name for backend in backends]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"give at least one backend, and each a name of its own, not {names!r}")
-        if not cooling_off >= 0:
-            raise ValueError(f"cooling_off must be a number of seconds, not {cooling_off!r}")
+        if not cooldown >= 0:
+            raise ValueError(f"cooldown must be a number of seconds, not {cooldown!r}")
         for backend in backends:
             if (backend.encoder_name, backend.dimension) != (encoder.name, encoder.dimension):
                 raise EncoderMismatchError(
@@ -123,7 +123,7 @@ class RagRetriever:
                     f"not {encoder.name!r} ({encoder.dimension}); vectors of different encoders cannot be compared"
                 )
         self._encoder = encoder
-        self._members = [GuardedBackend(backend, retries, cooling_off, clock, sleep) for backend in backends]
+        self._members = [CircuitBreaker(backend, retries, cooldown, clock, sleep) for backend in backends]
         self._writing = threading.Lock()  # so that all backends see writes in one order
 
     def __enter__(self) -> RagRetriever:
@@ -163,7 +163,7 @@ class RagRetriever:
                 lambda backend: backend.search(vectors, top_k=top_k, min_score=min_score, where=where),
                 attempts,
             )
-            return Answer(found[0], source.name, bool(source.missed), tuple(attempts))
+            return Answer(found[0], source.name, bool(source.missing_writes), tuple(attempts))
 
     def get(self, document_id: str) -> Document:
         """The document of this id, from the first backend that can answer.
@@ -233,11 +233,11 @@ class RagRetriever:
         with logged_operation(logger, "repair"), self._writing:
             for member in self._members:
                 self._repair(member, attempts)
-            whole = tuple(member.name for member in self._members if not member.missed)
+            whole = tuple(member.name for member in self._members if not member.missing_writes)
         return WriteReport(whole, tuple(attempts))
 
     def health(self) -> list[BackendHealth]:
-        """Ask every backend how it is, also those that are cooling off; one that is well is used again at once.
+        """Ask every backend how it is, also those that are in their cooldown; one that is well is used again at once.
 
         Raises:
             EncoderMismatchError: a backend turned out to hold vectors of another encoder.
@@ -251,7 +251,7 @@ class RagRetriever:
                     error = None
                 except BackendGivenUpError:
                     error = attempts[-1].error
-                report.append(BackendHealth(member.name, error, len(member.missed)))
+                report.append(BackendHealth(member.name, error, len(member.missing_writes)))
         return report
 
     def close(self) -> None:
@@ -262,8 +262,8 @@ class RagRetriever:
 
     def _first(
         self, operation: str, act: Callable[[VectorBackend], _Result], attempts: list[FailedAttempt]
-    ) -> tuple[_Result, GuardedBackend]:
-        for member in sorted(self._members, key=lambda member: bool(member.missed)):
+    ) -> tuple[_Result, CircuitBreaker]:
+        for member in sorted(self._members, key=lambda member: bool(member.missing_writes)):
             try:
                 result = member.call(operation, act, attempts)
             except BackendGivenUpError:
@@ -285,7 +285,7 @@ class RagRetriever:
 
     def _write(self, operation: str, ids: Sequence[str], act: Callable[[VectorBackend], None]) -> WriteReport:
         attempts: list[FailedAttempt] = []
-        reached: list[GuardedBackend] = []
+        reached: list[CircuitBreaker] = []
         with self._writing:
             try:
                 for member in self._members:
@@ -298,15 +298,15 @@ class RagRetriever:
                 # If nobody took it, nobody is behind the others.
                 for member in self._members if reached else ():
                     if member in reached:
-                        member.missed.difference_update(ids)
+                        member.missing_writes.difference_update(ids)
                     else:
-                        member.missed.update(ids)
+                        member.missing_writes.update(ids)
         if not reached:
             raise AllBackendsFailedError(operation, attempts)
         return WriteReport(tuple(member.name for member in reached), tuple(attempts))
 
-    def _repair(self, member: GuardedBackend, attempts: list[FailedAttempt]) -> None:
-        missed = sorted(member.missed)
+    def _repair(self, member: CircuitBreaker, attempts: list[FailedAttempt]) -> None:
+        missed = sorted(member.missing_writes)
         for start in range(0, len(missed), _REPAIR_DOCUMENTS):
             ids = missed[start : start + _REPAIR_DOCUMENTS]
             documents, gone = [], []
@@ -324,12 +324,12 @@ class RagRetriever:
                     member.call("delete", lambda backend, g=gone: backend.delete(g), attempts)
             except (BackendGivenUpError, AllBackendsFailedError):
                 return
-            member.missed.difference_update(ids)
+            member.missing_writes.difference_update(ids)
 
     def _present_form(self, document_id: str, attempts: list[FailedAttempt]) -> Document | None:
         """The document as a backend that did not miss its last write has it; None if it was deleted."""
         for source in self._members:
-            if document_id in source.missed:
+            if document_id in source.missing_writes:
                 continue
             try:
                 return source.call("get", lambda backend: backend.get(document_id), attempts)

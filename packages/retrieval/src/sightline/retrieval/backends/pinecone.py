@@ -45,7 +45,7 @@ from sightline.retrieval.store.document import MAX_ID_CHARACTERS, Document, Sear
 from sightline.retrieval.store.filters import Condition, parse_filter, stored_key
 from sightline.retrieval.store.parameters import check_search, checked_id, checked_ids
 from sightline.retrieval.store.store import Where
-from sightline.retrieval.text.encoders import TextEncoder
+from sightline.retrieval.text.protocol import TextEncoder
 from sightline.retrieval.text.unit_vectors import Vectors, unit_rows
 
 if TYPE_CHECKING:

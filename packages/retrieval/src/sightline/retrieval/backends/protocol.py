@@ -28,7 +28,7 @@ class BackendTimeoutError(BackendUnavailableError, TimeoutError):
     """A backend did not answer in time; a write may have happened all the same, and can be repeated."""
 
 
-class BackendCoolingOffError(BackendUnavailableError):
+class BackendCooldownError(BackendUnavailableError):
     """A backend was passed over because it failed a short while ago."""
 
 

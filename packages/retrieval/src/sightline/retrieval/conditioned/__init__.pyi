@@ -1,5 +1,5 @@
-from .embedded_examples import RankingExamples as RankingExamples
-from .embedded_examples import index_examples as index_examples
+from .embedded_examples import EmbeddedExamples as EmbeddedExamples
+from .embedded_examples import embed_examples as embed_examples
 from .examples import RetrievalExample as RetrievalExample
 from .examples import build_example as build_example
 from .examples import label_chunks as label_chunks
@@ -8,7 +8,7 @@ from .examples import write_examples as write_examples
 from .losses import importance_loss as importance_loss
 from .losses import margin_loss as margin_loss
 from .losses import multi_positive_info_nce as multi_positive_info_nce
+from .records import EpochMetrics as EpochMetrics
+from .records import TrainingResult as TrainingResult
 from .training import ConditionFunction as ConditionFunction
-from .training import EpochMetrics as EpochMetrics
-from .training import TrainingResult as TrainingResult
 from .training import score_examples as score_examples

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from sightline.retrieval.conditioned.examples import RetrievalExample
-    from sightline.retrieval.text.encoders import TextEncoder
+    from sightline.retrieval.text.protocol import TextEncoder
 
 
 @dataclass(frozen=True, slots=True)
-class RankingExamples:
+class EmbeddedExamples:
     """N examples over U distinct chunks; pages share most of their chunks, so U is far below the number of chunks.
 
     Attributes:
@@ -51,7 +51,7 @@ class RankingExamples:
         return len(self.candidates)
 
 
-def index_examples(examples: Sequence[RetrievalExample], encoder: TextEncoder) -> RankingExamples:
+def embed_examples(examples: Sequence[RetrievalExample], encoder: TextEncoder) -> EmbeddedExamples:
     """Embed every distinct chunk of the examples once.
 
     An example's candidates are its positives and its stored negatives, in page order. Metrics are over these, so keep
@@ -71,4 +71,4 @@ def index_examples(examples: Sequence[RetrievalExample], encoder: TextEncoder) -
         rows = [row_of.setdefault(example.chunks[index], len(row_of)) for index in kept]
         candidates.append(np.array(rows, dtype=np.int64))
         positives.append(np.isin(kept, example.pos_idx))
-    return RankingExamples(encoder.encode(list(row_of)), tuple(candidates), tuple(positives))
+    return EmbeddedExamples(encoder.encode(list(row_of)), tuple(candidates), tuple(positives))

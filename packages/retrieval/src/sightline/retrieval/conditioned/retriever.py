@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sightline.retrieval._torch import safetensors_torch, torch
-from sightline.retrieval.conditioned.model_card import RetrieverConfig, model_card
+from sightline.retrieval.conditioned.model_card import model_card
+from sightline.retrieval.conditioned.records import RetrieverConfig, TrainingResult
 from sightline.retrieval.files import atomic_file
 from sightline.retrieval.jsonl import parse_record
 
 if TYPE_CHECKING:
-    from sightline.retrieval.conditioned.training import TrainingResult
-    from sightline.retrieval.text.encoders import TextEncoder
+    from sightline.retrieval.text.protocol import TextEncoder
 
 _CONFIG_FILE = "config.json"
 _WEIGHTS_FILE = "model.safetensors"

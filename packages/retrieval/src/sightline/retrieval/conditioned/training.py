@@ -9,111 +9,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sightline.retrieval._torch import torch
-from sightline.retrieval.conditioned.embedded_examples import RankingExamples
+from sightline.retrieval.conditioned.embedded_examples import EmbeddedExamples
 from sightline.retrieval.conditioned.losses import importance_loss, margin_loss, multi_positive_info_nce
 from sightline.retrieval.conditioned.negatives import in_batch_negatives, sample_page_negatives
+from sightline.retrieval.conditioned.records import EpochMetrics, RetrieverTrainingConfig, TrainingResult
 from sightline.retrieval.conditioned.retriever import StateConditionedRetriever
 from sightline.retrieval.metrics import ndcg_at_k, recall_at_k, reciprocal_rank
 
 logger = logging.getLogger(__name__)
 
 ConditionFunction = Callable[[Sequence[int]], torch.Tensor]
-"""Positions of B examples in a `RankingExamples` -> their condition vectors `[B, condition_dim]`."""
-
-
-class RetrieverTrainingConfig(BaseModel):
-    """How to train the retriever."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    num_negatives: int = Field(default=16, ge=1)
-    """Negatives drawn anew per example and epoch from the example's page; all of them where the page has fewer."""
-    margin: float = Field(default=0.2, ge=0)
-    """Lead that a positive should have over a negative, in cosine units (margin loss only)."""
-    top_k: int = Field(default=5, ge=1)
-    """Cut-off of the validation recall and nDCG."""
-    freeze_state_model: bool = True
-    """Keep whatever produces the condition vectors as it is."""
-    train_query_proj_only: bool = True
-    """Of the retriever, train the query projection only and leave the importance head alone."""
-    loss: Literal["info_nce", "margin"] = "info_nce"
-    """Loss over the candidates of one page."""
-    temperature: float = Field(default=0.05, gt=0)
-    """Softmax temperature (InfoNCE only)."""
-    in_batch_weight: float = Field(default=0.0, ge=0)
-    """Weight of each chunk of the other pages in the batch as a negative (InfoNCE only); 0 leaves them out."""
-    false_negative_cosine: float = Field(default=0.95, gt=0, le=1)
-    """A chunk of another page that is at least this similar to a positive is not used as a negative."""
-    importance_weight: float = Field(default=0.0, ge=0)
-    """Weight of the loss that teaches the importance head which chunks experts click, whatever the condition."""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """Learning rate of AdamW."""
-    weight_decay: float = Field(default=0.01, ge=0)
-    """Decoupled weight decay of AdamW."""
-    epochs: int = Field(default=10, ge=1)
-    """Passes over the training examples."""
-    batch_size: int = Field(default=128, ge=1)
-    """Examples per optimisation step."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of the order of examples and of the negatives drawn."""
-
-    @model_validator(mode="after")
-    def _options_fit(self) -> Self:
-        if self.in_batch_weight and self.loss != "info_nce":
-            raise ValueError("in_batch_weight needs loss 'info_nce'; the margin loss is over the pairs of one page")
-        if self.importance_weight and self.train_query_proj_only:
-            raise ValueError("importance_weight trains the importance head; set train_query_proj_only to False")
-        return self
-
-
-@dataclass(frozen=True, slots=True)
-class EpochMetrics:
-    """Validation after one epoch; epoch 0 is the retriever as it came.
-
-    Attributes:
-        epoch: number of passes over the training examples so far.
-        loss: mean training loss of this epoch; None for epoch 0.
-        recall: share of validation examples with a positive among the top k.
-        mean_reciprocal_rank: mean of 1 / rank of the first positive.
-        ndcg: mean nDCG at k.
-    """
-
-    epoch: int
-    loss: float | None
-    recall: float
-    mean_reciprocal_rank: float
-    ndcg: float
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingResult:
-    """What happened in training.
-
-    Attributes:
-        history: one entry per epoch, epoch 0 first.
-        best_epoch: the epoch whose weights the retriever now has: highest mean reciprocal rank, earliest of equals.
-        training_examples: number of examples trained on.
-        validation_examples: number of examples that the epoch was chosen on.
-        config: hyperparameters.
-    """
-
-    history: tuple[EpochMetrics, ...]
-    best_epoch: int
-    training_examples: int
-    validation_examples: int
-    config: RetrieverTrainingConfig
+"""Positions of B examples in a `EmbeddedExamples` -> their condition vectors `[B, condition_dim]`."""
 
 
 def train_retriever(
     retriever: StateConditionedRetriever,
-    examples: RankingExamples,
+    examples: EmbeddedExamples,
     *,
     condition_fn: ConditionFunction,
     training: Sequence[int],
@@ -169,7 +85,7 @@ def train_retriever(
 
 def score_examples(
     retriever: StateConditionedRetriever,
-    examples: RankingExamples,
+    examples: EmbeddedExamples,
     positions: Sequence[int],
     *,
     condition_fn: ConditionFunction,
@@ -206,7 +122,7 @@ class _Pages:
     mask: torch.Tensor
 
     @classmethod
-    def of(cls, examples: RankingExamples, device: torch.device) -> _Pages:
+    def of(cls, examples: EmbeddedExamples, device: torch.device) -> _Pages:
         lengths = np.array([len(rows) for rows in examples.candidates], dtype=np.int64)
         mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
         rows = np.zeros(mask.shape, dtype=np.int64)

@@ -42,7 +42,7 @@ from sightline.retrieval.store.parameters import check_search, checked_id, check
 from sightline.retrieval.store.search import IndexReport, approximate_rows, exact_rows, measured_recall
 from sightline.retrieval.store.storage import Storage, View
 from sightline.retrieval.text.default import default_encoder
-from sightline.retrieval.text.encoders import TextEncoder
+from sightline.retrieval.text.protocol import TextEncoder
 from sightline.retrieval.text.unit_vectors import Query, encoded_texts, query_vectors, unit_rows
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ _SECONDS_TO_WAIT = 60.0  # for another process that is writing
 _SQLITE_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
 
-class VectorFile:
+class CacheFile:
     """An append-only table from keys to vectors; the name and dimension of the encoder are stored with it.
 
     What `append` has returned from survives the death of the process, and an append that was interrupted is rolled

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from functools import cache
 
-from sightline.retrieval.text.encoders import HashingEncoder, SentenceTransformerEncoder, TextEncoder
+from sightline.retrieval.text.hashing import HashingEncoder
+from sightline.retrieval.text.protocol import TextEncoder
+from sightline.retrieval.text.sentence_transformer import SentenceTransformerEncoder
 
 logger = logging.getLogger(__name__)
 

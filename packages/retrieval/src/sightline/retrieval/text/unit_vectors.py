@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sightline.retrieval.errors import EncoderOutputError, InvalidQueryError
-from sightline.retrieval.text.encoders import TextEncoder
+from sightline.retrieval.text.protocol import TextEncoder
 
 Vectors = NDArray[np.float32]
 Query: TypeAlias = str | ArrayLike
