@@ -17,13 +17,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from sightline.tamiyo_policy.growth.config import GrowthConfig
 from sightline.tamiyo_policy.growth.environment import GrowthEnvironment, waiting
 from sightline.tamiyo_policy.growth.heuristic import random_legal_actions
-from sightline.tamiyo_policy.growth.records import GrowthConfig, GrowthObservation
+from sightline.tamiyo_policy.growth.records import GrowthObservation
 from sightline.tamiyo_policy.hosts.blueprints import token_blueprints
+from sightline.tamiyo_policy.hosts.config import LifecycleConfig
 from sightline.tamiyo_policy.hosts.digits import digits_data
-from sightline.tamiyo_policy.hosts.slots import LifecycleConfig
-from sightline.tamiyo_policy.policy.action_space import Op
+from sightline.tamiyo_policy.hosts.operations import Op
 
 TARGET = 300.0
 FAMILIES = "ABCDE"

@@ -32,8 +32,8 @@ import torch
 from scipy import stats
 
 from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
-from sightline.tamiyo_policy.ppo.ppo import PPOConfig
-from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
+from sightline.tamiyo_policy.ppo.config import PPOConfig, RecurrentPPOConfig
+from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO
 from sightline.tamiyo_policy.tasks.memory_tasks import CuedGrowth, MaskedCartPole, MemoryTask, RepeatPrevious, TMaze
 
 

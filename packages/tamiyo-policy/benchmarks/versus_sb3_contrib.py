@@ -36,8 +36,8 @@ from sb3_contrib import RecurrentPPO as ContribRecurrentPPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from sightline.tamiyo_policy.ppo.ppo import PPOConfig
-from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
+from sightline.tamiyo_policy.ppo.config import PPOConfig, RecurrentPPOConfig
+from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO
 from sightline.tamiyo_policy.tasks.memory_tasks import MaskedCartPole, MemoryTask, RepeatPrevious
 
 RATES = (3e-3, 5e-3, 1e-2, 2e-2)

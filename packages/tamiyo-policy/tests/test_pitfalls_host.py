@@ -3,12 +3,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.tamiyo_policy.hosts.blueprints import LORA, MLP, NORM, token_blueprints
+from sightline.tamiyo_policy.hosts.blueprints import token_blueprints
+from sightline.tamiyo_policy.hosts.config import HostTrainingConfig
 from sightline.tamiyo_policy.hosts.counterfactual import contributions, gain, interactions, members
 from sightline.tamiyo_policy.hosts.hosts import TokenHost
+from sightline.tamiyo_policy.hosts.operations import LORA, MLP, NORM
 from sightline.tamiyo_policy.hosts.routing import SeedSetting
 from sightline.tamiyo_policy.hosts.stacked import StackedModel
-from sightline.tamiyo_policy.hosts.training import StackedTraining, TrainingConfig
+from sightline.tamiyo_policy.hosts.training import StackedTraining
 
 worths = st.lists(st.floats(-20, 20), min_size=3, max_size=3)
 EVERYONE, NOBODY = np.ones((1, 3), np.bool_), np.zeros((1, 3), np.bool_)
@@ -47,7 +49,7 @@ def test_pitfall_20_a_contribution_is_filed_under_the_slot_that_was_switched_off
 
 
 def test_pitfall_23_validation_leaves_training_as_it_was(small_digits):
-    config = TrainingConfig(steps=4, minibatches=2, batch_size=16)
+    config = HostTrainingConfig(steps=4, minibatches=2, batch_size=16)
     courses = []
     for validations in (0, 1, 2):
         training = StackedTraining(small_digits, TokenHost(), token_blueprints(), 2, channels=8, config=config)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from sightline.tamiyo_policy.policy.action_space import Op, growth_action_space
+from sightline.tamiyo_policy.growth.action_space import growth_action_space
+from sightline.tamiyo_policy.hosts.operations import Op
 from sightline.tamiyo_policy.policy.contexts import ContextTable
 from sightline.tamiyo_policy.policy.distribution import FactoredDistribution
 from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic

@@ -17,8 +17,9 @@ from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
 from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
 from sightline.tamiyo_policy.ppo.advantages import generalised_advantages
 from sightline.tamiyo_policy.ppo.buffer import RolloutBuffer, RolloutStep
-from sightline.tamiyo_policy.ppo.ppo import PPO, PPOConfig
-from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
+from sightline.tamiyo_policy.ppo.config import PPOConfig, RecurrentPPOConfig
+from sightline.tamiyo_policy.ppo.ppo import PPO
+from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO
 from sightline.tamiyo_policy.ppo.rollouts import RolloutCollector
 from sightline.tamiyo_policy.tasks.memory_tasks import CuedGrowth, MemoryTask
 

@@ -11,20 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sightline.tamiyo_policy.growth.governor import GovernorConfig, GovernorState, Panic, govern
+from sightline.tamiyo_policy.growth.action_space import growth_action_space
+from sightline.tamiyo_policy.growth.config import GovernorConfig, ShapedRewardConfig
+from sightline.tamiyo_policy.growth.governor import GovernorState, Panic, govern
 from sightline.tamiyo_policy.growth.observation import HostSignals, ObservationLayout, observe
 from sightline.tamiyo_policy.growth.rewards import potential_shaping, stage_potential
-from sightline.tamiyo_policy.growth.shaped_reward import ShapedRewardConfig, ShapedStep, shaped_reward
+from sightline.tamiyo_policy.growth.shaped_reward import ShapedStep, shaped_reward
+from sightline.tamiyo_policy.hosts.config import REFERENCE_LIFECYCLE, SCALED_LIFECYCLE, LifecycleConfig
 from sightline.tamiyo_policy.hosts.lifecycle import apply_operations, legal_slots, record_measurements, tick
-from sightline.tamiyo_policy.hosts.slots import (
-    REFERENCE_LIFECYCLE,
-    SCALED_LIFECYCLE,
-    AlphaMode,
-    LifecycleConfig,
-    SlotStates,
-    Stage,
-)
-from sightline.tamiyo_policy.policy.action_space import Op, growth_action_space
+from sightline.tamiyo_policy.hosts.operations import Op
+from sightline.tamiyo_policy.hosts.slots import AlphaMode, SlotStates, Stage
 
 CONFIG = ShapedRewardConfig()
 HERE = torch.ones(1, 1, dtype=torch.bool)

@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.tamiyo_policy.experiment.episodes import EVALUATION_SEED, Episode, episodes_from
-from sightline.tamiyo_policy.experiment.evaluation import (
-    Act,
-    GrowthRecord,
-    GrowthSituation,
-    Method,
-    play_episodes,
-    topology_record,
-)
+from sightline.tamiyo_policy.experiment.evaluation import Act, GrowthSituation, Method, play_episodes, topology_record
 from sightline.tamiyo_policy.experiment.methods import (
     fixed_schedule,
     greedy_counterfactual,
@@ -23,21 +15,21 @@ from sightline.tamiyo_policy.experiment.methods import (
     no_growth,
     random_legal,
 )
+from sightline.tamiyo_policy.experiment.records import EVALUATION_SEED, Episode, GrowthRecord, episodes_from
+from sightline.tamiyo_policy.growth.config import GrowthConfig, HeuristicConfig
 from sightline.tamiyo_policy.growth.environment import GrowthEnvironment
-from sightline.tamiyo_policy.growth.heuristic import HeuristicConfig
-from sightline.tamiyo_policy.growth.records import GrowthConfig
 from sightline.tamiyo_policy.growth.topologies import TopologyRun, train_topologies
-from sightline.tamiyo_policy.hosts.blueprints import LORA, NOOP, NORM, token_blueprints
+from sightline.tamiyo_policy.hosts.blueprints import token_blueprints
+from sightline.tamiyo_policy.hosts.config import HostTrainingConfig, LifecycleConfig
 from sightline.tamiyo_policy.hosts.digits import ClassificationData
 from sightline.tamiyo_policy.hosts.hosts import TokenHost
-from sightline.tamiyo_policy.hosts.slots import LifecycleConfig, Stage
-from sightline.tamiyo_policy.hosts.training import TrainingConfig
-from sightline.tamiyo_policy.policy.action_space import Op
+from sightline.tamiyo_policy.hosts.operations import LORA, NOOP, NORM, Op
+from sightline.tamiyo_policy.hosts.slots import Stage
 from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
 
 STEPS = 16
 LIFECYCLE = LifecycleConfig(mask_closed_gates=True, min_training_epochs=1)
-SMALL = GrowthConfig(training=TrainingConfig(steps=STEPS, minibatches=2, batch_size=16), lifecycle=LIFECYCLE)
+SMALL = GrowthConfig(training=HostTrainingConfig(steps=STEPS, minibatches=2, batch_size=16), lifecycle=LIFECYCLE)
 EPISODES = episodes_from(EVALUATION_SEED, 5, "ABC")
 
 

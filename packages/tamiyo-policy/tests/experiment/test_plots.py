@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from sightline.tamiyo_policy.experiment.evaluation import GrowthRecord
 from sightline.tamiyo_policy.experiment.plots import (
     action_mix,
     difference_bars,
@@ -16,6 +15,7 @@ from sightline.tamiyo_policy.experiment.plots import (
     growth_timeline,
     score_curves,
 )
+from sightline.tamiyo_policy.experiment.records import GrowthRecord
 
 ROWS = [
     {

@@ -9,34 +9,26 @@ import pytest
 import torch
 
 from sightline.tamiyo_policy.checkpoints import CheckpointError, read_checkpoint
-from sightline.tamiyo_policy.experiment.episodes import (
-    EVALUATION_SEED,
-    TRAINING_SEEDS,
-    GrowthEpisodes,
-    compared,
-    episodes_from,
-)
+from sightline.tamiyo_policy.experiment.config import GrowthTrainingConfig
+from sightline.tamiyo_policy.experiment.records import EVALUATION_SEED, TRAINING_SEEDS, episodes_from
 from sightline.tamiyo_policy.experiment.training import (
     CHECKPOINT,
     METRICS,
     SETTINGS,
-    GrowthTrainingConfig,
     load_trained_policy,
     read_metrics,
     train_policy,
 )
+from sightline.tamiyo_policy.experiment.vector_environment import GrowthEpisodes, compared
+from sightline.tamiyo_policy.growth.config import GrowthConfig, RewardConfig
 from sightline.tamiyo_policy.growth.environment import GrowthEnvironment
-from sightline.tamiyo_policy.growth.records import GrowthConfig
-from sightline.tamiyo_policy.growth.rewards import RewardConfig
-from sightline.tamiyo_policy.hosts.blueprints import MLP
+from sightline.tamiyo_policy.hosts.config import HostTrainingConfig
 from sightline.tamiyo_policy.hosts.digits import ClassificationData
-from sightline.tamiyo_policy.hosts.training import TrainingConfig
-from sightline.tamiyo_policy.policy.action_space import Op
-from sightline.tamiyo_policy.ppo.ppo import PPOConfig
-from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPOConfig
+from sightline.tamiyo_policy.hosts.operations import MLP, Op
+from sightline.tamiyo_policy.ppo.config import PPOConfig, RecurrentPPOConfig
 
 STEPS = 6
-SMALL = GrowthConfig(training=TrainingConfig(steps=STEPS, minibatches=1, batch_size=8))
+SMALL = GrowthConfig(training=HostTrainingConfig(steps=STEPS, minibatches=1, batch_size=8))
 POLICY = RecurrentPPOConfig(num_steps=STEPS, hidden_dim=16, ppo=PPOConfig(minibatches=2, epochs=1))
 CONFIG = GrowthTrainingConfig(rounds=4, checkpoint_every=2, policy=POLICY)
 
@@ -113,7 +105,7 @@ def test_the_trained_policy_is_read_back(environment: GrowthEnvironment, tmp_pat
 
 def test_a_cautious_policy_begins_without_undoing_what_it_plants(small_digits: ClassificationData, tmp_path: Path):
     steps = 12
-    growth = GrowthConfig(training=TrainingConfig(steps=steps, minibatches=1, batch_size=8))
+    growth = GrowthConfig(training=HostTrainingConfig(steps=steps, minibatches=1, batch_size=8))
     environment = GrowthEnvironment(small_digits, 20, config=growth)
     shares = []
     for caution in (0.0, 6.0):

@@ -4,19 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from sightline.tamiyo_policy.growth.config import GrowthConfig, RewardConfig
 from sightline.tamiyo_policy.growth.environment import GrowthEnvironment, waiting
 from sightline.tamiyo_policy.growth.governor import Panic
 from sightline.tamiyo_policy.growth.heuristic import random_legal_actions
-from sightline.tamiyo_policy.growth.records import GrowthConfig
-from sightline.tamiyo_policy.growth.rewards import RewardConfig
-from sightline.tamiyo_policy.hosts.blueprints import MLP, NORM
+from sightline.tamiyo_policy.hosts.config import HostTrainingConfig, LifecycleConfig
 from sightline.tamiyo_policy.hosts.digits import ClassificationData, Split, digits_data
-from sightline.tamiyo_policy.hosts.slots import LifecycleConfig, Stage
-from sightline.tamiyo_policy.hosts.training import TrainingConfig
-from sightline.tamiyo_policy.policy.action_space import Op
+from sightline.tamiyo_policy.hosts.operations import MLP, NORM, Op
+from sightline.tamiyo_policy.hosts.slots import Stage
 
 STEPS = 14
-SMALL = GrowthConfig(training=TrainingConfig(steps=STEPS, minibatches=2, batch_size=16))
+SMALL = GrowthConfig(training=HostTrainingConfig(steps=STEPS, minibatches=2, batch_size=16))
 FAMILIES = "ABCEB"
 
 

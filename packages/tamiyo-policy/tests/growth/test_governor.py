@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from sightline.tamiyo_policy.growth.config import GovernorConfig
 from sightline.tamiyo_policy.growth.governor import (
-    GovernorConfig,
     GovernorState,
     Panic,
     govern,
@@ -16,8 +16,8 @@ from sightline.tamiyo_policy.growth.governor import (
     prune_experimental,
     remember_fossils,
 )
+from sightline.tamiyo_policy.hosts.operations import Op
 from sightline.tamiyo_policy.hosts.slots import SlotStates, Stage
-from sightline.tamiyo_policy.policy.action_space import Op
 
 CONFIG = GovernorConfig()
 

@@ -5,17 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sightline.tamiyo_policy.growth.heuristic import (
-    HeuristicConfig,
-    HeuristicMemory,
-    heuristic_actions,
-    random_legal_actions,
-)
+from sightline.tamiyo_policy.growth.action_space import growth_action_space
+from sightline.tamiyo_policy.growth.config import HeuristicConfig
+from sightline.tamiyo_policy.growth.heuristic import HeuristicMemory, heuristic_actions, random_legal_actions
 from sightline.tamiyo_policy.growth.masks import legality_masks
 from sightline.tamiyo_policy.growth.observation import HostSignals
+from sightline.tamiyo_policy.hosts.config import SCALED_LIFECYCLE
 from sightline.tamiyo_policy.hosts.lifecycle import legal_slots
-from sightline.tamiyo_policy.hosts.slots import SCALED_LIFECYCLE, SlotStates, Stage
-from sightline.tamiyo_policy.policy.action_space import Op, growth_action_space
+from sightline.tamiyo_policy.hosts.operations import Op
+from sightline.tamiyo_policy.hosts.slots import SlotStates, Stage
 
 SPACE = growth_action_space(3)
 SELECTABLE = torch.tensor([False] + [True] * 12)

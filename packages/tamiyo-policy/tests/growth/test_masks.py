@@ -3,9 +3,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sightline.tamiyo_policy.growth.action_space import growth_action_space
 from sightline.tamiyo_policy.growth.masks import legality_masks
-from sightline.tamiyo_policy.hosts.slots import SCALED_LIFECYCLE, AlphaMode, SlotStates, Stage
-from sightline.tamiyo_policy.policy.action_space import AlphaTarget, Op, Style, growth_action_space
+from sightline.tamiyo_policy.hosts.config import SCALED_LIFECYCLE
+from sightline.tamiyo_policy.hosts.operations import AlphaTarget, Op, Style
+from sightline.tamiyo_policy.hosts.slots import AlphaMode, SlotStates, Stage
 
 SELECTABLE = torch.tensor([False, True, False, True])
 

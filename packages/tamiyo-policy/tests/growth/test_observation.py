@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sightline.tamiyo_policy.growth.observation import HISTORY, HostSignals, ObservationLayout, observe, symlog
+from sightline.tamiyo_policy.hosts.operations import Op
 from sightline.tamiyo_policy.hosts.slots import SlotStates, Stage
-from sightline.tamiyo_policy.policy.action_space import Op
 
 LAYOUT = ObservationLayout.named("v116")
 

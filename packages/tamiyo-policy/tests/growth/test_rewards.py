@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sightline.tamiyo_policy.growth.config import RewardConfig
 from sightline.tamiyo_policy.growth.observation import HostSignals
 from sightline.tamiyo_policy.growth.rewards import (
-    RewardConfig,
     effective_parameters,
     final_accuracy,
     growth_potential,

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sightline.tamiyo_policy.growth.shaped_reward import ShapedReward, ShapedRewardConfig, ShapedStep, shaped_reward
+from sightline.tamiyo_policy.growth.config import ShapedRewardConfig
+from sightline.tamiyo_policy.growth.shaped_reward import ShapedReward, ShapedStep, shaped_reward
+from sightline.tamiyo_policy.hosts.operations import Op
 from sightline.tamiyo_policy.hosts.slots import SlotStates, Stage
-from sightline.tamiyo_policy.policy.action_space import Op
 
 CONFIG = ShapedRewardConfig()
 HERE = torch.ones(1, 1, dtype=torch.bool)

@@ -3,8 +3,9 @@ import torch
 
 from sightline.tamiyo_policy.growth.governor import RestorableHosts
 from sightline.tamiyo_policy.growth.snapshots import HostSnapshots
-from sightline.tamiyo_policy.hosts.blueprints import MLP, token_blueprints
+from sightline.tamiyo_policy.hosts.blueprints import token_blueprints
 from sightline.tamiyo_policy.hosts.hosts import TokenHost
+from sightline.tamiyo_policy.hosts.operations import MLP
 from sightline.tamiyo_policy.hosts.stacked import StackedModel
 
 

@@ -8,11 +8,12 @@ from sightline.tamiyo_policy.growth.topologies import (
     best_topologies,
     train_topologies,
 )
-from sightline.tamiyo_policy.hosts.blueprints import LORA, MLP, NORM, token_blueprints
+from sightline.tamiyo_policy.hosts.blueprints import token_blueprints
+from sightline.tamiyo_policy.hosts.config import HostTrainingConfig
 from sightline.tamiyo_policy.hosts.hosts import TokenHost
-from sightline.tamiyo_policy.hosts.training import TrainingConfig
+from sightline.tamiyo_policy.hosts.operations import LORA, MLP, NORM
 
-CONFIG = TrainingConfig(steps=4, minibatches=2, batch_size=16)
+CONFIG = HostTrainingConfig(steps=4, minibatches=2, batch_size=16)
 RUNS = [TopologyRun(topology, "B", 1) for topology in [(0, 0, 0), (MLP, 0, NORM), (0, LORA, 0)]]
 
 

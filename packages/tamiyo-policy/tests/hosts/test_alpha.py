@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.tamiyo_policy.hosts.alpha import advance_ramps, begin_ramp, curve_value, time_to_target
+from sightline.tamiyo_policy.hosts.operations import AlphaCurve
 from sightline.tamiyo_policy.hosts.slots import AlphaMode, SlotStates
-from sightline.tamiyo_policy.policy.action_space import AlphaCurve
 
 HERE = torch.ones(1, 1, dtype=torch.bool)
 CURVES = st.sampled_from(list(AlphaCurve))

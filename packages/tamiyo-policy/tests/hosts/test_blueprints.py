@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.tamiyo_policy.hosts.blueprints import NOOP, token_blueprints
+from sightline.tamiyo_policy.hosts.blueprints import token_blueprints
+from sightline.tamiyo_policy.hosts.operations import NOOP
 
 BLUEPRINTS = token_blueprints()
 COUNTS = {"attention": 256, "norm": 17, "mixer": 256, "lora": 32, "mlp2x": 272, "wide4x": 544}

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.tamiyo_policy.hosts.hosts import FAMILIES, Host, TokenHost
+from sightline.tamiyo_policy.hosts.config import FAMILIES
+from sightline.tamiyo_policy.hosts.hosts import Host, TokenHost
 
 HOST = TokenHost()
 

@@ -9,6 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sightline.tamiyo_policy.growth.action_space import growth_action_space
+from sightline.tamiyo_policy.hosts.config import SCALED_LIFECYCLE, LifecycleConfig
 from sightline.tamiyo_policy.hosts.lifecycle import (
     AppliedOperations,
     GradientReading,
@@ -21,16 +23,8 @@ from sightline.tamiyo_policy.hosts.lifecycle import (
     remove,
     tick,
 )
-from sightline.tamiyo_policy.hosts.slots import (
-    LEGAL_TRANSITIONS,
-    SCALED_LIFECYCLE,
-    AlphaMode,
-    LifecycleConfig,
-    Operator,
-    SlotStates,
-    Stage,
-)
-from sightline.tamiyo_policy.policy.action_space import AlphaCurve, Op, Style, growth_action_space
+from sightline.tamiyo_policy.hosts.operations import AlphaCurve, Op, Style
+from sightline.tamiyo_policy.hosts.slots import LEGAL_TRANSITIONS, AlphaMode, Operator, SlotStates, Stage
 
 NUM_SLOTS = 3
 SPACE = growth_action_space(NUM_SLOTS)

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.tamiyo_policy.hosts.blueprints import ATTENTION, LORA, MLP, NORM, token_blueprints
-from sightline.tamiyo_policy.hosts.hosts import FAMILIES, TokenHost
+from sightline.tamiyo_policy.hosts.blueprints import token_blueprints
+from sightline.tamiyo_policy.hosts.config import FAMILIES
+from sightline.tamiyo_policy.hosts.hosts import TokenHost
+from sightline.tamiyo_policy.hosts.operations import ATTENTION, LORA, MLP, NORM
 from sightline.tamiyo_policy.hosts.routing import SeedSetting, evaluation_routes, training_routes
 from sightline.tamiyo_policy.hosts.slots import Operator
 from sightline.tamiyo_policy.hosts.stacked import StackedModel

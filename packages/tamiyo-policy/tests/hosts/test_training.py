@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.tamiyo_policy.hosts.blueprints import MLP, NORM, token_blueprints
+from sightline.tamiyo_policy.hosts.blueprints import token_blueprints
+from sightline.tamiyo_policy.hosts.config import HostTrainingConfig
 from sightline.tamiyo_policy.hosts.hosts import TokenHost
+from sightline.tamiyo_policy.hosts.operations import MLP, NORM
 from sightline.tamiyo_policy.hosts.routing import SeedSetting
-from sightline.tamiyo_policy.hosts.training import StackedTraining, TrainingConfig
+from sightline.tamiyo_policy.hosts.training import StackedTraining
 
-CONFIG = TrainingConfig(steps=30, minibatches=3, batch_size=16)
+CONFIG = HostTrainingConfig(steps=30, minibatches=3, batch_size=16)
 
 
 def build(data, num_networks, config=CONFIG, workers=1):
@@ -77,7 +79,7 @@ def test_hosts_learn(small_digits):
 
 
 def test_every_sample_is_seen_once_before_any_is_seen_twice(small_digits):
-    training = build(small_digits, 2, TrainingConfig(steps=10, minibatches=2, batch_size=16))
+    training = build(small_digits, 2, HostTrainingConfig(steps=10, minibatches=2, batch_size=16))
     training.reset([3, 4], "AA")
     orders = training._order[:5].movedim(2, 0).flatten(1)
     assert all(sorted(order.tolist()) == list(range(160)) for order in orders)
@@ -86,7 +88,7 @@ def test_every_sample_is_seen_once_before_any_is_seen_twice(small_digits):
 
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_labels_are_as_noisy_as_asked_for(small_digits, noise):
-    training = build(small_digits, 1, TrainingConfig(steps=1, label_noise=noise))
+    training = build(small_digits, 1, HostTrainingConfig(steps=1, label_noise=noise))
     training.reset([0], "A")
     wrong = float((training._labels[0].numpy() != small_digits.train.labels).mean())
     assert abs(wrong - 0.9 * noise) < 0.12

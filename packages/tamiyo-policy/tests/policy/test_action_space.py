@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace, Op, growth_action_space
+from sightline.tamiyo_policy.growth.action_space import growth_action_space
+from sightline.tamiyo_policy.hosts.operations import Op
+from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
 
 
 def test_growth_heads_come_in_the_documented_order_and_size():

@@ -6,7 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace, Op, growth_action_space
+from sightline.tamiyo_policy.growth.action_space import growth_action_space
+from sightline.tamiyo_policy.hosts.operations import Op
+from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
 from sightline.tamiyo_policy.policy.contexts import ContextTable
 from sightline.tamiyo_policy.policy.distribution import FactoredDistribution
 

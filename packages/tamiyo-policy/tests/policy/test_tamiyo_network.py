@@ -4,7 +4,9 @@ import gymnasium
 import pytest
 import torch
 
-from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace, Op, growth_action_space
+from sightline.tamiyo_policy.growth.action_space import growth_action_space
+from sightline.tamiyo_policy.hosts.operations import Op
+from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
 from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
 
 MODES = ("state", "op_q", "op_expected_q")

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace, Op, growth_action_space
+from sightline.tamiyo_policy.growth.action_space import growth_action_space
+from sightline.tamiyo_policy.hosts.operations import Op
+from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
 from sightline.tamiyo_policy.ppo.buffer import RolloutBuffer, RolloutStep
 
 SPACE = FactoredActionSpace.independent(("left", "right"), (2, 3))

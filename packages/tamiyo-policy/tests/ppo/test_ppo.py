@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sightline.tamiyo_policy.policy.action_space import Op, growth_action_space
+from sightline.tamiyo_policy.growth.action_space import growth_action_space
+from sightline.tamiyo_policy.hosts.operations import Op
 from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
 from sightline.tamiyo_policy.ppo.buffer import RolloutBuffer, RolloutStep
-from sightline.tamiyo_policy.ppo.ppo import PPO, PPOConfig, StaleRolloutError
+from sightline.tamiyo_policy.ppo.config import PPOConfig
+from sightline.tamiyo_policy.ppo.ppo import PPO, StaleRolloutError
 
 ENVIRONMENTS, STEPS, SLOTS, FEATURES = 4, 6, 2, 5
 SPACE = growth_action_space(SLOTS)

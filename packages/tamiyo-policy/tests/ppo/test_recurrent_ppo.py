@@ -10,8 +10,8 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from sightline.tamiyo_policy.checkpoints import CheckpointError
-from sightline.tamiyo_policy.ppo.ppo import PPOConfig
-from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
+from sightline.tamiyo_policy.ppo.config import PPOConfig, RecurrentPPOConfig
+from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO
 from sightline.tamiyo_policy.tasks.memory_tasks import CuedGrowth, RepeatPrevious, TMaze
 
 SMALL = RecurrentPPOConfig(num_steps=8, hidden_dim=16, ppo=PPOConfig(minibatches=2, epochs=2))

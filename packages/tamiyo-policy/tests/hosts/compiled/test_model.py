@@ -8,13 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sightline.tamiyo_policy.hosts.blueprints import MLP, NORM, token_blueprints
+from sightline.tamiyo_policy.hosts.blueprints import token_blueprints
 from sightline.tamiyo_policy.hosts.compiled.model import CompiledModel
-from sightline.tamiyo_policy.hosts.hosts import FAMILIES, TokenHost
+from sightline.tamiyo_policy.hosts.config import FAMILIES, AdamConfig, HostTrainingConfig
+from sightline.tamiyo_policy.hosts.hosts import TokenHost
+from sightline.tamiyo_policy.hosts.operations import MLP, NORM
 from sightline.tamiyo_policy.hosts.routing import SeedSetting
 from sightline.tamiyo_policy.hosts.stacked import StackedModel
-from sightline.tamiyo_policy.hosts.stacked_adam import AdamConfig
-from sightline.tamiyo_policy.hosts.training import StackedTraining, TrainingConfig
+from sightline.tamiyo_policy.hosts.training import StackedTraining
 
 BLUEPRINTS = token_blueprints()
 NETWORKS = 5  # one of each family
@@ -204,7 +205,7 @@ def test_modules_without_a_kernel_other_hosts_and_no_numba_are_left_to_torch(sma
         pass
 
     def kind(host, blueprints):
-        return type(StackedTraining(small_digits, host, blueprints, 2, channels=8, config=TrainingConfig()).model)
+        return type(StackedTraining(small_digits, host, blueprints, 2, channels=8, config=HostTrainingConfig()).model)
 
     own = {**BLUEPRINTS, MLP: replace(BLUEPRINTS[MLP], kernel=None)}
     assert kind(TokenHost(), BLUEPRINTS) is CompiledModel

@@ -8,8 +8,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sightline.tamiyo_policy.growth.observation import ObservationLayout
-from sightline.tamiyo_policy.policy.action_space import NUM_BLUEPRINTS
-from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic, ValueMode
+from sightline.tamiyo_policy.hosts.operations import NUM_BLUEPRINTS
+from sightline.tamiyo_policy.policy.config import ValueMode
+from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
 
 
 class PolicyConfig(BaseModel):

@@ -1,9 +1,3 @@
-from .episodes import EVALUATION_SEED as EVALUATION_SEED
-from .episodes import SELECTION_SEED as SELECTION_SEED
-from .episodes import Episode as Episode
-from .episodes import GrowthEpisodes as GrowthEpisodes
-from .episodes import episodes_from as episodes_from
-from .evaluation import GrowthRecord as GrowthRecord
 from .evaluation import Method as Method
 from .evaluation import play_episodes as play_episodes
 from .evaluation import topology_record as topology_record
@@ -18,5 +12,11 @@ from .plots import difference_bars as difference_bars
 from .plots import entropy_curves as entropy_curves
 from .plots import growth_timeline as growth_timeline
 from .plots import score_curves as score_curves
+from .records import EVALUATION_SEED as EVALUATION_SEED
+from .records import SELECTION_SEED as SELECTION_SEED
+from .records import Episode as Episode
+from .records import GrowthRecord as GrowthRecord
+from .records import episodes_from as episodes_from
 from .training import METRICS as METRICS
 from .training import read_metrics as read_metrics
+from .vector_environment import GrowthEpisodes as GrowthEpisodes

@@ -14,18 +14,16 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from sightline.tamiyo_policy.experiment.episodes import Episode
+from sightline.tamiyo_policy.experiment.records import Episode, GrowthRecord
 from sightline.tamiyo_policy.growth.environment import GrowthEnvironment
 from sightline.tamiyo_policy.growth.observation import HostSignals
 from sightline.tamiyo_policy.growth.records import GrowthObservation, GrowthStep
 from sightline.tamiyo_policy.growth.rewards import final_accuracy, growth_score
 from sightline.tamiyo_policy.growth.topologies import TopologyResult
-from sightline.tamiyo_policy.hosts.blueprints import NOOP
+from sightline.tamiyo_policy.hosts.operations import NOOP, Op
 from sightline.tamiyo_policy.hosts.slots import SlotStates
-from sightline.tamiyo_policy.policy.action_space import Op
 
 
 @dataclass(frozen=True)
@@ -51,40 +49,6 @@ Act: TypeAlias = Callable[[GrowthSituation], Tensor]
 
 Method: TypeAlias = Callable[[Sequence[Episode]], Act]
 """Begins a stack of E episodes: what acts in them, with a memory of its own."""
-
-
-class GrowthRecord(BaseModel):
-    """What became of one episode. `Score` is J: accuracy minus rent, in points.
-
-    Attributes:
-        family: of the host.
-        seed: of the episode.
-        score: J on the validation part, of the mean of the last accuracies.
-        accuracy: on the validation part in percent, mean of the last measurements.
-        parameters: of the modules at the end, weighted by alpha.
-        test_score: J on the test part at the end; None where it was not read.
-        test_accuracy: on the test part in percent, likewise.
-        total_reward: undiscounted return; None for a fixed topology.
-        rollbacks: how often the governor went back.
-        operations: steps in which an operation was executed, by its name.
-        topology: K blueprint ids at the end, 0 where there is none.
-        stages: for each slot, one hexadecimal digit per step, its `Stage` after it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    family: str
-    seed: int
-    score: float
-    accuracy: float
-    parameters: float
-    test_score: float | None = None
-    test_accuracy: float | None = None
-    total_reward: float | None = None
-    rollbacks: int = 0
-    operations: dict[str, int] = {}
-    topology: tuple[int, ...]
-    stages: tuple[str, ...] = ()
 
 
 def play_episodes(

@@ -12,20 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sightline.tamiyo_policy.experiment.episodes import Episode
 from sightline.tamiyo_policy.experiment.evaluation import Act, GrowthSituation, Method
+from sightline.tamiyo_policy.experiment.records import Episode
+from sightline.tamiyo_policy.growth.config import HeuristicConfig
 from sightline.tamiyo_policy.growth.environment import waiting
-from sightline.tamiyo_policy.growth.heuristic import (
-    HeuristicConfig,
-    HeuristicMemory,
-    heuristic_actions,
-    random_legal_actions,
-)
+from sightline.tamiyo_policy.growth.heuristic import HeuristicMemory, heuristic_actions, random_legal_actions
 from sightline.tamiyo_policy.growth.topologies import Topology
-from sightline.tamiyo_policy.hosts.blueprints import NOOP
+from sightline.tamiyo_policy.hosts.config import LifecycleConfig
 from sightline.tamiyo_policy.hosts.lifecycle import open_gates
-from sightline.tamiyo_policy.hosts.slots import LifecycleConfig, Stage
-from sightline.tamiyo_policy.policy.action_space import AlphaTarget, FactoredActionSpace, Op, Tempo
+from sightline.tamiyo_policy.hosts.operations import NOOP, AlphaTarget, Op, Tempo
+from sightline.tamiyo_policy.hosts.slots import Stage
+from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
 from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sightline.tamiyo_policy.experiment.evaluation import GrowthRecord
+from sightline.tamiyo_policy.experiment.records import GrowthRecord
 from sightline.tamiyo_policy.hosts.slots import Stage
 
 if TYPE_CHECKING:

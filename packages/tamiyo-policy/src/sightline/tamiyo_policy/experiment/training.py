@@ -14,57 +14,22 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from sightline.tamiyo_policy.checkpoints import CheckpointError
-from sightline.tamiyo_policy.experiment.episodes import GrowthEpisodes
+from sightline.tamiyo_policy.experiment.config import GrowthTrainingConfig
+from sightline.tamiyo_policy.experiment.vector_environment import GrowthEpisodes
 from sightline.tamiyo_policy.files import atomic_file
+from sightline.tamiyo_policy.growth.config import GrowthConfig
 from sightline.tamiyo_policy.growth.environment import GrowthEnvironment
-from sightline.tamiyo_policy.growth.records import GrowthConfig
-from sightline.tamiyo_policy.hosts.hosts import FAMILIES
-from sightline.tamiyo_policy.policy.action_space import Op
+from sightline.tamiyo_policy.hosts.operations import Op
 from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
-from sightline.tamiyo_policy.ppo.ppo import PPOConfig
-from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
+from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO
 
 CHECKPOINT: Final = "checkpoint.safetensors"
 METRICS: Final = "metrics.jsonl"
 SETTINGS: Final = "settings.json"
-
-
-class GrowthTrainingConfig(BaseModel):
-    """How long a policy learns to grow networks, and with what."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    rounds: int = Field(default=28, ge=1)
-    """Rounds; in each, one whole episode is played in every environment and one update follows."""
-    checkpoint_every: int = Field(default=3, ge=1)
-    """Rounds between checkpoints; the last round always ends with one."""
-    families: tuple[str, ...] = Field(default=FAMILIES, min_length=1)
-    """Families of the hosts that are drawn."""
-    copies: int = Field(default=5, ge=1)
-    """Environments that play the same episode, each rewarded for doing better than the others; 1 for plain rewards.
-    What a host can reach depends on its family at least as much as on what is done, and no critic can see a family."""
-    caution: float = 8.0
-    """Taken at first from the logits of PRUNE and SET_ALPHA_TARGET. A policy that begins with all legal operations
-    alike undoes what it plants before that can be of use, and then learns to plant nothing."""
-    policy: RecurrentPPOConfig = RecurrentPPOConfig(
-        num_steps=60,
-        hidden_dim=128,
-        normalise_observations=True,
-        ppo=PPOConfig(
-            learning_rate=1e-3,
-            gamma=0.995,
-            gae_lambda=0.9,
-            epochs=8,
-            minibatches=5,
-            entropy_coefficient=0.005,
-            target_divergence=0.015,
-        ),
-    )
-    """The learner; its `num_steps` must be the length of an episode."""
 
 
 class _Settings(BaseModel):

@@ -15,10 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sightline.tamiyo_policy.growth.action_space import growth_action_space
+from sightline.tamiyo_policy.growth.config import GrowthConfig
 from sightline.tamiyo_policy.growth.governor import GovernorState, Panic, govern, preflight, remember_fossils
 from sightline.tamiyo_policy.growth.masks import legality_masks
 from sightline.tamiyo_policy.growth.observation import HostSignals, ObservationLayout, observe
-from sightline.tamiyo_policy.growth.records import GrowthConfig, GrowthInfo, GrowthObservation, GrowthStep
+from sightline.tamiyo_policy.growth.records import GrowthInfo, GrowthObservation, GrowthStep
 from sightline.tamiyo_policy.growth.rewards import (
     effective_parameters,
     final_accuracy,
@@ -28,7 +30,7 @@ from sightline.tamiyo_policy.growth.rewards import (
 )
 from sightline.tamiyo_policy.growth.shaped_reward import ShapedStep, shaped_reward
 from sightline.tamiyo_policy.growth.snapshots import HostSnapshots
-from sightline.tamiyo_policy.hosts.blueprints import NOOP, Blueprint, token_blueprints
+from sightline.tamiyo_policy.hosts.blueprints import Blueprint, token_blueprints
 from sightline.tamiyo_policy.hosts.digits import ClassificationData
 from sightline.tamiyo_policy.hosts.hosts import Host, TokenHost
 from sightline.tamiyo_policy.hosts.lifecycle import (
@@ -43,9 +45,10 @@ from sightline.tamiyo_policy.hosts.lifecycle import (
     tick,
 )
 from sightline.tamiyo_policy.hosts.measurement import HostMeasurement, measure_hosts, measure_shapley, seed_setting
+from sightline.tamiyo_policy.hosts.operations import NOOP, NUM_BLUEPRINTS, Op
 from sightline.tamiyo_policy.hosts.slots import SlotStates, Stage
 from sightline.tamiyo_policy.hosts.training import StackedTraining, TrainingReport
-from sightline.tamiyo_policy.policy.action_space import NUM_BLUEPRINTS, FactoredActionSpace, Op, growth_action_space
+from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
 
 
 class GrowthEnvironment:

@@ -14,31 +14,12 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from sightline.tamiyo_policy.growth.config import GovernorConfig
 from sightline.tamiyo_policy.hosts.lifecycle import remove
+from sightline.tamiyo_policy.hosts.operations import Op
 from sightline.tamiyo_policy.hosts.slots import SlotStates, Stage
-from sightline.tamiyo_policy.policy.action_space import Op
-
-
-class GovernorConfig(BaseModel):
-    """When the governor panics, and what a panic costs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    window: int = Field(20, ge=1, description="Good losses that are remembered.")
-    min_history: int = Field(10, ge=1, description="Losses needed before a statistical panic.")
-    absolute_loss: float = Field(12.0, gt=0, description="Loss in nats that a statistical panic must exceed.")
-    deviations: float = Field(6.0, gt=0, description="Standard deviations above the mean that it must exceed.")
-    mean_ratio: float = Field(3.0, gt=1, description="Multiple of the mean that it must exceed.")
-    consecutive: int = Field(3, ge=1, description="Anomalous losses in a row that make a statistical panic.")
-    learned_share: float = Field(0.6, gt=0, lt=1, description="Mean loss below this share of chance: a host that knew.")
-    chance_margin: float = Field(
-        0.065, gt=0, lt=1, description="Relative distance to chance: a host that forgot it all."
-    )
-    penalty: float = Field(-10.0, le=0, description="Reward of the transition to blame.")
-    snapshot_every: int = Field(5, ge=1, description="Epochs after which a healthy host is remembered again.")
 
 
 class Panic(IntEnum):

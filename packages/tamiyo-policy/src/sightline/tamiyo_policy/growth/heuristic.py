@@ -10,30 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from sightline.tamiyo_policy.growth.config import HeuristicConfig
 from sightline.tamiyo_policy.growth.observation import HostSignals
+from sightline.tamiyo_policy.hosts.config import LifecycleConfig
 from sightline.tamiyo_policy.hosts.lifecycle import open_gates
-from sightline.tamiyo_policy.hosts.slots import LifecycleConfig, SlotStates, Stage
-from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace, Op
-
-
-class HeuristicConfig(BaseModel):
-    """When the heuristic germinates, prunes and fossilises."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rotation: tuple[int, ...] = Field(min_length=1, description="Blueprint ids, germinated in this order.")
-    min_epoch: int = Field(5, ge=0, description="First epoch at which a seed may be germinated.")
-    plateau_epochs: int = Field(3, ge=1, description="Validations in a row without progress that ask for a seed.")
-    prune_below: float = Field(-2.0, description="Contribution in points below which a seed is pruned early.")
-    prune_after: int = Field(5, ge=0, description="Least age in epochs of a seed that is pruned early.")
-    fossilize_above: float = Field(0.5, description="Contribution in points above which a held seed becomes permanent.")
-    embargo_epochs: int = Field(5, ge=0, description="Epochs after a prune without germination.")
-    penalty: float = Field(2.0, ge=0, description="Added to a blueprint's penalty when a seed of it is pruned.")
-    penalty_decay: float = Field(0.5, ge=0, le=1, description="What is left of a penalty after an epoch.")
-    skip_penalty: float = Field(3.0, gt=0, description="Blueprints with a penalty from here on are passed over.")
+from sightline.tamiyo_policy.hosts.operations import Op
+from sightline.tamiyo_policy.hosts.slots import SlotStates, Stage
+from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
 
 
 @dataclass(frozen=True, slots=True)

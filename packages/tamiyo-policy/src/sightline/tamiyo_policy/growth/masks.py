@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sightline.tamiyo_policy.hosts.config import LifecycleConfig
 from sightline.tamiyo_policy.hosts.lifecycle import legal_slots
-from sightline.tamiyo_policy.hosts.slots import LifecycleConfig, SlotStates
-from sightline.tamiyo_policy.policy.action_space import AlphaCurve, AlphaSpeed, AlphaTarget, Op, Style, Tempo
+from sightline.tamiyo_policy.hosts.operations import AlphaCurve, AlphaSpeed, AlphaTarget, Op, Style, Tempo
+from sightline.tamiyo_policy.hosts.slots import SlotStates
 
 
 def legality_masks(states: SlotStates, config: LifecycleConfig, selectable_blueprints: Tensor) -> dict[str, Tensor]:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from sightline.tamiyo_policy.hosts.alpha import time_to_target
+from sightline.tamiyo_policy.hosts.operations import Op
 from sightline.tamiyo_policy.hosts.slots import SlotStates, Stage
-from sightline.tamiyo_policy.policy.action_space import Op
 
 HISTORY = 5
 """Validations in the history of losses and accuracies, the latest last."""

@@ -3,31 +3,9 @@
 Letters: E environments, K slots, D observation columns. Everything else of growth is a function or a class over these.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-
-from sightline.tamiyo_policy.growth.governor import GovernorConfig
-from sightline.tamiyo_policy.growth.rewards import RewardConfig
-from sightline.tamiyo_policy.growth.shaped_reward import ShapedRewardConfig
-from sightline.tamiyo_policy.hosts.slots import LifecycleConfig
-from sightline.tamiyo_policy.hosts.training import TrainingConfig
-
-
-class GrowthConfig(BaseModel):
-    """The rules of a growth environment."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    training: TrainingConfig = Field(TrainingConfig(), description="How hosts are trained, and for how many steps.")
-    lifecycle: LifecycleConfig = Field(LifecycleConfig(), description="The rules of a seed's life.")
-    reward_mode: Literal["score", "shaped"] = Field("score", description="Change of the score, or the SHAPED reward.")
-    reward: RewardConfig = Field(RewardConfig(), description="Score, and the reward of mode 'score'.")
-    shaped: ShapedRewardConfig = Field(ShapedRewardConfig(), description="The reward of mode 'shaped'.")
-    governor: GovernorConfig = Field(GovernorConfig(), description="When a host is rolled back, and what that costs.")
-    layout: Literal["v114", "v116"] = Field("v116", description="Observation layout.")
-    reference_parameters: float = Field(466.0, gt=0, description="Parameters by which rent is measured.")
 
 
 class GrowthObservation(NamedTuple):

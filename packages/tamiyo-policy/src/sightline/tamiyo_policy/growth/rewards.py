@@ -7,9 +7,9 @@ reward in time and cannot change which policy is best (Ng, Harada and Russell 19
 from __future__ import annotations
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from sightline.tamiyo_policy.growth.config import RewardConfig
 from sightline.tamiyo_policy.growth.observation import HostSignals
 from sightline.tamiyo_policy.hosts.slots import NUM_STAGE_CODES, SlotStates, Stage
 
@@ -23,21 +23,6 @@ _STAGE_POTENTIALS = {
 _POTENTIAL_BY_CODE = torch.zeros(NUM_STAGE_CODES)
 for _stage, _value in _STAGE_POTENTIALS.items():
     _POTENTIAL_BY_CODE[_stage] = _value
-
-
-class RewardConfig(BaseModel):
-    """The reward of a growth environment."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rent: float = Field(5.0, ge=0, description="Points of score that ln(1 + seeds' parameters / host's) costs.")
-    scale: float = Field(10.0, gt=0, description="Points of score that make a reward of 1.")
-    stage_shaping: float = Field(0.0, ge=0, description="Weight of the potential of seeds' stages; 0 for none.")
-    loss_shaping: float = Field(
-        0.0, ge=0, description="Weight of minus the validation loss as a potential; 0 for none."
-    )
-    gamma: float = Field(0.99, gt=0, le=1, description="Discount of the shaping; must be that of the learner.")
-    final_validations: int = Field(3, ge=1, le=5, description="Validations whose mean accuracy is scored at the end.")
 
 
 def effective_parameters(states: SlotStates, parameters: Tensor) -> Tensor:

@@ -13,27 +13,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from sightline.tamiyo_policy.growth.config import ShapedRewardConfig
 from sightline.tamiyo_policy.growth.rewards import effective_parameters, potential_shaping, stage_potential
+from sightline.tamiyo_policy.hosts.operations import Op
 from sightline.tamiyo_policy.hosts.slots import SlotStates, Stage
-from sightline.tamiyo_policy.policy.action_space import Op
 
 _RANSOM_GAIN = -0.2  # a seed that the host cannot do without, in a host that all seeds together have made worse
 _BLENDED = (Stage.BLENDING, Stage.HOLDING, Stage.FOSSILIZED)
-
-
-class ShapedRewardConfig(BaseModel):
-    """The constants of the SHAPED reward that depend on the length of an episode and on the learner."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    gamma: float = Field(0.99, gt=0, le=1, description="Discount of the shaping; must be that of the learner.")
-    early_epochs: int = Field(4, ge=1, description="Seeds germinated before this epoch earn less, at least 0.4.")
-    min_prune_age: int = Field(3, ge=0, description="PRUNE of a younger seed costs 0.3 for every missing epoch.")
-    full_holding_epochs: int = Field(5, ge=1, description="Epochs in HOLDING after which FOSSILIZE pays in full.")
-    clean_progress: bool = Field(True, description="Whether progress leaves out what the host gained without seeds.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sightline.tamiyo_policy.growth.rewards import RewardConfig, growth_score
-from sightline.tamiyo_policy.hosts.blueprints import NOOP, Blueprint
+from sightline.tamiyo_policy.growth.config import RewardConfig
+from sightline.tamiyo_policy.growth.rewards import growth_score
+from sightline.tamiyo_policy.hosts.blueprints import Blueprint
+from sightline.tamiyo_policy.hosts.config import HostTrainingConfig
 from sightline.tamiyo_policy.hosts.digits import ClassificationData
 from sightline.tamiyo_policy.hosts.hosts import Host
+from sightline.tamiyo_policy.hosts.operations import NOOP
 from sightline.tamiyo_policy.hosts.routing import SeedSetting
 from sightline.tamiyo_policy.hosts.slots import Operator
-from sightline.tamiyo_policy.hosts.training import StackedTraining, TrainingConfig
+from sightline.tamiyo_policy.hosts.training import StackedTraining
 
 Topology = tuple[int, ...]
 """The blueprint id in each slot, `NOOP` for an empty one."""
@@ -69,7 +72,7 @@ def train_topologies(
     blueprints: Mapping[int, Blueprint],
     *,
     channels: int,
-    training: TrainingConfig | None = None,
+    training: HostTrainingConfig | None = None,
     reward: RewardConfig | None = None,
     reference_parameters: float = 466.0,
     stack: int = 12,
@@ -99,7 +102,7 @@ def train_topologies(
     Raises:
         ValueError: a topology has another number of slots than the host, or a blueprint that does not exist.
     """
-    training, reward = training or TrainingConfig(), reward or RewardConfig()
+    training, reward = training or HostTrainingConfig(), reward or RewardConfig()
     for run in runs:
         if len(run.topology) != host.num_slots or not set(run.topology) <= {NOOP, *blueprints}:
             raise ValueError(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sightline.tamiyo_policy.hosts.operations import AlphaCurve
 from sightline.tamiyo_policy.hosts.slots import AlphaMode, SlotStates
-from sightline.tamiyo_policy.policy.action_space import AlphaCurve
 
 _STEEPNESS = {AlphaCurve.SIGMOID_GENTLE: 6.0, AlphaCurve.SIGMOID: 12.0, AlphaCurve.SIGMOID_SHARP: 24.0}
 

@@ -22,13 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-NOOP = 0
-ATTENTION = 2
-NORM = 3
-DEPTHWISE = 4
-LORA = 8
-MLP_SMALL = 10
-MLP = 11
+from sightline.tamiyo_policy.hosts.operations import ATTENTION, DEPTHWISE, LORA, MLP, MLP_SMALL, NORM
 
 Pullback: TypeAlias = Callable[[Tensor], tuple[Tensor, Sequence[Tensor]]]
 """Gradient of a result [n, D, B, S] -> gradients of the input [n, D, B, S] and of each parameter."""

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sightline.tamiyo_policy.hosts.blueprints import columns, rows, through_relu
-
-FAMILIES = ("A", "B", "C", "D", "E")
+from sightline.tamiyo_policy.hosts.config import FAMILIES
 
 StemPullback: TypeAlias = Callable[[Tensor], Tensor]
 """Gradient of the result -> gradient of the parameters [R, p]."""

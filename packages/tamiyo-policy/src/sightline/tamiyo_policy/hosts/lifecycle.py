@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from sightline.tamiyo_policy.hosts.alpha import advance_ramps, begin_ramp
-from sightline.tamiyo_policy.hosts.slots import AlphaMode, LifecycleConfig, Operator, SlotStates, Stage
-from sightline.tamiyo_policy.policy.action_space import AlphaCurve, Op, Style
+from sightline.tamiyo_policy.hosts.config import LifecycleConfig
+from sightline.tamiyo_policy.hosts.operations import AlphaCurve, Op, Style
+from sightline.tamiyo_policy.hosts.slots import AlphaMode, Operator, SlotStates, Stage
 
 # Columns of an action tensor [E, 8], in the order of `growth_action_space`.
 SLOT, BLUEPRINT, STYLE, TEMPO, ALPHA_TARGET, ALPHA_SPEED, ALPHA_CURVE, OP = range(8)

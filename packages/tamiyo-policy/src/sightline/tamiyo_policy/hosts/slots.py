@@ -11,13 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from functools import cache
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-
-Gate = Literal["G1", "G2", "G3"]
 
 
 class Stage(IntEnum):
@@ -66,42 +63,6 @@ LEGAL_TRANSITIONS: Mapping[Stage, frozenset[Stage]] = {
 """The stages that may follow each stage. HOLDING to BLENDING is a partial retarget or a prune that ramps down."""
 
 NUM_STAGE_CODES = max(Stage) + 1
-
-
-class LifecycleConfig(BaseModel):
-    """The constants of a seed's life; the defaults suit episodes of 60 steps. An epoch is one environment step."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    gates: Literal["permissive", "strict"] = Field("permissive", description="How much a gate asks of a seed.")
-    auto_forward: frozenset[Gate] = Field(frozenset(), description="Gates that open by themselves, without ADVANCE.")
-    mask_closed_gates: bool = Field(False, description="Whether ADVANCE and FOSSILIZE are illegal at a closed gate.")
-    max_seeds: int | None = Field(None, ge=1, description="Most seeds and fossils in one host; None is every slot.")
-    min_training_epochs: int = Field(3, ge=0, description="G2: least epochs in TRAINING.")
-    min_gradient_health: float = Field(0.7, ge=0, le=1, description="G2 and G5: least gradient health.")
-    min_progress: float = Field(0.5, description="Strict G2: least gain of accuracy since germination, in points.")
-    min_gradient_ratio: float = Field(0.1, ge=0, description="Strict G2: least gradient ratio of seed to host.")
-    min_blending_epochs: int = Field(4, ge=0, description="Strict G3: least epochs in BLENDING.")
-    min_contribution: float = Field(1.0, description="Strict G5: least counterfactual contribution, in points.")
-    min_prune_age: int = Field(3, ge=0, description="Least age in epochs at which PRUNE is legal.")
-    embargo_epochs: int = Field(2, ge=1, description="Epochs in EMBARGOED after a prune.")
-    tempo_steps: tuple[int, int, int] = Field((2, 3, 5), description="Epochs of the first ramp, by tempo.")
-    speed_steps: tuple[int, int, int, int] = Field((0, 2, 3, 5), description="Epochs of later ramps, by alpha speed.")
-    alpha_targets: tuple[float, float, float] = Field((0.5, 0.7, 1.0), description="Alphas to choose from.")
-
-
-REFERENCE_LIFECYCLE = LifecycleConfig(
-    min_training_epochs=10,
-    min_blending_epochs=10,
-    min_prune_age=5,
-    embargo_epochs=5,
-    tempo_steps=(3, 5, 8),
-    speed_steps=(0, 3, 5, 8),
-)
-"""The constants for episodes of 150 steps."""
-
-SCALED_LIFECYCLE = LifecycleConfig()
-"""The constants for episodes of 60 steps."""
 
 
 @dataclass(frozen=True, slots=True)

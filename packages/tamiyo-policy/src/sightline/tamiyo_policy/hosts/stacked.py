@@ -18,10 +18,11 @@ from torch import Tensor
 
 from sightline.tamiyo_policy.hosts.blending import blend
 from sightline.tamiyo_policy.hosts.blueprints import Blueprint
+from sightline.tamiyo_policy.hosts.config import AdamConfig
 from sightline.tamiyo_policy.hosts.hosts import Host
 from sightline.tamiyo_policy.hosts.routing import SeedSetting, SlotRoute, evaluation_routes, training_routes
 from sightline.tamiyo_policy.hosts.slots import Operator
-from sightline.tamiyo_policy.hosts.stacked_adam import AdamConfig, AdamState, adam_step
+from sightline.tamiyo_policy.hosts.stacked_adam import AdamState, adam_step
 
 # Samples evaluated at once, and above which number of measurements the second: a pass should fit a core's cache.
 _EVALUATED_AT_ONCE = 100, 50

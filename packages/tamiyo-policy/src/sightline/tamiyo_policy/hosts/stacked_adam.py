@@ -8,24 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class AdamConfig:
-    """Constants of Adam (Kingma and Ba 2015, algorithm 1), after a clip of each module's gradient.
-
-    Attributes:
-        learning_rate: step size.
-        beta1: decay of the mean of gradients.
-        beta2: decay of the mean of their squares.
-        epsilon: added to the root, large enough that rounding noise in a gradient of zero cannot move a parameter.
-        max_norm: clip of the gradient of a host, and of each seed.
-    """
-
-    learning_rate: float = 1e-2
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-6
-    max_norm: float = 1.0
+from sightline.tamiyo_policy.hosts.config import AdamConfig
 
 
 @dataclass(frozen=True)

@@ -11,29 +11,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from sightline.tamiyo_policy.hosts.blueprints import Blueprint
+from sightline.tamiyo_policy.hosts.config import AdamConfig, HostTrainingConfig
 from sightline.tamiyo_policy.hosts.counterfactual import members
 from sightline.tamiyo_policy.hosts.digits import ClassificationData, Split
 from sightline.tamiyo_policy.hosts.hosts import Host, TokenHost
 from sightline.tamiyo_policy.hosts.routing import SeedSetting
-from sightline.tamiyo_policy.hosts.stacked import AdamConfig, StackedModel
+from sightline.tamiyo_policy.hosts.stacked import StackedModel
 
 _HOST_DRAW, _SAMPLE_ORDER, _LABEL_NOISE, _SEED_DRAW = range(4)
-
-
-class TrainingConfig(BaseModel):
-    """How networks are trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: int = Field(60, ge=1, description="T, training intervals of an episode.")
-    minibatches: int = Field(6, ge=1, description="Optimiser steps of an interval.")
-    batch_size: int = Field(64, ge=1, description="Samples of a minibatch.")
-    learning_rate: float = Field(1e-2, gt=0, description="Of Adam, for hosts and seeds.")
-    label_noise: float = Field(0.0, ge=0, lt=1, description="Share of training labels replaced by random ones.")
 
 
 class TrainingReport(NamedTuple):
@@ -74,7 +62,7 @@ class StackedTraining:
         num_networks: int,
         *,
         channels: int,
-        config: TrainingConfig,
+        config: HostTrainingConfig,
         device: torch.device | str = "cpu",
         workers: int = 1,
     ) -> None:

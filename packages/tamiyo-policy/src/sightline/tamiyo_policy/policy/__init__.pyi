@@ -1,10 +1,3 @@
-from .action_space import AlphaCurve as AlphaCurve
-from .action_space import AlphaSpeed as AlphaSpeed
-from .action_space import AlphaTarget as AlphaTarget
-from .action_space import Op as Op
-from .action_space import Style as Style
-from .action_space import Tempo as Tempo
-from .action_space import growth_action_space as growth_action_space
 from .outputs import ActionOutput as ActionOutput
 from .outputs import EvaluationOutput as EvaluationOutput
 from .outputs import ForwardOutput as ForwardOutput

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,64 +16,6 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     import gymnasium
-
-NUM_BLUEPRINTS = 13
-"""Size of the growth experiment's blueprint head, noop (0, never legal) included."""
-
-
-class Op(IntEnum):
-    """What to do with the chosen slot."""
-
-    WAIT = 0
-    GERMINATE = 1
-    SET_ALPHA_TARGET = 2
-    PRUNE = 3
-    FOSSILIZE = 4
-    ADVANCE = 5
-
-
-class Style(IntEnum):
-    """Curve and operator with which a seed is blended into its host."""
-
-    LINEAR_ADD = 0
-    LINEAR_MULTIPLY = 1
-    SIGMOID_ADD = 2
-    GATED_GATE = 3
-
-
-class Tempo(IntEnum):
-    """Length of the first ramp of alpha, chosen at germination."""
-
-    FAST = 0
-    STANDARD = 1
-    SLOW = 2
-
-
-class AlphaTarget(IntEnum):
-    """Where alpha should go: 0.5, 0.7 or 1."""
-
-    HALF = 0
-    SEVEN_TENTHS = 1
-    FULL = 2
-
-
-class AlphaSpeed(IntEnum):
-    """Length of a later ramp of alpha, up, down or to nothing."""
-
-    INSTANT = 0
-    FAST = 1
-    STANDARD = 2
-    SLOW = 3
-
-
-class AlphaCurve(IntEnum):
-    """Shape of a later ramp of alpha."""
-
-    LINEAR = 0
-    COSINE = 1
-    SIGMOID_GENTLE = 2
-    SIGMOID = 3
-    SIGMOID_SHARP = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,39 +121,3 @@ class FactoredActionSpace:
             raise ValueError(f"MultiDiscrete must have one axis; flatten it in a wrapper: {space!r:.200}")
         sizes = tuple(int(size) for size in space.nvec)
         return cls.independent(tuple(f"action_{index}" for index in range(len(sizes))), sizes)
-
-
-_GROWTH_HEADS: Mapping[str, tuple[int, frozenset[Op]]] = {
-    "blueprint": (0, frozenset({Op.GERMINATE})),
-    "style": (Style.SIGMOID_ADD, frozenset({Op.GERMINATE, Op.SET_ALPHA_TARGET})),
-    "tempo": (Tempo.STANDARD, frozenset({Op.GERMINATE})),
-    "alpha_target": (AlphaTarget.FULL, frozenset({Op.GERMINATE, Op.SET_ALPHA_TARGET})),
-    "alpha_speed": (AlphaSpeed.INSTANT, frozenset({Op.SET_ALPHA_TARGET, Op.PRUNE})),
-    "alpha_curve": (AlphaCurve.LINEAR, frozenset({Op.SET_ALPHA_TARGET, Op.PRUNE})),
-}
-"""Placeholder of each head between slot and op, and the operations that use it."""
-
-
-def growth_action_space(num_slots: int, num_blueprints: int = NUM_BLUEPRINTS) -> FactoredActionSpace:
-    """The eight heads with which networks are grown.
-
-    Args:
-        num_slots: K, size of the slot head.
-        num_blueprints: size of the blueprint head.
-
-    Returns:
-        Heads slot, blueprint, style, tempo, alpha_target, alpha_speed, alpha_curve and op, in this order. WAIT uses no
-        head but op; every other operation uses the slot too.
-
-    Raises:
-        ValueError: no slots, or no blueprints.
-    """
-    names = ("slot", *_GROWTH_HEADS, "op")
-    sizes = (num_slots, num_blueprints, len(Style), len(Tempo), len(AlphaTarget), len(AlphaSpeed), len(AlphaCurve))
-    relevance = torch.zeros(len(Op), len(names), dtype=torch.bool)
-    relevance[:, -1] = True
-    relevance[Op.WAIT + 1 :, 0] = True
-    for head, (_, operations) in enumerate(_GROWTH_HEADS.values(), start=1):
-        relevance[sorted(operations), head] = True
-    placeholder = torch.tensor([0, *(int(choice) for choice, _ in _GROWTH_HEADS.values()), int(Op.WAIT)])
-    return FactoredActionSpace(names, (*sizes, len(Op)), len(names) - 1, relevance, placeholder, slot_head=0)

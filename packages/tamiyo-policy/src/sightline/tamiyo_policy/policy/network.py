@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
-from sightline.tamiyo_policy.policy.action_space import NUM_BLUEPRINTS, FactoredActionSpace, growth_action_space
+from sightline.tamiyo_policy.growth.action_space import growth_action_space
+from sightline.tamiyo_policy.hosts.operations import NUM_BLUEPRINTS
+from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
+from sightline.tamiyo_policy.policy.config import ValueMode
 from sightline.tamiyo_policy.policy.contexts import ContextTable
 from sightline.tamiyo_policy.policy.distribution import FactoredDistribution
 from sightline.tamiyo_policy.policy.heads import ConditionedHead, perceptron
 from sightline.tamiyo_policy.policy.outputs import ActionOutput, Actions, EvaluationOutput, ForwardOutput, Masks
 from sightline.tamiyo_policy.policy.recurrence import Hidden, Memoryless, ResettingLSTM, initialise_linear
-
-ValueMode: TypeAlias = Literal["state", "op_q", "op_expected_q"]
-"""What the critic estimates: V(s); Q(s, o) of the drawn operation; or the mean of Q(s, o) over pi(o), which is V(s)
-again. As a baseline Q(s, o) biases the policy gradient, because it depends on the action; the others do not."""
 
 _EMBEDDING_DIM = 4
 _DEEP_HEAD_CHOICES = 8  # heads with more choices, as the blueprint's, have a further layer

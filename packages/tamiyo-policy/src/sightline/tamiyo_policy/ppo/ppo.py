@@ -13,16 +13,16 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
 from sightline.tamiyo_policy.policy.outputs import EvaluationOutput
 from sightline.tamiyo_policy.ppo.advantages import discounted_sums, generalised_advantages, normalise_advantages
 from sightline.tamiyo_policy.ppo.buffer import RolloutBuffer, Sequences
+from sightline.tamiyo_policy.ppo.config import PPOConfig
 from sightline.tamiyo_policy.ppo.flat_adam import FlatAdam
 from sightline.tamiyo_policy.ppo.losses import explained_variance, policy_term, weighted_mean
 from sightline.tamiyo_policy.ppo.normalisation import RewardScaler, ValueNormaliser
@@ -36,30 +36,6 @@ CONTRIBUTION_BOUND = 10.0
 
 _MEASURED = ("states", "rewards", "values", "bootstrap_values")
 """Fields that spoil running statistics for good if they are not finite, so that such a rollout is not learned from."""
-
-
-class PPOConfig(BaseModel):
-    """Settings of the update; the defaults suit tasks of some hundred thousand steps."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    learning_rate: float = Field(default=3e-3, gt=0, description="step size of Adam")
-    gamma: float = Field(default=0.99, ge=0, le=1, description="discount per step")
-    gae_lambda: float = Field(default=0.95, ge=0, le=1, description="weight of longer returns in advantages")
-    epochs: int = Field(default=4, ge=1, description="passes over a rollout")
-    minibatches: int = Field(default=4, ge=1, description="gradient steps per pass, each on other environments")
-    clip_range: float = Field(default=0.2, gt=0, description="how far a ratio may move before its gradient is cut")
-    ratio: Literal["head", "joint"] = Field(default="head", description="clip each head's ratio, or their product")
-    entropy_coefficient: float = Field(default=0.01, ge=0, description="weight of the exact entropy, in nats")
-    value_coefficient: float = Field(default=0.5, ge=0, description="weight of the squared error of the critic")
-    forced_value_weight: float = Field(default=0.2, ge=0, le=1, description="critic's weight of steps without a choice")
-    contribution_coefficient: float = Field(default=0.05, ge=0, description="weight of the contribution predictor")
-    max_gradient_norm: float = Field(default=5.0, gt=0, description="longer gradients are shortened to this")
-    target_divergence: float | None = Field(
-        default=None, gt=0, description="a divergence above 1.5 x this ends the update before the step is taken"
-    )
-    scale_rewards: bool = Field(default=False, description="divide rewards by a running deviation of returns")
-    autocast: bool = Field(default=False, description="run the network in bfloat16 during gradient steps")
 
 
 class StaleRolloutError(RuntimeError):

@@ -18,42 +18,17 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from sightline.tamiyo_policy.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
-from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic, ValueMode
+from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
 from sightline.tamiyo_policy.policy.recurrence import Hidden
 from sightline.tamiyo_policy.ppo.buffer import RolloutBuffer
+from sightline.tamiyo_policy.ppo.config import RecurrentPPOConfig
 from sightline.tamiyo_policy.ppo.normalisation import ObservationNormaliser
-from sightline.tamiyo_policy.ppo.ppo import PPO, PPOConfig
+from sightline.tamiyo_policy.ppo.ppo import PPO
 from sightline.tamiyo_policy.ppo.rollouts import RolloutCollector, situation_from
-
-
-class RecurrentPPOConfig(BaseModel):
-    """Settings of the policy and its rollouts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    ppo: PPOConfig = Field(default=PPOConfig(), description="settings of the update")
-    num_steps: int = Field(default=64, ge=1, description="steps of each environment in a rollout")
-    hidden_dim: int = Field(default=64, ge=1, description="width of the network and of its memory")
-    entrance: bool = Field(
-        default=True, description="a layer before the LSTM and past it; without, it reads as observed"
-    )
-    recurrent: bool = Field(default=True, description="remember; without, a network of the same size sees one step")
-    value_mode: ValueMode = Field(default="state", description="what the critic values")
-    condition_sub_heads: bool = Field(default=False, description="let sub-heads depend on operation and slot")
-    epsilon: float = Field(default=0.0, ge=0, lt=1, description="share of uniform choice mixed into the policy")
-    epsilon_steps: int | None = Field(
-        default=None, ge=1, description="environment steps in which epsilon falls linearly to 0; it stays without"
-    )
-    learning_rate_steps: int | None = Field(
-        default=None, ge=1, description="environment steps in which the learning rate falls linearly to 0"
-    )
-    normalise_observations: bool = Field(
-        default=False, description="standardise continuous features of observations by running moments"
-    )
 
 
 class RecurrentPPO:

@@ -35,10 +35,10 @@ from sightline.tamiyo_policy.hosts.compiled.kernels import (
     times,
 )
 from sightline.tamiyo_policy.hosts.compiled.module_kernels import blend, blend_back, grow, grow_back, saved_rows
+from sightline.tamiyo_policy.hosts.config import AdamConfig
 from sightline.tamiyo_policy.hosts.hosts import TokenHost
 from sightline.tamiyo_policy.hosts.routing import SeedSetting
 from sightline.tamiyo_policy.hosts.stacked import StackedModel
-from sightline.tamiyo_policy.hosts.stacked_adam import AdamConfig
 
 _EVALUATED_AT_ONCE = 64
 _ZERO, _ONE, _LEARNS = np.float32(0.0), np.float32(1.0), np.bool_(True)

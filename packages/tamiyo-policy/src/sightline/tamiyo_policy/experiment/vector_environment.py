@@ -1,16 +1,10 @@
-"""Which episodes of growth there are, and the growth environment as a Gymnasium vector environment of endless ones.
-
-An episode is a host family and a seed, which fixes host, order of samples and birth of modules whatever is done in it.
-Training, the choice of baselines and evaluation draw their seeds from ranges that do not overlap. Knows nothing about
-policies.
-"""
+"""The growth environment as a Gymnasium vector environment of endless episodes. Knows nothing about policies."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -20,44 +14,12 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sightline.tamiyo_policy.experiment.records import TRAINING_SEEDS
 from sightline.tamiyo_policy.growth.environment import GrowthEnvironment
 from sightline.tamiyo_policy.growth.governor import Panic
 from sightline.tamiyo_policy.growth.records import GrowthObservation, GrowthStep
-from sightline.tamiyo_policy.hosts.hosts import FAMILIES
-from sightline.tamiyo_policy.policy.action_space import Op
-
-TRAINING_SEEDS: Final = 2**31
-"""Training draws seeds below this."""
-
-EVALUATION_SEED: Final = 7 * 2**29
-"""First seed of evaluation episodes."""
-
-SELECTION_SEED: Final = 2**32
-"""First seed of the episodes on which baselines are chosen."""
-
-
-@dataclass(frozen=True)
-class Episode:
-    """What is given before anything is decided; equal ones are comparable whatever acts in them.
-
-    Attributes:
-        family: of the host.
-        seed: of host, order of samples and birth of modules.
-    """
-
-    family: str
-    seed: int
-
-
-def episodes_from(first_seed: int, count: int, families: Sequence[str]) -> tuple[Episode, ...]:
-    """`count` episodes with consecutive seeds, the families taking turns.
-
-    Args:
-        first_seed: `EVALUATION_SEED`, `SELECTION_SEED`, or one beyond.
-        count: how many.
-        families: names, at least one.
-    """
-    return tuple(Episode(families[index % len(families)], first_seed + index) for index in range(count))
+from sightline.tamiyo_policy.hosts.config import FAMILIES
+from sightline.tamiyo_policy.hosts.operations import Op
 
 
 class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
