@@ -57,7 +57,7 @@ def rank_all(documents: Iterable[tuple[str, str]], queries: Sequence[str], k: in
 
 
 def _one_byte(length: int) -> int:
-    """A token count as Lucene keeps it in one byte: exact up to 40, then 4 significant bits above 24."""
+    """Return a token count as Lucene keeps it in one byte: exact up to 40, then 4 significant bits above 24."""
     if length <= 40:
         return length
     above = length - 24

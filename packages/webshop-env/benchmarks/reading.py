@@ -53,7 +53,7 @@ def by_write_products(files: OfficialFiles) -> int:
 
 
 def measured(read: Callable[[OfficialFiles], int], files: OfficialFiles) -> tuple[int, float, float]:
-    """Records read, seconds of processor time, and peak resident memory in megabytes."""
+    """Return records read, seconds of processor time, and peak resident memory in megabytes."""
     started = time.process_time()
     count = read(files)
     seconds = time.process_time() - started

@@ -108,7 +108,7 @@ class Player:
             await self.ask("close", "DELETE", path)
 
     def choose(self, state: ShopState) -> str:
-        """A click on something, or a search of 2 to 8 words."""
+        """Return a click on something, or a search of 2 to 8 words."""
         page = self.shop.page(state)
         if page.available_actions["has_search_bar"] or not page.targets or self.rng.random() < 0.1:
             return f"search[{' '.join(self.rng.choices(self.words, k=self.rng.randint(2, 8)))}]"

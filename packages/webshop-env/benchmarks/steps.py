@@ -39,7 +39,7 @@ def load_catalogue(folder: Path | None) -> Catalogue:
 
 
 def measure_steps(env: WebShopEnv, steps: int, seed: int) -> tuple[float, float, int]:
-    """Steps per second, those of clicks alone, and how many of the steps were searches."""
+    """Return steps per second, those of clicks alone, and how many of the steps were searches."""
     rng = random.Random(seed)
     goals = env.goals
     words = sorted({word for i in range(min(1000, len(goals))) for word in goals[i].instruction_text.split()})

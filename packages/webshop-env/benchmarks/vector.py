@@ -46,7 +46,7 @@ def choose(rng: random.Random, words: list[str], has_search_bar: bool, clickable
 
 
 def vector_rate(envs: VectorEnv, words: list[str], steps: int) -> float:
-    """Steps per second inside `step`, all episodes together, after a tenth of the steps as warm-up."""
+    """Return steps per second inside `step`, all episodes together, after a tenth of the steps as warm-up."""
     rng = random.Random(0)
     _, infos = envs.reset(seed=0)
     warm_up, rounds = max(steps // envs.num_envs // 10, 5), max(steps // envs.num_envs, 10)
@@ -77,7 +77,7 @@ def click_alone(shop: Shop, words: list[str], steps: int, seed: int, ready: Any,
 
 
 def processes_rate(shop: Shop, words: list[str], steps: int, count: int) -> float:
-    """Steps per second of independent processes together."""
+    """Return steps per second of independent processes together."""
     context = multiprocessing.get_context("spawn")
     ready, rates = context.Barrier(count), context.SimpleQueue()
     workers = [

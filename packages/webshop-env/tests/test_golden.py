@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sightline.webshop_env import Catalogue, Shop, WebShopEnv, build_goals
-from sightline.webshop_env.catalogue.stored.writing import write_catalogue
+from sightline.webshop_env.catalogue.catalogue import write_catalogue
 
 GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "golden"
 

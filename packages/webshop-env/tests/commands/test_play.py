@@ -124,6 +124,7 @@ def test_a_goal_that_is_not_there_is_named(run_play: Player, capsys: pytest.Capt
 def test_a_file_that_cannot_be_written_is_reported(
     run_play: Player, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "nowhere").write_text("a file, not a folder")
     path = tmp_path / "nowhere" / "played.jsonl"
     assert run_play("s desk lamp", "q", arguments=("--goal", "0", "--save", str(path))) == 1
     assert "nowhere" in capsys.readouterr().err

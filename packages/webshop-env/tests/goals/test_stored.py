@@ -9,8 +9,7 @@ from typing import get_args
 
 import pytest
 
-from sightline.webshop_env.catalogue.catalogue import Catalogue
-from sightline.webshop_env.catalogue.stored.writing import write_catalogue
+from sightline.webshop_env.catalogue.catalogue import Catalogue, write_catalogue
 from sightline.webshop_env.errors import CatalogueError
 from sightline.webshop_env.goals.goals import GoalKind, build_goals, draw_goal, filter_goals, limit_goals
 from sightline.webshop_env.goals.stored import GoalColumns, StoredGoals

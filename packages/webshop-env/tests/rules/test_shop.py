@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline.webshop_env import Catalogue, GoalError, Shop, ShopState, build_goals, parse_action
-from sightline.webshop_env.catalogue.stored.writing import write_catalogue
+from sightline.webshop_env.catalogue.catalogue import write_catalogue
 from sightline.webshop_env.goals import GoalSet
 from sightline.webshop_env.rules import PageKind
 

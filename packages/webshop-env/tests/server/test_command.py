@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from sightline.webshop_env import Catalogue
-from sightline.webshop_env.catalogue.stored.writing import write_catalogue
+from sightline.webshop_env.catalogue.catalogue import write_catalogue
 from sightline.webshop_env.server.command import TOKEN_VARIABLE, add_arguments, run
 
 TOKEN = "correct-horse-battery"

@@ -19,3 +19,4 @@ from .rules.shop import Shop as Shop
 from .rules.shop import parse_action as parse_action
 from .rules.state import ShopState as ShopState
 from .search.index import SearchIndex as SearchIndex
+from .verification import verify_catalogue as verify_catalogue

@@ -6,9 +6,11 @@ This module knows nothing of files, pages or rewards.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from sightline.webshop_env.errors import CatalogueError
 
 UNPRICED = (100.0,)
 """Pricing of a product whose data name no price."""
@@ -18,7 +20,7 @@ UNANNOTATED = ("DUMMY_ATTR",)
 
 
 def price_tag(pricing: tuple[float, ...]) -> str:
-    """What pages show for one price or the two ends of a range, as `$10.0` or `$5.0 to $9.5`."""
+    """Return what pages show for one price or the two ends of a range, as `$10.0` or `$5.0 to $9.5`."""
     return " to ".join(f"${price}" for price in pricing)
 
 
@@ -154,3 +156,21 @@ class Goal:
     price_upper: float
     goal_options: GoalOptions
     weight: float = 1.0
+
+
+def check_asin(asin: str, position: int) -> None:
+    """Refuse what is no asin.
+
+    Raises:
+        CatalogueError: names the position.
+    """
+    if not 1 <= len(asin) <= 10 or asin != asin.upper():
+        raise CatalogueError(f"product {position} has asin {asin[:80]!r}; expected 1 to 10 characters, upper case")
+
+
+def listing_keys(product: Product) -> Iterator[str]:
+    """Return the `field:value` under which a catalogue lists a product, each once."""
+    for attribute in dict.fromkeys(product.attributes):
+        yield f"attributes:{attribute}"
+    yield f"category:{product.category}"
+    yield f"query:{product.query}"

@@ -13,7 +13,8 @@ from pathlib import Path
 from sightline.webshop_env.catalogue.catalogue import Catalogue
 from sightline.webshop_env.errors import CatalogueError
 from sightline.webshop_env.goals.goals import build_goals
-from sightline.webshop_env.catalogue.stored.writing import verify_catalogue, write_catalogue
+from sightline.webshop_env.verification import verify_catalogue
+from sightline.webshop_env.catalogue.catalogue import write_catalogue
 
 how, what, step, parent = sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
 shop, old, new = parent / "shop", Catalogue.generate(3, 1), Catalogue.generate(4, 2)

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sightline.webshop_env.catalogue.catalogue import Catalogue, ListedField, listing_keys
-from sightline.webshop_env.catalogue.stored.writing import verify_catalogue, write_catalogue
+from sightline.webshop_env.catalogue.catalogue import Catalogue, ListedField, listing_keys, write_catalogue
 from sightline.webshop_env.errors import CatalogueError, GoalError
 from sightline.webshop_env.goals.goals import GoalKind, GoalSet, build_goals, draw_goal
 from sightline.webshop_env.product import HumanInstruction, Product, SyntheticInstruction
+from sightline.webshop_env.verification import verify_catalogue
 
 TEXT = st.text(max_size=12) | st.sampled_from(["", " ", "\0", "\ufeff", "\u2028", "\U0010ffff", "<script>", "é\u0301"])
 WORDS = st.lists(TEXT, max_size=3).map(tuple)
@@ -69,7 +69,7 @@ def assert_the_same(stored: Catalogue, memory: Catalogue) -> None:
         assert stored.position(asin) == stored.asins.index(asin) == position
     for key in {key for product in memory for key in listing_keys(product)}:
         field, _, value = key.partition(":")
-        assert tuple(stored.listing(field, value)) == memory.listing(field, value)  # ty: ignore[invalid-argument-type]
+        assert tuple(stored.listing(field, value)) == memory.listing(field, value)
 
 
 def goals_or_message(catalogue: Catalogue, kind: GoalKind, seed: int) -> GoalSet | str:
@@ -125,7 +125,7 @@ def test_positions_and_listings_beyond_the_end_are_refused(stored: Catalogue) ->
     for field in get_args(ListedField):
         assert tuple(stored.listing(field, "\U0010ffff")) == tuple(stored.listing(field, "\ud800")) == ()
     with pytest.raises(ValueError, match="'attributes', 'category', 'query', not 'title'"):
-        stored.listing("title", "x")  # ty: ignore[invalid-argument-type]
+        stored.listing("title", "x")
 
 
 def test_an_existing_folder_is_refused_and_kept(stored: Catalogue, made_up: Catalogue) -> None:

@@ -83,9 +83,9 @@ class Environments:
     """The open environments by number, the one used longest ago first.
 
     Args:
-        shop: where all episodes take place.
-        capacity: how many environments may be open at once.
-        idle_seconds: when there is no room, environments unused for this long make place for others.
+        shop: shop in which all episodes take place.
+        capacity: number of environments that may be open at once.
+        idle_seconds: seconds after which, when there is no room, unused environments make place for others.
 
     Raises:
         ValueError: the capacity is less than 1.
@@ -100,7 +100,7 @@ class Environments:
         self._open: OrderedDict[int, tuple[WebAgentTextEnv, float]] = OrderedDict()
 
     def numbers(self) -> list[int]:
-        """The numbers of the open environments."""
+        """Return the numbers of the open environments."""
         return list(self._open)
 
     def create(self) -> int:
@@ -123,7 +123,7 @@ class Environments:
         return number
 
     def get(self, number: int) -> WebAgentTextEnv:
-        """The environment of a number, which counts as used; 404 where there is none."""
+        """Return the environment of a number, which counts as used; 404 where there is none."""
         if number not in self._open:
             raise HTTPException(404, f"there is no environment {number}: it was never created, or has been closed")
         environment, _ = self._open.pop(number)
@@ -142,10 +142,10 @@ def create_router(shop: Shop, *, capacity: int = 1000, idle_seconds: float = 180
     """AgentGym's routes over a shop, for `FastAPI().include_router(...)`.
 
     Args:
-        shop: where all episodes take place.
-        capacity: how many environments may be open at once.
-        idle_seconds: when there is no room, environments unused for this long make place for others, since clients
-            that die never close theirs.
+        shop: shop in which all episodes take place.
+        capacity: number of environments that may be open at once.
+        idle_seconds: seconds after which, when there is no room, unused environments make place for others, since
+            clients that die never close theirs.
 
     Raises:
         ValueError: the capacity is less than 1.
@@ -188,7 +188,7 @@ def create_router(shop: Shop, *, capacity: int = 1000, idle_seconds: float = 180
 
 
 def _add_views(router: APIRouter, environments: Environments) -> None:
-    """The routes that show an environment and change nothing."""
+    """Return the routes that show an environment and change nothing."""
 
     @router.get("/available_actions")
     async def available_actions(env_idx: int) -> AvailableActionsResponse:

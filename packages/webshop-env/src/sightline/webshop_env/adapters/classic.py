@@ -177,7 +177,7 @@ class WebAgentTextEnv:
         Args:
             session: a goal's index (negative ones count from the end), or a session's name, whose goal is drawn by
                 weight; None makes a name up.
-            instruction_text: what `instruction_text` says in place of the goal's; the goal stays as it is.
+            instruction_text: text that stands in place of the goal's; the goal stays as it is.
 
         Returns:
             The observation and None.
@@ -232,7 +232,7 @@ class WebAgentTextEnv:
         return self.server.shop.page(self._state).available_actions
 
     def get_instruction_text(self) -> str:
-        """What the page says about the goal, as the original spells it on each page; after a purchase as on others."""
+        """Return what the page says about the goal, spelt as by the original; after a purchase as on other pages."""
         space = " " if self._state.kind is PageKind.INDEX else ""
         return f"Instruction:{space}{self.server.shop.goal(self._state).instruction_text}"
 

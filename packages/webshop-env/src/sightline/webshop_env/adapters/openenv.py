@@ -122,7 +122,7 @@ class ShopEnvironment(ShopTasks, Environment[WebShopAction, WebShopObservation, 
     """One client's episode, and the goals of the shop as tasks.
 
     Args:
-        shop: where the episode takes place; any number of environments can share one.
+        shop: shop in which the episode takes place; any number of environments can share one.
     """
 
     SUPPORTS_CONCURRENT_SESSIONS = True
@@ -140,7 +140,7 @@ class ShopEnvironment(ShopTasks, Environment[WebShopAction, WebShopObservation, 
         """Open an episode, or go back to a snapshot.
 
         Args:
-            seed: see `ResetOptions`, as are the others.
+            seed: seed of the episode; see `ResetOptions`, as for the others.
             episode_id: any name.
             options: `goal`; `split` and `index`; `split`; or `snapshot`.
 
@@ -184,7 +184,7 @@ class ShopEnvironment(ShopTasks, Environment[WebShopAction, WebShopObservation, 
         )
 
     def get_metadata(self) -> EnvironmentMetadata:
-        """What this environment is."""
+        """Return what this environment is."""
         return EnvironmentMetadata(
             name=ENVIRONMENT_NAME,
             description="A shop in which an agent searches for, configures and buys what an instruction describes",
@@ -231,14 +231,14 @@ def _bytes(snapshot: str) -> bytes:
 
 
 def create_app(shop: Shop, capacity: int = 64) -> FastAPI:
-    """The library's server over a shop, to run on its own or to mount in another application.
+    """Return the library's server over a shop, to run on its own or to mount in another application.
 
     Every WebSocket connection to `/ws` is one session, which ends with it. The plain routes `/reset` and `/step`
     have no session: each makes an environment of its own, so that only the WebSocket plays an episode.
 
     Args:
-        shop: where all episodes take place.
-        capacity: how many sessions may be open at once; others are refused with `CAPACITY_REACHED`.
+        shop: shop in which all episodes take place.
+        capacity: number of sessions that may be open at once; others are refused with `CAPACITY_REACHED`.
 
     Raises:
         ValueError: the capacity is less than 1.

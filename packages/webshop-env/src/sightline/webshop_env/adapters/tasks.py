@@ -50,12 +50,12 @@ class Task(TypedDict):
 
 
 def split_goals(split: str, count: int) -> range:
-    """The numbers of a split's goals.
+    """Return the numbers of a split's goals.
 
     Args:
         split: `test` (goals 0 to 499), `dev` (500 to 1,499) or `train` (the rest), as the original and RAGEN
             divide them; or `eval` (0 to 499) or `train_and_dev` (the rest), as verl-agent does.
-        count: how many goals there are.
+        count: number of goals.
 
     Raises:
         TaskError: an unknown name, or the split is empty because there are too few goals.
@@ -94,7 +94,7 @@ class ShopTasks:
         return splits
 
     def list_tasks(self, split: str) -> list[Task]:
-        """The first `MAX_TASKS_LISTED` tasks of a split; `num_tasks` says how many there are.
+        """Return the first `MAX_TASKS_LISTED` tasks of a split; `num_tasks` says how many there are.
 
         Raises:
             TaskError: there is no such split.
@@ -120,7 +120,7 @@ class ShopTasks:
         return {"id": f"{split}-{index}", "split": split, "index": index, "goal": goal, "instruction": instruction}
 
     def get_task_range(self, split: str, start: int | None = None, stop: int | None = None) -> list[Task]:
-        """The tasks that the slice `[start:stop]` of a split holds.
+        """Return the tasks that the slice `[start:stop]` of a split holds.
 
         Raises:
             TaskError: there is no such split, or the slice holds more than `MAX_TASKS_LISTED` tasks.
@@ -134,7 +134,7 @@ class ShopTasks:
         return [self.get_task(split, index) for index in indices]
 
     def goal_of(self, split: str, index: int) -> int:
-        """The number of a task's goal in the shop.
+        """Return the number of a task's goal in the shop.
 
         Raises:
             TaskError: there is no such split, or no task of this index (from 0) in it.

@@ -55,7 +55,7 @@ class ShopTools:
         return f"\n\n{self._page()}"
 
     def get_reward(self) -> float:
-        """What the purchase earned, from 0 to 1; 0 without one."""
+        """Return what the purchase earned, from 0 to 1; 0 without one."""
         return self._episode().reward
 
     def search(self, words: str) -> str:
@@ -114,7 +114,7 @@ def _text(value: object, name: str) -> str:
 
 
 def environment_factory(shop: Shop) -> Callable[[], ShopTools]:
-    """What `GRPOTrainer` takes as `environment_factory`: makes one environment per rollout, all over one shop.
+    """Return what `GRPOTrainer` takes as `environment_factory`: makes one environment per rollout, all over one shop.
 
     Args:
         shop: the shop; give it a `step_limit` to bound the number of tool calls.
@@ -123,10 +123,10 @@ def environment_factory(shop: Shop) -> Callable[[], ShopTools]:
 
 
 def training_rows(shop: Shop, goals: Iterable[int]) -> list[dict[str, Any]]:
-    """Rows for `datasets.Dataset.from_list`: a conversational `prompt`, and the number of the `goal`.
+    """Return rows for `datasets.Dataset.from_list`: a conversational `prompt`, and the number of the `goal`.
 
     Args:
-        shop: where the goals are looked up.
+        shop: shop in which the goals are looked up.
         goals: their numbers.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from sightline.webshop_env.errors import CatalogueError
-from sightline.webshop_env.product import Headline, Product, canonical
+from sightline.webshop_env.product import Headline, Product, canonical, check_asin, listing_keys
 
 if TYPE_CHECKING:
     from sightline.webshop_env.catalogue.official.reading import OfficialFiles, StrPath
@@ -54,7 +54,7 @@ class Catalogue:
 
     @classmethod
     def open(cls, folder: StrPath) -> Catalogue:
-        """Opens a stored catalogue, in milliseconds whatever its size.
+        """Open a stored catalogue, in milliseconds whatever its size.
 
         Sizes of all files and the content of small ones are checked; a damaged record is found when it is read, and
         `verify_catalogue` checks everything.
@@ -82,7 +82,7 @@ class Catalogue:
         human: StrPath | None = None,
         num_products: int | None = None,
     ) -> Catalogue:
-        """Reads the published data files.
+        """Read the published data files.
 
         Args:
             products: `items_shuffle*.json`.
@@ -99,10 +99,10 @@ class Catalogue:
 
     @classmethod
     def generate(cls, products: int = 1000, seed: int = 0) -> Catalogue:
-        """Makes up a catalogue of believable products and requests; the same arguments give the same catalogue.
+        """Make up a catalogue of believable products and requests; the same arguments give the same catalogue.
 
         Args:
-            products: how many.
+            products: number of products.
             seed: picks one of the possible catalogues.
 
         Raises:
@@ -114,7 +114,7 @@ class Catalogue:
 
     @classmethod
     def from_products(cls, products: Sequence[Product]) -> Catalogue:
-        """Makes a catalogue of given products, in their order.
+        """Make a catalogue of given products, in their order.
 
         Raises:
             CatalogueError: there are none, or asins are malformed or not distinct.
@@ -136,7 +136,7 @@ class Catalogue:
             raise KeyError(f"no product {key[:80]!r} among the {len(self)} of this catalogue") from None
 
     def headlines(self, asins: Iterable[str]) -> Sequence[Headline | Product]:
-        """What a results page says of products: these themselves, or as much of them as need be read from a store.
+        """Return what a results page says of products: these themselves, or as much as need be read from a store.
 
         Raises:
             KeyError: there is no such product.
@@ -180,7 +180,7 @@ class Catalogue:
         return self._positions[asin]
 
     def listing(self, field: ListedField, value: str) -> Sequence[str]:
-        """The asins, in catalogue order, of the products whose field is, or has, a value.
+        """Return the asins, in catalogue order, of the products whose field is, or has, a value.
 
         Args:
             field: "attributes", "category" or "query".
@@ -203,7 +203,7 @@ class Catalogue:
         return self._listings.get(key, ())
 
     def search_index(self) -> SearchIndex:
-        """The index of all products by their search texts; built or opened at the first call, then kept."""
+        """Return the index of all products by their search texts; built or opened at the first call, then kept."""
         from sightline.webshop_env.search.index import SearchIndex
 
         if self._index is None:
@@ -224,10 +224,10 @@ class Catalogue:
         return self._fingerprint
 
     def write_official(self, folder: StrPath) -> OfficialFiles:
-        """Writes the three official files, each whole or not at all.
+        """Write the three official files, each whole or not at all.
 
         Args:
-            folder: made where it does not exist; files of the same names are replaced.
+            folder: folder, made where it does not exist; files of the same names are replaced.
 
         Returns:
             Their paths; `from_official` reads them back to an equal catalogue.
@@ -240,22 +240,36 @@ class Catalogue:
         return write_products(self._products, folder)
 
 
-def check_asin(asin: str, position: int) -> None:
-    """Refuses what is no asin.
+def write_catalogue(
+    products: Iterable[Product],
+    folder: StrPath,
+    *,
+    replace: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Catalogue:
+    """Write products and their search index into a folder, whole or not at all.
+
+    Memory holds some 150 bytes for each product and what the search index needs, never the products. A run that fails
+    or is killed leaves nothing under the name of the folder; run it again, and what it left behind is deleted.
+
+    Args:
+        products: products in catalogue order; taken one by one.
+        folder: folder to be made, parents included.
+        replace: take the place of a stored catalogue that is there. Processes that have it open keep what they have.
+            See `whole_folder` for what a killed replacement leaves.
+        progress: function called now and then, and at the end, with the number of products written so far.
+
+    Returns:
+        The catalogue, opened.
 
     Raises:
-        CatalogueError: names the position.
+        CatalogueError: the folder exists; there are no products; an asin is malformed or not distinct, or a product
+            holds what cannot be stored; another process is writing the same folder.
+        OSError: it cannot be written there.
     """
-    if not 1 <= len(asin) <= 10 or asin != asin.upper():
-        raise CatalogueError(f"product {position} has asin {asin[:80]!r}; expected 1 to 10 characters, upper case")
+    from sightline.webshop_env.catalogue.stored.writing import write_store
 
-
-def listing_keys(product: Product) -> Iterator[str]:
-    """The `field:value` under which `listing` finds a product, each once."""
-    for attribute in dict.fromkeys(product.attributes):
-        yield f"attributes:{attribute}"
-    yield f"category:{product.category}"
-    yield f"query:{product.query}"
+    return Catalogue.open(write_store(products, folder, replace=replace, progress=progress))
 
 
 def _reopen(folder: str, fingerprint: str) -> Catalogue:

@@ -86,10 +86,10 @@ class _Draft:
 
 
 def generate_products(count: int, seed: int) -> Iterator[Product]:
-    """Makes up products of five departments with about four human instructions each, one at a time.
+    """Make up products of five departments with about four human instructions each, one at a time.
 
     Args:
-        count: how many; a smaller count gives the head of the same sequence.
+        count: number of products; a smaller one gives the head of the same sequence.
         seed: picks one of the possible sequences.
 
     Returns:
@@ -144,7 +144,7 @@ def _product(asin: str, department: Department, kind: ProductType, rng: random.R
 
 
 def _option_images(asin: str, options: Mapping[str, Sequence[str]]) -> dict[str, str | None]:
-    """An address per value: published records have them, and they make up a good part of a file."""
+    """Return an address per value: published records have them, and they make up a good part of a file."""
     values = dict.fromkeys(value for values in options.values() for value in values)
     return {
         value: f"https://images.example/{asin}/options/{number:02}.300x300.jpg" for number, value in enumerate(values)
@@ -207,7 +207,7 @@ def _title(draft: _Draft, rng: random.Random) -> str:
 
 
 def _texts(draft: _Draft, rng: random.Random) -> tuple[tuple[str, ...], str]:
-    """Bullets and description; each attribute that the title leaves out is in one of them."""
+    """Return bullets and description; each attribute that the title leaves out is in one of them."""
     described = [attribute for attribute in draft.hidden if rng.random() < 0.3]
     listed = [attribute for attribute in draft.hidden if attribute not in described]
     listed += [attribute for attribute in draft.in_title if rng.random() < 0.5]
@@ -284,7 +284,7 @@ def _human_instruction(draft: _Draft, rng: random.Random) -> HumanInstruction:
 
 
 def _described(noun: str, attributes: Sequence[Attribute], *, uncountable: bool, rng: random.Random) -> str:
-    """A noun phrase that says which attributes the thing has, as a person would."""
+    """Return a noun phrase that says which attributes the thing has, as a person would."""
     plural = _is_plural(noun)
     plain = [attribute.wording for attribute in attributes if not attribute.link]
     clauses = [
@@ -316,7 +316,7 @@ def _linked(attribute: Attribute) -> str:
 
 
 def _by_link(attributes: Sequence[Attribute]) -> list[tuple[str, list[Attribute]]]:
-    """The attributes that a link joins to their noun, grouped by it in order of first use."""
+    """Return the attributes that a link joins to their noun, grouped by it in order of first use."""
     groups: dict[str, list[Attribute]] = {}
     for attribute in attributes:
         if attribute.link:

@@ -73,7 +73,7 @@ class Department:
 
 @cache
 def departments() -> tuple[Department, ...]:
-    """The shop's five departments, read once."""
+    """Return the shop's five departments, read once."""
     file = resources.files("sightline.webshop_env.catalogue").joinpath("vocabulary.toml")
     table = tomllib.loads(file.read_text(encoding="utf-8"))
     return tuple(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def add_import_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `import`."""
+    """Declare the arguments of `import`."""
     add = parser.add_argument
     add("--products", type=Path, required=True, metavar="FILE", help="the product file, items_shuffle*.json")
     add("--attributes", type=Path, metavar="FILE", help="the attribute file, items_ins_v2*.json (default: none)")
@@ -32,7 +32,7 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `generate`."""
+    """Declare the arguments of `generate`."""
     add = parser.add_argument
     add("--products", type=_positive, required=True, metavar="N", help="how many products to make up")
     add("--seed", type=int, default=0, help="picks one of the possible catalogues (default: 0)")
@@ -43,7 +43,7 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `verify`."""
+    """Declare the arguments of `verify`."""
     parser.add_argument("catalogue", type=Path, metavar="DIR", help="folder of a stored catalogue")
 
 
@@ -66,7 +66,7 @@ def _add_goal_arguments(parser: argparse.ArgumentParser, seed: str) -> None:
 
 
 def run_import(arguments: argparse.Namespace) -> int:
-    """Reads official files into a stored catalogue.
+    """Read official files into a stored catalogue.
 
     Args:
         arguments: parsed with those of `add_import_arguments`.
@@ -78,8 +78,8 @@ def run_import(arguments: argparse.Namespace) -> int:
         WebShopError: a file is wrong, the folder exists, or there are no goals of the kind asked for.
         OSError: the folder cannot be written.
     """
+    from sightline.webshop_env.catalogue.catalogue import write_catalogue
     from sightline.webshop_env.catalogue.official.reading import iter_products
-    from sightline.webshop_env.catalogue.stored.writing import write_catalogue
     from sightline.webshop_env.commands.progress import Meter
 
     sources = [path for path in (arguments.products, arguments.attributes, arguments.human) if path is not None]
@@ -95,7 +95,7 @@ def run_import(arguments: argparse.Namespace) -> int:
 
 
 def run_generate(arguments: argparse.Namespace) -> int:
-    """Makes products up and writes them as official files, as a stored catalogue, or as both.
+    """Make products up and write them as official files, as a stored catalogue, or as both.
 
     Args:
         arguments: parsed with those of `add_generate_arguments`.
@@ -116,7 +116,7 @@ def run_generate(arguments: argparse.Namespace) -> int:
 
 
 def _check_targets(arguments: argparse.Namespace) -> None:
-    """Refuses before minutes of work what would be refused, or be sorely missed, after them."""
+    """Refuse before minutes of work what would be refused, or be sorely missed, after them."""
     from sightline.webshop_env.catalogue.official.writing import OfficialFiles
 
     if arguments.official is None and arguments.out is None:
@@ -143,8 +143,8 @@ def _generate_official(arguments: argparse.Namespace) -> None:
 
 
 def _generate_catalogue(arguments: argparse.Namespace) -> None:
+    from sightline.webshop_env.catalogue.catalogue import write_catalogue
     from sightline.webshop_env.catalogue.generating import generate_products
-    from sightline.webshop_env.catalogue.stored.writing import write_catalogue
     from sightline.webshop_env.commands.progress import Meter
 
     started = time.perf_counter()
@@ -156,7 +156,7 @@ def _generate_catalogue(arguments: argparse.Namespace) -> None:
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
-    """Checks every byte of a stored catalogue.
+    """Check every byte of a stored catalogue.
 
     Args:
         arguments: parsed with those of `add_verify_arguments`.
@@ -168,7 +168,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
         CatalogueError: there is none, or it is damaged; names the file.
     """
     from sightline.webshop_env.catalogue.catalogue import Catalogue
-    from sightline.webshop_env.catalogue.stored.writing import verify_catalogue
+    from sightline.webshop_env.verification import verify_catalogue
 
     started = time.perf_counter()
     verify_catalogue(arguments.catalogue)
@@ -179,7 +179,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
 
 
 def _finish(catalogue: Catalogue, arguments: argparse.Namespace) -> None:
-    """Builds the goals asked for and describes what was made."""
+    """Build the goals asked for and describe what was made."""
     from sightline.webshop_env.goals.goals import build_goals
 
     for kind in dict.fromkeys(arguments.goals):

@@ -123,7 +123,7 @@ def lay_out(shop: Shop, state: ShopState) -> Layout:
 
 
 def search_action(words: str) -> str | None:
-    """The action that searches for what a person typed, or None where there is no word in it."""
+    """Return the action that searches for what a person typed, or None where there is no word in it."""
     # "[" would begin the action's argument anew.
     words = " ".join(words.replace("[", " ").split())
     return f"search[{words}]" if words else None
@@ -164,7 +164,7 @@ def _place_text(layout: Layout, element: Element) -> None:
 
 
 def _action(page: Page, element: Element) -> str | None:
-    """The action that means this element and no other, or None."""
+    """Return the action that means this element and no other, or None."""
     action = f"click[{element.label}]"
     reads_back = parse_action(action) == ("click", element.label)
     target = page.targets.get(element.label)

@@ -133,7 +133,7 @@ class Game:
 
 
 def printable(text: str) -> str:
-    """The text without anything that a terminal obeys rather than shows: escape sequences, controls, hidden marks.
+    """Return the text without what a terminal obeys rather than shows: escape sequences, controls, hidden marks.
 
     Lines stay apart; every other character that is not printable becomes a space.
     """
@@ -229,7 +229,7 @@ def _begin(game: Game, rest: str) -> str:
 
 
 def _controls(layout: Layout) -> list[Control]:
-    """What can be clicked, in the order of its numbers."""
+    """Return what can be clicked, in the order of its numbers."""
     found = [*layout.navigation, *(hit.control for hit in layout.hits)]
     found += [value for values in layout.groups.values() for value in values]
     found += [*layout.sub_pages, *([layout.buy] if layout.buy else [])]
@@ -237,7 +237,7 @@ def _controls(layout: Layout) -> list[Control]:
 
 
 def _draw(game: Game, layout: Layout) -> Iterator[Text]:
-    """What a person needs to know at a step, line by line."""
+    """Return what a person needs to know at a step, line by line."""
     from rich.text import Text
 
     state = game.state
@@ -254,7 +254,7 @@ def _draw(game: Game, layout: Layout) -> Iterator[Text]:
 
 
 def _draw_page(layout: Layout) -> Iterator[Text]:
-    """The page, what can be clicked with its number."""
+    """Return the page, what can be clicked with its number."""
     from rich.text import Text
 
     numbers = {id(control): number for number, control in enumerate(_controls(layout), start=1)}

@@ -55,14 +55,14 @@ class Meter:
         self._bar.stop()
 
     def set_bytes(self, read: int, total: int) -> None:
-        """Takes the bytes read so far and the bytes in all."""
+        """Take the bytes read so far and the bytes in all."""
         self._bytes = f", {decimal(read)} of {decimal(total)}"
         if self._total is None:
             self._share = read / total if total else 0.0
         self._show()
 
     def watch(self, products: Iterable[Product]) -> Iterator[Product]:
-        """Passes products on and counts them; what takes them may have work left when there are no more."""
+        """Pass products on and count them; what takes them may have work left when there are no more."""
         for product in products:
             yield product
             self._count += 1

@@ -104,7 +104,7 @@ class Recording(BaseModel):
         episode_id: names the episode among those it is stored with.
         goal: index into the shop's goals.
         agent: name of who acted.
-        seed: what the environment's `reset` was given.
+        seed: seed that the environment's `reset` was given.
         instruction: what the episode asks for; empty when it never began.
         steps: the decisions in order.
         final_observation: the page after the last action; empty when the episode never began.
@@ -193,12 +193,12 @@ def record(
     """Write an episode down from its states and actions, with a snapshot before every action.
 
     Args:
-        shop: where it took place.
+        shop: shop in which it took place.
         moments: each state with the action that was taken in it, in order; the first need not be the episode's start.
         final: the state after the last action.
         episode_id: names the episode among those it is stored with.
         agent: name of who acted.
-        seed: what the environment's `reset` was given, where that is known; the snapshots hold what came of it.
+        seed: seed that the environment's `reset` was given, where that is known; the snapshots hold what came of it.
         render: draws the observations.
 
     Raises:
@@ -238,12 +238,12 @@ def record(
 
 
 def click_actions(page: Page) -> tuple[str, ...]:
-    """The clicks that a page offers, in page order; the button that submits the search bar is not among them."""
+    """Return the clicks that a page offers, in page order; the button that submits the search bar is not among them."""
     return tuple(f"click[{label}]" for label in page.targets if label != SEARCH.lower())
 
 
 def state_at(shop: Shop, recording: Recording, step: int) -> ShopState:
-    """The state before a recorded action: from the latest snapshot up to there, and the actions after it.
+    """Return the state before a recorded action: from the latest snapshot up to there, and the actions after it.
 
     Without any snapshot the episode is played from its goal and seed.
 
@@ -267,7 +267,7 @@ def state_at(shop: Shop, recording: Recording, step: int) -> ShopState:
 
 
 def saved_state(shop: Shop, recording: Recording, step: int) -> ShopState:
-    """The state that a step's snapshot holds.
+    """Return the state that a step's snapshot holds.
 
     Raises:
         RecordingError: there is no snapshot, or it is damaged or from another shop.
@@ -286,7 +286,7 @@ def saved_state(shop: Shop, recording: Recording, step: int) -> ShopState:
 
 
 def first_state(shop: Shop, recording: Recording) -> ShopState:
-    """The state in which an environment's `reset` with the recording's seed and goal leaves an episode.
+    """Return the state in which an environment's `reset` with the recording's seed and goal leaves an episode.
 
     Raises:
         RecordingError: this shop has no such goal, or the seed is negative.
@@ -300,7 +300,7 @@ def first_state(shop: Shop, recording: Recording) -> ShopState:
 
 
 def _recordable(action: str, clicks: tuple[str, ...]) -> str:
-    """The click as the page offers it, or else the action as JSON can hold it, cut short and no less invalid."""
+    """Return the click as the page offers it, or else the action as JSON can hold it, cut short and no less invalid."""
     parsed = parse_action(action)
     if parsed is not None and (offered := "{}[{}]".format(*parsed)) in clicks:
         return offered

@@ -139,7 +139,7 @@ def verify(shop: Shop, path: Path) -> Iterator[Replay]:
 
 
 def _renderer(recording: Recording, first: Page) -> Callable[[Page], str]:
-    """What draws the first page as it was recorded, or else the mode `text`."""
+    """Return what draws the first page as it was recorded, or else the mode `text`."""
     seen = recording.steps[0].observation if recording.steps else recording.final_observation
     return next((render for render in RENDERERS.values() if render(first) == seen), render_text)
 
@@ -165,7 +165,7 @@ def _page_difference(
 
 
 def _recorded_clicks(step: RecordedStep, clicks: tuple[str, ...]) -> tuple[str, ...]:
-    """The available actions without searches and without what was done though the page does not offer it."""
+    """Return the available actions without searches and without what was done though the page does not offer it."""
     own = {step.action, step.expert_action} - set(clicks)
     return tuple(a for a in step.available_actions if a in clicks or not (a in own or a.startswith("search[")))
 

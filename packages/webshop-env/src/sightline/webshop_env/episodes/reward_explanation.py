@@ -37,7 +37,7 @@ class Explanation:
 
     Attributes:
         bought: the product.
-        goal: what was asked for; any product that meets all of its wishes is as good as the one it was made from.
+        goal: goal that was asked for; any product that meets all of its wishes is as good as the one it was made from.
         options: the (group, value) pairs that were chosen.
         reward: the score and its parts.
         wishes: by what they are about ("Attributes", "Options", "Price"); a goal without options has no such entry.
@@ -58,8 +58,8 @@ def explain(shop: Shop, state: ShopState) -> Explanation:
     """Take the reward of a purchase apart.
 
     Args:
-        shop: where it was made.
-        state: on the last page.
+        shop: shop in which it was made.
+        state: state on the last page.
 
     Raises:
         ValueError: if the state shows another page.

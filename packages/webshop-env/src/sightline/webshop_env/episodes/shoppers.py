@@ -36,13 +36,13 @@ _FILLER: Final = frozenset(_FILLER_WORDS.split())
 
 
 def content_words(text: str) -> list[str]:
-    """The words of a request that say what is wanted: no price clause, no filler, no punctuation; lower case."""
+    """Return the words of a request that say what is wanted: no price clause, no filler, no punctuation; lower case."""
     words = (word.strip(_EDGES) for word in _PRICE_CLAUSE.sub("", text.lower()).replace("[", " ").split())
     return [word for word in words if word and word not in _FILLER]
 
 
 def expert_action(shop: Shop, state: ShopState) -> str:
-    """What a shopper does who knows the product the goal was made from.
+    """Return what a shopper does who knows the product the goal was made from.
 
     It searches with the instruction's words, then with the product's title, looks through up to five pages of results,
     chooses the goal's options and buys. From anywhere else it finds its way back. Where no search finds the product
@@ -50,7 +50,7 @@ def expert_action(shop: Shop, state: ShopState) -> str:
 
     Args:
         shop: the shop.
-        state: where the episode stands.
+        state: state of the episode.
     """
     goal = shop.goal(state)
     queries = _queries(goal)
@@ -94,7 +94,7 @@ def _expert_on_results(shop: Shop, state: ShopState, asin: str, queries: list[st
 
 
 def _wanted_options(product: Product, goal: Goal) -> Iterator[str]:
-    """The values of the product that the goal's options stand for; human goals name no group and may be inexact."""
+    """Return the product's values that the goal's options stand for; human goals name no group and may be inexact."""
     wanted = goal.goal_options.values() if isinstance(goal.goal_options, Mapping) else goal.goal_options
     offered = {value: None for values in product.options.values() for value in values}
     for value in wanted:
@@ -130,13 +130,13 @@ def _choose_or_buy(page: Page, wanted: Mapping[str, str], chosen: Mapping[str, s
 
 
 def rule_action(instruction: str, page: Page) -> str:
-    """What a shopper does who only matches words of the instruction with words on the page.
+    """Return what a shopper does who only matches words of the instruction with words on the page.
 
     It searches with the instruction's words, opens the affordable hit whose title shares most words with them, chooses
     the option values that the instruction mentions, and buys.
 
     Args:
-        instruction: what is wanted.
+        instruction: text that says what is wanted.
         page: the page that is shown.
     """
     words = content_words(instruction)

@@ -82,8 +82,8 @@ def encode(shop: Shop, state: ShopState, history: Sequence[Moment] = ()) -> byte
     """Write an episode down.
 
     Args:
-        shop: where the episode takes place; the snapshot remembers its catalogue and goals.
-        state: where the episode stands.
+        shop: shop in which the episode takes place; the snapshot remembers its catalogue and goals.
+        state: state of the episode.
         history: past states and the actions taken in them, oldest first.
 
     Raises:
@@ -105,7 +105,7 @@ def decode(shop: Shop, snapshot: bytes) -> tuple[ShopState, tuple[Moment, ...]]:
 
     Args:
         shop: one with the same catalogue and goals as the one that wrote the snapshot.
-        snapshot: what `encode` returned.
+        snapshot: bytes that `encode` returned.
 
     Returns:
         The state and the history.

@@ -23,7 +23,7 @@ class Restorable(Protocol):
     """What a tree needs of an environment."""
 
     def snapshot(self) -> bytes:
-        """The complete state of the episode."""
+        """Return the complete state of the episode."""
         ...
 
     def restore(self, snapshot: bytes) -> Any:

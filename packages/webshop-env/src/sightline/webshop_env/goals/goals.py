@@ -60,7 +60,7 @@ class GoalSet:
 
 
 def build_goals(catalogue: Catalogue, kind: GoalKind, seed: int) -> GoalSet:
-    """Makes every goal that a catalogue offers.
+    """Make every goal that a catalogue offers.
 
     Those of a stored catalogue are kept in files inside its folder, in `goals/`, so that they are made once and
     every process maps them. Where nothing can be written, they are made in memory each time.
@@ -68,7 +68,7 @@ def build_goals(catalogue: Catalogue, kind: GoalKind, seed: int) -> GoalSet:
     Args:
         catalogue: whose products and instructions.
         kind: `human` for requests written by people, `synthetic` for generated ones.
-        seed: of prices (see `draw_prices`) and price caps.
+        seed: seed of prices (see `draw_prices`) and price caps.
 
     Raises:
         GoalError: an unknown kind, or the catalogue has no instruction of this kind, or too many combinations.
@@ -89,7 +89,7 @@ def build_goals(catalogue: Catalogue, kind: GoalKind, seed: int) -> GoalSet:
 
 
 def draw_prices(catalogue: Catalogue, rng: random.Random) -> dict[str, float]:
-    """Fixes the price in force of every product, in catalogue order.
+    """Fix the price in force of every product, in catalogue order.
 
     Args:
         catalogue: the products.
@@ -102,10 +102,10 @@ def draw_prices(catalogue: Catalogue, rng: random.Random) -> dict[str, float]:
 
 
 def draw_goal(goals: GoalSet, rng: random.Random, within: range | None = None) -> int:
-    """Draws the index of a goal with probability proportional to its weight.
+    """Draw the index of a goal with probability proportional to its weight.
 
     Args:
-        goals: what to draw from.
+        goals: goals to draw from.
         rng: advanced once.
         within: draw only from these neighbouring indices; from all when None.
 
@@ -121,7 +121,7 @@ def draw_goal(goals: GoalSet, rng: random.Random, within: range | None = None) -
 
 
 def filter_goals(goals: GoalSet, keep: Callable[[int, Goal], bool]) -> GoalSet:
-    """Keeps the goals for which `keep(index, goal)` is true, in their order."""
+    """Keep the goals for which `keep(index, goal)` is true, in their order."""
     return _take(goals, [index for index, goal in enumerate(goals.goals) if keep(index, goal)])
 
 
@@ -132,14 +132,14 @@ def _take(goals: GoalSet, indices: Sequence[int]) -> GoalSet:
 
 
 def limit_goals(goals: GoalSet, count: int, rng: random.Random) -> GoalSet:
-    """Cuts a goal list down by weighted sampling without replacement; the goals kept stay in their order.
+    """Cut a goal list down by weighted sampling without replacement; the goals kept stay in their order.
 
     The sample is that of drawing goals one after the other, each time by weight among those left: the smallest of
     exponential variates of rate `weight` (Efraimidis and Spirakis, 2006).
 
     Args:
-        goals: what to sample from; returned as it is where it holds no more than `count`.
-        count: how many to keep.
+        goals: goals to sample from; returned as it is where it holds no more than `count`.
+        count: number of goals to keep.
         rng: advanced once per goal.
 
     Raises:
@@ -156,11 +156,11 @@ def limit_goals(goals: GoalSet, count: int, rng: random.Random) -> GoalSet:
 
 
 def split_indices(name: str, count: int) -> range:
-    """Indices of a named split, by the convention of the literature for human goals.
+    """Return indices of a named split, by the convention of the literature for human goals.
 
     Args:
         name: `test` (the first 500 goals), `dev` (the next 1,000) or `train` (the rest).
-        count: how many goals there are.
+        count: number of goals.
 
     Raises:
         GoalError: an unknown name, or the split is empty because there are too few goals.

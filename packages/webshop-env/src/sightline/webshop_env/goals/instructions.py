@@ -43,7 +43,7 @@ class GoalRow(NamedTuple):
 
 
 def price_in_force(product: Product, rng: random.Random) -> float:
-    """The product's price in dollars; drawn uniformly, by one random number, where it has a range."""
+    """Return the product's price in dollars; drawn uniformly, by one random number, where it has a range."""
     pricing = product.pricing
     if not pricing:
         return UNPRICED[0]
@@ -53,12 +53,12 @@ def price_in_force(product: Product, rng: random.Random) -> float:
 def goal_rows(
     products: Iterable[Product], kind: GoalKind, prices: Sequence[float], rng: random.Random
 ) -> Iterator[GoalRow]:
-    """The goals of a kind in catalogue order.
+    """Return the goals of a kind in catalogue order.
 
     Args:
         products: the catalogue; gone through twice for synthetic goals.
         kind: whose instructions.
-        prices: in force, by position.
+        prices: prices in force, by position.
         rng: draws the price caps.
 
     Raises:
@@ -68,7 +68,7 @@ def goal_rows(
 
 
 def no_goals(count: int, kind: GoalKind) -> GoalError:
-    """What to raise for a catalogue of `count` products that has no row of a kind."""
+    """Return what to raise for a catalogue of `count` products that has no row of a kind."""
     return GoalError(
         f"none of the {count} products has a {kind} instruction that names attributes; "
         "load the instruction file with the catalogue, or ask for goals of the other kind"
@@ -76,17 +76,17 @@ def no_goals(count: int, kind: GoalKind) -> GoalError:
 
 
 def shuffle_goals(goals: MutableSequence[Any]) -> None:
-    """Puts goals that are in catalogue order, or their rows or numbers, into the order that gives goals their index."""
+    """Put goals that are in catalogue order, or their rows or numbers, into the order that gives goals their index."""
     random.Random(_ORDER_SEED).shuffle(goals)
 
 
 def make_goal(product: Product, kind: GoalKind, row: GoalRow) -> Goal:
-    """The goal of a row.
+    """Return the goal of a row.
 
     Args:
         product: the row's.
-        kind: of the goals that the row belongs to.
-        row: one of `goal_rows`.
+        kind: kind of the goals that the row belongs to.
+        row: row, one of `goal_rows`.
     """
     options: GoalOptions
     if kind == "human":

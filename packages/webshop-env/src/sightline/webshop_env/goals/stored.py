@@ -63,7 +63,7 @@ class GoalsManifest(Manifest):
     Attributes:
         catalogue: fingerprint of the catalogue that the goals are of.
         kind: of the goals.
-        seed: of prices and caps.
+        seed: seed of prices and caps.
         goals: how many.
         products: how many the catalogue has.
     """
@@ -107,7 +107,7 @@ class GoalColumns:
 
     @classmethod
     def open(cls, folder: Path, catalogue: str) -> GoalColumns:
-        """Maps the files of a folder, which must hold goals of the catalogue of this fingerprint.
+        """Map the files of a folder, which must hold goals of the catalogue of this fingerprint.
 
         Raises:
             CatalogueError: a file is missing, damaged or not of this catalogue; says what to do.
@@ -124,7 +124,7 @@ class GoalColumns:
 
     @classmethod
     def build(cls, catalogue: Catalogue, kind: GoalKind, seed: int) -> GoalColumns:
-        """Makes the columns in memory; takes some 60 bytes a goal while it does.
+        """Make the columns in memory; takes some 60 bytes a goal while it does.
 
         Raises:
             GoalError: there are no goals of this kind, or too many.
@@ -154,7 +154,7 @@ class GoalColumns:
         )
 
     def write(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Writes the columns and a manifest with these facts beside the counts."""
+        """Write the columns and a manifest with these facts beside the counts."""
         for name in _DTYPES:
             np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
         seal(folder, GoalsManifest, {**facts, "goals": len(self.positions), "products": len(self.prices)})
@@ -225,7 +225,7 @@ class StoredGoals(Sequence[Goal]):
         return self._sums.data
 
     def take(self, indices: Sequence[int]) -> StoredGoals:
-        """The goals at some indices, in that order."""
+        """Return the goals at some indices, in that order."""
         chosen = np.asarray(self._chosen, dtype=np.int32)[np.asarray(indices, dtype=np.int64)]
         return StoredGoals(self._catalogue, self._kind, self._columns, chosen)
 
@@ -280,14 +280,14 @@ class StoredPrices(Mapping[str, float]):
 
 
 def stored_goals(catalogue: Catalogue, kind: GoalKind, seed: int) -> tuple[StoredGoals, StoredPrices]:
-    """Opens the goals of a stored catalogue and its prices in force, after making them where they are missing.
+    """Open the goals of a stored catalogue and its prices in force, after making them where they are missing.
 
     Of several processes that need the same goals, one makes them and the others wait.
 
     Args:
         catalogue: a stored one.
         kind: whose instructions.
-        seed: of prices and caps.
+        seed: seed of prices and caps.
 
     Raises:
         GoalError: there are no goals of this kind, or too many.
@@ -298,7 +298,7 @@ def stored_goals(catalogue: Catalogue, kind: GoalKind, seed: int) -> tuple[Store
 
 
 def verify_goals(catalogue_folder: Path) -> None:
-    """Compares every file of every folder of goals inside a catalogue's folder with what was written.
+    """Compare every file of every folder of goals inside a catalogue's folder with what was written.
 
     Raises:
         CatalogueError: names the file and says what to do.

@@ -213,7 +213,7 @@ class WebShopEnv(gymnasium.Env[str, str]):
         """Open an episode.
 
         Args:
-            seed: of this and the following draws of goals and random results.
+            seed: seed of this and the following draws of goals and random results.
             options: `{"goal": i}` names the goal; without it one is drawn by weight.
 
         Raises:
@@ -259,7 +259,7 @@ class WebShopEnv(gymnasium.Env[str, str]):
         return self._observation(), outcome.reward, outcome.done, self._state.truncated, info
 
     def render(self) -> str | None:
-        """The page as `text_rich` if the render mode is "ansi", else None."""
+        """Return the page as `text_rich` if the render mode is "ansi", else None."""
         return render_rich(self.page) if self.render_mode == "ansi" else None
 
     def snapshot(self) -> bytes:
@@ -283,7 +283,7 @@ class WebShopEnv(gymnasium.Env[str, str]):
         return url(state) if self.observation_mode == "url" else RENDERERS[self.observation_mode](page)
 
     def _observation(self) -> str:
-        """The page, after past observations and actions, oldest first."""
+        """Return the page, after past observations and actions, oldest first."""
         current = self._observe(self.state, self.page)
         if not self._history:
             return current

@@ -205,7 +205,7 @@ class WebShopVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         return self._seen()
 
     def render(self) -> tuple[str, ...] | None:
-        """The pages as `text_rich` if the render mode is "ansi", else None."""
+        """Return the pages as `text_rich` if the render mode is "ansi", else None."""
         return None if self.render_mode is None else tuple(self._each("render"))
 
     def close_extras(self, **_: Any) -> None:
@@ -227,7 +227,7 @@ class WebShopVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
             raise ResetNeeded(f"episodes {ended} have ended: reset them with options={{'reset_mask': mask}}")
 
     def _call(self, method: str, *arguments: Sequence[Any]) -> list[Any]:
-        """What every share answers of its part; each argument has one value for each episode.
+        """Return what every share answers of its part; each argument has one value for each episode.
 
         Raises:
             Exception: what a share raised, after all have answered.
@@ -250,7 +250,7 @@ class WebShopVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         return replies
 
     def _each(self, method: str, *arguments: Sequence[Any]) -> list[Any]:
-        """What the shares answer where they have one answer for each episode."""
+        """Return what the shares answer where they have one answer for each episode."""
         return list(chain.from_iterable(self._call(method, *arguments)))
 
     def _joined(self, infos: Sequence[Infos]) -> Infos:

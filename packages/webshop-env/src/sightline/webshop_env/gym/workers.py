@@ -90,7 +90,7 @@ class Episodes:
         return observation, reward, terminated, truncated, info
 
     def restore(self, snapshots: list[bytes | None]) -> list[tuple[str, bool] | None]:
-        """The restored observations, each with whether its episode is over; None where there is no snapshot."""
+        """Return the restored observations, each with whether its episode is over; None where there is no snapshot."""
         return [
             None if snapshot is None else (env.restore(snapshot), env.state.done or env.state.truncated)
             for env, snapshot in zip(self._envs, snapshots, strict=True)
@@ -105,7 +105,7 @@ class Episodes:
         return [env.state for env in self._envs]
 
     def infos(self) -> Infos:
-        """The episodes' infos."""
+        """Return the episodes' infos."""
         return batch_infos([env.info for env in self._envs])
 
     def render(self) -> list[str | None]:
@@ -130,7 +130,7 @@ class Here:
         self._reply = getattr(self._episodes, method)(*arguments)
 
     def finish(self) -> Any:
-        """What the method returned."""
+        """Return what the method returned."""
         return self._reply
 
     def close(self) -> None:
@@ -215,7 +215,7 @@ def _open_episodes(shop: Shop, arguments: dict[str, Any], count: int, same_step:
 
 
 def _work(connection: Connection, make: partial[Episodes]) -> None:
-    """A worker's life: make the episodes, then do as told until the other end of the connection is closed."""
+    """Return a worker's life: make the episodes, then do as told until the other end of the connection is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end takes this process along
     try:
         episodes = make()

@@ -98,7 +98,7 @@ class Fragment:
 
     @classmethod
     def of_links(cls, parts: Iterable[Fragment]) -> Fragment:
-        """Fragments of texts and links only, one after the other; making it anew would take many times as long."""
+        """Return fragments of texts and links only, in order; making them anew would take many times as long."""
         joined = cls(())
         parts = list(parts)
         joined.elements = tuple(chain.from_iterable([part.elements for part in parts]))
@@ -116,7 +116,7 @@ class Fragment:
 
 
 def rich_line(element: Element) -> str:
-    """An element as the mode `text_rich` shows it, with the line break at its end."""
+    """Return an element as the mode `text_rich` shows it, with the line break at its end."""
     if element.role is Role.TEXT:
         return f"{element.text}\n"
     tag = "clicked button" if element.marked else "button"
@@ -197,7 +197,7 @@ _ITEM_HEAD = Fragment((_button(BACK), _button(PREVIOUS)))
 
 
 def instruction_fragment(goal: Goal, on_index: bool) -> Fragment:
-    """The request at the top of every page but the last."""
+    """Return the request at the top of every page but the last."""
     instruction = _text(goal.instruction_text, "instruction")
     if on_index:
         return _visible((_text("WebShop", "heading"), _text("Instruction: "), instruction))
@@ -205,13 +205,13 @@ def instruction_fragment(goal: Goal, on_index: bool) -> Fragment:
 
 
 def hit_fragment(product: Headline | Product) -> Fragment:
-    """A product as a results page lists it."""
+    """Return a product as a results page lists it."""
     link = Element(Role.LINK, product.asin)
     return _visible((link, _text(product.title, "title"), _text(product.price_tag, "price")))
 
 
 def item_fragment(product: Product, show_attributes: bool) -> Fragment:
-    """The item page below its navigation: options, what the product is, and the buttons that lead on."""
+    """Return the item page below its navigation: options, what the product is, and the buttons that lead on."""
     elements: list[Element] = []
     for group, values in product.options.items():
         elements.append(_text(group, "group"))
@@ -227,7 +227,7 @@ def item_fragment(product: Product, show_attributes: bool) -> Fragment:
 
 
 def sub_fragment(product: Product, kind: PageKind) -> Fragment:
-    """What a sub page says about the product; there are no reviews, so that page says nothing."""
+    """Return what a sub page says about the product; there are no reviews, so that page says nothing."""
     if kind is PageKind.DESCRIPTION:
         return _visible((_text(product.description, "description"),))
     if kind is PageKind.FEATURES:
@@ -240,7 +240,7 @@ def sub_fragment(product: Product, kind: PageKind) -> Fragment:
 
 
 def clicked_values(query: str, options: tuple[tuple[str, str], ...], item: Fragment) -> frozenset[str]:
-    """The option values of an item page that `text_rich` shows as clicked.
+    """Return the option values of an item page that `text_rich` shows as clicked.
 
     The original shows a value as clicked when its address holds the value in double quotes. The address holds the
     query and the choices as JSON, so that a value with an accent never looks clicked, and a quoted query word may.
@@ -256,12 +256,12 @@ def options_json(options: tuple[tuple[str, str], ...]) -> str:
 
 
 def index_page(instruction: Fragment) -> Page:
-    """The page with the search bar."""
+    """Return the page with the search bar."""
     return Page(PageKind.INDEX, (instruction, _INDEX_FOOT))
 
 
 def results_page(instruction: Fragment, number: int, total: int, hits: Fragment, visited: frozenset[str]) -> Page:
-    """A page of search results; beyond the last one it is without products."""
+    """Return a page of search results; beyond the last one it is without products."""
     return Page(PageKind.RESULTS, (instruction, _results_head(number, total), hits), visited)
 
 
@@ -273,12 +273,12 @@ def _results_head(number: int, total: int) -> Fragment:
 
 
 def product_page(kind: PageKind, instruction: Fragment, body: Fragment, clicked: frozenset[str] = frozenset()) -> Page:
-    """An item page or one of its sub pages."""
+    """Return an item page or one of its sub pages."""
     return Page(kind, (instruction, _ITEM_HEAD, body), clicked)
 
 
 def done_page(state: ShopState) -> Page:
-    """The page after a purchase, with the original's spelling."""
+    """Return the page after a purchase, with the original's spelling."""
     # The original escapes what could end a script element.
     options = json.dumps(dict(state.options), sort_keys=True)
     for character in "<>&'":

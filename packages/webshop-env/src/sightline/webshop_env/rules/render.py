@@ -13,7 +13,7 @@ _BASE: Final = "http://127.0.0.1:3000"
 
 
 def render_text(page: Page) -> str:
-    """The visible strings of the page, stripped and joined by " [SEP] "."""
+    """Return the visible strings of the page, stripped and joined by " [SEP] "."""
     return SEPARATOR.join([fragment.text for fragment in page.fragments if fragment.elements])
 
 
@@ -30,7 +30,7 @@ def render_rich(page: Page) -> str:
 
 
 def render_html(page: Page) -> str:
-    """A small HTML fragment; all text is escaped.
+    """Return a small HTML fragment; all text is escaped.
 
     It is for people and parsers; unlike the text modes it does not imitate the original's markup.
     """
@@ -54,7 +54,7 @@ def _html(element: Element) -> str:
 
 
 def url(state: ShopState, session: str = "s0") -> str:
-    """The address of the page a state shows.
+    """Return the address of the page a state shows.
 
     Args:
         state: the state.

@@ -83,8 +83,8 @@ def score_purchase(
     """Score buying `product` when `goal` was asked for.
 
     Args:
-        product: what was bought.
-        goal: what was asked for.
+        product: product that was bought.
+        goal: goal that was asked for.
         price: the product's price in force, in dollars.
         options: the choices made, group name -> value.
         nouns: finds the nouns of a title; pure and hashable, since results are cached.

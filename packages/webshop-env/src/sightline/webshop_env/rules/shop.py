@@ -134,7 +134,7 @@ class Shop:
         }
 
     def product(self, asin: str) -> Product:
-        """A product of the catalogue; one that was asked for of late is not read again.
+        """Return a product of the catalogue; one that was asked for of late is not read again.
 
         Raises:
             KeyError: there is none of this asin.
@@ -142,7 +142,7 @@ class Shop:
         return self._product(asin)
 
     def goal(self, state: ShopState) -> Goal:
-        """What the episode asks for."""
+        """Return what the episode asks for."""
         return self.goals.goals[state.goal]
 
     def start(self, goal_index: int, seed: int = 0) -> ShopState:
@@ -150,7 +150,7 @@ class Shop:
 
         Args:
             goal_index: position in the goals.
-            seed: of the random results of the query `<r>`.
+            seed: seed of the random results of the query `<r>`.
 
         Raises:
             GoalError: if there is no such goal.
@@ -166,9 +166,9 @@ class Shop:
         """Take one action.
 
         Args:
-            state: where the episode stands; searching and buying go on working after a purchase.
+            state: state of the episode; searching and buying go on working after a purchase.
             action: `search[words]` or `click[label]`.
-            page: what the state shows, from a caller that has it at hand; it is not made again then.
+            page: page that the state shows, from a caller that has it at hand; it is not made again then.
 
         Returns:
             The next state and what the action brought. An invalid action changes nothing but the step count.
@@ -190,7 +190,7 @@ class Shop:
         return state._replace(steps=state.steps + 1, **changes), outcome
 
     def hits(self, state: ShopState) -> Sequence[str]:
-        """The asins that the state's query finds, best first, over all result pages."""
+        """Return the asins that the state's query finds, best first, over all result pages."""
         return self._find(state.query, *_drawn(state))
 
     def search(self, query: str, k: int = RESULT_LIMIT) -> list[tuple[str, float]]:
@@ -239,7 +239,7 @@ class Shop:
         return score_purchase(product, self.goal(state), price=price, options=dict(state.options), nouns=self.nouns)
 
     def page(self, state: ShopState) -> pages.Page:
-        """What the state shows."""
+        """Return what the state shows."""
         kind = state.kind
         if kind is PageKind.DONE:
             return pages.done_page(state)
@@ -279,7 +279,7 @@ class Shop:
         return pages.sub_fragment(self.product(asin), kind)
 
     def _find_uncached(self, query: str, seed: int, draws: int) -> Sequence[str]:
-        """The asins for a query; a first word in angle brackets asks for something other than words."""
+        """Return the asins for a query; a first word in angle brackets asks for something other than words."""
         first, _, rest = query.partition(" ")
         rest = rest.strip()
         match first:
@@ -296,5 +296,5 @@ class Shop:
 
 
 def _drawn(state: ShopState) -> tuple[int, int]:
-    """What besides the query decides what it finds: seed and number of draws for random results, else zeros."""
+    """Return what besides the query decides what it finds: seed and number of draws for random results, else zeros."""
     return (state.seed, state.draws) if state.query.partition(" ")[0] == "<r>" else (0, 0)

@@ -108,7 +108,7 @@ def _stem(token: str) -> str:
 # Keys are short and few: a cache of whole words would let one searcher fill gigabytes.
 @lru_cache(maxsize=1 << 15)
 def _term(token: str) -> str:
-    """The term of one token, or "" for a stop word."""
+    """Return the term of one token, or "" for a stop word."""
     if token.endswith(_POSSESSIVES):
         token = token[:-2]
     if token in STOP_WORDS:

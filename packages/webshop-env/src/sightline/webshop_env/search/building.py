@@ -42,7 +42,7 @@ class IndexBuilder:
         """Make the folder where it does not exist.
 
         Args:
-            folder: where `finish` writes; its files are opened by `open`.
+            folder: folder to which `finish` writes; its files are opened by `open`.
 
         Raises:
             OSError: if it cannot be written there.

@@ -72,13 +72,13 @@ class StringTable:
         return len(self._starts) - 1
 
     def take(self, places: npt.NDArray[np.int64]) -> list[str]:
-        """The strings at `places` [M]."""
+        """Return the strings at `places` [M]."""
         starts, ends = self._start_array[places].tolist(), self._start_array[places + 1].tolist()
         text = self._text
         return [str(text[start:end], "utf-8", "surrogatepass") for start, end in zip(starts, ends, strict=True)]
 
     def find(self, string: str) -> int | None:
-        """The place of a string, or None."""
+        """Return the place of a string, or None."""
         wanted = string.encode("utf-8", "surrogatepass")
         text, starts = self._text, self._starts
         low, high = 0, len(self)
@@ -105,7 +105,7 @@ class Storage:
         self.arrays: dict[str, npt.NDArray[Any]] = {}
 
     def spool(self) -> IO[bytes]:
-        """A temporary file."""
+        """Return a temporary file."""
         return BytesIO()
 
     def read(self, spool: IO[bytes]) -> npt.NDArray[np.int32]:
@@ -114,7 +114,7 @@ class Storage:
         return np.frombuffer(spool.getvalue(), dtype=np.int32)
 
     def allocate(self, name: str, length: int) -> npt.NDArray[Any]:
-        """The array of that name in `IndexArrays`, to be filled."""
+        """Return the array of that name in `IndexArrays`, to be filled."""
         self.arrays[name] = np.empty(length, dtype=_DTYPES[name])
         return self.arrays[name]
 
@@ -139,7 +139,7 @@ class FolderStorage(Storage):
         self._mappings: list[mmap.mmap] = []
 
     def spool(self) -> IO[bytes]:
-        """A file without a name, which goes when it is closed or the process ends."""
+        """Return a file without a name, which goes when it is closed or the process ends."""
         return tempfile.TemporaryFile(dir=self._folder)
 
     def read(self, spool: IO[bytes]) -> npt.NDArray[np.int32]:
@@ -151,7 +151,7 @@ class FolderStorage(Storage):
         return np.frombuffer(self._mappings[-1], dtype=np.int32)
 
     def allocate(self, name: str, length: int) -> npt.NDArray[Any]:
-        """The array of that name in `IndexArrays`, to be filled; its file has the name too."""
+        """Return the array of that name in `IndexArrays`, to be filled; its file has the name too."""
         dtype = np.dtype(_DTYPES[name])
         with _file(self._folder, name).open("w+b") as file:
             header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}

@@ -85,7 +85,7 @@ class SearchIndex:
 
         Args:
             query: free text.
-            k: how many hits to return at most.
+            k: number of hits to return at most.
 
         Returns:
             Up to `k` pairs of identifier and score, best first, equal scores by identifier; empty if nothing matches.

@@ -53,11 +53,11 @@ class PostingList:
         return float(self.weight - self.weight / self.peak)
 
     def impacts(self) -> npt.NDArray[np.float32]:
-        """What the term adds to the score of each document, [M] float32."""
+        """Return what the term adds to the score of each document, [M] float32."""
         return (self.weight - self.weight / self.saturations).astype(np.float32, copy=False)
 
     def between(self, start: int, stop: int) -> PostingList:
-        """The postings from place `start` to place `stop`."""
+        """Return the postings from place `start` to place `stop`."""
         return PostingList(self.weight, self.peak, self.documents[start:stop], self.saturations[start:stop])
 
 
@@ -74,7 +74,7 @@ class _Window:
     lists: Sequence[PostingList]
 
     def offsets(self, documents: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-        """Places of documents [M] within the window."""
+        """Return places of documents [M] within the window."""
         offsets = documents - np.int32(self.first)
         # Seen as unsigned, what lies before the window is greater than its size too.
         if len(offsets) and offsets.view(np.uint32).max() >= self.size:
@@ -98,7 +98,7 @@ class _Window:
         return kept if offsets is None else offsets[kept].astype(np.int64), totals[kept]
 
     def impacts_at(self, postings: PostingList, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """What one list adds to the documents at `offsets` [M]: [M] float32, 0 where the list has not got them."""
+        """Return what one list adds to the documents at `offsets` [M]: [M] float32, 0 where it has not got them."""
         if len(offsets) * _SEARCH_COST > len(postings.documents):
             dense = np.zeros(self.size, dtype=np.float32)
             dense[self.offsets(postings.documents)] = postings.impacts()
@@ -130,8 +130,8 @@ def best_documents(
 
     Args:
         lists: one for each distinct term of the query.
-        count: how many documents there are; their numbers are 0 to `count - 1`.
-        k: how many to return at most.
+        count: number of documents; their numbers are 0 to `count - 1`.
+        k: number of documents to return at most.
 
     Returns:
         Numbers and scores of up to `k` documents with a score above 0, best first, equal scores by number.
@@ -166,7 +166,7 @@ def best_documents(
 def _exhaustive(
     lists: Sequence[PostingList], count: int, k: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """What `best_documents` returns, from a sum over all documents: less work, where these are few."""
+    """Return what `best_documents` returns, from a sum over all documents: less work, where these are few."""
     offsets = _Window(0, count, lists).offsets(np.concatenate([postings.documents for postings in lists]))
     impacts = np.concatenate([postings.impacts() for postings in lists])
     scores = np.bincount(offsets, impacts, minlength=count).astype(np.float32)
@@ -179,7 +179,7 @@ def _exhaustive(
 def _above(
     window: _Window, by_bound: Sequence[int], rest: Sequence[float], threshold: float, safe: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Offsets and scores of the window's documents whose score exceeds `threshold`."""
+    """Return offsets and scores of the window's documents whose score exceeds `threshold`."""
     needed = len(by_bound)
     while needed and rest[needed - 1] < safe:
         needed -= 1

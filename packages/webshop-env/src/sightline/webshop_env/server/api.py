@@ -109,7 +109,7 @@ async def health() -> HealthView:
 
 @_router.get("/shop")
 async def describe_shop(sessions: _Sessions) -> ShopView:
-    """What is served: catalogue, goals and limits."""
+    """Return what is served: catalogue, goals and limits."""
     shop = sessions.shop
     return ShopView(
         fingerprint=shop.catalogue.fingerprint,
@@ -126,7 +126,7 @@ async def describe_shop(sessions: _Sessions) -> ShopView:
 
 @_router.get("/goals")
 async def list_goals(parameters: Annotated[GoalParameters, Query()], sessions: _Sessions) -> GoalsView:
-    """Goals with their answers, in order, a stretch at a time."""
+    """Yield goals with their answers, in order, a stretch at a time."""
     goals = sessions.shop.goals
     indices = _indices(goals, parameters.split)
     listed = indices[parameters.offset : parameters.offset + parameters.limit]
@@ -162,7 +162,7 @@ async def open_session(parameters: _PageParameters, sessions: _Sessions, body: O
 
 @_router.get("/sessions/{session}")
 async def show_page(session: str, parameters: _PageParameters, sessions: _Sessions) -> PageView:
-    """The page a session shows; asking counts as use."""
+    """Return the page a session shows; asking counts as use."""
     return PageView(**_page(sessions.shop, sessions.get(session), parameters))
 
 
@@ -200,7 +200,7 @@ async def close_session(session: str, sessions: _Sessions) -> Response:
 
 @_router.get("/docs", include_in_schema=False)
 async def show_reference(request: Request) -> HTMLResponse:
-    """A table of the routes, for people."""
+    """Return a table of the routes, for people."""
     schema = request.app.openapi()
     rows = "".join(
         f"<tr><td>{method.upper()}</td><td><code>{escape(PREFIX + path)}</code></td>"
@@ -216,7 +216,7 @@ async def show_reference(request: Request) -> HTMLResponse:
 
 
 def _page(shop: Shop, session: Session, parameters: PageParameters) -> dict[str, Any]:
-    """The fields of a `PageView`."""
+    """Return the fields of a `PageView`."""
     state, mode = session.state, parameters.mode
     page = shop.page(state)
     return {

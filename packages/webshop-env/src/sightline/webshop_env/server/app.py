@@ -27,8 +27,8 @@ def create_app(
     `openenv` is installed, and the pages for people at `/`.
 
     Args:
-        shop: where all episodes take place.
-        token: what every request must bring; without one only requests to this machine's own names are answered.
+        shop: shop in which all episodes take place.
+        token: secret that every request must bring; without one only requests to this machine's own names are answered.
         sessions: the table of open sessions; one with the default limits when None.
         trajectories: the folder of the files that people open and save; without one they can do neither.
 

@@ -101,7 +101,7 @@ def _token(arguments: argparse.Namespace) -> str | None:
 
 
 def _bind(host: str, port: int, token: str | None) -> socket.socket:
-    """A listening socket, on this machine's own addresses only where there is no token."""
+    """Return a listening socket, on this machine's own addresses only where there is no token."""
     from sightline.webshop_env.server.security import is_loopback
 
     try:

@@ -68,7 +68,7 @@ def is_loopback(host: str) -> bool:
 
 
 def error_response(status: int, code: str, message: str) -> Response:
-    """An error as JSON: `{"error": {"code": ..., "message": ...}}`, in ASCII, since a message may quote anything."""
+    """Return an error as JSON, `{"error": {"code": ..., "message": ...}}`, in ASCII: a message may quote anything."""
     body = json.dumps({"error": {"code": code, "message": message}})
     return Response(body, status_code=status, media_type="application/json")
 
@@ -118,7 +118,7 @@ class Guard:
             await refusal(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        """The answer to a request that the application does not get to see; None for a good one."""
+        """Return the answer to a request that the application does not get to see; None for a good one."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if self._token is None and not is_loopback(_host_name(host)):
@@ -158,7 +158,7 @@ def _query_token(scope: Scope) -> str:
 
 
 def _host_name(host: str) -> str:
-    """The name or address in a `Host` header, without port and brackets; "" where it is malformed."""
+    """Return the name or address in a `Host` header, without port and brackets; "" where it is malformed."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -180,7 +180,7 @@ def _same_origin(headers: Headers, host: str) -> bool:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """A `receive` that stops reading a body above the limit, for clients that do not announce its length."""
+    """Return a `receive` that stops reading a body above the limit, for clients that do not announce its length."""
     received = 0
 
     async def receive_bounded() -> Message:

@@ -47,7 +47,7 @@ class Session:
 
     Attributes:
         identifier: what the client names it by; whoever knows it can act on it.
-        state: where the episode stands.
+        state: state of the episode.
         trail: past states and the actions taken in them, oldest first; None where they are not recorded.
         used: when it was last looked at or acted on, in seconds of the table's clock.
     """
@@ -65,8 +65,8 @@ class Sessions:
     a kilobyte, a recorded one as much again for every moment.
 
     Args:
-        shop: where all episodes take place.
-        capacity: how many sessions may be open at once.
+        shop: shop in which all episodes take place.
+        capacity: number of sessions that may be open at once.
         idle_seconds: how long an unused session lives.
         clock: seconds that never go backwards.
 
@@ -104,8 +104,8 @@ class Sessions:
 
         Args:
             goal: index into the shop's goals; drawn by weight with the seed when None.
-            seed: of the draw and of the random results of the query `<r>`; a fresh one of 32 bits when None.
-            record: whether to keep the past.
+            seed: seed of the draw and of the random results of the query `<r>`; a fresh one of 32 bits when None.
+            record: keep the past.
 
         Raises:
             GoalError: if there is no such goal.
@@ -132,9 +132,9 @@ class Sessions:
         """Open a session where a snapshot was taken, or move an open one there.
 
         Args:
-            snapshot: what `encode` returned; any history in it is left out.
+            snapshot: bytes that `encode` returned; any history in it is left out.
             identifier: the session to move; a new one is opened when None.
-            record: whether to keep the past, beginning with the restored state.
+            record: keep the past, beginning with the restored state.
 
         Raises:
             SnapshotError: if the snapshot cannot be restored here; the session stays as it was.
@@ -151,7 +151,7 @@ class Sessions:
             return self._put(replace(self._find(identifier), state=state, trail=trail))
 
     def get(self, identifier: str) -> Session:
-        """The session, which counts as used.
+        """Return the session, which counts as used.
 
         Raises:
             SessionError: if it is unknown, closed or expired.
@@ -163,7 +163,7 @@ class Sessions:
         """Take one action.
 
         Args:
-            identifier: of the session.
+            identifier: name of the session.
             action: `search[words]` or `click[label]`; an invalid one changes nothing but the step count.
 
         Returns:

@@ -74,7 +74,7 @@ class Shelf:
         self._lock = threading.Lock()
 
     def entries(self) -> list[Entry]:
-        """The folder's files, the latest first, at most 500."""
+        """Return the folder's files, the latest first, at most 500."""
         if self.folder is None or not self.folder.is_dir():
             return []
         found = []

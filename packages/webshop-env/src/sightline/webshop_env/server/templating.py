@@ -46,7 +46,7 @@ class PageRoute(APIRoute):
     """A route whose errors are pages, never tracebacks."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, with everything it raises caught; FastAPI's way to wrap all handlers of a router."""
+        """Return the handler, with everything it raises caught; FastAPI's way to wrap all handlers of a router."""
         handle = super().get_route_handler()
 
         async def handle_all(request: Request) -> Response:
@@ -69,7 +69,7 @@ def render(template: str, *, status: int = 200, **context: object) -> HTMLRespon
 
     Args:
         template: file name in the folder of templates.
-        status: of the answer.
+        status: HTTP status of the answer.
         context: the template's variables, all of them.
     """
     html = _TEMPLATES.get_template(template).render(context)

@@ -79,7 +79,7 @@ class Viewer:
         return RedirectResponse(f"/trajectories/{self._shelf.upload(file.file)}", status_code=303)
 
     def show_file(self, name: _Name, first: Annotated[int, Query(ge=0, lt=1 << 53)] = 0) -> Response:
-        """The episodes of a file, some at a time."""
+        """Return the episodes of a file, some at a time."""
         excerpt = self._shelf.excerpt(name, first)
         return render("episodes.html", name=name, excerpt=excerpt, per_page=EPISODES_PER_PAGE)
 
@@ -120,12 +120,12 @@ class Viewer:
 
 
 def observation_at(recording: Recording, step: int) -> str:
-    """The recorded page before a step, or after the last one."""
+    """Return the recorded page before a step, or after the last one."""
     return recording.steps[step].observation if step < len(recording.steps) else recording.final_observation
 
 
 def moments_until(shop: Shop, recording: Recording, step: int) -> tuple[list[Moment], ShopState]:
-    """The past of a recorded page, and the state that shows it.
+    """Return the past of a recorded page, and the state that shows it.
 
     Raises:
         RecordingError: this shop cannot be brought into the recorded state, or shows another page there.
@@ -144,7 +144,7 @@ def moments_until(shop: Shop, recording: Recording, step: int) -> tuple[list[Mom
 
 
 def _shown_page(shop: Shop, recording: Recording, step: int) -> tuple[Layout | None, str]:
-    """The shop's own page, where there is one, and what is to be said about how it differs from the recorded one."""
+    """Return the shop's own page, where there is one, and how it differs from the recorded one, in words."""
     try:
         state = state_at(shop, recording, step)
     except RecordingError as error:
@@ -168,7 +168,7 @@ def _shows(shop: Shop, state: ShopState, observation: str) -> bool:
 
 
 def _choices(step: RecordedStep) -> list[Choice]:
-    """The available actions: the likeliest first where probabilities are recorded, else in page order."""
+    """Return the available actions: the likeliest first where probabilities are recorded, else in page order."""
     probabilities = step.probabilities or (None,) * len(step.available_actions)
     choices = [
         Choice(action, probability, action == step.action, action == step.expert_action)

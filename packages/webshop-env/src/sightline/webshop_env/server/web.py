@@ -76,7 +76,7 @@ class Play:
         self._shelf = shelf
 
     def welcome(self, first: Annotated[int, Query(ge=0, lt=1 << 53)] = 0, cookie: SessionCookie = None) -> Response:
-        """The start page: goals from a number on, saved trajectories, and the way back into an open episode."""
+        """Return the start page: goals from a number on, saved trajectories, and the way back into an open episode."""
         goals = self._shop.goals.goals
         first = max(0, min(first, len(goals) - 1))
         listed = range(first, min(first + GOALS_PER_PAGE, len(goals)))
@@ -105,7 +105,7 @@ class Play:
     def show(
         self, cookie: SessionCookie = None, notice: str = "", saved: Annotated[str, Query(max_length=255)] = ""
     ) -> Response:
-        """The page where the episode stands."""
+        """Return the page where the episode stands."""
         session = self._get(cookie)
         state = session.state
         return render(

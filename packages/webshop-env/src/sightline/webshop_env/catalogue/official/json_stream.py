@@ -120,11 +120,11 @@ class JsonStream:
             self._not_json("something follows its end", self._position)
 
     def reread(self, start: int, stop: int) -> tuple[str, Any]:
-        """Reads an element of an object again, after the iteration.
+        """Read an element of an object again, after the iteration.
 
         Args:
-            start: as in `Element`.
-            stop: as in `Element`.
+            start: offset of the element, as in `Element`.
+            stop: offset behind the element, as in `Element`.
 
         Returns:
             Its key and value.
@@ -143,7 +143,7 @@ class JsonStream:
         return key, value
 
     def _open(self) -> None:
-        """Reads up to the opening bracket."""
+        """Read up to the opening bracket."""
         first = self._bytes(len(codecs.BOM_UTF8))
         if first == codecs.BOM_UTF8:
             self._offset = len(first)
@@ -161,7 +161,7 @@ class JsonStream:
         self._position += 1
 
     def _scalar(self) -> Any:
-        """What a file holds that is neither list nor object."""
+        """Return what a file holds that is neither list nor object."""
         try:
             value, end = self._scan(self._text, self._position)
         except ValueError as error:
@@ -171,14 +171,14 @@ class JsonStream:
         return value
 
     def _peek(self) -> str:
-        """Skips white space; the next character, or "" at the end of the file."""
+        """Skip white space and return the next character, or "" at the end of the file."""
         while True:
             self._position = self._skip(self._position)
             if self._position < len(self._text) or not self._fill():
                 return self._text[self._position : self._position + 1]
 
     def _next(self) -> tuple[Element, int]:
-        """The next element, and the place in the text of the comma or bracket after it."""
+        """Return the next element, and the place in the text of the comma or bracket after it."""
         self._peek()
         while True:
             try:
@@ -218,7 +218,7 @@ class JsonStream:
         return match.end() if match else position
 
     def _fill(self) -> bool:
-        """Drops what was parsed and reads on, twice as far when that was not enough; False at the end of the file."""
+        """Drop what was parsed and read on, twice as far when that was not enough; False at the end of the file."""
         if self._ended:
             return False
         if len(self._text) - self._position > _LONGEST_ELEMENT:
@@ -253,7 +253,7 @@ class JsonStream:
             self._refuse(f"is not UTF-8 at byte {place} ({error.object[error.start : error.start + 8]!r})")
 
     def _byte(self, position: int) -> int:
-        """The offset in the file of a character of the text at or behind the last one asked for."""
+        """Return the offset in the file of a character of the text at or behind the last one asked for."""
         self._offset += len(self._text[self._marked : position].encode())
         self._marked = position
         return self._offset
@@ -275,16 +275,16 @@ class JsonStream:
 
 
 def shown(value: object) -> str:
-    """A value as errors quote it: its representation, cut to 80 characters."""
+    """Return a value as errors quote it: its representation, cut to 80 characters."""
     text = repr(value[: SHOWN + 1] if isinstance(value, str) else value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
 def check_encodable(text: str, where: str) -> None:
-    """Refuses half of a surrogate pair, which JSON can escape but neither a file nor a page can hold.
+    """Refuse half of a surrogate pair, which JSON can escape but neither a file nor a page can hold.
 
     Args:
-        text: what is to be stored or shown.
+        text: text to be stored or shown.
         where: begins the error.
 
     Raises:

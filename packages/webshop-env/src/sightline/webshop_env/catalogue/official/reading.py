@@ -42,7 +42,7 @@ def read_products(
     human: StrPath | None = None,
     num_products: int | None = None,
 ) -> list[Product]:
-    """Reads the official files by the original's rules, all at once; see `iter_products`."""
+    """Read the official files by the original's rules, all at once; see `iter_products`."""
     return list(iter_products(products, attributes, human, num_products))
 
 
@@ -53,7 +53,7 @@ def iter_products(
     num_products: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Product]:
-    """Reads the official files by the original's rules, one product at a time.
+    """Read the official files by the original's rules, one product at a time.
 
     Attributes and instructions stay in their files, of which only the places are held: about 32 bytes per asin and
     file. Asins that were met are held, too: about 120 bytes each. The product file is read up to the last record
@@ -64,7 +64,7 @@ def iter_products(
         attributes: annotated attributes and generated instructions, `items_ins_v2*.json`.
         human: instructions written by people, `items_human_ins.json`.
         num_products: keep this many records from the head of the product file, before any is skipped.
-        progress: called about once per megabyte with the bytes read and the bytes in all, over the three files.
+        progress: function called about once per megabyte with the bytes read and those in all, over the three files.
 
     Returns:
         Products in file order: without those whose asin is `nan` or too long, and each asin once (the first).
@@ -161,7 +161,7 @@ class _AsinTable:
 
 
 def _elements(stream: JsonStream, path: Path, expected: str) -> Iterator[Element]:
-    """The elements of a file, when its first one shows that it is the file expected."""
+    """Return the elements of a file, when its first one shows that it is the file expected."""
     elements = iter(stream)
     first = next(elements, None)
     found = None if first is None else _recognised(first.value, in_list=stream.is_list)

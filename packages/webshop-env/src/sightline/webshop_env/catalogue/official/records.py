@@ -72,13 +72,13 @@ _Model = TypeVar("_Model", bound=_Record)
 def parse_product(
     asin: str, record: Any, annotation: Any, instructions: Any, *, where: str, annotated: str, instructed: str
 ) -> Product:
-    """Makes a product of its raw records.
+    """Make a product of its raw records.
 
     Args:
-        asin: as the catalogue spells it.
-        record: from the product file.
-        annotation: from the attribute file; `{}` where it has none.
-        instructions: from the human instruction file; `[]` where it has none.
+        asin: the product's number as the catalogue spells it.
+        record: record of the product file.
+        annotation: record of the attribute file; `{}` where it has none.
+        instructions: records of the human instruction file; `[]` where it has none.
         where: begins errors about the record, and names file, number and asin.
         annotated: the same for the annotation.
         instructed: the same for the instructions.
@@ -160,13 +160,13 @@ def _validated(model: type[_Model], value: Any, where: str) -> _Model:
 
 
 def fail(where: str, field: str | None, met: object, expected: str, *, missing: bool = False) -> NoReturn:
-    """Says what is wrong with a record.
+    """Say what is wrong with a record.
 
     Args:
         where: file and record.
         field: path of the wrong field; None where the record itself is wrong.
-        met: what is there instead.
-        expected: what should be there.
+        met: value that is there.
+        expected: description of what should be there.
         missing: the field is absent from `met`.
 
     Raises:

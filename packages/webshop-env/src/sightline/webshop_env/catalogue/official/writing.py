@@ -37,11 +37,11 @@ class OfficialFiles:
 
 
 def write_products(products: Iterable[Product], folder: StrPath) -> OfficialFiles:
-    """Writes products as official files; each file appears whole or not at all.
+    """Write products as official files; each file appears whole or not at all.
 
     Args:
-        products: what to write, in file order; gone through once, and never held together.
-        folder: made where it does not exist; files of the same names are replaced.
+        products: products to write, in file order; gone through once, and never held together.
+        folder: folder, made where it does not exist; files of the same names are replaced.
 
     Returns:
         The paths, which `read_products` reads back to equal products.
@@ -79,7 +79,7 @@ class _Container:
 
 
 def _elements(product: Product) -> tuple[str, str, str]:
-    """What a product adds to each file, or "", when it is certain that it is read back as it is."""
+    """Return what a product adds to each file, or "", when it is certain that it is read back as it is."""
     where = f"product {shown(product.asin)}"
     record, annotation, requests = _product_record(product), _annotation_record(product), _human_records(product)
     name = f"{_dump(product.asin)}: "

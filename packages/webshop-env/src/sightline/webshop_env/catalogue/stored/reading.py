@@ -48,7 +48,7 @@ class StoreManifest(Manifest):
     """The manifest of a catalogue folder.
 
     Attributes:
-        products: how many.
+        products: number of products.
         fingerprint: that of the catalogue in memory.
     """
 
@@ -88,7 +88,7 @@ class StoredProducts(Sequence[Product]):
         return self._decode(self._content(range(len(self))[index]))
 
     def headline(self, position: int) -> Headline:
-        """What a results page says of a product; decoding the rest would take twice as long."""
+        """Return what a results page says of a product; decoding the rest would take twice as long."""
         return self._decode_headline(self._content(position))
 
     def _content(self, position: int) -> bytes:
@@ -158,7 +158,7 @@ class StoredPositions(Mapping[str, int]):
         return int(self._positions[rank])
 
     def of_all(self, asins: Sequence[str]) -> list[int]:
-        """The positions of asins, by one binary search of NumPy's, which costs more to begin than to do.
+        """Return the positions of asins, by one binary search of NumPy's, which costs more to begin than to do.
 
         Raises:
             KeyError: there is no product of one of them.
@@ -183,7 +183,7 @@ class Store:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Maps the files of `folder`.
+        """Map the files of `folder`.
 
         Raises:
             CatalogueError: it is no catalogue, of another version, cut short or damaged; says which file and what to
@@ -210,7 +210,7 @@ class Store:
         return self.folder / SEARCH
 
     def product(self, asin: str) -> Product:
-        """Finds a product.
+        """Find a product.
 
         Raises:
             KeyError: there is none of this asin.
@@ -219,7 +219,7 @@ class Store:
         return self._read(asin, self.positions[asin], self.products.__getitem__)
 
     def headlines(self, asins: Sequence[str]) -> list[Headline]:
-        """Finds what a results page says of products; raises what `product` does."""
+        """Find what a results page says of products; raises what `product` does."""
         positions = self.positions.of_all(asins)
         return [self._read(asin, at, self.products.headline) for asin, at in zip(asins, positions, strict=True)]
 
@@ -235,7 +235,7 @@ class Store:
         return found
 
     def listing(self, key: str) -> Sequence[str]:
-        """The asins, in catalogue order, of the products that have a value, given as `field:value`."""
+        """Return the asins, in catalogue order, of the products that have a value, given as `field:value`."""
         wanted = key.encode("utf-8", "surrogatepass")
         count = len(self._list_starts) - 1
         number = bisect_left(range(count), wanted, key=self._value)
@@ -248,7 +248,7 @@ class Store:
 
 
 def read_store_manifest(folder: Path) -> StoreManifest:
-    """Reads the manifest of a catalogue folder and checks that its files have their sizes.
+    """Read the manifest of a catalogue folder and check that its files have their sizes.
 
     Raises:
         CatalogueError: the folder is no catalogue, or one that this version cannot read; says what to do.
@@ -266,7 +266,7 @@ def read_store_manifest(folder: Path) -> StoreManifest:
 
 
 def checksum(content: bytes, position: int) -> bytes:
-    """The CRC-32 that precedes a product's record; it tells a record from its neighbours."""
+    """Return the CRC-32 that precedes a product's record; it tells a record from its neighbours."""
     return zlib.crc32(content, position).to_bytes(CRC_BYTES, "little")
 
 

@@ -69,7 +69,7 @@ _Manifest = TypeVar("_Manifest", bound=Manifest)
 
 @contextmanager
 def whole_folder(target: Path, *, replace: bool = False, wait: bool = False) -> Generator[Path]:
-    """Gives a temporary folder beside `target` that becomes `target` when the block ends without an error.
+    """Give a temporary folder beside `target` that becomes `target` when the block ends without an error.
 
     Whatever goes wrong leaves `target` as it was, and the temporary folder is deleted, by this run or, if it is
     killed, by the next one for the same target. A replacement takes two renames: killed between them, the run leaves
@@ -118,7 +118,7 @@ def whole_folder(target: Path, *, replace: bool = False, wait: bool = False) -> 
 
 
 def _lock(temporary: Path, target: Path, wait: bool) -> int | None:
-    """Makes the temporary folder, this process's alone for as long as the handle is open, however it ends."""
+    """Make the temporary folder, this process's alone for as long as the handle is open, however it ends."""
     while True:
         temporary.mkdir(exist_ok=True)
         if fcntl is None:
@@ -155,7 +155,7 @@ def _delete(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Has the system write a file, or the entries of a folder, to the disk."""
+    """Let the system write a file, or the entries of a folder, to the disk."""
     if fcntl is None and path.is_dir():
         return
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -166,11 +166,11 @@ def _sync(path: Path) -> None:
 
 
 def seal(folder: Path, kind: type[Manifest], facts: Mapping[str, Any]) -> None:
-    """Writes the manifest of a folder whose other files are complete.
+    """Write the manifest of a folder whose other files are complete.
 
     Args:
         folder: holds the files; each is brought to the disk before the manifest is written.
-        kind: of the manifest.
+        kind: type of the manifest.
         facts: its fields but `files`, as JSON values.
     """
     files = {}
@@ -185,7 +185,7 @@ def seal(folder: Path, kind: type[Manifest], facts: Mapping[str, Any]) -> None:
 
 
 def read_manifest(folder: Path, kind: type[_Manifest]) -> _Manifest:
-    """Reads what a folder says of itself and checks that its files are there, of the right sizes.
+    """Read what a folder says of itself and check that its files are there, of the right sizes.
 
     Small files are also compared with their digests; `check_digests` does that for all.
 
@@ -213,7 +213,7 @@ def read_manifest(folder: Path, kind: type[_Manifest]) -> _Manifest:
 
 
 def _read_content(path: Path) -> dict[str, Any]:
-    """The manifest without its checksum, which fits."""
+    """Return the manifest without its checksum, which fits."""
     try:
         with path.open("rb") as file:
             text = file.read(_MAX_MANIFEST_BYTES + 1)
@@ -227,7 +227,7 @@ def _read_content(path: Path) -> dict[str, Any]:
 
 
 def check_digests(folder: Path, manifest: Manifest) -> None:
-    """Compares every byte of a folder's files with what was written.
+    """Compare every byte of a folder's files with what was written.
 
     Raises:
         CatalogueError: names the first file that differs.
@@ -264,12 +264,12 @@ def _content_digest(content: Mapping[str, Any]) -> str:
 
 
 def map_array(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...] | None = None) -> npt.NDArray[Any]:
-    """Opens a `.npy` file as a read-only array whose pages all processes share.
+    """Open a `.npy` file as a read-only array whose pages all processes share.
 
     Args:
         path: the file.
-        dtype: what it must hold; for byte strings any width will do.
-        shape: what it must have, unless None, where one axis of any length will do.
+        dtype: type of the elements; for byte strings any width will do.
+        shape: shape that it must have; when None, one axis of any length will do.
 
     Raises:
         CatalogueError: it cannot be read, or holds something else.

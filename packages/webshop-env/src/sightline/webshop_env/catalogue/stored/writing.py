@@ -1,4 +1,4 @@
-"""Writes a catalogue folder in one pass over its products, and checks one byte by byte; `stored` reads it.
+"""Write a catalogue folder in one pass over its products, and check one byte by byte; `reading` reads it.
 
 Records are MessagePack, by msgspec, in one flat file with offsets. To find one of 20,000 by asin and decode it took
 13 us in 40 MiB with a CRC-32 checked, against 11 us in 67 MiB without one in LMDB, which must not be used across a
@@ -19,7 +19,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from sightline.webshop_env.catalogue.catalogue import Catalogue, check_asin, listing_keys
 from sightline.webshop_env.catalogue.stored.reading import (
     RECORDS,
     SEARCH,
@@ -31,7 +30,7 @@ from sightline.webshop_env.catalogue.stored.reading import (
 )
 from sightline.webshop_env.catalogue.stored.sealed_folder import check_digests, seal, whole_folder
 from sightline.webshop_env.errors import CatalogueError
-from sightline.webshop_env.product import Product, canonical
+from sightline.webshop_env.product import Product, canonical, check_asin, listing_keys
 from sightline.webshop_env.search.building import IndexBuilder
 
 if TYPE_CHECKING:
@@ -42,27 +41,27 @@ logger = logging.getLogger(__name__)
 _REPORT_EVERY: Final = 1000
 
 
-def write_catalogue(
+def write_store(
     products: Iterable[Product],
     folder: StrPath,
     *,
     replace: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> Catalogue:
-    """Writes products and their search index into a folder, whole or not at all.
+) -> Path:
+    """Write products and their search index into a folder, whole or not at all.
 
     Memory holds some 150 bytes for each product and what the search index needs, never the products. A run that fails
     or is killed leaves nothing under the name of the folder; run it again, and what it left behind is deleted.
 
     Args:
-        products: in catalogue order; taken one by one.
-        folder: to be made, parents included.
+        products: products in catalogue order; taken one by one.
+        folder: folder to be made, parents included.
         replace: take the place of a stored catalogue that is there. Processes that have it open keep what they have.
             See `whole_folder` for what a killed replacement leaves.
-        progress: called now and then, and at the end, with the number of products written so far.
+        progress: function called now and then, and at the end, with the number of products written so far.
 
     Returns:
-        The catalogue, opened.
+        The folder, made absolute; `Catalogue.open` opens it.
 
     Raises:
         CatalogueError: the folder exists; there are no products; an asin is malformed or not distinct, or a product
@@ -78,26 +77,22 @@ def write_catalogue(
     except FileExistsError:
         raise CatalogueError(f"{target} exists already; choose another folder or ask to replace it") from None
     logger.info("wrote the catalogue %s", target)
-    return Catalogue.open(target)
+    return target
 
 
-def verify_catalogue(folder: StrPath) -> None:
-    """Compares every byte of a stored catalogue, its search index and its goals with what was written.
+def verify_store(folder: Path) -> None:
+    """Compare every byte of a stored catalogue and its search index with what was written.
 
     Raises:
         CatalogueError: names the first file that is damaged, cut short or missing.
     """
-    from sightline.webshop_env.goals.stored import verify_goals
-
-    path = Path(folder).resolve()
-    manifest = read_store_manifest(path)
-    check_digests(path, manifest)
+    manifest = read_store_manifest(folder)
+    check_digests(folder, manifest)
     digest = hashlib.sha256()
-    for product in StoredProducts(path, manifest.products):
+    for product in StoredProducts(folder, manifest.products):
         digest.update(canonical(product))
     if digest.hexdigest() != manifest.fingerprint:
-        raise CatalogueError(f"{path / RECORDS}: holds other products than the manifest's fingerprint says")
-    verify_goals(path)
+        raise CatalogueError(f"{folder / RECORDS}: holds other products than the manifest's fingerprint says")
 
 
 def _check_replaceable(target: Path) -> None:
@@ -156,7 +151,7 @@ def _packer() -> Callable[[int, Product], bytes]:
 
 
 def _write_names(folder: Path, asins: list[bytes]) -> npt.NDArray[np.int32]:
-    """Writes the sorted asins and their order; returns the rank of each position."""
+    """Write the sorted asins and their order; returns the rank of each position."""
     names = np.array(asins, dtype=np.bytes_)
     positions = np.argsort(names, kind="stable").astype(np.int32)
     names = names[positions]
