@@ -17,7 +17,13 @@ from pinecone import Index
 from qdrant_client import QdrantClient
 
 from sightline.retrieval import Document, HashingEncoder, LocalEmbeddingStore, correlated
-from sightline.retrieval.backends import BackendError, LocalBackend, PineconeBackend, QdrantBackend, VectorBackend
+from sightline.retrieval.backends import (
+    BackendError,
+    LocalBackend,
+    PineconeBackend,
+    QdrantBackend,
+    VectorBackend,
+)
 from sightline.retrieval.errors import (
     DuplicateDocumentError,
     EncoderMismatchError,
@@ -26,6 +32,7 @@ from sightline.retrieval.errors import (
     InvalidQueryError,
     UnknownDocumentError,
 )
+from sightline.retrieval.text import UnitVectors
 
 ENCODER = HashingEncoder(16)
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -91,13 +98,22 @@ def backend(open_backend: Open) -> VectorBackend:
     return open_backend(ENCODER)
 
 
+def unit(vectors: np.ndarray) -> UnitVectors:
+    rows, dimension = vectors.shape
+    return UnitVectors.of(vectors, (rows, dimension), "vectors", ValueError)
+
+
+def encoded(*texts: str) -> UnitVectors:
+    return unit(ENCODER.encode(texts))
+
+
 def write(backend: VectorBackend, documents: Sequence[Document]) -> None:
-    backend.upsert(documents, ENCODER.encode([document.content for document in documents]))
+    backend.upsert(documents, encoded(*(document.content for document in documents)))
 
 
 def ask(backend: VectorBackend, query: str, **options: Any) -> list[str]:
     options = {"top_k": 5, **options}
-    return [hit.document.id for hit in backend.search(ENCODER.encode([query]), **options)[0]]
+    return [hit.document.id for hit in backend.search(encoded(query), **options)[0]]
 
 
 GOODS = [
@@ -112,7 +128,7 @@ def test_it_keeps_the_protocol_and_knows_its_encoder(backend: VectorBackend):
     assert (backend.encoder_name, backend.dimension) == (ENCODER.name, ENCODER.dimension)
     backend.check_health()
     assert backend.count() == 0
-    assert backend.search(ENCODER.encode(["lamp"]), top_k=3) == [[]]
+    assert backend.search(encoded("lamp"), top_k=3) == [[]]
 
 
 def test_what_comes_back_is_what_went_in(backend: VectorBackend):
@@ -150,15 +166,15 @@ def test_deleting_passes_over_ids_that_are_not_there(backend: VectorBackend):
 def test_hits_and_cosines_are_those_of_brute_force(backend: VectorBackend):
     rng = np.random.default_rng(0)
     vectors = 3 * rng.normal(size=(300, 16)).astype(np.float32)
-    backend.upsert([Document(id=str(number), content="x") for number in range(300)], vectors)
+    backend.upsert([Document(id=str(number), content="x") for number in range(300)], unit(vectors))
     assert backend.count() == 300
     queries = rng.normal(size=(3, 16)).astype(np.float32)
     cosines = queries @ vectors.T / np.linalg.norm(vectors, axis=1) / np.linalg.norm(queries, axis=1, keepdims=True)
-    for found, expected in zip(backend.search(queries, top_k=20), cosines, strict=True):
+    for found, expected in zip(backend.search(unit(queries), top_k=20), cosines, strict=True):
         order = np.argsort(-expected)[:20]
         assert [hit.document.id for hit in found] == [str(row) for row in order]
         assert [hit.score for hit in found] == pytest.approx(expected[order].tolist(), abs=1e-5)
-    (above,) = backend.search(queries[:1], top_k=300, min_score=0.5)
+    (above,) = backend.search(unit(queries[:1]), top_k=300, min_score=0.5)
     assert len(above) == int(np.count_nonzero(cosines[0] >= 0.5)) > 0
 
 
@@ -264,10 +280,9 @@ def test_a_filter_finds_exactly_the_documents_for_which_its_meaning_holds(
 
 def test_mistakes_of_the_caller_are_told_apart_and_change_nothing(backend: VectorBackend):
     write(backend, GOODS)
-    one = ENCODER.encode(["x"])
-    for wrong in (np.zeros((1, 16), np.float32), np.ones((1, 3), np.float32)):
-        with pytest.raises(InvalidQueryError):
-            backend.search(wrong, top_k=5)
+    one = encoded("x")
+    with pytest.raises(InvalidQueryError, match=r"expected shape \[1, 16\], not \[1, 3\]"):
+        backend.search(unit(np.ones((1, 3), np.float32)), top_k=5)
     with pytest.raises(FilterError):
         backend.search(one, top_k=5, where={"a": {"like": 1}})
     with pytest.raises(InvalidQueryError):
@@ -276,11 +291,11 @@ def test_mistakes_of_the_caller_are_told_apart_and_change_nothing(backend: Vecto
         backend.search(one, top_k=5, min_score=2.0)
     twice = [Document(id="a", content="x"), Document(id="a", content="y")]
     with pytest.raises(DuplicateDocumentError, match="'a'"):
-        backend.upsert(twice, ENCODER.encode(["x", "y"]))
+        backend.upsert(twice, encoded("x", "y"))
     with pytest.raises(InvalidDocumentError):
-        backend.upsert(twice[:1], np.full((1, 16), np.nan, np.float32))
+        backend.upsert(twice[:1], unit(np.ones((1, 3), np.float32)))
     with pytest.raises(InvalidDocumentError):
-        backend.upsert(twice[:1], ENCODER.encode(["x", "y"]))
+        backend.upsert(twice[:1], encoded("x", "y"))
     with pytest.raises(TypeError, match="one string"):
         backend.delete("lamp")
     assert backend.count() == 3

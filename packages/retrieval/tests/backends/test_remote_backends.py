@@ -22,9 +22,16 @@ from sightline.retrieval.backends import (
     QdrantBackend,
 )
 from sightline.retrieval.errors import EncoderMismatchError
+from sightline.retrieval.text import UnitVectors
 
 ENCODER = HashingEncoder(4)
 AXES = np.eye(4, dtype=np.float32)
+
+
+def unit(vectors: np.ndarray) -> UnitVectors:
+    return UnitVectors.of(vectors, vectors.shape, "vectors", ValueError)
+
+
 CONTRACT = Path(__file__).parents[1] / "data" / "pinecone_contract.json"
 LAMP = Document(id="lamp", content="Desk lamp, grey", metadata={"price": 12, "colour": "grey"})
 MUG = Document(id="mug", content="Coffee mug", metadata={"price": 7.5, "sizes": [1, 3]})
@@ -43,12 +50,12 @@ def pinecone_backend(url: str, *, encoder: HashingEncoder = ENCODER, timeout: fl
 
 
 def talk(backend: PineconeBackend) -> tuple:
-    backend.upsert([LAMP, MUG], AXES[:2])
+    backend.upsert([LAMP, MUG], unit(AXES[:2]))
     where = {"price": {">": 5, "<=": 12}, "or": [{"colour": "grey"}, {"sizes": {"in": [3, 4]}}]}
     answers = (
         backend.count(),
         backend.get("lamp"),
-        [(hit.document.id, round(hit.score, 6)) for hit in backend.search(AXES[:1], top_k=2, where=where)[0]],
+        [(hit.document.id, round(hit.score, 6)) for hit in backend.search(unit(AXES[:1]), top_k=2, where=where)[0]],
     )
     backend.delete(["mug", "nobody"])
     return answers
@@ -130,10 +137,10 @@ def test_a_document_larger_than_pinecone_takes_is_refused_before_anything_is_sen
     with services.serving(service) as url:
         backend = pinecone_backend(url)
         with pytest.raises(BackendLimitError, match="'large'"):
-            backend.upsert([LAMP, Document(id="large", content="é" * 30_000)], AXES[:2])
+            backend.upsert([LAMP, Document(id="large", content="é" * 30_000)], unit(AXES[:2]))
         assert not service.conversation
         large = [Document(id=str(number), content="x" * 40_000) for number in range(120)]
-        backend.upsert(large, np.ones((120, 4), np.float32))
+        backend.upsert(large, unit(np.ones((120, 4), np.float32)))
         assert backend.count() == 120
         sizes = [len(json.dumps(exchange["request"]["body"])) for exchange in service.conversation]
         assert max(sizes) < 2_000_000
@@ -151,10 +158,10 @@ def test_a_filter_that_pinecone_cannot_follow_to_the_end_is_an_error_not_a_short
         backend = pinecone_backend(url)
         goods = [Document(id=str(number), content="x", metadata={"n": number, "name": "b"}) for number in range(20)]
         vectors = np.stack([AXES[0] + number / 20 * AXES[1] for number in range(20)])
-        backend.upsert(goods, vectors)
+        backend.upsert(goods, unit(vectors))
 
         def nearest(where: dict, **options: float) -> list[str]:
-            return [hit.document.id for hit in backend.search(AXES[:1], top_k=2, where=where, **options)[0]]
+            return [hit.document.id for hit in backend.search(unit(AXES[:1]), top_k=2, where=where, **options)[0]]
 
         assert nearest({"n": {">=": 18}}) == ["18", "19"]
         assert nearest({"not": {"n": {"<": 6}}}) == ["6", "7"]
@@ -208,7 +215,7 @@ def test_a_qdrant_collection_that_does_not_fit_is_refused():
 def test_an_embedded_qdrant_keeps_its_documents_in_its_folder(tmp_path: Path):
     for _ in range(2):
         backend = QdrantBackend(QdrantClient(path=str(tmp_path)), ENCODER)
-        backend.upsert([LAMP], AXES[:1])
+        backend.upsert([LAMP], unit(AXES[:1]))
         backend.close()
     again = QdrantBackend(QdrantClient(path=str(tmp_path)), ENCODER)
     assert (again.count(), again.get("lamp")) == (1, LAMP)
@@ -232,7 +239,7 @@ def test_qdrant_itself_decides_what_it_can(where: dict, requests: int, monkeypat
     backend = QdrantBackend(client, ENCODER)
     vectors = np.stack([AXES[0] + number / 64 * AXES[1] for number in range(64)])
     entries = [{"n": number, "name": "middle" if number < 40 else "high"} for number in range(64)]
-    backend.upsert([Document(id=str(n), content="x", metadata=entry) for n, entry in enumerate(entries)], vectors)
+    backend.upsert([Document(id=str(n), content="x", metadata=entry) for n, entry in enumerate(entries)], unit(vectors))
     limits = []
     query_points = client.query_points
 
@@ -241,7 +248,7 @@ def test_qdrant_itself_decides_what_it_can(where: dict, requests: int, monkeypat
         return query_points(*arguments, **options)
 
     monkeypatch.setattr(client, "query_points", counted)
-    (hits,) = backend.search(AXES[:1], top_k=1, where=where)
+    (hits,) = backend.search(unit(AXES[:1]), top_k=1, where=where)
     assert hits
     assert int(hits[0].document.id) >= 40
     assert len(limits) == requests

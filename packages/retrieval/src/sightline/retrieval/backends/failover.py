@@ -22,14 +22,14 @@ from numpy.typing import ArrayLike
 
 from sightline.retrieval.backends.circuit_breaker import BackendGivenUpError, CircuitBreaker, FailedAttempt, RetryPolicy
 from sightline.retrieval.backends.protocol import BackendError, VectorBackend
-from sightline.retrieval.errors import EncoderMismatchError, InvalidDocumentError, UnknownDocumentError
+from sightline.retrieval.errors import EncoderMismatchError, UnknownDocumentError
 from sightline.retrieval.operation_log import current_correlation_id, logged_operation
 from sightline.retrieval.store.document import MAX_CONTENT_CHARACTERS, Document, SearchHit, document_records
 from sightline.retrieval.store.filters import parse_filter
 from sightline.retrieval.store.parameters import check_search, checked_id, checked_ids
 from sightline.retrieval.store.store import Where
 from sightline.retrieval.text.protocol import TextEncoder
-from sightline.retrieval.text.unit_vectors import Query, encoded_texts, query_vectors, unit_rows
+from sightline.retrieval.text.unit_vectors import Query, UnitVectors, document_vectors, encoded_texts, query_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class RagRetriever:
         with logged_operation(logger, "retrieve_document"):
             return self._first("get", lambda backend: backend.get(document_id), [])[0]
 
-    def upsert(self, documents: Iterable[Document], vectors: ArrayLike | None = None) -> WriteReport:
+    def upsert(self, documents: Iterable[Document], vectors: ArrayLike | UnitVectors | None = None) -> WriteReport:
         """Write documents to every backend, replacing those that have their ids.
 
         Args:
@@ -199,10 +199,7 @@ class RagRetriever:
         documents = list(documents)
         document_records(documents)
         with logged_operation(logger, "write", documents=len(documents)):
-            if vectors is None:
-                rows = encoded_texts(self._encoder, [document.content for document in documents])
-            else:
-                rows = unit_rows(vectors, (len(documents), self._encoder.dimension), "vectors", InvalidDocumentError)
+            rows = document_vectors(self._encoder, [document.content for document in documents], vectors)
             ids = [document.id for document in documents]
             return self._write("upsert", ids, lambda backend: backend.upsert(documents, rows))
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 
 from sightline.retrieval.backends.protocol import BackendError, BackendUnavailableError
 from sightline.retrieval.errors import (
-    InvalidQueryError,
     ReadOnlyStoreError,
     StoreClosedError,
     StoreDamagedError,
@@ -20,7 +19,7 @@ from sightline.retrieval.errors import (
 from sightline.retrieval.store.document import Document, SearchHit
 from sightline.retrieval.store.parameters import checked_ids
 from sightline.retrieval.store.store import LocalEmbeddingStore, Where
-from sightline.retrieval.text.unit_vectors import Vectors, unit_rows
+from sightline.retrieval.text.unit_vectors import UnitVectors
 
 
 class LocalBackend:
@@ -37,7 +36,7 @@ class LocalBackend:
         self.encoder_name = store.encoder.name
         self.dimension = store.encoder.dimension
 
-    def upsert(self, documents: Sequence[Document], vectors: Vectors) -> None:
+    def upsert(self, documents: Sequence[Document], vectors: UnitVectors) -> None:
         """Write documents with `vectors` [n, dimension], all or none; see `VectorBackend.upsert`."""
         with _translated(self.name):
             self._store.upsert(documents, vectors)
@@ -57,12 +56,11 @@ class LocalBackend:
             return self._store.get(document_id)
 
     def search(
-        self, vectors: Vectors, *, top_k: int, min_score: float | None = None, where: Where | None = None
+        self, vectors: UnitVectors, *, top_k: int, min_score: float | None = None, where: Where | None = None
     ) -> list[list[SearchHit]]:
         """Find the documents most similar to each of `vectors` [q, dimension]; see `VectorBackend.search`."""
-        rows = unit_rows(vectors, (len(vectors), self.dimension), "queries", InvalidQueryError)
         with _translated(self.name):
-            return self._store.search_batch(rows, top_k=top_k, min_score=min_score, where=where)
+            return self._store.search_batch(vectors, top_k=top_k, min_score=min_score, where=where)
 
     def count(self) -> int:
         """Number of documents."""

@@ -9,13 +9,12 @@ written can be found some seconds later. This module does not know who asks or w
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sightline.retrieval.backends.filter_translation import FilterDialect, best_matching, superset
 from sightline.retrieval.backends.protocol import (
@@ -24,11 +23,11 @@ from sightline.retrieval.backends.protocol import (
     BackendTimeoutError,
     BackendUnavailableError,
 )
+from sightline.retrieval.backends.remote import RemoteCollection
 from sightline.retrieval.backends.remote_record import (
     RemoteRecord,
     any_of_tokens,
     attribute_token,
-    document_of,
     number_field,
     record_id,
     remote_records,
@@ -37,21 +36,17 @@ from sightline.retrieval.errors import (
     EncoderMismatchError,
     InvalidDocumentError,
     InvalidQueryError,
-    StoreError,
     UnknownDocumentError,
 )
-from sightline.retrieval.operation_log import logged_operation
 from sightline.retrieval.store.document import MAX_ID_CHARACTERS, Document, SearchHit
 from sightline.retrieval.store.filters import Condition, parse_filter, stored_key
 from sightline.retrieval.store.parameters import check_search, checked_id, checked_ids
 from sightline.retrieval.store.store import Where
 from sightline.retrieval.text.protocol import TextEncoder
-from sightline.retrieval.text.unit_vectors import Vectors, unit_rows
+from sightline.retrieval.text.unit_vectors import UnitVectors
 
 if TYPE_CHECKING:
     from pinecone import Index
-
-logger = logging.getLogger(__name__)
 
 MAX_HITS = 10_000
 MAX_METADATA_BYTES = 40 * 1024
@@ -84,20 +79,25 @@ class PineconeBackend:
         self.dimension = encoder.dimension
         self._index = index
         self._namespace = namespace
-        self._prepared = False
-        self._closed = False
+        self._remote = RemoteCollection(
+            name,
+            f"Pinecone namespace {namespace!r}",
+            encoder.name,
+            prepare=self._prepare,
+            error_type=_error_type,
+        )
 
-    def upsert(self, documents: Sequence[Document], vectors: Vectors) -> None:
+    def upsert(self, documents: Sequence[Document], vectors: UnitVectors) -> None:
         """Write documents with `vectors` [n, dimension], in requests of at most 2 MB; see `VectorBackend.upsert`.
 
         Raises:
             BackendLimitError: a document with its metadata takes more than 40 KB; nothing was written.
         """
         records = remote_records(documents)
-        rows = unit_rows(vectors, (len(records), self.dimension), "vectors", InvalidDocumentError)
+        vectors.require_shape((len(records), self.dimension), "vectors", InvalidDocumentError)
         entries = [
             {"id": record.id, "values": row.tolist(), "metadata": self._metadata(record)}
-            for record, row in zip(records, rows, strict=True)
+            for record, row in zip(records, vectors.rows, strict=True)
         ]
         sizes = [len(json.dumps(entry["metadata"], ensure_ascii=False).encode()) for entry in entries]
         for document, size in zip(documents, sizes, strict=True):
@@ -106,14 +106,14 @@ class PineconeBackend:
                     f"{self.name}: document {document.id!r} takes {size:,} bytes, more than Pinecone's "
                     f"{MAX_METADATA_BYTES:,}; split its content into chunks"
                 )
-        with self._operation("upsert", documents=len(records)):
+        with self._remote.operation("upsert", documents=len(records)):
             for start, stop in _requests(sizes, self.dimension):
                 self._index.upsert(vectors=entries[start:stop], namespace=self._namespace)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete the documents that are there; see `VectorBackend.delete`."""
         records = [record_id(document_id) for document_id in checked_ids(ids)]
-        with self._operation("delete", documents=len(records)):
+        with self._remote.operation("delete", documents=len(records)):
             for start in range(0, len(records), _MAX_REQUEST_RECORDS):
                 try:
                     self._index.delete(ids=records[start : start + _MAX_REQUEST_RECORDS], namespace=self._namespace)
@@ -128,14 +128,14 @@ class PineconeBackend:
             UnknownDocumentError: there is no document of this id.
         """
         record = record_id(checked_id(document_id))
-        with self._operation("get"):
+        with self._remote.operation("get"):
             found = self._index.fetch(ids=[record], namespace=self._namespace).vectors
             if record not in found:
                 raise UnknownDocumentError(f"{self.name} has no document {document_id[:MAX_ID_CHARACTERS]!r}")
-            return self._document(found[record].metadata)
+            return self._remote.document(found[record].metadata)
 
     def search(
-        self, vectors: Vectors, *, top_k: int, min_score: float | None = None, where: Where | None = None
+        self, vectors: UnitVectors, *, top_k: int, min_score: float | None = None, where: Where | None = None
     ) -> list[list[SearchHit]]:
         """Find the documents most similar to each of `vectors` [q, dimension]; see `VectorBackend.search`.
 
@@ -143,20 +143,20 @@ class PineconeBackend:
             BackendLimitError: the answer may lie beyond the 10,000 hits that Pinecone gives.
         """
         check_search(top_k, min_score)
-        rows = unit_rows(vectors, (len(vectors), self.dimension), "queries", InvalidQueryError)
+        vectors.require_shape((len(vectors), self.dimension), "queries", InvalidQueryError)
         chosen = None if where is None else parse_filter(where)
         native = None if chosen is None else superset(chosen, _DIALECT)
-        with self._operation("search", queries=len(rows), top_k=top_k, filtered=where is not None):
+        with self._remote.operation("search", queries=len(vectors), top_k=top_k, filtered=where is not None):
             return [
                 best_matching(
                     partial(self._nearest, row, native), chosen, top_k=top_k, min_score=min_score, most=MAX_HITS
                 )
-                for row in rows
+                for row in vectors.rows
             ]
 
     def count(self) -> int:
         """Number of documents."""
-        with self._operation("count"):
+        with self._remote.operation("count"):
             namespaces = self._index.describe_index_stats().namespaces
             summary = namespaces.get(self._namespace) or namespaces.get(self._namespace or _DEFAULT_NAMESPACE)
             return 0 if summary is None else summary.vector_count
@@ -167,20 +167,21 @@ class PineconeBackend:
         Raises:
             BackendError: it does not.
         """
-        with self._operation("health"):
+        with self._remote.operation("health"):
             self._index.describe_index_stats()
 
     def close(self) -> None:
         """Close the index's connections."""
-        self._closed = True
+        self._remote.close()
         self._index.close()
 
-    def _nearest(self, row: Vectors, native: _Json | None, limit: int) -> list[SearchHit]:
+    def _nearest(self, row: NDArray[np.float32], native: _Json | None, limit: int) -> list[SearchHit]:
         found = self._index.query(
             vector=row.tolist(), top_k=limit, namespace=self._namespace, filter=native, include_metadata=True
         )
         return [
-            SearchHit(self._document(match.metadata), float(np.clip(match.score, -1.0, 1.0))) for match in found.matches
+            SearchHit(self._remote.document(match.metadata), float(np.clip(match.score, -1.0, 1.0)))
+            for match in found.matches
         ]
 
     def _metadata(self, record: RemoteRecord) -> _Json:
@@ -190,31 +191,6 @@ class PineconeBackend:
         for field, numbers in record.numbers.items():
             metadata[f"least_{field}"], metadata[f"greatest_{field}"] = numbers[0], numbers[-1]
         return metadata
-
-    def _document(self, metadata: _Json | None) -> Document:
-        fields = metadata or {}
-        return document_of(
-            fields.get("document"), fields.get("encoder"), expected_encoder=self.encoder_name, place=self._place
-        )
-
-    @property
-    def _place(self) -> str:
-        return f"Pinecone namespace {self._namespace!r}"
-
-    @contextmanager
-    def _operation(self, operation: str, **fields: object) -> Generator[None]:
-        with logged_operation(logger, operation, backend=self.name, **fields):
-            if self._closed:  # the client would open a connection again, and nobody would close it
-                raise BackendError(f"{self.name}: the backend was closed")
-            try:
-                if not self._prepared:
-                    self._prepare()
-                    self._prepared = True
-                yield
-            except StoreError:
-                raise
-            except Exception as error:  # the classes of Pinecone's errors differ from version to version
-                raise _backend_error(f"{self.name}: {self._place}", error) from error
 
     def _prepare(self) -> None:
         stats = self._index.describe_index_stats()
@@ -278,11 +254,11 @@ def _status(error: Exception) -> int | None:
     return status if isinstance(status, int) else None
 
 
-def _backend_error(what: str, error: Exception) -> BackendError:
-    message = f"{what}: {str(error)[:500] or type(error).__name__}"
+def _error_type(error: Exception) -> type[BackendError]:
+    # By status rather than by class: the classes of Pinecone's errors differ from version to version.
     status = _status(error)
     if isinstance(error, TimeoutError):
-        return BackendTimeoutError(message)
+        return BackendTimeoutError
     if isinstance(error, (TypeError, ValueError)) or (status is not None and status < 500 and status not in (408, 429)):
-        return BackendError(message)
-    return BackendUnavailableError(message)
+        return BackendError
+    return BackendUnavailableError

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 from sightline.retrieval.errors import StoreError
 from sightline.retrieval.store.document import Document, SearchHit
 from sightline.retrieval.store.store import Where
-from sightline.retrieval.text.unit_vectors import Vectors
+from sightline.retrieval.text.unit_vectors import UnitVectors
 
 
 class BackendError(StoreError, RuntimeError):
@@ -63,19 +63,19 @@ class VectorBackend(Protocol):
         """Length of a vector."""
         ...
 
-    def upsert(self, documents: Sequence[Document], vectors: Vectors) -> None:
+    def upsert(self, documents: Sequence[Document], vectors: UnitVectors) -> None:
         """Write documents, replacing those that have their ids.
 
         A remote backend writes in batches: when this raises, some documents may have been written; repeat the call.
 
         Args:
             documents: what to write, each id once.
-            vectors: `[n, dimension]`, of any length but zero.
+            vectors: `[n, dimension]`, one per document.
 
         Raises:
             BackendLimitError: a document is larger than the backend allows; nothing was written.
             DuplicateDocumentError: an id is twice among the documents.
-            InvalidDocumentError: metadata is too large, or a vector is zero, not finite or of another dimension.
+            InvalidDocumentError: metadata is too large, or the vectors are of another number or dimension.
             TypeError: something is not a `Document`.
         """
         ...
@@ -98,12 +98,12 @@ class VectorBackend(Protocol):
         ...
 
     def search(
-        self, vectors: Vectors, *, top_k: int, min_score: float | None = None, where: Where | None = None
+        self, vectors: UnitVectors, *, top_k: int, min_score: float | None = None, where: Where | None = None
     ) -> list[list[SearchHit]]:
         """Find the documents most similar to each query.
 
         Args:
-            vectors: queries `[q, dimension]`, of any length but zero.
+            vectors: queries `[q, dimension]`.
             top_k: at most so many hits per query.
             min_score: leave out hits with a lower cosine, -1 to 1.
             where: a filter on metadata in the grammar of `sightline.retrieval.store.filters`; it means the same in
@@ -115,7 +115,7 @@ class VectorBackend(Protocol):
         Raises:
             BackendLimitError: the backend cannot answer this query completely.
             FilterError: `where` does not follow the grammar.
-            InvalidQueryError: a vector or a number is out of range.
+            InvalidQueryError: the vectors are of another dimension, or a number is out of range.
         """
         ...
 

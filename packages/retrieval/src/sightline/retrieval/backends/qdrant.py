@@ -8,21 +8,20 @@ create a keyword index on the payload field `tokens`. This module does not know 
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sightline.retrieval.backends.filter_translation import FilterDialect, best_matching, superset
 from sightline.retrieval.backends.protocol import BackendError, BackendTimeoutError, BackendUnavailableError
+from sightline.retrieval.backends.remote import RemoteCollection
 from sightline.retrieval.backends.remote_record import (
     RemoteRecord,
     any_of_tokens,
     attribute_token,
-    document_of,
     number_field,
     record_id,
     remote_records,
@@ -31,16 +30,14 @@ from sightline.retrieval.errors import (
     EncoderMismatchError,
     InvalidDocumentError,
     InvalidQueryError,
-    StoreError,
     UnknownDocumentError,
 )
-from sightline.retrieval.operation_log import logged_operation
 from sightline.retrieval.store.document import MAX_ID_CHARACTERS, Document, SearchHit
 from sightline.retrieval.store.filters import Condition, parse_filter, stored_key
 from sightline.retrieval.store.parameters import check_search, checked_id, checked_ids
 from sightline.retrieval.store.store import Where
 from sightline.retrieval.text.protocol import TextEncoder
-from sightline.retrieval.text.unit_vectors import Vectors, unit_rows
+from sightline.retrieval.text.unit_vectors import UnitVectors
 
 try:
     import httpx
@@ -52,8 +49,6 @@ except ImportError as problem:
         f"{problem.name} is not installed, and QdrantBackend needs it; "
         "install it with: pip install 'sightline-retrieval[qdrant]'"
     ) from problem
-
-logger = logging.getLogger(__name__)
 
 _BATCH = 256
 _PAYLOAD = ["document", "encoder"]
@@ -86,27 +81,33 @@ class QdrantBackend:
         self.dimension = encoder.dimension
         self._client = client
         self._collection = collection
-        self._prepared = False
         embedded = client.init_options.get("path") is not None or client.init_options.get("location") == ":memory:"
-        self._turn: AbstractContextManager[object] = threading.Lock() if embedded else nullcontext()
+        self._remote = RemoteCollection(
+            name,
+            f"Qdrant collection {collection!r}",
+            encoder.name,
+            prepare=self._prepare,
+            error_type=_error_type,
+            turn=threading.Lock() if embedded else None,
+        )
 
-    def upsert(self, documents: Sequence[Document], vectors: Vectors) -> None:
+    def upsert(self, documents: Sequence[Document], vectors: UnitVectors) -> None:
         """Write documents with `vectors` [n, dimension], in batches of 256; see `VectorBackend.upsert`."""
         records = remote_records(documents)
-        rows = unit_rows(vectors, (len(records), self.dimension), "vectors", InvalidDocumentError)
-        with self._operation("upsert", documents=len(records)):
+        vectors.require_shape((len(records), self.dimension), "vectors", InvalidDocumentError)
+        with self._remote.operation("upsert", documents=len(records)):
             for start in range(0, len(records), _BATCH):
                 stop = start + _BATCH
                 points = [
                     models.PointStruct(id=record.id, vector=row.tolist(), payload=self._payload(record))
-                    for record, row in zip(records[start:stop], rows[start:stop], strict=True)
+                    for record, row in zip(records[start:stop], vectors.rows[start:stop], strict=True)
                 ]
                 self._client.upsert(self._collection, points=points, wait=True)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete the documents that are there; see `VectorBackend.delete`."""
         points: list[models.ExtendedPointId] = [record_id(document_id) for document_id in checked_ids(ids)]
-        with self._operation("delete", documents=len(points)):
+        with self._remote.operation("delete", documents=len(points)):
             if points:
                 self._client.delete(self._collection, points_selector=models.PointIdsList(points=points), wait=True)
 
@@ -117,29 +118,29 @@ class QdrantBackend:
             UnknownDocumentError: there is no document of this id.
         """
         point = record_id(checked_id(document_id))
-        with self._operation("get"):
+        with self._remote.operation("get"):
             found = self._client.retrieve(self._collection, ids=[point], with_payload=_PAYLOAD)
             if not found:
                 raise UnknownDocumentError(f"{self.name} has no document {document_id[:MAX_ID_CHARACTERS]!r}")
-            return self._document(found[0].payload)
+            return self._remote.document(found[0].payload)
 
     def search(
-        self, vectors: Vectors, *, top_k: int, min_score: float | None = None, where: Where | None = None
+        self, vectors: UnitVectors, *, top_k: int, min_score: float | None = None, where: Where | None = None
     ) -> list[list[SearchHit]]:
         """Find the documents most similar to each of `vectors` [q, dimension]; see `VectorBackend.search`."""
         check_search(top_k, min_score)
-        rows = unit_rows(vectors, (len(vectors), self.dimension), "queries", InvalidQueryError)
+        vectors.require_shape((len(vectors), self.dimension), "queries", InvalidQueryError)
         chosen = None if where is None else parse_filter(where)
         native = None if chosen is None else superset(chosen, _DIALECT)
-        with self._operation("search", queries=len(rows), top_k=top_k, filtered=where is not None):
+        with self._remote.operation("search", queries=len(vectors), top_k=top_k, filtered=where is not None):
             return [
                 best_matching(partial(self._nearest, row, native), chosen, top_k=top_k, min_score=min_score)
-                for row in rows
+                for row in vectors.rows
             ]
 
     def count(self) -> int:
         """Number of documents."""
-        with self._operation("count"):
+        with self._remote.operation("count"):
             return self._client.count(self._collection, exact=True).count
 
     def check_health(self) -> None:
@@ -148,19 +149,21 @@ class QdrantBackend:
         Raises:
             BackendError: it is not, or the server cannot be reached.
         """
-        with self._operation("health"):
+        with self._remote.operation("health"):
             self._client.get_collection(self._collection)
 
     def close(self) -> None:
         """Close the client."""
+        self._remote.close()
         self._client.close()
 
-    def _nearest(self, row: Vectors, native: models.Filter | None, limit: int) -> list[SearchHit]:
+    def _nearest(self, row: NDArray[np.float32], native: models.Filter | None, limit: int) -> list[SearchHit]:
         found = self._client.query_points(
             self._collection, query=row.tolist(), query_filter=native, limit=limit, with_payload=_PAYLOAD
         )
         return [
-            SearchHit(self._document(point.payload), float(np.clip(point.score, -1.0, 1.0))) for point in found.points
+            SearchHit(self._remote.document(point.payload), float(np.clip(point.score, -1.0, 1.0)))
+            for point in found.points
         ]
 
     def _payload(self, record: RemoteRecord) -> dict[str, object]:
@@ -171,29 +174,6 @@ class QdrantBackend:
             "numbers": record.numbers,
         }
 
-    def _document(self, payload: dict[str, object] | None) -> Document:
-        fields = payload or {}
-        return document_of(
-            fields.get("document"), fields.get("encoder"), expected_encoder=self.encoder_name, place=self._place
-        )
-
-    @property
-    def _place(self) -> str:
-        return f"Qdrant collection {self._collection!r}"
-
-    @contextmanager
-    def _operation(self, operation: str, **fields: object) -> Generator[None]:
-        with logged_operation(logger, operation, backend=self.name, **fields), self._turn:
-            try:
-                if not self._prepared:
-                    self._prepare()
-                    self._prepared = True
-                yield
-            except StoreError:
-                raise
-            except Exception as error:  # a client, a transport and a database, each with errors of its own
-                raise _backend_error(f"{self.name}: {self._place}", error) from error
-
     def _prepare(self) -> None:
         if not self._client.collection_exists(self._collection):
             vectors = models.VectorParams(size=self.dimension, distance=models.Distance.COSINE)
@@ -201,15 +181,17 @@ class QdrantBackend:
             return
         params = self._client.get_collection(self._collection).config.params.vectors
         if not isinstance(params, models.VectorParams) or params.distance != models.Distance.COSINE:
-            raise BackendError(f"{self._place} does not hold one vector per record with cosine distance; use another")
+            raise BackendError(
+                f"{self._remote.place} does not hold one vector per record with cosine distance; use another"
+            )
         if params.size != self.dimension:
             raise EncoderMismatchError(
-                f"{self._place} holds vectors of length {params.size}, encoder {self.encoder_name!r} makes "
+                f"{self._remote.place} holds vectors of length {params.size}, encoder {self.encoder_name!r} makes "
                 f"{self.dimension}; use another collection"
             )
         sample, _ = self._client.scroll(self._collection, limit=1, with_payload=_PAYLOAD)
         for record in sample:
-            self._document(record.payload)
+            self._remote.document(record.payload)
 
 
 def _condition(condition: Condition, negated: bool) -> models.Filter | None:
@@ -243,14 +225,10 @@ _DIALECT: FilterDialect[models.Filter] = FilterDialect(
 )
 
 
-def _backend_error(what: str, error: Exception) -> BackendError:
-    message = f"{what}: {str(error)[:500] or type(error).__name__}"
+def _error_type(error: Exception) -> type[BackendError]:
     if isinstance(error, ResponseHandlingException):
-        timed_out = isinstance(error.source, httpx.TimeoutException)
-        return BackendTimeoutError(message) if timed_out else BackendUnavailableError(message)
+        return BackendTimeoutError if isinstance(error.source, httpx.TimeoutException) else BackendUnavailableError
     if isinstance(error, UnexpectedResponse):
         passing = error.status_code in (408, 429) or (error.status_code or 0) >= 500
-        return BackendUnavailableError(message) if passing else BackendError(message)
-    if isinstance(error, (ResourceExhaustedResponse, OSError)):
-        return BackendUnavailableError(message)
-    return BackendError(message)
+        return BackendUnavailableError if passing else BackendError
+    return BackendUnavailableError if isinstance(error, (ResourceExhaustedResponse, OSError)) else BackendError

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Vectors = NDArray[np.float32]
+from sightline.retrieval.text.protocol import Vectors
 
 _SCORES_PER_BLOCK = 2**22
 _MIN_BLOCK_ROWS, _MAX_BLOCK_ROWS = 2**12, 2**17

@@ -21,7 +21,7 @@ from sightline.retrieval.files import sync_folder
 if TYPE_CHECKING:
     from usearch.index import Index
 
-    from sightline.retrieval.store.exact import Vectors
+    from sightline.retrieval.text.protocol import Vectors
 
 CONNECTIVITY = 16
 BUILD_BREADTH = 128

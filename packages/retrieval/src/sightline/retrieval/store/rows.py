@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sightline.retrieval.errors import StoreDamagedError
 from sightline.retrieval.files import sync_folder
-
-Vectors = NDArray[np.float32]
+from sightline.retrieval.text.protocol import Vectors
 
 _FIRST_CAPACITY = 64
 

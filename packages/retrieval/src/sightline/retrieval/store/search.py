@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from sightline.retrieval.store.exact import RankedRows, best_rows, merge, rank
 from sightline.retrieval.store.hnsw import ApproximateIndex
-from sightline.retrieval.store.rows import Vectors
 from sightline.retrieval.store.storage import View
+from sightline.retrieval.text.protocol import Vectors
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ from sightline.retrieval.store.document import DocumentRecord
 from sightline.retrieval.store.documents import DocumentDatabase, StoreState, Transaction
 from sightline.retrieval.store.folder import StoreFolder, StorePart
 from sightline.retrieval.store.hnsw import ApproximateIndex
-from sightline.retrieval.store.rows import VectorArray, VectorFile, VectorRows, Vectors
+from sightline.retrieval.store.rows import VectorArray, VectorFile, VectorRows
+from sightline.retrieval.text.protocol import Vectors
 
 logger = logging.getLogger(__name__)
 

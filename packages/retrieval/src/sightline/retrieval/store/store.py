@@ -21,11 +21,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sightline.retrieval.errors import (
-    InvalidDocumentError,
-    StaleGenerationError,
-    UnknownDocumentError,
-)
+from sightline.retrieval.errors import StaleGenerationError, UnknownDocumentError
 from sightline.retrieval.operation_log import logged_operation
 from sightline.retrieval.store.document import (
     MAX_CONTENT_CHARACTERS,
@@ -43,7 +39,7 @@ from sightline.retrieval.store.search import IndexReport, approximate_rows, exac
 from sightline.retrieval.store.storage import Storage, View
 from sightline.retrieval.text.default import default_encoder
 from sightline.retrieval.text.protocol import TextEncoder
-from sightline.retrieval.text.unit_vectors import Query, encoded_texts, query_vectors, unit_rows
+from sightline.retrieval.text.unit_vectors import Query, UnitVectors, document_vectors, query_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +142,7 @@ class LocalEmbeddingStore:
         """
         return self._storage.refresh()
 
-    def add(self, documents: Iterable[Document], vectors: ArrayLike | None = None) -> None:
+    def add(self, documents: Iterable[Document], vectors: ArrayLike | UnitVectors | None = None) -> None:
         """Add documents, all or none.
 
         Args:
@@ -164,7 +160,7 @@ class LocalEmbeddingStore:
         """
         self._write("add", documents, vectors, overwrite=False)
 
-    def upsert(self, documents: Iterable[Document], vectors: ArrayLike | None = None) -> None:
+    def upsert(self, documents: Iterable[Document], vectors: ArrayLike | UnitVectors | None = None) -> None:
         """Add documents, deleting those that have their ids before, all or none; they count as added last.
 
         Args:
@@ -260,7 +256,7 @@ class LocalEmbeddingStore:
 
     def search_batch(
         self,
-        queries: Sequence[Query] | NDArray[np.floating],
+        queries: Sequence[Query] | NDArray[np.floating] | UnitVectors,
         *,
         top_k: int = 5,
         min_score: float | None = None,
@@ -287,7 +283,7 @@ class LocalEmbeddingStore:
         check_search(top_k, min_score)
         chosen = None if where is None else parse_filter(where)
         with logged_operation(logger, "search", queries=len(queries), top_k=top_k, filtered=where is not None):
-            vectors = query_vectors(self._encoder, queries, max_characters=MAX_CONTENT_CHARACTERS)
+            vectors = query_vectors(self._encoder, queries, max_characters=MAX_CONTENT_CHARACTERS).rows
 
             def answer(view: View) -> list[list[SearchHit]]:
                 selected = self._selected(view, chosen)
@@ -344,18 +340,14 @@ class LocalEmbeddingStore:
             return report
 
     def _write(
-        self, operation: str, documents: Iterable[Document], vectors: ArrayLike | None, *, overwrite: bool
+        self, operation: str, documents: Iterable[Document], vectors: ArrayLike | UnitVectors | None, *, overwrite: bool
     ) -> None:
         documents = list(documents)
         with logged_operation(logger, operation, documents=len(documents)):
             records = document_records(documents)
-            if vectors is None:
-                rows = encoded_texts(self._encoder, [document.content for document in documents])
-            else:
-                shape = len(documents), self._encoder.dimension
-                rows = unit_rows(vectors, shape, "vectors", InvalidDocumentError)
+            unit = document_vectors(self._encoder, [document.content for document in documents], vectors)
             if records:
-                self._storage.append(records, rows, overwrite=overwrite)
+                self._storage.append(records, unit.rows, overwrite=overwrite)
 
     def _on_valid_view(self, answer: Callable[[View], _Answer]) -> _Answer:
         """Answer from the present view; again from a fresh one if a compaction renumbers its rows meanwhile."""

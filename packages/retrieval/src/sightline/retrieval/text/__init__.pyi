@@ -1,0 +1,1 @@
+from .unit_vectors import UnitVectors as UnitVectors
