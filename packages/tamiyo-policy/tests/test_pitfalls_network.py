@@ -3,17 +3,18 @@
 import pytest
 import torch
 
+from sightline.tamiyo_policy.compat.network import FactoredRecurrentActorCritic
 from sightline.tamiyo_policy.growth.action_space import growth_action_space
 from sightline.tamiyo_policy.hosts.operations import Op
+from sightline.tamiyo_policy.policy.config import NetworkConfig
 from sightline.tamiyo_policy.policy.contexts import ContextTable
 from sightline.tamiyo_policy.policy.distribution import FactoredDistribution
-from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
 
 
 def make_network(**options):
     """A small network with outputs large enough to tell operations apart."""
     generator = torch.Generator().manual_seed(0)
-    network = FactoredRecurrentActorCritic(12, 3, hidden_dim=32, generator=generator, **options)
+    network = FactoredRecurrentActorCritic(12, 3, NetworkConfig(hidden_dim=32, **options), generator=generator)
     with torch.no_grad():
         network.value_output.weight.mul_(20)
         network.heads["op"].get_parameter("2.weight").mul_(50)
@@ -98,7 +99,7 @@ def test_pitfall_11_a_look_without_gradients_under_autocast_takes_no_gradient_aw
                 getattr(network, first_touch)(state, indices)
         output = network.evaluate_actions(state, indices, actions)
     assert remembering == [False, True]  # a version of torch that keeps graphless copies has none to keep
-    (output.log_probs.sum() + output.entropy.sum() + output.value.sum() + output.contributions.sum()).backward()
+    (output.log_probs.sum() + output.entropy.sum() + output.value.sum() + output.slot_predictions.sum()).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name

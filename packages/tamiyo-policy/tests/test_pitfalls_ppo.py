@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
-from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
+from sightline.tamiyo_policy.policy.config import NetworkConfig
+from sightline.tamiyo_policy.policy.network import RecurrentActorCritic
+from sightline.tamiyo_policy.policy.records import InputShape
 from sightline.tamiyo_policy.ppo.advantages import generalised_advantages
 from sightline.tamiyo_policy.ppo.buffer import RolloutBuffer, RolloutStep
 from sightline.tamiyo_policy.ppo.config import PPOConfig, RecurrentPPOConfig
@@ -112,11 +114,11 @@ class WaitTrap(MemoryTask):
         return np.ones((self.num_envs, 1), np.float32)
 
 
-def collected(task: MemoryTask, steps: int, *, rollouts: int = 1) -> tuple[FactoredRecurrentActorCritic, RolloutBuffer]:
+def collected(task: MemoryTask, steps: int, *, rollouts: int = 1) -> tuple[RecurrentActorCritic, RolloutBuffer]:
     """An untrained network and the last of some rollouts with it."""
     space = FactoredActionSpace.from_gymnasium(task.single_action_space)
     generator = torch.Generator().manual_seed(7)
-    network = FactoredRecurrentActorCritic(2, 0, action_space=space, hidden_dim=16, generator=generator)
+    network = RecurrentActorCritic(InputShape(2), space, NetworkConfig(hidden_dim=16), generator=generator)
     buffer = RolloutBuffer(task.num_envs, steps, 2, space)
     collector = RolloutCollector(task, network, None, seed=0)
     for _ in range(rollouts):
@@ -179,7 +181,7 @@ def test_pitfall_02_truncation_is_not_termination(
     assert found.tolist() == [pytest.approx(expected)]
 
 
-def episode_value(network: FactoredRecurrentActorCritic, history: list[NDArray[np.float32]]) -> float:
+def episode_value(network: RecurrentActorCritic, history: list[NDArray[np.float32]]) -> float:
     """The value of the last of an episode's observations, from a recurrent state of zeros on."""
     return float(network.get_value(torch.from_numpy(np.stack(history))[None])[0, -1])
 
@@ -234,7 +236,7 @@ def test_pitfall_06_the_default_baseline_leaves_the_policy_gradient_unbiased() -
     actions = torch.tensor([[[0, 0]], [[0, 1]], [[1, 0]], [[1, 1]]])
     rewards = torch.tensor([0.0, 0.0, -0.2, 1.0])
 
-    def estimates(network: FactoredRecurrentActorCritic) -> tuple[Tensor, Tensor]:
+    def estimates(network: RecurrentActorCritic) -> tuple[Tensor, Tensor]:
         """The true gradient of the expected reward, and the expectation of (r - b) grad log pi."""
         output = network.evaluate_actions(state, None, actions)
         log_probs = output.log_probs.sum(-1).squeeze(1)
@@ -249,8 +251,11 @@ def test_pitfall_06_the_default_baseline_leaves_the_policy_gradient_unbiased() -
 
     true, expected = estimates(trainer.network)
     assert torch.allclose(true, expected, atol=1e-6)
-    biased = FactoredRecurrentActorCritic(
-        1, 0, action_space=trainer.action_space, hidden_dim=16, value_mode="op_q", generator=torch.Generator()
+    biased = RecurrentActorCritic(
+        InputShape(1),
+        trainer.action_space,
+        NetworkConfig(hidden_dim=16, value_mode="op_q"),
+        generator=torch.Generator(),
     )
     true, expected = estimates(biased)
     assert not torch.allclose(true, expected, atol=1e-4)
@@ -373,7 +378,7 @@ CHANGES: dict[str, Any] = {
     "learning_rate_steps": 56,
     "normalise_observations": True,
 }
-ELSEWHERE = {"contribution_coefficient", "epsilon_steps", "ppo"}
+ELSEWHERE = {"auxiliary_coefficient", "epsilon_steps", "ppo"}
 
 
 def trained(config: RecurrentPPOConfig) -> list[Tensor]:

@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from sightline.tamiyo_policy.compat.bundle import LSTMPolicyBundle, PolicyBundle
-from sightline.tamiyo_policy.compat.policy_config import PolicyConfig
+from sightline.tamiyo_policy.compat.config import PolicyConfig
 
 HEADS = {"slot", "blueprint", "style", "tempo", "alpha_target", "alpha_speed", "alpha_curve", "op"}
 
@@ -122,10 +122,10 @@ def test_the_same_configuration_gives_the_same_weights():
 
 
 def test_the_state_size_follows_the_layout_and_the_slots():
-    assert make_bundle().network.state_dim == 114
-    assert make_bundle(layout="v116").network.state_dim == 116
-    assert make_bundle(slot_names=("a", "b")).network.state_dim == 84
-    assert make_bundle(state_dim=9).network.state_dim == 9
+    assert make_bundle().network.inputs.features == 114
+    assert make_bundle(layout="v116").network.inputs.features == 116
+    assert make_bundle(slot_names=("a", "b")).network.inputs.features == 84
+    assert make_bundle(state_dim=9).network.inputs.features == 9
 
 
 @pytest.mark.parametrize("wrong", [{"slot_names": ("a", "a")}, {"slot_names": ()}, {"epsilon": 1.0}, {"width": 3}])

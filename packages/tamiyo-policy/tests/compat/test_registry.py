@@ -3,7 +3,7 @@ import torch
 
 from sightline.tamiyo_policy.compat import registry
 from sightline.tamiyo_policy.compat.bundle import LSTMPolicyBundle
-from sightline.tamiyo_policy.compat.policy_config import PolicyConfig
+from sightline.tamiyo_policy.compat.config import PolicyConfig
 from sightline.tamiyo_policy.compat.registry import create_policy, get_policy, list_policies, register_policy
 
 

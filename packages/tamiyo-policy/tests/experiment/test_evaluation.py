@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sightline.tamiyo_policy.compat.network import FactoredRecurrentActorCritic
 from sightline.tamiyo_policy.experiment.evaluation import Act, GrowthSituation, Method, play_episodes, topology_record
 from sightline.tamiyo_policy.experiment.methods import (
     fixed_schedule,
@@ -25,7 +26,7 @@ from sightline.tamiyo_policy.hosts.digits import ClassificationData
 from sightline.tamiyo_policy.hosts.hosts import TokenHost
 from sightline.tamiyo_policy.hosts.operations import LORA, NOOP, NORM, Op
 from sightline.tamiyo_policy.hosts.slots import Stage
-from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
+from sightline.tamiyo_policy.policy.config import NetworkConfig
 
 STEPS = 16
 LIFECYCLE = LifecycleConfig(mask_closed_gates=True, min_training_epochs=1)
@@ -128,7 +129,7 @@ def test_the_heuristic_acts_within_the_rules(environment: GrowthEnvironment):
 
 def make_network(environment: GrowthEnvironment) -> FactoredRecurrentActorCritic:
     return FactoredRecurrentActorCritic(
-        environment.layout.dimension, 3, hidden_dim=16, generator=torch.Generator().manual_seed(0)
+        environment.layout.dimension, 3, NetworkConfig(hidden_dim=16), generator=torch.Generator().manual_seed(0)
     )
 
 

@@ -230,8 +230,8 @@ def test_a_step_tells_what_was_executed_measured_and_rolled_back(environment: Gr
     *_, information = episodes.step(actions)
     assert information["effective_ops"].tolist() == [Op.WAIT] * 5
     assert information["rollbacks"].tolist() == [False, True, False, False, False]
-    assert information["contributions"].shape == (5, 3)
-    assert np.isnan(information["contributions"]).all()
+    assert information["slot_targets"].shape == (5, 3)
+    assert np.isnan(information["slot_targets"]).all()
 
 
 def test_families_are_drawn_evenly_and_in_random_order(environment: GrowthEnvironment):

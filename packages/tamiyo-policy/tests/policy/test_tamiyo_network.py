@@ -4,18 +4,27 @@ import gymnasium
 import pytest
 import torch
 
+from sightline.tamiyo_policy.compat.network import FactoredRecurrentActorCritic
 from sightline.tamiyo_policy.growth.action_space import growth_action_space
 from sightline.tamiyo_policy.hosts.operations import Op
 from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
-from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
+from sightline.tamiyo_policy.policy.config import NetworkConfig
+from sightline.tamiyo_policy.policy.network import RecurrentActorCritic
+from sightline.tamiyo_policy.policy.records import InputShape
 
 MODES = ("state", "op_q", "op_expected_q")
 
 
-def make_network(*, seed=0, **options):
+def make_network(*, seed=0, slot_feature_dim=0, **options):
     """A small growth network whose last layers are large enough that no two outputs coincide."""
     arguments: dict[str, Any] = {"hidden_dim": 32, **options}
-    network = FactoredRecurrentActorCritic(114, 3, generator=torch.Generator().manual_seed(seed), **arguments)
+    network = FactoredRecurrentActorCritic(
+        114,
+        3,
+        NetworkConfig(**arguments),
+        slot_feature_dim=slot_feature_dim,
+        generator=torch.Generator().manual_seed(seed),
+    )
     with torch.no_grad():
         for module in (*network.heads.values(), network.critic):
             last = [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)][-1]
@@ -147,7 +156,7 @@ def test_evaluate_actions():
     output = network.evaluate_actions(state, indices, actions)
     assert output.log_probs.shape == output.entropy_terms.shape == output.head_entropies.shape == (2, 5, 8)
     assert output.value.shape == output.entropy.shape == (2, 5)
-    assert output.contributions.shape == (2, 5, 3)
+    assert output.slot_predictions.shape == (2, 5, 3)
     torch.testing.assert_close(output.entropy_terms.sum(-1), output.entropy)
     assert ((output.head_entropies >= 0) & (output.head_entropies <= 1 + 1e-5)).all()
 
@@ -180,7 +189,7 @@ def test_the_gradient_reaches_every_part(mode, conditioned, entrance):
     columns = torch.zeros(16, 6, 8, dtype=torch.int64)
     columns[..., 7] = actions
     output = network.evaluate_actions(state, indices, columns)
-    loss = output.log_probs.sum() + output.entropy.sum() + output.value.sum() + output.contributions.sum()
+    loss = output.log_probs.sum() + output.entropy.sum() + output.value.sum() + output.slot_predictions.sum()
     loss.backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -188,13 +197,13 @@ def test_the_gradient_reaches_every_part(mode, conditioned, entrance):
         assert (parameter.grad != 0).any(), name
 
 
-def test_the_contribution_loss_moves_only_its_predictor():
+def test_the_loss_of_slot_predictions_moves_only_its_predictor():
     network = make_network()
     state, indices = random_inputs(2, 3)
     output = network.evaluate_actions(state, indices, torch.zeros(2, 3, 8, dtype=torch.int64))
-    output.contributions.sum().backward()
+    output.slot_predictions.sum().backward()
     moved = {name.split(".")[0] for name, parameter in network.named_parameters() if parameter.grad is not None}
-    assert moved == {"contribution_head"}
+    assert moved == {"slot_predictor"}
 
 
 @pytest.mark.parametrize("index", [-2, 13, 100])
@@ -213,7 +222,7 @@ def test_an_empty_slot_has_a_row_of_its_own_that_learns():
     noop = network(state, torch.tensor([[0, 0, 0]]))
     assert not torch.allclose(empty.lstm_out, noop.lstm_out)
     empty.value.sum().backward()
-    rows = network.blueprint_embedding.weight.grad.abs().sum(-1)
+    rows = network.category_embedding.weight.grad.abs().sum(-1)
     assert rows.nonzero().flatten().tolist() == [13]
 
 
@@ -222,7 +231,7 @@ def test_missing_and_superfluous_blueprint_indices_are_refused():
     with pytest.raises(ValueError, match="-1 stands for an empty slot"):
         make_network()(state)
     space = FactoredActionSpace.independent(("action",), (4,))
-    plain = FactoredRecurrentActorCritic(114, 0, action_space=space, hidden_dim=32)
+    plain = RecurrentActorCritic(InputShape(114), space, NetworkConfig())
     with pytest.raises(ValueError, match="no slots"):
         plain(state, indices)
 
@@ -239,7 +248,7 @@ def test_wrong_shapes_are_named():
     actions = torch.zeros(2, 3, 8, dtype=torch.int64)
     with pytest.raises(ValueError, match="state"):
         network(state[..., 1:], indices)
-    with pytest.raises(ValueError, match="blueprint_indices"):
+    with pytest.raises(ValueError, match="categories"):
         network(state, indices[..., 1:])
     with pytest.raises(ValueError, match="actions"):
         network.evaluate_actions(state, indices, actions[..., 1:])
@@ -310,26 +319,26 @@ def test_the_policy_begins_near_uniform():
 @pytest.mark.parametrize("space", [gymnasium.spaces.Discrete(3), gymnasium.spaces.MultiDiscrete([2, 3, 4])])
 def test_plain_action_spaces_work_without_slots_and_operation(space):
     heads = FactoredActionSpace.from_gymnasium(space)
-    network = FactoredRecurrentActorCritic(4, 0, action_space=heads, hidden_dim=16)
+    network = RecurrentActorCritic(InputShape(4), heads, NetworkConfig(hidden_dim=16))
     state = torch.randn(5, 1, 4, generator=torch.Generator().manual_seed(0))
     output = network.get_action(state, generator=torch.Generator().manual_seed(0))
     assert output.sampled_op is None
     assert output.op_logits is None
     evaluated = network.evaluate_actions(state, None, output.actions.unsqueeze(1))
     torch.testing.assert_close(evaluated.log_probs.squeeze(1), output.log_probs)
-    assert evaluated.contributions is None
+    assert evaluated.slot_predictions is None
 
 
 def test_contradictory_options_are_refused():
     space = FactoredActionSpace.independent(("action",), (4,))
     with pytest.raises(ValueError, match="needs an operation"):
-        FactoredRecurrentActorCritic(4, 0, action_space=space, value_mode="op_q")
+        RecurrentActorCritic(InputShape(4), space, NetworkConfig(value_mode="op_q"))
     with pytest.raises(ValueError, match="value_mode"):
-        FactoredRecurrentActorCritic(114, 3, value_mode="advantage")  # ty: ignore[invalid-argument-type]  # the test
-    with pytest.raises(ValueError, match="slot features"):
+        NetworkConfig(value_mode="advantage")  # ty: ignore[invalid-argument-type]  # the test
+    with pytest.raises(ValueError, match="features of slots"):
         FactoredRecurrentActorCritic(10, 3, slot_feature_dim=4)
     with pytest.raises(ValueError, match="slots"):
-        FactoredRecurrentActorCritic(10, 2, action_space=growth_action_space(3), condition_sub_heads=True)
+        RecurrentActorCritic(InputShape(10, 2, 13), growth_action_space(3), NetworkConfig(condition_sub_heads=True))
 
 
 def test_an_unknown_field_of_an_output_is_an_attribute_error():

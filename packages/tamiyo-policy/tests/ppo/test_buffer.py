@@ -60,13 +60,13 @@ def test_chosen_rows_come_with_everything_that_belongs_to_them() -> None:
     buffer = RolloutBuffer(2, 1, 3, GROWTH)
     buffer.start((torch.arange(2.0).reshape(1, 2, 1), torch.arange(2.0, 4.0).reshape(1, 2, 1)))
     masks = growth_masks([[True] * 6, [True] + [False] * 5])
-    buffer.add(step(0, heads=8, masks=masks, blueprint_indices=torch.tensor([[0, 1], [2, -1]])))
+    buffer.add(step(0, heads=8, masks=masks, categories=torch.tensor([[0, 1], [2, -1]])))
     row = buffer.sequences().rows(torch.tensor([1]))
     assert row.rewards.tolist() == [[1.0]]
     assert row.masks is not None
     assert row.masks["op"].tolist() == [[[True] + [False] * 5]]
-    assert row.blueprint_indices is not None
-    assert row.blueprint_indices.tolist() == [[[2, -1]]]
+    assert row.categories is not None
+    assert row.categories.tolist() == [[[2, -1]]]
     assert [part.tolist() for part in row.initial_hidden] == [[[[1.0]]], [[[3.0]]]]
 
 
@@ -96,8 +96,8 @@ def test_optional_fields_must_be_there_at_every_step() -> None:
     buffer = RolloutBuffer(2, 2, 3, SPACE)
     buffer.start((torch.zeros(1, 2, 4), torch.zeros(1, 2, 4)))
     buffer.add(step(0))
-    with pytest.raises(ValueError, match="contributions"):
-        buffer.add(step(1, contributions=torch.zeros(2, 2)))
+    with pytest.raises(ValueError, match="slot_targets"):
+        buffer.add(step(1, slot_targets=torch.zeros(2, 2)))
 
 
 def test_an_episode_that_goes_on_after_its_end_is_refused() -> None:

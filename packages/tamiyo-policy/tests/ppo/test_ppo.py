@@ -8,7 +8,9 @@ from torch import Tensor
 
 from sightline.tamiyo_policy.growth.action_space import growth_action_space
 from sightline.tamiyo_policy.hosts.operations import Op
-from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
+from sightline.tamiyo_policy.policy.config import NetworkConfig
+from sightline.tamiyo_policy.policy.network import RecurrentActorCritic
+from sightline.tamiyo_policy.policy.records import InputShape
 from sightline.tamiyo_policy.ppo.buffer import RolloutBuffer, RolloutStep
 from sightline.tamiyo_policy.ppo.config import PPOConfig
 from sightline.tamiyo_policy.ppo.ppo import PPO, StaleRolloutError
@@ -18,9 +20,12 @@ SPACE = growth_action_space(SLOTS)
 
 
 @pytest.fixture
-def network() -> FactoredRecurrentActorCritic:
-    return FactoredRecurrentActorCritic(
-        FEATURES, SLOTS, action_space=SPACE, hidden_dim=16, generator=torch.Generator().manual_seed(0)
+def network() -> RecurrentActorCritic:
+    return RecurrentActorCritic(
+        InputShape(FEATURES, SLOTS, 13),
+        SPACE,
+        NetworkConfig(hidden_dim=16),
+        generator=torch.Generator().manual_seed(0),
     )
 
 
@@ -32,10 +37,10 @@ def all_legal(ops: tuple[Op, ...] = tuple(Op)) -> dict[str, Tensor]:
 
 
 def rollout(
-    network: FactoredRecurrentActorCritic,
+    network: RecurrentActorCritic,
     *,
     ops: tuple[Op, ...] = tuple(Op),
-    contributions_known: tuple[bool, bool] | None = None,
+    slot_targets_known: tuple[bool, bool] | None = None,
 ) -> RolloutBuffer:
     """One rollout of random observations; the reward of a step is its operation's number."""
     generator = torch.Generator().manual_seed(1)
@@ -49,7 +54,7 @@ def rollout(
         masks = all_legal(ops)
         output = network.get_action(states.unsqueeze(1), indices, masks=masks, hidden=hidden, generator=generator)
         hidden = output.hidden
-        known = None if contributions_known is None else torch.tensor([contributions_known]).repeat(ENVIRONMENTS, 1)
+        known = None if slot_targets_known is None else torch.tensor([slot_targets_known]).repeat(ENVIRONMENTS, 1)
         assert output.sampled_op is not None
         buffer.add(
             RolloutStep(
@@ -62,41 +67,41 @@ def rollout(
                 truncated=never,
                 episode_starts=torch.full((ENVIRONMENTS,), number == 0),
                 masks=masks,
-                blueprint_indices=indices,
-                contributions=None if known is None else torch.full((ENVIRONMENTS, SLOTS), 3.0),
-                contributions_known=known,
+                categories=indices,
+                slot_targets=None if known is None else torch.full((ENVIRONMENTS, SLOTS), 3.0),
+                slot_targets_known=known,
             )
         )
     return buffer
 
 
-def copies(network: FactoredRecurrentActorCritic) -> dict[str, Tensor]:
+def copies(network: RecurrentActorCritic) -> dict[str, Tensor]:
     return {name: weight.detach().clone() for name, weight in network.named_parameters()}
 
 
-def moved(network: FactoredRecurrentActorCritic, before: dict[str, Tensor]) -> set[str]:
+def moved(network: RecurrentActorCritic, before: dict[str, Tensor]) -> set[str]:
     return {name for name, weight in network.named_parameters() if not torch.equal(weight, before[name])}
 
 
-def test_an_update_moves_every_weight_that_matters(network: FactoredRecurrentActorCritic) -> None:
+def test_an_update_moves_every_weight_that_matters(network: RecurrentActorCritic) -> None:
     before = copies(network)
     metrics = PPO(network, PPOConfig(), seed=0).update(rollout(network))
     unmoved = set(before) - moved(network, before)
-    assert all(name.startswith("contribution_head") for name in unmoved), unmoved
+    assert all(name.startswith("slot_predictor") for name in unmoved), unmoved
     assert metrics["gradient_steps"] == 16
     assert all(value == value for value in metrics.values())
 
 
-def test_bfloat16_gradient_steps_still_move_every_head(network: FactoredRecurrentActorCritic) -> None:
+def test_bfloat16_gradient_steps_still_move_every_head(network: RecurrentActorCritic) -> None:
     before = copies(network)
     metrics = PPO(network, PPOConfig(autocast=True), seed=0).update(rollout(network))
     unmoved = set(before) - moved(network, before)
-    assert all(name.startswith("contribution_head") for name in unmoved), unmoved
+    assert all(name.startswith("slot_predictor") for name in unmoved), unmoved
     assert metrics["first_divergence"] == pytest.approx(0.0, abs=1e-6)
     assert all(bool(weight.isfinite().all()) for weight in network.parameters())
 
 
-def test_better_actions_become_more_probable(network: FactoredRecurrentActorCritic) -> None:
+def test_better_actions_become_more_probable(network: RecurrentActorCritic) -> None:
     ppo = PPO(network, PPOConfig(), seed=0)
     for _ in range(15):
         ppo.update(rollout(network))
@@ -105,7 +110,7 @@ def test_better_actions_become_more_probable(network: FactoredRecurrentActorCrit
 
 
 def test_log_probabilities_of_other_parameters_stop_the_update_before_it_begins(
-    network: FactoredRecurrentActorCritic,
+    network: RecurrentActorCritic,
 ) -> None:
     buffer = rollout(network)
     with torch.no_grad():
@@ -117,7 +122,7 @@ def test_log_probabilities_of_other_parameters_stop_the_update_before_it_begins(
 
 
 def test_a_head_that_is_not_finite_is_named_and_not_learned_from(
-    network: FactoredRecurrentActorCritic, caplog: pytest.LogCaptureFixture
+    network: RecurrentActorCritic, caplog: pytest.LogCaptureFixture
 ) -> None:
     buffer = rollout(network)
     buffer.sequences().log_probs[..., SPACE.names.index("tempo")] = float("nan")
@@ -132,7 +137,7 @@ def test_a_head_that_is_not_finite_is_named_and_not_learned_from(
     assert all(name.startswith("critic") for name in moved(network, before))
 
 
-def test_one_bad_environment_costs_only_its_minibatches(network: FactoredRecurrentActorCritic) -> None:
+def test_one_bad_environment_costs_only_its_minibatches(network: RecurrentActorCritic) -> None:
     buffer = rollout(network)
     buffer.sequences().log_probs[2, 3] = float("nan")
     ppo = PPO(network, PPOConfig(epochs=3), seed=0)
@@ -140,7 +145,7 @@ def test_one_bad_environment_costs_only_its_minibatches(network: FactoredRecurre
     assert (metrics["gradient_steps"], metrics["skipped_steps"], ppo.train_steps) == (9, 3, 1)
 
 
-def test_rewards_that_are_not_finite_spoil_neither_weights_nor_scales(network: FactoredRecurrentActorCritic) -> None:
+def test_rewards_that_are_not_finite_spoil_neither_weights_nor_scales(network: RecurrentActorCritic) -> None:
     buffer = rollout(network)
     buffer.sequences().rewards[0, 0] = float("inf")
     before = copies(network)
@@ -150,14 +155,14 @@ def test_rewards_that_are_not_finite_spoil_neither_weights_nor_scales(network: F
     assert int(ppo.value_normaliser.moments.updates) == 0
 
 
-def test_a_policy_that_moved_too_far_takes_no_further_step(network: FactoredRecurrentActorCritic) -> None:
+def test_a_policy_that_moved_too_far_takes_no_further_step(network: RecurrentActorCritic) -> None:
     ppo = PPO(network, PPOConfig(target_divergence=1e-7, minibatches=1, epochs=50), seed=0)
     metrics = ppo.update(rollout(network))
     assert metrics["stopped"] == 1
     assert 1 <= metrics["gradient_steps"] < 50
 
 
-def test_steps_without_a_choice_teach_the_critic_only(network: FactoredRecurrentActorCritic) -> None:
+def test_steps_without_a_choice_teach_the_critic_only(network: RecurrentActorCritic) -> None:
     buffer = rollout(network, ops=(Op.WAIT,))
     before = copies(network)
     metrics = PPO(network, PPOConfig(entropy_coefficient=0.1), seed=0).update(buffer)
@@ -167,7 +172,7 @@ def test_steps_without_a_choice_teach_the_critic_only(network: FactoredRecurrent
     assert not any(name.startswith("heads") for name in found)
 
 
-def test_heads_that_no_executed_operation_used_get_no_gradient(network: FactoredRecurrentActorCritic) -> None:
+def test_heads_that_no_executed_operation_used_get_no_gradient(network: RecurrentActorCritic) -> None:
     buffer = rollout(network, ops=(Op.WAIT, Op.ADVANCE))
     before = copies(network)
     PPO(network, PPOConfig(entropy_coefficient=0.0), seed=0).update(buffer)
@@ -175,30 +180,30 @@ def test_heads_that_no_executed_operation_used_get_no_gradient(network: Factored
     assert heads == {"op", "slot"}
 
 
-def test_only_measured_contributions_are_targets_of_the_predictor(network: FactoredRecurrentActorCritic) -> None:
-    buffer = rollout(network, contributions_known=(True, False))
+def test_only_what_was_measured_is_a_target_of_the_predictor(network: RecurrentActorCritic) -> None:
+    buffer = rollout(network, slot_targets_known=(True, False))
     before = copies(network)
     PPO(network, PPOConfig(), seed=0).update(buffer)
-    last = [name for name in before if name.startswith("contribution_head")][-1]
+    last = [name for name in before if name.startswith("slot_predictor")][-1]
     bias = dict(network.named_parameters())[last].detach()
     assert float(bias[0]) != float(before[last][0])
     assert float(bias[1]) == float(before[last][1])
 
 
-def test_the_weight_of_the_predictor_reaches_the_update(network: FactoredRecurrentActorCritic) -> None:
-    ppo = PPO(network, PPOConfig(contribution_coefficient=0.0), seed=0)
+def test_the_weight_of_the_predictor_reaches_the_update(network: RecurrentActorCritic) -> None:
+    ppo = PPO(network, PPOConfig(auxiliary_coefficient=0.0), seed=0)
     before = copies(network)
-    metrics = ppo.update(rollout(network, contributions_known=(True, True)))
-    assert metrics["contribution_loss"] > 0
-    assert not any(name.startswith("contribution_head") for name in moved(network, before))
+    metrics = ppo.update(rollout(network, slot_targets_known=(True, True)))
+    assert metrics["auxiliary_loss"] > 0
+    assert not any(name.startswith("slot_predictor") for name in moved(network, before))
 
 
-def test_more_minibatches_than_environments_are_refused(network: FactoredRecurrentActorCritic) -> None:
+def test_more_minibatches_than_environments_are_refused(network: RecurrentActorCritic) -> None:
     with pytest.raises(ValueError, match="5 minibatches need as many environments"):
         PPO(network, PPOConfig(minibatches=5), seed=0).update(rollout(network))
 
 
-def test_the_critic_speaks_the_unit_of_rewards_through_its_normaliser(network: FactoredRecurrentActorCritic) -> None:
+def test_the_critic_speaks_the_unit_of_rewards_through_its_normaliser(network: RecurrentActorCritic) -> None:
     buffer = rollout(network)
     buffer.sequences().rewards.add_(1000.0)
     ppo = PPO(network, PPOConfig(gamma=0.0, learning_rate=1e-2), seed=0)
@@ -206,7 +211,7 @@ def test_the_critic_speaks_the_unit_of_rewards_through_its_normaliser(network: F
         ppo.update(buffer)
         rows = buffer.sequences()
         output = network.evaluate_actions(
-            rows.states, rows.blueprint_indices, rows.actions, masks=rows.masks, hidden=rows.initial_hidden
+            rows.states, rows.categories, rows.actions, masks=rows.masks, hidden=rows.initial_hidden
         )
         rows.log_probs.copy_(output.log_probs.detach())
         rows.values.copy_(output.value.detach())
@@ -215,7 +220,7 @@ def test_the_critic_speaks_the_unit_of_rewards_through_its_normaliser(network: F
 
 
 @pytest.mark.gpu
-def test_an_update_on_a_cuda_device_equals_that_on_the_processor(network: FactoredRecurrentActorCritic) -> None:
+def test_an_update_on_a_cuda_device_equals_that_on_the_processor(network: RecurrentActorCritic) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     here = rollout(network)
@@ -224,7 +229,7 @@ def test_an_update_on_a_cuda_device_equals_that_on_the_processor(network: Factor
     there = RolloutBuffer(ENVIRONMENTS, STEPS, FEATURES, SPACE, device="cuda")
     there.start((rows.initial_hidden[0].cuda(), rows.initial_hidden[1].cuda()))
     assert rows.masks is not None
-    assert rows.blueprint_indices is not None
+    assert rows.categories is not None
     for at in range(STEPS):
         there.add(
             RolloutStep(
@@ -237,7 +242,7 @@ def test_an_update_on_a_cuda_device_equals_that_on_the_processor(network: Factor
                 truncated=rows.truncated[:, at].cuda(),
                 episode_starts=rows.episode_starts[:, at].cuda(),
                 masks={name: mask[:, at].cuda() for name, mask in rows.masks.items()},
-                blueprint_indices=rows.blueprint_indices[:, at].cuda(),
+                categories=rows.categories[:, at].cuda(),
             )
         )
     config = PPOConfig(epochs=1, minibatches=1)

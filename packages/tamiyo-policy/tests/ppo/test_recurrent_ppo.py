@@ -171,7 +171,7 @@ def test_sub_heads_read_as_many_features_of_a_slot_as_the_environment_says() -> 
     environment.num_slots = 3  # ty: ignore[missing-attribute] - optional, as the next
     environment.slot_feature_dim = 2  # ty: ignore[missing-attribute]
     trainer = RecurrentPPO(environment, SMALL.model_copy(update={"condition_sub_heads": True}), seed=0)
-    assert trainer.network.slot_feature_dim == 2
+    assert trainer.network.inputs.slot_features == 2
 
 
 def test_settings_that_do_not_exist_are_refused() -> None:

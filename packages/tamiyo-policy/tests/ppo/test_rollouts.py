@@ -9,7 +9,9 @@ from gymnasium.spaces import MultiDiscrete
 from numpy.typing import NDArray
 
 from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
-from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
+from sightline.tamiyo_policy.policy.config import NetworkConfig
+from sightline.tamiyo_policy.policy.network import RecurrentActorCritic
+from sightline.tamiyo_policy.policy.records import InputShape
 from sightline.tamiyo_policy.ppo.buffer import RolloutBuffer, Sequences
 from sightline.tamiyo_policy.ppo.rollouts import RolloutCollector
 from sightline.tamiyo_policy.tasks.memory_tasks import MemoryTask
@@ -43,10 +45,10 @@ class Telling(MemoryTask):
         count = self._arrays["count"][0]
         everything = {
             "effective_ops": np.zeros(2, np.int64),
-            "contributions": np.array([[count, np.nan], [np.nan, -count]], np.float32),
+            "slot_targets": np.array([[count, np.nan], [np.nan, -count]], np.float32),
             "rollbacks": np.array([count == 3, False]),
         }
-        seen = {"blueprint_indices": np.full((2, 2), count % 3 - 1)}
+        seen = {"categories": np.full((2, 2), count % 3 - 1)}
         return seen | {name: value for name, value in everything.items() if name in self._told}
 
 
@@ -54,7 +56,7 @@ def played(told: set[str]) -> Sequences:
     relevance = torch.tensor([[True, False], [True, True]])
     space = FactoredActionSpace(("op", "choice"), (2, 2), 0, relevance, torch.zeros(2, dtype=torch.int64))
     generator = torch.Generator().manual_seed(0)
-    network = FactoredRecurrentActorCritic(1, 2, action_space=space, hidden_dim=8, generator=generator)
+    network = RecurrentActorCritic(InputShape(1, 2, 13), space, NetworkConfig(hidden_dim=8), generator=generator)
     buffer = RolloutBuffer(2, STEPS, 1, space)
     RolloutCollector(Telling(told), network, None, seed=0).collect(buffer)
     return buffer.sequences()
@@ -62,17 +64,17 @@ def played(told: set[str]) -> Sequences:
 
 def test_what_was_seen_is_stored_with_the_action_it_led_to() -> None:
     rows = played(set())
-    assert rows.blueprint_indices is not None
-    assert rows.blueprint_indices[0, :, 0].tolist() == [-1, 0, 1, -1]
-    assert rows.contributions is None
+    assert rows.categories is not None
+    assert rows.categories[0, :, 0].tolist() == [-1, 0, 1, -1]
+    assert rows.slot_targets is None
 
 
-def test_measured_contributions_belong_to_the_step_that_was_taken() -> None:
-    rows = played({"contributions"})
-    assert rows.contributions is not None
-    assert rows.contributions_known is not None
-    assert rows.contributions[:, :, 0].tolist() == [[1.0, 2.0, 3.0, 4.0], [0.0] * 4]
-    assert rows.contributions_known[:, 0].tolist() == [[True, False], [False, True]]
+def test_what_was_measured_of_slots_belongs_to_the_step_that_was_taken() -> None:
+    rows = played({"slot_targets"})
+    assert rows.slot_targets is not None
+    assert rows.slot_targets_known is not None
+    assert rows.slot_targets[:, :, 0].tolist() == [[1.0, 2.0, 3.0, 4.0], [0.0] * 4]
+    assert rows.slot_targets_known[:, 0].tolist() == [[True, False], [False, True]]
 
 
 def test_credit_follows_the_operation_that_was_carried_out() -> None:

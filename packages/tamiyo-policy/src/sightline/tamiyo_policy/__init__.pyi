@@ -3,7 +3,8 @@ from .checkpoints import read_checkpoint as read_checkpoint
 from .checkpoints import write_checkpoint as write_checkpoint
 from .compat.bundle import LSTMPolicyBundle as LSTMPolicyBundle
 from .compat.bundle import PolicyBundle as PolicyBundle
-from .compat.policy_config import PolicyConfig as PolicyConfig
+from .compat.config import PolicyConfig as PolicyConfig
+from .compat.network import FactoredRecurrentActorCritic as FactoredRecurrentActorCritic
 from .compat.registry import create_policy as create_policy
 from .compat.registry import get_policy as get_policy
 from .compat.registry import list_policies as list_policies
@@ -15,7 +16,7 @@ from .growth.config import GrowthConfig as GrowthConfig
 from .growth.environment import GrowthEnvironment as GrowthEnvironment
 from .policy.action_space import FactoredActionSpace as FactoredActionSpace
 from .policy.distribution import FactoredDistribution as FactoredDistribution
-from .policy.network import FactoredRecurrentActorCritic as FactoredRecurrentActorCritic
+from .policy.network import RecurrentActorCritic as RecurrentActorCritic
 from .ppo.buffer import RolloutBuffer as RolloutBuffer
 from .ppo.config import PPOConfig as PPOConfig
 from .ppo.config import RecurrentPPOConfig as RecurrentPPOConfig

@@ -13,9 +13,9 @@ from typing import Any, Literal, Protocol, Self, TypeAlias, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from sightline.tamiyo_policy.compat.policy_config import PolicyConfig
-from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
-from sightline.tamiyo_policy.policy.outputs import Actions, Masks
+from sightline.tamiyo_policy.compat.config import PolicyConfig
+from sightline.tamiyo_policy.compat.network import FactoredRecurrentActorCritic
+from sightline.tamiyo_policy.policy.records import Actions, ForwardOutput, Masks
 from sightline.tamiyo_policy.policy.recurrence import Hidden
 
 CompileMode: TypeAlias = Literal["default", "reduce-overhead", "max-autotune"]
@@ -65,23 +65,6 @@ class EvaluationResult:
     head_entropies: ByHead
     hidden: Hidden
     contributions: Tensor
-
-
-@dataclass(frozen=True)
-class ForwardResult:
-    """What the network says about sequences.
-
-    Attributes:
-        logits: by head, unmasked.
-        value: [B, T], for the sampled operation where the critic depends on it.
-        sampled_op: int64 [B, T].
-        hidden: state after the last step.
-    """
-
-    logits: ByHead
-    value: Tensor
-    sampled_op: Tensor
-    hidden: Hidden
 
 
 @runtime_checkable
@@ -135,7 +118,7 @@ class PolicyBundle(Protocol):
         hidden: Hidden | None = None,
         episode_starts: Tensor | None = None,
         generator: torch.Generator | None = None,
-    ) -> ForwardResult:
+    ) -> ForwardOutput:
         """Runs over sequences: state [B, T, D], blueprint_indices [B, T, K]."""
         ...
 
@@ -188,7 +171,7 @@ class LSTMPolicyBundle:
 
     def __init__(self, config: PolicyConfig) -> None:
         self._config = config
-        self._network = config.make_network()
+        self._network = FactoredRecurrentActorCritic.from_config(config)
         self._is_compiled = False
 
     @property
@@ -261,9 +244,9 @@ class LSTMPolicyBundle:
         hidden: Hidden | None = None,
         episode_starts: Tensor | None = None,
         generator: torch.Generator | None = None,
-    ) -> ForwardResult:
+    ) -> ForwardOutput:
         """Runs over sequences, see `FactoredRecurrentActorCritic.forward`."""
-        output = self._network(
+        return self._network(
             state,
             blueprint_indices,
             hidden=hidden,
@@ -271,7 +254,6 @@ class LSTMPolicyBundle:
             episode_starts=episode_starts,
             generator=generator,
         )
-        return ForwardResult(output.logits, output.value, output.sampled_op, output.hidden)
 
     def evaluate_actions(
         self,
@@ -288,14 +270,14 @@ class LSTMPolicyBundle:
             state, blueprint_indices, actions, masks=masks, hidden=hidden, episode_starts=episode_starts
         )
         by_name = self._network.action_space.by_name
-        assert output.contributions is not None  # a bundle has slots
+        assert output.slot_predictions is not None  # a bundle has slots
         return EvaluationResult(
             by_name(output.log_probs),
             output.value,
             output.entropy,
             by_name(output.head_entropies),
             output.hidden,
-            output.contributions,
+            output.slot_predictions,
         )
 
     def get_value(

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 import torch
 
 from sightline.tamiyo_policy.compat.bundle import CompileMode, LSTMPolicyBundle, PolicyBundle
-from sightline.tamiyo_policy.compat.policy_config import PolicyConfig
+from sightline.tamiyo_policy.compat.config import PolicyConfig
 
 _POLICIES: dict[str, Callable[[PolicyConfig], PolicyBundle]] = {}
 

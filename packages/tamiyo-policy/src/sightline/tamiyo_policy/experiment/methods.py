@@ -23,7 +23,7 @@ from sightline.tamiyo_policy.hosts.lifecycle import open_gates
 from sightline.tamiyo_policy.hosts.operations import NOOP, AlphaTarget, Op, Tempo
 from sightline.tamiyo_policy.hosts.slots import Stage
 from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
-from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
+from sightline.tamiyo_policy.policy.network import RecurrentActorCritic
 
 
 def no_growth(space: FactoredActionSpace) -> Method:
@@ -129,7 +129,7 @@ def greedy_counterfactual(
     return begin
 
 
-def learned(network: FactoredRecurrentActorCritic, *, deterministic: bool, seed: int) -> Method:
+def learned(network: RecurrentActorCritic, *, deterministic: bool, seed: int) -> Method:
     """A trained policy.
 
     Args:

@@ -24,7 +24,7 @@ from sightline.tamiyo_policy.files import atomic_file
 from sightline.tamiyo_policy.growth.config import GrowthConfig
 from sightline.tamiyo_policy.growth.environment import GrowthEnvironment
 from sightline.tamiyo_policy.hosts.operations import Op
-from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
+from sightline.tamiyo_policy.policy.network import RecurrentActorCritic
 from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO
 
 CHECKPOINT: Final = "checkpoint.safetensors"
@@ -57,7 +57,7 @@ def train_policy(
     seed: int,
     on_round: Callable[[dict[str, float]], None] | None = None,
     device: torch.device | str = "cpu",
-) -> FactoredRecurrentActorCritic:
+) -> RecurrentActorCritic:
     """Train a policy, or go on with a training that was stopped.
 
     Args:
@@ -108,7 +108,7 @@ def train_policy(
 
 def load_trained_policy(
     folder: Path, environment: GrowthEnvironment, config: GrowthTrainingConfig, *, device: torch.device | str = "cpu"
-) -> FactoredRecurrentActorCritic:
+) -> RecurrentActorCritic:
     """The network of a training's last checkpoint.
 
     Args:
@@ -157,7 +157,7 @@ def _check(environment: GrowthEnvironment, config: GrowthTrainingConfig) -> None
 
 
 @torch.no_grad()
-def _make_cautious(network: FactoredRecurrentActorCritic, caution: float) -> None:
+def _make_cautious(network: RecurrentActorCritic, caution: float) -> None:
     """Lower the logits of operations that undo or change what was grown, in every state."""
     *_, last = (layer for layer in network.heads["op"].modules() if isinstance(layer, nn.Linear))
     last.bias[[Op.PRUNE, Op.SET_ALPHA_TARGET]] -= caution

@@ -19,15 +19,16 @@ from sightline.tamiyo_policy.growth.environment import GrowthEnvironment
 from sightline.tamiyo_policy.growth.governor import Panic
 from sightline.tamiyo_policy.growth.records import GrowthObservation, GrowthStep
 from sightline.tamiyo_policy.hosts.config import FAMILIES
-from sightline.tamiyo_policy.hosts.operations import Op
+from sightline.tamiyo_policy.hosts.operations import NUM_BLUEPRINTS, Op
 
 
 class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
     """A `GrowthEnvironment` in which one set of episodes follows another, as `RecurrentPPO` plays it.
 
     Action Space: MultiDiscrete, the eight heads of `factored_action_space`. Observation Space: the layout's features
-    [D]; `info` has `blueprint_indices` [E, K] and `masks`, and of the step just taken `effective_ops` [E],
-    `contributions` [E, K] in points, NaN where none was measured, and `rollbacks` [E]. Starting State: fresh hosts,
+    [D]; `info` has `categories` [E, K], the blueprints in the slots, and `masks`, and of the step just taken
+    `effective_ops` [E], `slot_targets` [E, K], measured contributions in points, NaN where there is none, and
+    `rollbacks` [E]. Starting State: fresh hosts,
     seeds at random, the families as evenly as the number of episodes permits and in random order. Rewards: the
     environment's, less the mean of those that other copies of the same episode get in the same step; what an episode
     gives whatever is done in it, which no action of a host can change, is left out so. Episode End: termination after
@@ -43,6 +44,7 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
         environment: the same.
         factored_action_space: heads and their relevance.
         num_slots: K.
+        num_categories: how many blueprints there are.
         continuous_features: bool [D], the columns of an observation that may be standardised.
         slot_feature_dim: the last `num_slots` times so many columns describe the slots, one after the other.
         last: means over the last complete set of episodes, by name: `score` J and `accuracy` at the end, in points and
@@ -64,6 +66,7 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
         self.num_envs = environment.num_envs
         self.factored_action_space = environment.action_space
         self.num_slots = environment.slots.stage.shape[1]
+        self.num_categories = NUM_BLUEPRINTS
         self.continuous_features = environment.layout.continuous()
         self.slot_feature_dim = sum(feature.size for feature in environment.layout.slot)
         self.single_observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (environment.layout.dimension,))
@@ -105,7 +108,7 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
             self.last = self._summary(taken)
         observations, information = _as_arrays(self._begin() if over else taken.observation)
         information["effective_ops"] = taken.info.effective_op.numpy()
-        information["contributions"] = taken.info.contribution.numpy()
+        information["slot_targets"] = taken.info.contribution.numpy()
         information["rollbacks"] = panicked.numpy()
         if over:
             information["final_obs"] = taken.observation.features.numpy()
@@ -174,4 +177,4 @@ def compared(reward: Tensor, panicked: Tensor, copies: int) -> Tensor:
 
 def _as_arrays(observation: GrowthObservation) -> tuple[NDArray[np.float32], dict[str, Any]]:
     masks = {name: mask.numpy() for name, mask in observation.masks.items()}
-    return observation.features.numpy(), {"blueprint_indices": observation.blueprint_indices.numpy(), "masks": masks}
+    return observation.features.numpy(), {"categories": observation.blueprint_indices.numpy(), "masks": masks}

@@ -1,3 +1,6 @@
-from .outputs import ActionOutput as ActionOutput
-from .outputs import EvaluationOutput as EvaluationOutput
-from .outputs import ForwardOutput as ForwardOutput
+from .config import NetworkConfig as NetworkConfig
+from .records import ActionOutput as ActionOutput
+from .records import EvaluationOutput as EvaluationOutput
+from .records import ForwardOutput as ForwardOutput
+from .records import InputShape as InputShape
+from .records import PolicyInput as PolicyInput

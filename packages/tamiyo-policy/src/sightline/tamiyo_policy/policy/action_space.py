@@ -1,8 +1,7 @@
 """Factored actions: several discrete choices ("heads") made at once, of which one, the operation, says which matter.
 
-An action is one row of int64, column h for head h. The growth experiment's heads are slot, blueprint, style, tempo,
-alpha_target, alpha_speed, alpha_curve and op; any Gymnasium `Discrete` or `MultiDiscrete` space is a factored space
-without an operation. The module knows neither networks nor which actions are legal in which state.
+An action is one row of int64, column h for head h. Any Gymnasium `Discrete` or `MultiDiscrete` space is a factored
+space without an operation. The module knows neither networks nor which actions are legal in which state.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The recurrent actor-critic: features, LSTM, one head for each part of an action, a critic, contribution predictor.
+"""The recurrent actor-critic: features, LSTM, one head for each part of an action, a critic, a predictor for slots.
 
 Axes: B sequences, T steps, D features of the observation, K slots, H heads, N hidden units. The module knows nothing
 about rewards, rollouts, optimisers, or which actions are legal: masks are given.
@@ -8,23 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from sightline.tamiyo_policy.growth.action_space import growth_action_space
-from sightline.tamiyo_policy.hosts.operations import NUM_BLUEPRINTS
 from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
-from sightline.tamiyo_policy.policy.config import ValueMode
+from sightline.tamiyo_policy.policy.config import NetworkConfig
 from sightline.tamiyo_policy.policy.contexts import ContextTable
 from sightline.tamiyo_policy.policy.distribution import FactoredDistribution
 from sightline.tamiyo_policy.policy.heads import ConditionedHead, perceptron
-from sightline.tamiyo_policy.policy.outputs import ActionOutput, Actions, EvaluationOutput, ForwardOutput, Masks
+from sightline.tamiyo_policy.policy.records import (
+    ActionOutput,
+    Actions,
+    EvaluationOutput,
+    ForwardOutput,
+    InputShape,
+    Masks,
+)
 from sightline.tamiyo_policy.policy.recurrence import Hidden, Memoryless, ResettingLSTM, initialise_linear
 
 _EMBEDDING_DIM = 4
-_DEEP_HEAD_CHOICES = 8  # heads with more choices, as the blueprint's, have a further layer
+_DEEP_HEAD_CHOICES = 8  # heads with more choices have a further layer
 _MIN_CRITIC_WIDTH = 32
 
 
@@ -37,29 +42,18 @@ class _Pass(NamedTuple):
     distribution: FactoredDistribution
 
 
-class FactoredRecurrentActorCritic(nn.Module):
+class RecurrentActorCritic(nn.Module):
     """Actor and critic over one recurrent trunk.
 
-    Embedded blueprints beside the observation -> linear, LayerNorm, ReLU -> x + LayerNorm(LSTM(x)) -> heads. Without an
+    Embedded categories beside the observation -> linear, LayerNorm, ReLU -> x + LayerNorm(LSTM(x)) -> heads. Without an
     entrance the LSTM reads what is observed as it is, and the heads LayerNorm(LSTM(x)) alone.
 
     Args:
-        state_dim: D.
-        num_slots: K, slots whose blueprints are embedded; 0 for problems without slots.
-        action_space: the heads; None is `growth_action_space` of the slots.
-        hidden_dim: N.
-        value_mode: what the critic estimates.
-        condition_sub_heads: whether the sub-heads know the operation and the chosen slot. Otherwise they depend on
-            them through masks alone.
-        slot_feature_dim: S, how many features each slot has at the end of the observation, slot after slot, for
-            conditioned sub-heads to read; 0 for none.
-        entrance: whether there is a layer before the LSTM, which the heads see past it too. Observations of a few
-            plain features are learned from in fewer steps without.
-        recurrent: False gives the same network without memory, as a control.
-        epsilon: share of the uniform distribution over legal choices in every head, see `FactoredDistribution`. May be
-            set on the network between rounds, not between a rollout and its update.
-        num_blueprints: ids 0 to num_blueprints - 1 may stand in a slot.
-        generator: draws the initial weights; None is torch's default.
+        inputs: what is observed.
+        action_space: the heads.
+        config: what the network is made of. Its `epsilon` may be changed on the network between rounds, not between a
+            rollout and its update.
+        generator: source of the initial weights; None is torch's default.
 
     Raises:
         ValueError: the arguments contradict each other.
@@ -67,72 +61,60 @@ class FactoredRecurrentActorCritic(nn.Module):
 
     def __init__(
         self,
-        state_dim: int,
-        num_slots: int,
+        inputs: InputShape,
+        action_space: FactoredActionSpace,
+        config: NetworkConfig,
         *,
-        action_space: FactoredActionSpace | None = None,
-        hidden_dim: int = 128,
-        value_mode: ValueMode = "state",
-        condition_sub_heads: bool = False,
-        slot_feature_dim: int = 0,
-        entrance: bool = True,
-        recurrent: bool = True,
-        epsilon: float = 0.0,
-        num_blueprints: int = NUM_BLUEPRINTS,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        space = action_space if action_space is not None else growth_action_space(num_slots, num_blueprints)
-        if value_mode not in get_args(ValueMode):
-            raise ValueError(f"value_mode must be one of {get_args(ValueMode)!r}, not {value_mode!r}")
-        if value_mode != "state" and space.op_head is None:
-            raise ValueError(f"value_mode {value_mode!r} needs an operation head; this action space has none")
-        if slot_feature_dim * num_slots > state_dim:
-            raise ValueError(f"{num_slots} x {slot_feature_dim} slot features do not fit into state_dim {state_dim!r}")
-        self.state_dim, self.num_slots, self.hidden_dim = state_dim, num_slots, hidden_dim
-        self.action_space, self.value_mode, self.epsilon = space, value_mode, epsilon
-        self.slot_feature_dim, self.num_blueprints, self.recurrent = slot_feature_dim, num_blueprints, recurrent
-        self.contexts = ContextTable(space, conditioned=condition_sub_heads)
+        if config.value_mode != "state" and action_space.op_head is None:
+            raise ValueError(f"value_mode {config.value_mode!r} needs an operation head; this action space has none")
+        named = 0 if action_space.slot_head is None else action_space.sizes[action_space.slot_head]
+        if config.condition_sub_heads and inputs.slots not in (0, named):
+            raise ValueError(f"the slot head chooses among {named} slots, but {inputs.slots} are observed")
+        self.inputs, self.action_space, self.config = inputs, action_space, config
+        self.epsilon = config.epsilon
+        self.contexts = ContextTable(action_space, conditioned=config.condition_sub_heads)
 
-        embedded = 0
-        self.blueprint_embedding: nn.Embedding | None = None
-        if num_slots:
+        width, embedded = config.hidden_dim, 0
+        self.category_embedding: nn.Embedding | None = None
+        if inputs.slots:
             embedded = _EMBEDDING_DIM
-            self.blueprint_embedding = nn.Embedding(num_blueprints + 1, embedded)  # the last row: an empty slot
-            nn.init.normal_(self.blueprint_embedding.weight, std=0.02, generator=generator)
-        observed = state_dim + embedded * num_slots
+            self.category_embedding = nn.Embedding(inputs.categories + 1, embedded)  # the last row: an empty slot
+            nn.init.normal_(self.category_embedding.weight, std=0.02, generator=generator)
+        observed = inputs.features + embedded * inputs.slots
         self.entrance: nn.Sequential | None = None
-        if entrance:
-            layer = nn.Linear(observed, hidden_dim)
+        if config.entrance:
+            layer = nn.Linear(observed, width)
             initialise_linear(layer, 2**0.5, generator)
-            self.entrance = nn.Sequential(layer, nn.LayerNorm(hidden_dim), nn.ReLU())
-        memory = ResettingLSTM if recurrent else Memoryless
-        self.memory = memory(hidden_dim if entrance else observed, hidden_dim, generator=generator)
-        self.memory_norm = nn.LayerNorm(hidden_dim)
+            self.entrance = nn.Sequential(layer, nn.LayerNorm(width), nn.ReLU())
+        memory = ResettingLSTM if config.recurrent else Memoryless
+        self.memory = memory(width if config.entrance else observed, width, generator=generator)
+        self.memory_norm = nn.LayerNorm(width)
+        slot_features = named + (embedded + inputs.slot_features if inputs.slots else 0)
         self.heads = nn.ModuleDict()
-        for head in range(len(space.names)):
-            self.heads[space.names[head]] = self._make_head(head, embedded + slot_feature_dim, generator)
-        critic = [max(hidden_dim // part, _MIN_CRITIC_WIDTH) for part in (2, 4, 8)]
-        inputs = hidden_dim + (0 if value_mode == "state" else space.num_ops)
-        self.critic = perceptron((inputs, *critic, 1), last_gain=0.1, normalised=2, generator=generator)
-        self.contribution_head: nn.Sequential | None = None
-        if num_slots:
+        for head in range(len(action_space.names)):
+            self.heads[action_space.names[head]] = self._make_head(head, slot_features, generator)
+        critic = [max(width // part, _MIN_CRITIC_WIDTH) for part in (2, 4, 8)]
+        read = width + (0 if config.value_mode == "state" else action_space.num_ops)
+        self.critic = perceptron((read, *critic, 1), last_gain=0.1, normalised=2, generator=generator)
+        self.slot_predictor: nn.Sequential | None = None
+        if inputs.slots:
             # no dropout: its randomness would come from outside the explicit generators
-            widths = (hidden_dim, hidden_dim // 2, hidden_dim // 4, num_slots)
-            self.contribution_head = perceptron(widths, last_gain=0.1, normalised=1, generator=generator)
+            widths = (width, width // 2, width // 4, inputs.slots)
+            self.slot_predictor = perceptron(widths, last_gain=0.1, normalised=1, generator=generator)
 
     def _make_head(self, head: int, slot_features: int, generator: torch.Generator | None) -> nn.Module:
-        space, narrow = self.action_space, self.hidden_dim // 2
-        hidden = (self.hidden_dim, narrow) if space.sizes[head] > _DEEP_HEAD_CHOICES else (narrow,)
-        widths = (self.hidden_dim, *hidden, space.sizes[head])
+        space, width = self.action_space, self.config.hidden_dim
+        hidden = (width, width // 2) if space.sizes[head] > _DEEP_HEAD_CHOICES else (width // 2,)
+        widths = (width, *hidden, space.sizes[head])
         contexts = self.contexts.of(head)
         if self.contexts.shares_logits(head) or not contexts:
             return perceptron(widths, last_gain=0.01, generator=generator)
-        num_named = 0 if space.slot_head is None else space.sizes[space.slot_head]
-        if self.num_slots not in (0, num_named):
-            raise ValueError(f"the slot head chooses among {num_named} slots, but {self.num_slots} are observed")
-        features = num_named + (slot_features if self.num_slots else 0)
-        return ConditionedHead(widths, contexts, num_ops=space.num_ops, slot_features=features, generator=generator)
+        return ConditionedHead(
+            widths, contexts, num_ops=space.num_ops, slot_features=slot_features, generator=generator
+        )
 
     @property
     def value_output(self) -> nn.Linear:
@@ -143,13 +125,13 @@ class FactoredRecurrentActorCritic(nn.Module):
 
     def initial_hidden(self, batch: int) -> Hidden:
         """The state at the start of an episode: zeros, h and c each float32 [1, B, N]."""
-        zeros = self.memory_norm.weight.new_zeros(1, batch, self.hidden_dim)
+        zeros = self.memory_norm.weight.new_zeros(1, batch, self.config.hidden_dim)
         return zeros, zeros.clone()
 
     def forward(
         self,
         state: Tensor,
-        blueprint_indices: Tensor | None = None,
+        categories: Tensor | None = None,
         hidden: Hidden | None = None,
         masks: Masks | None = None,
         episode_starts: Tensor | None = None,
@@ -159,7 +141,7 @@ class FactoredRecurrentActorCritic(nn.Module):
 
         Args:
             state: float [B, T, D].
-            blueprint_indices: int64 [B, T, K], or [B, K] for all steps alike: what is in each slot, -1 for nothing.
+            categories: int64 [B, T, K], or [B, K] for all steps alike: what is in each slot, -1 for nothing.
                 None exactly if the network has no slots.
             hidden: state before the first step; None is `initial_hidden`.
             masks: legal choices; None if everything is legal.
@@ -167,11 +149,11 @@ class FactoredRecurrentActorCritic(nn.Module):
             generator: draws the operation, on the network's device; None is torch's default.
 
         Raises:
-            ValueError: shapes do not fit, a blueprint index is out of range, a mask is missing, or a head that can be
+            ValueError: shapes do not fit, a category is out of range, a mask is missing, or a head that can be
                 reached has no legal choice.
         """
         with _weights_stay_trainable():
-            run = self._run(state, blueprint_indices, hidden, masks, episode_starts)
+            run = self._run(state, categories, hidden, masks, episode_starts)
             sampled_op = self._op(run.distribution.sample(generator))
             value = self._value(run, sampled_op)
         return ForwardOutput(run.logits, value, sampled_op, run.hidden, run.lstm_out)
@@ -180,7 +162,7 @@ class FactoredRecurrentActorCritic(nn.Module):
     def get_action(
         self,
         state: Tensor,
-        blueprint_indices: Tensor | None = None,
+        categories: Tensor | None = None,
         *,
         masks: Masks | None = None,
         hidden: Hidden | None = None,
@@ -192,7 +174,7 @@ class FactoredRecurrentActorCritic(nn.Module):
 
         Args:
             state: float [B, 1, D].
-            blueprint_indices: int64 [B, 1, K] or [B, K], see `forward`.
+            categories: int64 [B, 1, K] or [B, K], see `forward`.
             masks: legal choices, [B, ...] or [B, 1, ...]; None if everything is legal.
             hidden: state before the step; None is `initial_hidden`.
             episode_starts: bool [B, 1], True where the step is the first of its episode.
@@ -203,9 +185,9 @@ class FactoredRecurrentActorCritic(nn.Module):
             ValueError: as `forward`, or T is not 1.
         """
         if state.ndim != 3 or state.shape[1] != 1:
-            raise ValueError(f"get_action takes one step, state [B, 1, {self.state_dim}], not {list(state.shape)}")
+            raise ValueError(f"get_action takes one step, state [B, 1, D], not {list(state.shape)}")
         with _weights_stay_trainable():
-            run = self._run(state, blueprint_indices, hidden, masks, episode_starts, single=True)
+            run = self._run(state, categories, hidden, masks, episode_starts, single=True)
             actions = run.distribution.mode() if deterministic else run.distribution.sample(generator)
             log_probs = run.distribution.log_prob(actions)
             op = self._op(actions)
@@ -217,7 +199,7 @@ class FactoredRecurrentActorCritic(nn.Module):
     def evaluate_actions(
         self,
         state: Tensor,
-        blueprint_indices: Tensor | None,
+        categories: Tensor | None,
         actions: Actions,
         *,
         masks: Masks | None = None,
@@ -234,19 +216,19 @@ class FactoredRecurrentActorCritic(nn.Module):
             expected = [*state.shape[:2], len(self.action_space.names)]
             raise ValueError(f"actions must have shape {expected}, not {list(columns.shape)}")
         with _weights_stay_trainable():
-            run = self._run(state, blueprint_indices, hidden, masks, episode_starts)
+            run = self._run(state, categories, hidden, masks, episode_starts)
             value = self._value(run, self._op(columns))
-            contributions = None
-            if self.contribution_head is not None:
-                contributions = self.contribution_head(run.lstm_out.detach()).float()
+            slot_predictions = None
+            if self.slot_predictor is not None:
+                slot_predictions = self.slot_predictor(run.lstm_out.detach()).float()
         log_probs = run.distribution.log_prob(columns)
-        return EvaluationOutput(log_probs, value, run.hidden, contributions, run.distribution)
+        return EvaluationOutput(log_probs, value, run.hidden, slot_predictions, run.distribution)
 
     @torch.no_grad()
     def get_value(
         self,
         state: Tensor,
-        blueprint_indices: Tensor | None = None,
+        categories: Tensor | None = None,
         *,
         hidden: Hidden | None = None,
         op: Tensor | None = None,
@@ -255,7 +237,7 @@ class FactoredRecurrentActorCritic(nn.Module):
 
         Args:
             state: float [B, T, D].
-            blueprint_indices: see `forward`.
+            categories: see `forward`.
             hidden: state before the first step.
             op: int64 [B, T], for which operation where the critic depends on it; None is the mean over pi(o), every
                 operation taken for legal.
@@ -264,28 +246,28 @@ class FactoredRecurrentActorCritic(nn.Module):
             [B, T].
         """
         with _weights_stay_trainable():
-            run = self._run(state, blueprint_indices, hidden, None, None)
-            if self.value_mode == "state":
+            run = self._run(state, categories, hidden, None, None)
+            if self.config.value_mode == "state":
                 return self._value(run, None)
             return self._expected_q(run) if op is None else self._q(run.lstm_out, op)
 
     def _run(
         self,
         state: Tensor,
-        blueprint_indices: Tensor | None,
+        categories: Tensor | None,
         hidden: Hidden | None,
         masks: Masks | None,
         episode_starts: Tensor | None,
         *,
         single: bool = False,
     ) -> _Pass:
-        if state.ndim != 3 or state.shape[-1] != self.state_dim:
-            raise ValueError(f"state must have shape [B, T, {self.state_dim}], not {list(state.shape)}")
+        if state.ndim != 3 or state.shape[-1] != self.inputs.features:
+            raise ValueError(f"state must have shape [B, T, {self.inputs.features}], not {list(state.shape)}")
         batch, steps, _ = state.shape
         if episode_starts is not None and episode_starts.shape != (batch, steps):
             raise ValueError(f"episode_starts must have shape {[batch, steps]}, not {list(episode_starts.shape)}")
-        blueprints = self._embed(blueprint_indices, batch, steps)
-        inputs = state if blueprints is None else torch.cat([state, blueprints.flatten(-2)], dim=-1)
+        embedded = self._embed(categories, batch, steps)
+        inputs = state if embedded is None else torch.cat([state, embedded.flatten(-2)], dim=-1)
         features = inputs if self.entrance is None else self.entrance(inputs)
         before = self.initial_hidden(batch) if hidden is None else hidden
         remembered, (h, c) = self.memory(features, before, episode_starts)
@@ -295,48 +277,48 @@ class FactoredRecurrentActorCritic(nn.Module):
         masks = self._over_time(masks, batch, steps)
         if single:
             lstm_out, state = lstm_out.squeeze(1), state.squeeze(1)
-            blueprints = None if blueprints is None else blueprints.squeeze(1)
+            embedded = None if embedded is None else embedded.squeeze(1)
             masks = None if masks is None else {name: mask.squeeze(1) for name, mask in masks.items()}
-        logits = self._logits(lstm_out, state, blueprints)
+        logits = self._logits(lstm_out, state, embedded)
         distribution = FactoredDistribution(self.contexts, logits, masks, epsilon=self.epsilon)
         return _Pass(lstm_out, (h.float(), c.float()), logits, distribution)
 
     def _embed(self, indices: Tensor | None, batch: int, steps: int) -> Tensor | None:
-        """Embedded blueprints, [B, T, K, embedding]; the row behind the last blueprint stands for an empty slot."""
-        if self.blueprint_embedding is None:
+        """Embedded categories, [B, T, K, embedding]; the row behind the last category stands for an empty slot."""
+        if self.category_embedding is None:
             if indices is not None:
-                raise ValueError("this network has no slots, so it takes no blueprint_indices")
+                raise ValueError("this network has no slots, so it takes no categories")
             return None
-        expected = (batch, steps, self.num_slots)
+        expected = (batch, steps, self.inputs.slots)
         if indices is None:
-            raise ValueError(f"blueprint_indices {list(expected)} are needed; -1 stands for an empty slot")
-        indices = indices.unsqueeze(1).expand(expected) if indices.shape == (batch, self.num_slots) else indices
+            raise ValueError(f"categories {list(expected)} are needed; -1 stands for an empty slot")
+        indices = indices.unsqueeze(1).expand(expected) if indices.shape == (batch, self.inputs.slots) else indices
         if indices.shape != expected or indices.dtype != torch.int64:
             got = f"{indices.dtype} {list(indices.shape)}"
-            raise ValueError(f"blueprint_indices must be torch.int64 {list(expected)}, not {got}")
-        outside = (indices < -1) | (indices >= self.num_blueprints)
+            raise ValueError(f"categories must be torch.int64 {list(expected)}, not {got}")
+        outside = (indices < -1) | (indices >= self.inputs.categories)
         if bool(outside.any()):
             found = indices[outside][0].item()
-            raise ValueError(f"blueprint indices go from -1 (empty) to {self.num_blueprints - 1}; found {found!r}")
-        return self.blueprint_embedding(torch.where(indices == -1, self.num_blueprints, indices))
+            raise ValueError(f"categories go from -1 (empty) to {self.inputs.categories - 1}; found {found!r}")
+        return self.category_embedding(torch.where(indices == -1, self.inputs.categories, indices))
 
-    def _logits(self, lstm_out: Tensor, state: Tensor, blueprints: Tensor | None) -> dict[str, Tensor]:
-        slots = self._slot_features(state, blueprints) if self.contexts.conditioned else None
+    def _logits(self, lstm_out: Tensor, state: Tensor, embedded: Tensor | None) -> dict[str, Tensor]:
+        slots = self._slot_features(state, embedded) if self.contexts.conditioned else None
         return {
             name: head(lstm_out, slots) if isinstance(head, ConditionedHead) else head(lstm_out)
             for name, head in self.heads.items()
         }
 
-    def _slot_features(self, state: Tensor, blueprints: Tensor | None) -> Tensor:
-        """What conditioned heads read of each slot, [..., K, features]: which one, its blueprint, what is observed."""
+    def _slot_features(self, state: Tensor, embedded: Tensor | None) -> Tensor:
+        """What conditioned heads read of each slot, [..., K, features]: which one, its category, what is observed."""
         slot_head = self.action_space.slot_head
         number = 0 if slot_head is None else self.action_space.sizes[slot_head]
         one_hot = torch.eye(number, dtype=state.dtype, device=state.device)
         parts = [one_hot.expand(*state.shape[:-1], number, number)]
-        if blueprints is not None and number:
-            parts.append(blueprints)
-            observed = state[..., self.state_dim - number * self.slot_feature_dim :]
-            parts.append(observed.unflatten(-1, (number, self.slot_feature_dim)))
+        if embedded is not None and number:
+            parts.append(embedded)
+            observed = state[..., self.inputs.features - number * self.inputs.slot_features :]
+            parts.append(observed.unflatten(-1, (number, self.inputs.slot_features)))
         return torch.cat(parts, dim=-1)
 
     def _over_time(self, masks: Masks | None, batch: int, steps: int) -> dict[str, Tensor] | None:
@@ -354,9 +336,9 @@ class FactoredRecurrentActorCritic(nn.Module):
         return None if self.action_space.op_head is None else actions[..., self.action_space.op_head]
 
     def _value(self, run: _Pass, op: Tensor | None) -> Tensor:
-        if self.value_mode == "op_expected_q":
+        if self.config.value_mode == "op_expected_q":
             return self._expected_q(run)
-        if self.value_mode == "op_q" and op is not None:
+        if self.config.value_mode == "op_q" and op is not None:
             return self._q(run.lstm_out, op)
         return self.critic(run.lstm_out).squeeze(-1).float()
 
@@ -369,7 +351,7 @@ class FactoredRecurrentActorCritic(nn.Module):
         """Sum over o of pi(o) Q(s, o), [B, T]; pi is held fixed, the critic's loss must not move the actor."""
         number = self.action_space.num_ops
         every = torch.arange(number, device=run.lstm_out.device).expand(*run.lstm_out.shape[:-1], number)
-        features = run.lstm_out.unsqueeze(-2).expand(*every.shape, self.hidden_dim)
+        features = run.lstm_out.unsqueeze(-2).expand(*every.shape, self.config.hidden_dim)
         return (run.distribution.op_probabilities.detach() * self._q(features, every)).sum(-1)
 
 

@@ -6,4 +6,3 @@ from .normalisation import RewardScaler as RewardScaler
 from .normalisation import ValueNormaliser as ValueNormaliser
 from .ppo import StaleRolloutError as StaleRolloutError
 from .rollouts import RolloutCollector as RolloutCollector
-from .rollouts import Situation as Situation

@@ -33,11 +33,11 @@ class RolloutStep:
             column of a row.
         masks: legal actions by the names in `mask_shapes` of the action space, each [E, ...] bool (others are left
             out), or None when all are legal.
-        blueprint_indices: [E, K] int64 or None.
+        categories: [E, K] int64 or None.
         effective_ops: [E] int64, the operation that was carried out, or None when it is always the chosen one.
         valid: [E] bool, False where the environment ignored the action and nothing is to be learned; None for all True.
-        contributions: [E, K] float or None, measured contributions of the slots, targets of the auxiliary head.
-        contributions_known: [E, K] bool or None, which contributions were measured at this step.
+        slot_targets: [E, K] float or None, measured slot_targets of the slots, targets of the auxiliary head.
+        slot_targets_known: [E, K] bool or None, which slot_targets were measured at this step.
     """
 
     states: Tensor
@@ -50,11 +50,11 @@ class RolloutStep:
     episode_starts: Tensor
     bootstrap_values: Tensor | None = None
     masks: Mapping[str, Tensor] | None = None
-    blueprint_indices: Tensor | None = None
+    categories: Tensor | None = None
     effective_ops: Tensor | None = None
     valid: Tensor | None = None
-    contributions: Tensor | None = None
-    contributions_known: Tensor | None = None
+    slot_targets: Tensor | None = None
+    slot_targets_known: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +80,9 @@ class Sequences:
     relevance: Tensor
     learnable: Tensor
     masks: dict[str, Tensor] | None
-    blueprint_indices: Tensor | None
-    contributions: Tensor | None
-    contributions_known: Tensor | None
+    categories: Tensor | None
+    slot_targets: Tensor | None
+    slot_targets_known: Tensor | None
     initial_hidden: Hidden
 
     def rows(self, environments: Tensor | slice) -> Sequences:
@@ -100,7 +100,7 @@ class Sequences:
 
 _REQUIRED = ("states", "actions", "log_probs", "values", "rewards", "terminated", "truncated", "episode_starts")
 _DEFAULTS = {"valid": True, "bootstrap_values": 0.0}
-_OPTIONAL = ("blueprint_indices", "contributions", "contributions_known")
+_OPTIONAL = ("categories", "slot_targets", "slot_targets_known")
 
 
 class RolloutBuffer:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sightline.tamiyo_policy.policy.config import ValueMode
+from sightline.tamiyo_policy.policy.config import NetworkConfig
 
 
 class PPOConfig(BaseModel):
@@ -34,8 +34,8 @@ class PPOConfig(BaseModel):
     """Weight of the squared error of the critic."""
     forced_value_weight: float = Field(default=0.2, ge=0, le=1)
     """Critic's weight of steps without a choice."""
-    contribution_coefficient: float = Field(default=0.05, ge=0)
-    """Weight of the contribution predictor."""
+    auxiliary_coefficient: float = Field(default=0.05, ge=0)
+    """Weight of the squared error of what is predicted for slots."""
     max_gradient_norm: float = Field(default=5.0, gt=0)
     """Longer gradients are shortened to this."""
     target_divergence: float | None = Field(default=None, gt=0)
@@ -46,27 +46,13 @@ class PPOConfig(BaseModel):
     """Run the network in bfloat16 during gradient steps."""
 
 
-class RecurrentPPOConfig(BaseModel):
+class RecurrentPPOConfig(NetworkConfig):
     """Settings of the policy and its rollouts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     ppo: PPOConfig = PPOConfig()
     """Settings of the update."""
     num_steps: int = Field(default=64, ge=1)
     """Steps of each environment in a rollout."""
-    hidden_dim: int = Field(default=64, ge=1)
-    """Width of the network and of its memory."""
-    entrance: bool = True
-    """A layer before the LSTM and past it; without, it reads as observed."""
-    recurrent: bool = True
-    """Remember; without, a network of the same size sees one step."""
-    value_mode: ValueMode = "state"
-    """What the critic values."""
-    condition_sub_heads: bool = False
-    """Let sub-heads depend on operation and slot."""
-    epsilon: float = Field(default=0.0, ge=0, lt=1)
-    """Share of uniform choice mixed into the policy."""
     epsilon_steps: int | None = Field(default=None, ge=1)
     """Environment steps in which epsilon falls linearly to 0; it stays without."""
     learning_rate_steps: int | None = Field(default=None, ge=1)

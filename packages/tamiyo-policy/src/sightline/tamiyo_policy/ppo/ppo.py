@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
-from sightline.tamiyo_policy.policy.outputs import EvaluationOutput
+from sightline.tamiyo_policy.policy.network import RecurrentActorCritic
+from sightline.tamiyo_policy.policy.records import EvaluationOutput
 from sightline.tamiyo_policy.ppo.advantages import discounted_sums, generalised_advantages, normalise_advantages
 from sightline.tamiyo_policy.ppo.buffer import RolloutBuffer, Sequences
 from sightline.tamiyo_policy.ppo.config import PPOConfig
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 LOG_PROB_TOLERANCE = 1e-4
 """Largest difference between a stored and a recomputed log-probability that rounding explains."""
 
-CONTRIBUTION_BOUND = 10.0
+SLOT_TARGET_BOUND = 10.0
 
 _MEASURED = ("states", "rewards", "values", "bootstrap_values")
 """Fields that spoil running statistics for good if they are not finite, so that such a rollout is not learned from."""
@@ -73,7 +73,7 @@ class PPO:
         train_steps: updates that took at least one gradient step.
     """
 
-    def __init__(self, network: FactoredRecurrentActorCritic, config: PPOConfig, *, seed: int) -> None:
+    def __init__(self, network: RecurrentActorCritic, config: PPOConfig, *, seed: int) -> None:
         self.network = network
         self.config = config
         self.device = next(network.parameters()).device
@@ -161,7 +161,7 @@ class PPO:
     def _evaluate(self, batch: Sequences) -> EvaluationOutput:
         return self.network.evaluate_actions(
             batch.states,
-            batch.blueprint_indices,
+            batch.categories,
             batch.actions,
             masks=batch.masks,
             hidden=batch.initial_hidden,
@@ -262,10 +262,10 @@ class PPO:
             "divergence": policy.divergence,
             "largest_ratio": policy.largest_ratio,
         }
-        if output.contributions is not None and batch.contributions is not None:
-            contribution_loss = self._contribution_loss(output.contributions.float(), batch)
-            loss = loss + config.contribution_coefficient * contribution_loss
-            report["contribution_loss"] = contribution_loss
+        if output.slot_predictions is not None and batch.slot_targets is not None:
+            auxiliary_loss = self._auxiliary_loss(output.slot_predictions.float(), batch)
+            loss = loss + config.auxiliary_coefficient * auxiliary_loss
+            report["auxiliary_loss"] = auxiliary_loss
         groups = names if config.ratio == "head" else ("joint",)
         report |= {f"clip_fraction/{name}": part for name, part in zip(groups, policy.clip_fraction, strict=True)}
         if not bool(loss.isfinite()):
@@ -274,13 +274,13 @@ class PPO:
             logger.warning("skipped a gradient step: not finite in %s", ", ".join(broken) or "values or entropy")
         return loss, report
 
-    def _contribution_loss(self, predictions: Tensor, batch: Sequences) -> Tensor:
-        """Mean squared error of predicted contributions [B, T, K], where they were measured."""
-        assert batch.contributions is not None
+    def _auxiliary_loss(self, predictions: Tensor, batch: Sequences) -> Tensor:
+        """Mean squared error of predicted slot_targets [B, T, K], where they were measured."""
+        assert batch.slot_targets is not None
         known = batch.valid.unsqueeze(-1).expand_as(predictions)
-        if batch.contributions_known is not None:
-            known = known & batch.contributions_known
-        wanted = batch.contributions.clamp(-CONTRIBUTION_BOUND, CONTRIBUTION_BOUND)
+        if batch.slot_targets_known is not None:
+            known = known & batch.slot_targets_known
+        wanted = batch.slot_targets.clamp(-SLOT_TARGET_BOUND, SLOT_TARGET_BOUND)
         return weighted_mean((predictions - wanted).square(), known.float(), known.float().sum())
 
     def state_dict(self) -> dict[str, Any]:

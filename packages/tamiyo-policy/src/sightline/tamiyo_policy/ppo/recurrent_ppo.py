@@ -2,8 +2,8 @@
 
 Puts network, rollouts and updates together, and saves and restores all of them. An environment may say more about its
 actions than Gymnasium does: its attribute `factored_action_space` names heads and their relevance, and `info["masks"]`
-the legal actions; with `num_slots`, `info["blueprint_indices"]` says what is in its slots. About its observations,
-`continuous_features`, bool [D], says which features may be standardised (all, if it is missing), and
+the legal actions; with `num_slots` and `num_categories`, `info["categories"]` says what is in its slots. About its
+observations, `continuous_features`, bool [D], says which features may be standardised (all, if it is missing), and
 `slot_feature_dim` how many at the end belong to each slot. Knows nothing about tasks or losses.
 """
 
@@ -22,13 +22,14 @@ from pydantic import ValidationError
 
 from sightline.tamiyo_policy.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
-from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
+from sightline.tamiyo_policy.policy.network import RecurrentActorCritic
+from sightline.tamiyo_policy.policy.records import InputShape
 from sightline.tamiyo_policy.policy.recurrence import Hidden
 from sightline.tamiyo_policy.ppo.buffer import RolloutBuffer
 from sightline.tamiyo_policy.ppo.config import RecurrentPPOConfig
 from sightline.tamiyo_policy.ppo.normalisation import ObservationNormaliser
 from sightline.tamiyo_policy.ppo.ppo import PPO
-from sightline.tamiyo_policy.ppo.rollouts import RolloutCollector, situation_from
+from sightline.tamiyo_policy.ppo.rollouts import RolloutCollector, policy_input
 
 
 class RecurrentPPO:
@@ -80,22 +81,15 @@ class RecurrentPPO:
             environment.num_envs, config.num_steps, self._state_dim, self.action_space, device=self._device
         )
 
-    def _make_network(self, seed: int) -> FactoredRecurrentActorCritic:
-        config = self.config
-        network = FactoredRecurrentActorCritic(
+    def _make_network(self, seed: int) -> RecurrentActorCritic:
+        inputs = InputShape(
             self._state_dim,
-            int(getattr(self.environment, "num_slots", 0)),
-            action_space=self.action_space,
-            hidden_dim=config.hidden_dim,
-            slot_feature_dim=int(getattr(self.environment, "slot_feature_dim", 0)),
-            value_mode=config.value_mode,
-            condition_sub_heads=config.condition_sub_heads,
-            entrance=config.entrance,
-            recurrent=config.recurrent,
-            epsilon=config.epsilon,
-            generator=torch.Generator().manual_seed(seed),
+            slots=int(getattr(self.environment, "num_slots", 0)),
+            categories=int(getattr(self.environment, "num_categories", 0)),
+            slot_features=int(getattr(self.environment, "slot_feature_dim", 0)),
         )
-        return network.to(self._device)
+        generator = torch.Generator().manual_seed(seed)
+        return RecurrentActorCritic(inputs, self.action_space, self.config, generator=generator).to(self._device)
 
     def learn(
         self, steps: int, *, on_round: Callable[[dict[str, float]], None] | None = None
@@ -146,14 +140,14 @@ class RecurrentPPO:
         Args:
             observations: of any number of environments.
             hidden: what the previous call returned; None, or zero in a row, where an episode begins.
-            information: the environment's, with `masks` and `blueprint_indices` if it has any.
+            information: the environment's, with `masks` and `categories` if it has any.
             deterministic: the most probable choice of every head; else one drawn at random.
 
         Returns:
             Actions as the environment takes them, [B] or [B, heads] int64, and the state, each part [1, B, hidden].
         """
-        situation = situation_from(observations, information or {}, self._device)
-        output = self._collector.predict(situation, hidden, deterministic=deterministic)
+        seen = policy_input(observations, information or {}, self._device)
+        output = self._collector.predict(seen, hidden, deterministic=deterministic)
         return self._collector.as_taken(output.actions), output.hidden
 
     def save(self, path: Path | str) -> None:

@@ -3,15 +3,14 @@
 The collector keeps the recurrent state of every environment across rollouts, resets it where episodes start, and values
 the state after a truncated step before anything is reset. Knows nothing about learning.
 
-An environment's information about the state that follows may hold `masks` and `blueprint_indices`; that about the step
-just taken `effective_ops` [E] int64, operations as they were carried out, `contributions` [E, K] float, NaN where none
+An environment's information about the state that follows may hold `masks` and `categories`; that about the step
+just taken `effective_ops` [E] int64, operations as they were carried out, `slot_targets` [E, K] float, NaN where none
 was measured, and `rollbacks` [E] bool, steps whose terminal reward also takes back the earlier ones of their episode.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -21,8 +20,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sightline.tamiyo_policy.policy.network import FactoredRecurrentActorCritic
-from sightline.tamiyo_policy.policy.outputs import ActionOutput
+from sightline.tamiyo_policy.policy.network import RecurrentActorCritic
+from sightline.tamiyo_policy.policy.records import ActionOutput, PolicyInput
 from sightline.tamiyo_policy.policy.recurrence import Hidden
 from sightline.tamiyo_policy.ppo.buffer import RolloutBuffer, RolloutStep
 from sightline.tamiyo_policy.ppo.normalisation import ObservationNormaliser
@@ -30,28 +29,13 @@ from sightline.tamiyo_policy.ppo.normalisation import ObservationNormaliser
 Flags = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Situation:
-    """What a policy sees of B environments.
-
-    Attributes:
-        states: [B, D] float32, raw observations.
-        blueprint_indices: [B, K] int64, or None.
-        masks: legal actions, each [B, ...] bool, or None when all are legal.
-    """
-
-    states: Tensor
-    blueprint_indices: Tensor | None
-    masks: dict[str, Tensor] | None
-
-
-def situation_from(observations: Any, information: Mapping[str, Any], device: torch.device) -> Situation:
-    """Observations [B, ...], and `masks` and `blueprint_indices` of an environment's information, as tensors."""
+def policy_input(observations: Any, information: Mapping[str, Any], device: torch.device) -> PolicyInput:
+    """Observations [B, ...], and `masks` and `categories` of an environment's information, as tensors."""
     rows = np.asarray(observations, np.float32)
-    indices, masks = information.get("blueprint_indices"), information.get("masks")
-    return Situation(
+    indices, masks = information.get("categories"), information.get("masks")
+    return PolicyInput(
         states=torch.from_numpy(rows.reshape(len(rows), -1)).to(device),
-        blueprint_indices=None if indices is None else torch.as_tensor(indices, device=device),
+        categories=None if indices is None else torch.as_tensor(indices, device=device),
         masks=None if masks is None else {name: torch.as_tensor(mask, device=device) for name, mask in masks.items()},
     )
 
@@ -66,7 +50,7 @@ class RolloutCollector:
         seed: of the environments and of the actions.
 
     Attributes:
-        situation: what the policy sees next.
+        seen: what the policy sees next.
 
     Raises:
         ValueError: the environment does not reset ended episodes by itself.
@@ -75,7 +59,7 @@ class RolloutCollector:
     def __init__(
         self,
         environment: VectorEnv[Any, Any, Any],
-        network: FactoredRecurrentActorCritic,
+        network: RecurrentActorCritic,
         normaliser: ObservationNormaliser | None,
         *,
         seed: int,
@@ -91,7 +75,7 @@ class RolloutCollector:
         self._device = next(network.parameters()).device
         self._generator = torch.Generator(self._device).manual_seed(seed)
         self._raw_states: list[Tensor] = []
-        self.situation = situation_from(*environment.reset(seed=seed), self._device)
+        self.seen = policy_input(*environment.reset(seed=seed), self._device)
         self._begin_all()
 
     def _begin_all(self) -> None:
@@ -129,7 +113,7 @@ class RolloutCollector:
         # The state that follows the row is valued with the memory of the row. It is the last one of a truncated episode
         # where resets come in the next step; where they came already, the value is in place.
         follows = np.ones_like(truncated) if self._resets_in_next_step else ~truncated
-        values = self._act(self.situation, self._before(self._starts), deterministic=True).value
+        values = self._act(self.seen, self._before(self._starts), deterministic=True).value
         buffer.set_bootstrap_values(buffer.num_steps - 1, values, torch.from_numpy(follows).to(self._device))
         metrics = {"episodes": float(len(ended_returns))}
         if ended_returns:
@@ -139,9 +123,9 @@ class RolloutCollector:
 
     def _step(self, buffer: RolloutBuffer, at: int, truncated_before: Flags) -> tuple[Flags, Flags]:
         """Writes one column and returns which episodes were truncated by it and which ended, each [E]."""
-        situation, starts, ignored = self.situation, self._starts, self._ignored
-        self._raw_states.append(situation.states)
-        output = self._act(situation, self._before(starts), deterministic=False)
+        seen, starts, ignored = self.seen, self._starts, self._ignored
+        self._raw_states.append(seen.states)
+        output = self._act(seen, self._before(starts), deterministic=False)
         if self._resets_in_next_step and truncated_before.any():
             buffer.set_bootstrap_values(at - 1, output.value, torch.from_numpy(truncated_before).to(self._device))
         self._hidden = output.hidden
@@ -154,7 +138,7 @@ class RolloutCollector:
             final_values = self._final_values(truncated, information)
         buffer.add(
             RolloutStep(
-                states=self._normalised(situation.states),
+                states=self._normalised(seen.states),
                 actions=output.actions,
                 log_probs=output.log_probs,
                 values=output.value,
@@ -164,8 +148,8 @@ class RolloutCollector:
                 episode_starts=torch.as_tensor(starts, device=self._device),
                 valid=torch.as_tensor(~ignored, device=self._device),
                 bootstrap_values=final_values,
-                masks=situation.masks,
-                blueprint_indices=situation.blueprint_indices,
+                masks=seen.masks,
+                categories=seen.categories,
                 **self._measured(information),
             )
         )
@@ -173,7 +157,7 @@ class RolloutCollector:
             buffer.mark_rollback(int(index), float(rewards[index]))
         self._returns += np.where(ignored, 0.0, rewards)
         self._lengths += ~ignored
-        self.situation = situation_from(observations, information, self._device)
+        self.seen = policy_input(observations, information, self._device)
         self._starts = ignored if self._resets_in_next_step else ended
         self._ignored = ended if self._resets_in_next_step else np.zeros_like(ended)
         return truncated, ended
@@ -183,10 +167,10 @@ class RolloutCollector:
         fields: dict[str, Tensor] = {}
         if "effective_ops" in information:
             fields["effective_ops"] = torch.as_tensor(information["effective_ops"], device=self._device)
-        if "contributions" in information:
-            contributions = torch.as_tensor(information["contributions"], dtype=torch.float32, device=self._device)
-            fields["contributions"] = contributions.nan_to_num()
-            fields["contributions_known"] = ~contributions.isnan()
+        if "slot_targets" in information:
+            slot_targets = torch.as_tensor(information["slot_targets"], dtype=torch.float32, device=self._device)
+            fields["slot_targets"] = slot_targets.nan_to_num()
+            fields["slot_targets_known"] = ~slot_targets.isnan()
         return fields
 
     def as_taken(self, actions: Tensor) -> NDArray[np.int64]:
@@ -198,10 +182,10 @@ class RolloutCollector:
         """The observations of the last rollout before normalisation, [N, D], for the normaliser to learn from."""
         return torch.cat(self._raw_states)
 
-    def predict(self, situation: Situation, hidden: Hidden | None, *, deterministic: bool) -> ActionOutput:
-        """What the policy does in some situation; None as `hidden` is the state in which episodes start."""
-        state = self._network.initial_hidden(len(situation.states)) if hidden is None else hidden
-        return self._act(situation, state, deterministic=deterministic)
+    def predict(self, seen: PolicyInput, hidden: Hidden | None, *, deterministic: bool) -> ActionOutput:
+        """What the policy does for some input; None as `hidden` is the state in which episodes start."""
+        state = self._network.initial_hidden(len(seen.states)) if hidden is None else hidden
+        return self._act(seen, state, deterministic=deterministic)
 
     def _before(self, starts: Flags) -> Hidden:
         """The recurrent state with which the next step begins: zero where an episode starts."""
@@ -214,36 +198,36 @@ class RolloutCollector:
         """Outputs of the critic for the last states of the truncated episodes, 0 for the others: [E]."""
         chosen = np.flatnonzero(truncated)
         final = information.get("final_info", {})
-        extras = {name: final[name] for name in ("masks", "blueprint_indices") if name in final}
+        extras = {name: final[name] for name in ("masks", "categories") if name in final}
         observations = np.stack([np.asarray(information["final_obs"][index]) for index in chosen])
         rows = torch.from_numpy(chosen).to(self._device)
-        situation = situation_from(observations, _rows(extras, chosen), self._device)
+        seen = policy_input(observations, _rows(extras, chosen), self._device)
         hidden = (self._hidden[0][:, rows], self._hidden[1][:, rows])
         values = torch.zeros(len(truncated), device=self._device)
-        values[rows] = self._act(situation, hidden, deterministic=True).value
+        values[rows] = self._act(seen, hidden, deterministic=True).value
         return values
 
     def _normalised(self, states: Tensor) -> Tensor:
         return states if self._normaliser is None else self._normaliser.normalise(states)
 
-    def _act(self, situation: Situation, hidden: Hidden, *, deterministic: bool) -> ActionOutput:
+    def _act(self, seen: PolicyInput, hidden: Hidden, *, deterministic: bool) -> ActionOutput:
         return self._network.get_action(
-            self._normalised(situation.states).unsqueeze(1),
-            situation.blueprint_indices,
+            self._normalised(seen.states).unsqueeze(1),
+            seen.categories,
             hidden=hidden,
-            masks=situation.masks,
+            masks=seen.masks,
             deterministic=deterministic,
             generator=self._generator,
         )
 
     def state_dict(self) -> dict[str, Any]:
         """Where the rollouts stand, and the environment's own state where it has a `state_dict` method."""
-        situation = self.situation
+        seen = self.seen
         save = getattr(self.environment, "state_dict", None)
         return {
-            "states": situation.states,
-            "blueprint_indices": situation.blueprint_indices,
-            "masks": situation.masks,
+            "states": seen.states,
+            "categories": seen.categories,
+            "masks": seen.masks,
             "hidden": list(self._hidden),
             "starts": self._starts,
             "ignored": self._ignored,
@@ -257,13 +241,13 @@ class RolloutCollector:
         """Goes on where `state_dict` stood; an environment that can't be restored begins anew in every row."""
         self._generator.set_state(state["generator"])
         if state["environment"] is None:
-            self.situation = situation_from(*self.environment.reset(), self._device)
+            self.seen = policy_input(*self.environment.reset(), self._device)
             self._begin_all()
             return
         restore: Callable[[Any], object] = getattr(self.environment, "load_state_dict")  # noqa: B009 - no part of VectorEnv
         restore(state["environment"])
-        masks, indices = state["masks"], state["blueprint_indices"]
-        self.situation = Situation(
+        masks, indices = state["masks"], state["categories"]
+        self.seen = PolicyInput(
             state["states"].to(self._device),
             None if indices is None else indices.to(self._device),
             None if masks is None else {name: mask.to(self._device) for name, mask in masks.items()},
@@ -274,7 +258,7 @@ class RolloutCollector:
 
 
 def _rows(extras: Mapping[str, Any], chosen: NDArray[np.int64]) -> dict[str, Any]:
-    """The chosen rows of masks and blueprint indices."""
+    """The chosen rows of masks and categories."""
     return {
         name: {mask: rows[chosen] for mask, rows in value.items()} if name == "masks" else value[chosen]
         for name, value in extras.items()

@@ -1,4 +1,4 @@
-"""What goes into a policy network beside observations, and what comes out of it.
+"""What goes into a policy network, and what comes out of it.
 
 Axes: B sequences, T steps, K slots, H heads, N hidden units. The module knows nothing about how any of it is computed.
 """
@@ -6,6 +6,7 @@ Axes: B sequences, T steps, K slots, H heads, N hidden units. The module knows n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from torch import Tensor
@@ -20,8 +21,50 @@ Actions: TypeAlias = Tensor | Mapping[str, Tensor]
 """Actions as columns, int64 [B, T, H], or by the heads' names, each [B, T]."""
 
 
+@dataclass(frozen=True)
+class InputShape:
+    """What a network sees at every step: features, and, where the problem has slots, a category in each of them.
+
+    Attributes:
+        features: D, features of an observation.
+        slots: K, slots whose categories are embedded; 0 for problems without slots.
+        categories: ids 0 to `categories` - 1 may stand in a slot; -1 is an empty one.
+        slot_features: how many features each slot has at the end of the observation, slot after slot, for conditioned
+            sub-heads to read; 0 for none.
+
+    Raises:
+        ValueError: the slots' features are more than there are.
+    """
+
+    features: int
+    slots: int = 0
+    categories: int = 0
+    slot_features: int = 0
+
+    def __post_init__(self) -> None:
+        if self.slot_features * self.slots > self.features:
+            raise ValueError(
+                f"{self.slots} x {self.slot_features} features of slots do not fit into {self.features} features"
+            )
+
+
+@dataclass(frozen=True)
+class PolicyInput:
+    """What a policy sees of B environments.
+
+    Attributes:
+        states: [B, D] float32, raw observations.
+        categories: [B, K] int64, or None.
+        masks: legal actions, each [B, ...] bool, or None when all are legal.
+    """
+
+    states: Tensor
+    categories: Tensor | None
+    masks: dict[str, Tensor] | None
+
+
 class ForwardOutput(NamedTuple):
-    """What `FactoredRecurrentActorCritic.forward` gives; `output.op_logits` is short for `output.logits["op"]`.
+    """What `RecurrentActorCritic.forward` gives; `output.op_logits` is short for `output.logits["op"]`.
 
     Attributes:
         logits: by head, unmasked, float [B, T, size], or [B, T, contexts of the head, size] for conditioned sub-heads.
@@ -78,7 +121,7 @@ class EvaluationOutput(NamedTuple):
         log_probs: float [B, T, H], 0 for heads that do not matter.
         value: [B, T], for the stored operation where the critic depends on it.
         hidden: state after the last step.
-        contributions: predicted contribution of each slot, [B, T, K]; None without slots. Its gradient ends at the
+        slot_predictions: what is predicted for each slot, [B, T, K]; None without slots. Its gradient ends at the
             predictor and does not reach the recurrent features.
         distribution: where the actions come from, batch shape [B, T].
     """
@@ -86,7 +129,7 @@ class EvaluationOutput(NamedTuple):
     log_probs: Tensor
     value: Tensor
     hidden: Hidden
-    contributions: Tensor | None
+    slot_predictions: Tensor | None
     distribution: FactoredDistribution
 
     @property
