@@ -28,6 +28,32 @@ def saved(shop: Shop) -> bytes:
     return encode(shop, reach(shop, *PATH))
 
 
+def forge_history(saved: bytes, action: object, **state: object) -> bytes:
+    """The snapshot with one past moment, whose state is the present one with other values, and a checksum that fits."""
+    record = json.loads(saved[13:])
+    past = {name: value for name, value in (record["state"] | state).items() if value is not ...}
+    payload = json.dumps(record | {"history": [{"state": past, "action": action}]}).encode()
+    return saved[:5] + _checksum(payload) + payload
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"goal": 3}, "goal 3, but there are only 3"),
+        ({"asin": "B0MUG"}, "never opened"),
+        ({"options": [["color", "teal"]]}, "'color': 'teal'"),
+        ({"reward": 0.5, "done": False}, "a reward of 0.5 without a purchase"),
+        ({"kind": "done"}, "without a purchase"),
+    ],
+)
+def test_a_past_that_cannot_have_been_is_refused(
+    shop: Shop, saved: bytes, state: dict[str, object], message: str
+) -> None:
+    assert len(decode(shop, forge_history(saved, "click[red]"))[1]) == 1
+    with pytest.raises(SnapshotError, match=message):
+        decode(shop, forge_history(saved, "click[red]", **state))
+
+
 def forge(saved: bytes, **state: object) -> bytes:
     """The snapshot with other values in its state and a checksum that fits."""
     record = json.loads(saved[13:])
@@ -165,6 +191,7 @@ def test_other_goals_are_named(shop: Shop, goals: GoalSet, saved: bytes, change:
         ({"reward": float("nan")}, "wrong"),
         ({"kind": "index", "asin": ..., "options": []}, "index page"),
         ({"cheat": 1}, "state.cheat"),
+        ({"reward": 0.5, "done": False}, "a reward of 0.5 without a purchase"),
     ],
 )
 def test_a_state_that_cannot_be_is_refused_by_field(

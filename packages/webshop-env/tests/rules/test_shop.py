@@ -201,6 +201,18 @@ def test_what_is_remembered_of_a_listing_does_not_grow_with_it(tmp_path: Path) -
     assert abs(sizes[0] - sizes[1]) < 10
 
 
+def test_what_is_remembered_of_products_on_results_pages_is_bounded(
+    catalogue: Catalogue, goals: GoalSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sightline.webshop_env.rules.shop._LISTED", 4)
+    many = Shop(Catalogue.generate(60, seed=1), build_goals(Catalogue.generate(60, seed=1), "human", 0))
+    unbounded = [many.page(play(many, "search[<r>]", *["click[next >]"] * number)) for number in range(5)]
+    monkeypatch.undo()
+    plain = Shop(many.catalogue, many.goals)
+    assert unbounded == [plain.page(play(plain, "search[<r>]", *["click[next >]"] * number)) for number in range(5)]
+    assert len(many._listed) <= 4 + 10 < len(plain._listed)
+
+
 def test_visited_products_survive_searches_but_not_the_index_page(shop: Shop) -> None:
     state = play(shop, "search[lamp]", "click[b0lamp]", "search[mug]", "click[b0mug]")
     assert state.visited == {"B0LAMP", "B0MUG"}

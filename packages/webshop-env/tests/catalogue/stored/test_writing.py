@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import pickle
 import random
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -44,6 +46,25 @@ PRODUCTS = st.builds(
     human=st.lists(st.builds(HumanInstruction, TEXT, WORDS, WORDS), max_size=3).map(tuple),
     synthetic=st.none() | st.builds(SyntheticInstruction, TEXT, WORDS),
 )
+# SHA-256 of the files of the two products below, but for those of floating-point numbers, whose last bit may differ.
+GOLDEN = {
+    "asins.npy": "af20feafd960d3d8",
+    "list_starts.npy": "7261baa9f1d2440c",
+    "lists.npy": "7f370c585f81c9ac",
+    "offsets.npy": "22c2edf1c45c08dc",
+    "positions.npy": "bb7ddb75dbf7391b",
+    "ranks.npy": "bb7ddb75dbf7391b",
+    "records.bin": "e19761fb6a2e4add",
+    "search/documents.npy": "a270bd1a6e23e364",
+    "search/identifier_starts.npy": "91bb2c3ffd444047",
+    "search/identifiers.npy": "27c8581a3bed2a04",
+    "search/posting_starts.npy": "0f50cb765bdea39c",
+    "search/term_starts.npy": "63d32bdfa2e641a1",
+    "search/terms.npy": "8a3bf6c48ef89f49",
+    "value_offsets.npy": "b652caceebf7d75c",
+    "values.bin": "18b4a16b0e53cf9e",
+}
+GOLDEN_FINGERPRINT = "1af8d2cec246f22d554ce7694e2ccc5d2dc6f501bd3ce9f86a3320e74909f1f6"
 CATALOGUES = st.lists(PRODUCTS, min_size=1, max_size=6, unique_by=lambda product: product.asin).map(Catalogue)
 
 
@@ -117,6 +138,70 @@ def test_what_is_not_there_is_not_found(stored: Catalogue, asin: str) -> None:
     assert asin not in stored.asins
     with pytest.raises(KeyError, match=r"no product .* among the 40"):
         stored[asin]
+
+
+@pytest.mark.parametrize("ask", [lambda shop, asin: shop[asin], lambda shop, asin: shop.headlines([asin])])
+def test_a_record_of_another_product_is_never_sold_for_the_one_asked_for(
+    stored: Catalogue, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Files of real catalogues are too large to be checked whole when they are opened.
+    monkeypatch.setattr("sightline.webshop_env.catalogue.stored.sealed_folder._SMALL_FILE_BYTES", 0)
+    folder = stored.folder or Path()
+    positions = np.load(folder / "positions.npy")
+    np.save(folder / "positions.npy", positions[::-1])
+    damaged = Catalogue.open(folder)
+    with pytest.raises(CatalogueError, match=r"positions\.npy: is damaged where it places"):
+        ask(damaged, stored.asins[0])
+
+
+@pytest.mark.parametrize("unknown", ["B0MISSING", "", "B0" + "1" * 50, "\U0010ffff"])
+def test_what_results_say_of_an_unknown_product_is_asked_in_vain(stored: Catalogue, unknown: str) -> None:
+    known = [str(asin) for asin in stored.asins[:2]]
+    for asins in ([unknown], [*known, unknown], [unknown, *known]):
+        with pytest.raises(KeyError):
+            stored.headlines(asins)
+    assert [headline.asin for headline in stored.headlines(known)] == known
+
+
+def test_a_replacement_that_was_killed_between_its_renames_is_explained(stored: Catalogue) -> None:
+    folder = stored.folder or Path()
+    former = folder.with_name(".shop.old")
+    folder.rename(former)
+    with pytest.raises(CatalogueError, match=r"a replacement was interrupted; rename .*\.shop\.old to it"):
+        Catalogue.open(folder)
+    former.rename(folder)
+    assert Catalogue.open(folder) == stored
+
+
+def test_the_files_of_version_1_are_read_and_written_to_the_byte(tmp_path: Path) -> None:
+    lamp = Product(
+        asin="B0LAMP",
+        title="Lampe à poser",
+        description="",
+        bullets=("dimmable",),
+        pricing=(10.0, 12.5),
+        price_tag="$10.0 to $12.5",
+        category="garden",
+        query="lamp",
+        product_category="Home › Lamps",
+        options={"color": ("red", "blue")},
+        attributes=("dimmable",),
+        human=(HumanInstruction("a red lamp", ("dimmable",), ("red",)),),
+    )
+    mug = replace(lamp, asin="B0CAFE", title="Mug", options={}, human=(), synthetic=SyntheticInstruction("a mug", ()))
+    folder = write_catalogue([lamp, mug], tmp_path / "shop").folder or Path()
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    manifest = json.loads(files.pop("manifest.json"))
+    assert {
+        name: hashlib.sha256(content).hexdigest()[:16] for name, content in files.items() if name in GOLDEN
+    } == GOLDEN
+    assert manifest["schema_version"] == 1
+    assert manifest["fingerprint"] == GOLDEN_FINGERPRINT
+    # The checksum before the first record is the CRC-32 of its content, begun at the record's position.
+    offsets = np.load(folder / "offsets.npy")
+    for position in range(2):
+        record = files["records.bin"][int(offsets[position]) : int(offsets[position + 1])]
+        assert record[:4] == zlib.crc32(record[4:], position).to_bytes(4, "little")
 
 
 def test_positions_and_listings_beyond_the_end_are_refused(stored: Catalogue) -> None:
