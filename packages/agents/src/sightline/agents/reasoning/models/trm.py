@@ -1,0 +1,23 @@
+"""The tiny recursive model (arXiv 2510.04871): one small network updates its latent and its answer in turn."""
+
+from __future__ import annotations
+
+import torch
+
+from sightline.agents.reasoning.config import TRMConfig
+from sightline.agents.reasoning.models.layers import TensorFn
+from sightline.agents.reasoning.models.reasoner import RecursiveReasoner
+
+
+class TRM(RecursiveReasoner):
+    """z <- f(z + y + e(x)) n times, then y <- f(y + z); T such cycles are a segment."""
+
+    config: TRMConfig
+
+    def __init__(self, config: TRMConfig) -> None:
+        super().__init__(config, networks=1)
+
+    def functions(self, dtype: torch.dtype) -> tuple[TensorFn, TensorFn]:
+        """Return the one network twice."""
+        function = self.networks[0].at(dtype)
+        return function, function

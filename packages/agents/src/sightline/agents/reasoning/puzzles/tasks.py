@@ -1,0 +1,189 @@
+"""What a puzzle is: a batch of them, what every kind can do, and a division that keeps symmetric images together.
+
+Arrays are NumPy's: B puzzles, L cells, V tokens. This module and its neighbours know nothing of networks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+IGNORE = -100
+"""Target of a cell that is given or cannot vary: no loss is taken there."""
+
+
+class PuzzleError(ValueError):
+    """A puzzle is malformed, contradictory or ambiguous; the message names the example and, where there is one, the cell."""
+
+
+@dataclass(frozen=True)
+class PuzzleBatch:
+    """Puzzles with their answers.
+
+    Attributes:
+        inputs: int64 [B, L], tokens of the question; what is asked for is 0 or drawn as if nobody had asked.
+        targets: int64 [B, L], the answer, with `IGNORE` where nothing is asked.
+        group: int64 [B], the symmetry class, equal for puzzles that are images of each other.
+    """
+
+    inputs: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    group: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, rows: NDArray[np.integer] | NDArray[np.bool_] | slice) -> PuzzleBatch:
+        return PuzzleBatch(self.inputs[rows], self.targets[rows], self.group[rows])
+
+    @staticmethod
+    def concatenate(batches: Sequence[PuzzleBatch]) -> PuzzleBatch:
+        """Return the batches one after another."""
+        return PuzzleBatch(
+            np.concatenate([batch.inputs for batch in batches]),
+            np.concatenate([batch.targets for batch in batches]),
+            np.concatenate([batch.group for batch in batches]),
+        )
+
+
+@dataclass(frozen=True)
+class ExactSolutions:
+    """What an exact solver says of B puzzles.
+
+    Attributes:
+        targets: int64 [B, L], the first solution found, with `IGNORE` where nothing is asked; all `IGNORE` without one.
+        count: int64 [B], solutions, counted no further than 2.
+        guesses: int64 [B], places where the solver had to try values one after another.
+    """
+
+    targets: NDArray[np.int64]
+    count: NDArray[np.int64]
+    guesses: NDArray[np.int64]
+
+
+class PuzzleTask(ABC):
+    """One kind of puzzle: a source of them with unique answers, their symmetries, their rules and an exact solver.
+
+    Attributes:
+        name: the kind and its size, as `puzzle_task` reads it.
+        length: cells, L.
+        vocabulary: tokens, V; inputs and answers share them.
+    """
+
+    name: str
+    length: int
+    vocabulary: int
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator, count: int) -> PuzzleBatch:
+        """Return new puzzles, each with exactly one answer."""
+
+    @abstractmethod
+    def augment(self, rng: np.random.Generator, batch: PuzzleBatch) -> PuzzleBatch:
+        """Return a random symmetric image of each puzzle with its answer; `group` stays."""
+
+    @abstractmethod
+    def canonical(self, inputs: NDArray[np.int64]) -> list[bytes]:
+        """Return a key for each puzzle, [B, L], that all its symmetric images share."""
+
+    @abstractmethod
+    def solve(self, inputs: NDArray[np.int64]) -> ExactSolutions:
+        """Solve puzzles, [B, L], exactly."""
+
+    @abstractmethod
+    def is_solution(self, inputs: NDArray[np.int64], answers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return whether each answer, [B, L], keeps the rules and what is given: any right answer counts."""
+
+    def groups(self, inputs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the symmetry class of each puzzle, [B], as a number made from its canonical key."""
+        keys = (hashlib.blake2b(key, digest_size=8).digest() for key in self.canonical(inputs))
+        return np.array([int.from_bytes(key, "little", signed=True) for key in keys], dtype=np.int64)
+
+    def check(self, inputs: NDArray[np.integer], *, unique: bool = True) -> NDArray[np.int64]:
+        """Return puzzles as int64 [B, L] after checking them.
+
+        Args:
+            inputs: puzzles, [B, L].
+            unique: also ask that each has exactly one answer, which takes an exact solver.
+
+        Raises:
+            PuzzleError: the shape is wrong, a token is outside the vocabulary, or a puzzle has no answer or several.
+        """
+        array = np.asarray(inputs)
+        if array.ndim != 2 or array.shape[1] != self.length:
+            raise PuzzleError(f"{self.name} puzzles are [B, {self.length}] tokens, but the array is {list(array.shape)}")
+        if not np.issubdtype(array.dtype, np.integer):
+            raise PuzzleError(f"{self.name} puzzles are integers, but the array is {array.dtype}")
+        outside = np.argwhere((array < 0) | (array >= self.vocabulary))
+        if len(outside):
+            example, cell = (int(index) for index in outside[0])
+            raise PuzzleError(
+                f"puzzle {example}, cell {cell}: {int(array[example, cell])} is no token of {self.name}, "
+                f"which has 0 to {self.vocabulary - 1}"
+            )
+        array = array.astype(np.int64)
+        self.check_rules(array)
+        if unique:
+            for example, count in enumerate(self.solve(array).count):
+                if count != 1:
+                    raise PuzzleError(
+                        f"puzzle {example} has {'no answer' if count == 0 else 'several answers'}; "
+                        "check=False asks the model all the same"
+                    )
+        return array
+
+    def check_rules(self, inputs: NDArray[np.int64]) -> None:  # noqa: B027 - most kinds have nothing to say here
+        """Raise `PuzzleError` where what is given contradicts itself, naming the example and the cell."""
+
+
+def split_by_class(
+    batch: PuzzleBatch, sizes: Mapping[str, int], rng: np.random.Generator, *, rest: str = "train"
+) -> dict[str, PuzzleBatch]:
+    """Divide puzzles so that no part holds a symmetric image of another part's.
+
+    Args:
+        batch: puzzles; of several in one class the first is kept in the parts of fixed size.
+        sizes: puzzles of each held-out part, each of a class of its own.
+        rng: chooses the classes.
+        rest: name of the part that takes all others.
+
+    Returns:
+        The parts by name; `rest` may hold several puzzles of a class.
+
+    Raises:
+        ValueError: there are not enough classes to leave one for `rest`.
+    """
+    classes, first, members = np.unique(batch.group, return_index=True, return_inverse=True)
+    wanted = sum(sizes.values())
+    if wanted >= len(classes):
+        raise ValueError(
+            f"{wanted} held-out puzzles of distinct symmetry classes are asked for, but {len(batch)} puzzles fall into "
+            f"{len(classes)} classes; sample more puzzles or take a larger kind"
+        )
+    order = rng.permutation(len(classes))
+    parts: dict[str, PuzzleBatch] = {}
+    start = 0
+    for name, size in sizes.items():
+        parts[name] = batch[first[order[start : start + size]]]
+        start += size
+    parts[rest] = batch[np.isin(members, order[start:])]
+    return parts
+
+
+def clear_cells(
+    task: PuzzleTask, batch: PuzzleBatch, empty: int, rng: np.random.Generator
+) -> PuzzleBatch:
+    """Return easier puzzles: all but `empty` of the cells that were asked for are filled in.
+
+    A recursive reasoner may fail a puzzle with a single empty cell (arXiv 2601.10679), so these are a check.
+    """
+    asked = batch.targets != IGNORE
+    order = np.where(asked, rng.random(batch.targets.shape), np.inf).argsort(axis=1).argsort(axis=1)
+    kept = asked & (order < empty)
+    inputs = np.where(asked & ~kept, batch.targets, batch.inputs)
+    return PuzzleBatch(inputs, np.where(kept, batch.targets, IGNORE), task.groups(inputs))

@@ -1,0 +1,72 @@
+"""What training on puzzles adds to training on anything: their three parts, validation and the final judgement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sightline.agents.reasoning.config import TrainerConfig
+from sightline.agents.reasoning.models.reasoner import Reasoner
+from sightline.agents.reasoning.puzzles import PuzzleTask
+from sightline.agents.reasoning.training.evaluation import choose_threshold, trace_puzzles
+from sightline.agents.reasoning.training.puzzle_sets import PuzzleSets
+from sightline.agents.reasoning.training.report import PuzzleReport, TrainingReport
+
+
+def puzzle_sets(source: PuzzleTask | PuzzleSets, config: TrainerConfig, out: Path | None) -> PuzzleSets:
+    """Return the parts of a training, kept in `out` so that a resumed one need not make them again."""
+    if isinstance(source, PuzzleSets):
+        return source
+    path = out / "puzzles.safetensors" if out is not None else None
+    if path is not None and path.exists():
+        return PuzzleSets.read(path)
+    sets = PuzzleSets.sample(source, puzzles=config.puzzles, held_out=config.held_out, seed=config.seed)
+    if path is not None:
+        sets.write(path)
+    return sets
+
+
+def validate_puzzles(model: Reasoner, sets: PuzzleSets, segments: int, dtype: torch.dtype) -> dict[str, Any]:
+    """Return the share of validation puzzles that are solved after each segment, and how well that was foreseen."""
+    trace = trace_puzzles(model, sets.task, sets.validation, segments, dtype=dtype)
+    rates = trace.exact_rates()
+    return {
+        "exact": float(rates[-1]),
+        "exact_by_step": [round(float(rate), 4) for rate in rates],
+        "confidence": trace.calibration().confidence,
+    }
+
+
+def finish_puzzles(
+    model: Reasoner, sets: PuzzleSets, report: TrainingReport, segments: int, dtype: torch.dtype, raw: float | None = None
+) -> TrainingReport:
+    """Choose the halting threshold on the validation part, set it in the model, and judge the test part."""
+    validation = trace_puzzles(model, sets.task, sets.validation, segments, dtype=dtype)
+    threshold = choose_threshold(validation)
+    model.config = model.config.model_copy(update={"halt_threshold": threshold})
+    trace = trace_puzzles(model, sets.task, sets.test, 2 * segments, dtype=dtype)
+    rates = trace.exact_rates()
+    within = trace.first(segments)
+    guessed = sets.task.solve(sets.test.inputs).guesses > 0
+    halted, published = within.halted(threshold), within.halted(0.5)
+    calibration = within.calibration()
+    puzzles = PuzzleReport(
+        task=sets.task.name,
+        puzzles=len(sets.test),
+        segments=segments,
+        exact_by_step=tuple(float(rate) for rate in rates),
+        raw_exact=raw,
+        exact=float(rates[segments - 1]),
+        exact_with_guesses=float(within.right[guessed, -1].mean()) if guessed.any() else None,
+        threshold=threshold,
+        halted_exact=halted.exact_rate,
+        halted_steps=halted.mean_steps,
+        halted_at_half_exact=published.exact_rate,
+        halted_at_half_steps=published.mean_steps,
+        most_confident_exact=within.most_confident().exact_rate,
+        confidence=calibration.confidence,
+        calibration_error=calibration.expected_error,
+    )
+    return report.model_copy(update={"puzzles": puzzles})
