@@ -1,0 +1,8 @@
+"""Small recursive reasoners (TRM, HRM): puzzles with exact solvers, models, one trainer for all of them.
+
+`Trainer(TRM(TRMConfig.for_task(task)), task, TrainerConfig(minutes=5)).fit()` trains; `model.solve(puzzles)` answers.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 if TYPE_CHECKING:
-    from sightline.agents.reasoning.puzzles import PuzzleTask
+    from sightline.agents.reasoning.puzzles.tasks import PuzzleTask
 
 _LONGEST_MIXED = 100
 
@@ -35,7 +35,9 @@ class ReasonerConfig(BaseModel):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
         if self.mixing == "attention" and self.width % (2 * self.heads):
-            raise ValueError(f"width {self.width} is no multiple of 2 x {self.heads} heads, which rotary attention needs")
+            raise ValueError(
+                f"width {self.width} is no multiple of 2 x {self.heads} heads, which rotary attention needs"
+            )
         return self
 
     @classmethod
@@ -52,7 +54,8 @@ class RecursiveConfig(ReasonerConfig):
     cycles: int = Field(2, ge=1, description="Updates of the answer in one segment, T.")
     updates: int = Field(3, ge=1, description="Updates of the latent before each update of the answer, n.")
     gradient: Literal["one_step", "last_cycle", "full"] = Field(
-        "last_cycle", description="Part of a segment that gradients cross: the last update of each kind, a cycle, or all."
+        "last_cycle",
+        description="Part of a segment that gradients cross: the last update of each kind, a cycle, or all.",
     )
     reinject: bool = Field(
         True, description="The question enters every update of the latent; otherwise only the initial answer."
@@ -86,13 +89,13 @@ class PlainConfig(ReasonerConfig):
     @classmethod
     def equal_parameters(cls, config: TRMConfig) -> PlainConfig:
         """Return the plain network of as many parameters: the same blocks, applied once."""
-        return cls.model_validate(_shared(config))
+        return cls.model_validate(config.model_dump(include=set(ReasonerConfig.model_fields)))
 
     @classmethod
     def equal_compute(cls, config: TRMConfig) -> PlainConfig:
         """Return the plain network of as many operations as one segment: a block of its own for each application."""
-        applications = config.cycles * (config.updates + 1)
-        return cls.model_validate(_shared(config) | {"layers": config.layers * applications})
+        layers = config.layers * config.cycles * (config.updates + 1)
+        return cls.equal_parameters(config).model_copy(update={"layers": layers})
 
 
 AnyReasonerConfig = Annotated[TRMConfig | HRMConfig | PlainConfig, Field(discriminator="kind")]
@@ -125,7 +128,9 @@ class TrainerConfig(BaseModel):
     halt_weight: float = Field(0.5, ge=0, description="Weight of the halting loss.")
     ponder_weight: float = Field(0.0, ge=0, description="Weight of the expected number of segments.")
     consistency_weight: float = Field(
-        0.0, ge=0, description="Weight of an answer's squared distance from the next segment's; decayed supervision only."
+        0.0,
+        ge=0,
+        description="Weight of an answer's squared distance from the next segment's; decayed supervision only.",
     )
     learning_rate: float = Field(2e-3, gt=0, description="Rate of AdamW, constant after the warm-up.")
     warmup: int = Field(200, ge=0, description="Steps of linear warm-up.")
@@ -153,7 +158,9 @@ class TrainerConfig(BaseModel):
         if self.consistency_weight and self.supervision != "decayed":
             raise ValueError('consistency_weight needs supervision="decayed": other segments share no graph')
         if self.ponder_weight and self.supervision == "last":
-            raise ValueError('ponder_weight needs supervision="segments" or "decayed": the last segment alone has no sum')
+            raise ValueError(
+                'ponder_weight needs supervision="segments" or "decayed": the last segment alone has no sum'
+            )
         if self.explore + self.full_depth > 1:
             raise ValueError(f"explore {self.explore} and full_depth {self.full_depth} are shares of one whole")
         if self.precision == "float16" and not self.device.startswith("cuda"):

@@ -1,0 +1,1 @@
+"""Reasoners as networks: layers, recursive models, the plain comparison, saving and loading."""

@@ -15,6 +15,8 @@ class PlainNetwork(Reasoner):
     It is trained with one segment; further segments repeat the first, for nothing is carried on.
     """
 
+    config_type = PlainConfig
+    carries = False
     config: PlainConfig
 
     def __init__(self, config: PlainConfig) -> None:

@@ -12,6 +12,7 @@ from sightline.agents.reasoning.models.reasoner import RecursiveReasoner
 class HRM(RecursiveReasoner):
     """z <- f_L(z + y + e(x)) n times, then y <- f_H(y + z); T such cycles are a segment."""
 
+    config_type = HRMConfig
     config: HRMConfig
 
     def __init__(self, config: HRMConfig) -> None:

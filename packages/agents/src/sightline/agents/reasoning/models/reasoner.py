@@ -7,12 +7,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sightline.agents.reasoning.config import PlainConfig, RecursiveConfig
+from sightline.agents.reasoning.config import HRMConfig, PlainConfig, RecursiveConfig, TRMConfig
+from sightline.agents.reasoning.models.answers import Answers
 from sightline.agents.reasoning.models.layers import Stack, TensorFn, matrix
+from sightline.agents.reasoning.models.pretrained import model_card, read_config, read_weights, write_reasoner
+from sightline.agents.reasoning.puzzles.names import puzzle_task
 
 _HALT_BIAS = -5.0
 # A halting head that began undecided would stop every question at once.
@@ -72,10 +79,15 @@ class Reasoner(nn.Module):
     Subclasses say how a segment updates the latents.
     """
 
+    config_type: ClassVar[type[TRMConfig | HRMConfig | PlainConfig]]
+    carries: ClassVar[bool] = True
+    """Whether a further segment can change the answer."""
+
+    config: TRMConfig | HRMConfig | PlainConfig
     start_answer: Tensor
     start_latent: Tensor
 
-    def __init__(self, config: RecursiveConfig | PlainConfig, networks: int) -> None:
+    def __init__(self, config: TRMConfig | HRMConfig | PlainConfig, networks: int) -> None:
         """Build the parts that all reasoners have.
 
         Args:
@@ -144,6 +156,73 @@ class Reasoner(nn.Module):
         latents = self.update(self.embed(inputs, dtype), Latents(latents.answer.to(dtype), latents.latent.to(dtype)))
         return latents, self.read(latents)
 
+    @torch.inference_mode()
+    def solve(self, puzzles: NDArray[np.integer], *, max_steps: int = 16, check: bool = True) -> Answers:
+        """Answer puzzles of the task that the model was made for.
+
+        Each puzzle leaves the batch once the model's confidence reaches `config.halt_threshold`; one that never does
+        gets the answer of its most confident segment.
+
+        Args:
+            puzzles: integers, [B, L].
+            max_steps: most segments.
+            check: ask first, with an exact solver, that each puzzle has exactly one answer.
+
+        Raises:
+            PuzzleError: a puzzle is malformed, or contradictory or ambiguous; the message names example and cell.
+            ValueError: `max_steps` is not positive.
+        """
+        if max_steps < 1:
+            raise ValueError(f"max_steps must be positive, not {max_steps}")
+        task = puzzle_task(self.config.task)
+        given = task.check(puzzles, unique=check)
+        threshold = self.config.halt_threshold or 1.0
+        cells, steps = given.copy(), np.zeros(len(given), dtype=np.int64)
+        confidence = np.full(len(given), -1, dtype=np.float32)
+        waiting = np.arange(len(given))
+        inputs = torch.from_numpy(given).to(self.embedding.device)
+        latents = self.initial(inputs)
+        for step in range(1, (max_steps if self.carries else 1) + 1):
+            if not len(waiting):
+                break
+            latents, output = self(inputs, latents)
+            sure = output.halt.sigmoid().float().cpu().numpy()
+            better = waiting[sure > confidence[waiting]]
+            answer = output.logits.argmax(dim=-1).cpu().numpy()[sure > confidence[waiting]]
+            cells[better] = np.where(task.asked(given[better]), answer, given[better])
+            confidence[waiting] = np.maximum(confidence[waiting], sure)
+            steps[waiting] = step
+            left = sure < threshold
+            rows = torch.from_numpy(np.flatnonzero(left)).to(inputs.device)
+            inputs, latents, waiting = inputs[rows], latents.rows(rows), waiting[left]
+        return Answers(cells, task.is_solution(given, cells), steps, confidence)
+
+    def save_pretrained(self, folder: Path | str, *, training: str = "") -> None:
+        """Write configuration, weights and model card.
+
+        Args:
+            folder: where to.
+            training: for the card: how the model was made and how well it does, in Markdown.
+        """
+        parameters = sum(parameter.numel() for parameter in self.parameters())
+        write_reasoner(Path(folder), self.config, self, model_card(self.config, parameters, training))
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str) -> Self:
+        """Load what `save_pretrained` wrote.
+
+        Raises:
+            FileNotFoundError: the folder holds no model.
+            RecordError: it is damaged.
+            ValueError: it holds another kind of model.
+        """
+        config = read_config(Path(folder))
+        if not isinstance(config, cls.config_type):
+            raise ValueError(f"{folder} holds a model of kind {config.kind!r}, which {cls.__name__} cannot be")
+        model = cls(config)
+        read_weights(Path(folder), model)
+        return model.eval()
+
     def read(self, latents: Latents) -> CellOutput:
         """Return cell and halting logits; halting sees the mean over cells, none of which is special."""
         answer = latents.answer.to(self.cells.dtype)
@@ -155,7 +234,7 @@ class Reasoner(nn.Module):
 class RecursiveReasoner(Reasoner):
     """T times: n updates of the latent, then one of the answer."""
 
-    config: RecursiveConfig
+    config: TRMConfig | HRMConfig
 
     def initial(self, inputs: Tensor, dtype: torch.dtype | None = None) -> Latents:
         """Return the latents at which every question starts; without re-injection the question is in the answer."""

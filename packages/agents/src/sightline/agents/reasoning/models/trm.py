@@ -12,6 +12,7 @@ from sightline.agents.reasoning.models.reasoner import RecursiveReasoner
 class TRM(RecursiveReasoner):
     """z <- f(z + y + e(x)) n times, then y <- f(y + z); T such cycles are a segment."""
 
+    config_type = TRMConfig
     config: TRMConfig
 
     def __init__(self, config: TRMConfig) -> None:

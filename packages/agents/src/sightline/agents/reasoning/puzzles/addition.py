@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.agents.reasoning.puzzles.tasks import IGNORE, ExactSolutions, PuzzleBatch, PuzzleTask
+from sightline.agents.reasoning.puzzles.tasks import ExactSolutions, PuzzleBatch, PuzzleTask
 
 
 class Addition(PuzzleTask):
@@ -31,8 +31,11 @@ class Addition(PuzzleTask):
 
     def augment(self, rng: np.random.Generator, batch: PuzzleBatch) -> PuzzleBatch:
         """Exchange the two numbers of every second sum."""
-        swapped = rng.random(len(batch)) < 0.5
-        return PuzzleBatch(np.where(swapped[:, None], self._swap(batch.inputs), batch.inputs), batch.targets, batch.group)
+        swapped = rng.random((len(batch), 1)) < 0.5
+        inputs, targets = (
+            np.where(swapped, self._swap(tokens), tokens) for tokens in (batch.inputs, batch.targets)
+        )
+        return PuzzleBatch(inputs, targets, batch.group)
 
     def canonical(self, inputs: NDArray[np.int64]) -> list[bytes]:
         """Return the smaller of a sum and its exchange."""
@@ -47,16 +50,19 @@ class Addition(PuzzleTask):
         valid = (inputs[:, : 2 * digits] > 0).all(axis=1) & (inputs[:, 2 * digits :] == 0).all(axis=1)
         powers = 10 ** np.arange(digits - 1, -1, -1)
         total = ((inputs[:, :digits] - 1) + (inputs[:, digits : 2 * digits] - 1)) @ powers
-        targets = np.full_like(inputs, IGNORE)
+        targets = inputs.copy()
         targets[:, 2 * digits :] = total[:, None] // 10 ** np.arange(digits, -1, -1) % 10 + 1
-        targets[~valid] = IGNORE
+        targets[~valid] = 0
         return ExactSolutions(targets, valid.astype(np.int64), np.zeros(len(inputs), dtype=np.int64))
+
+    def asked(self, inputs: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return the cells of the sum."""
+        return np.broadcast_to(np.arange(self.length) >= 2 * self.digits, inputs.shape)
 
     def is_solution(self, inputs: NDArray[np.int64], answers: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Compare with the sum; the two numbers must be copied."""
         exact = self.solve(inputs)
-        expected = np.where(exact.targets == IGNORE, inputs, exact.targets)
-        return (exact.count == 1) & (answers == expected).all(axis=1)
+        return (exact.count == 1) & (answers == exact.targets).all(axis=1)
 
     def _tokens(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         return numbers[:, None] // 10 ** np.arange(self.digits - 1, -1, -1) % 10 + 1

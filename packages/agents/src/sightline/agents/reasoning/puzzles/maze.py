@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.agents.reasoning.puzzles.tasks import IGNORE, ExactSolutions, PuzzleBatch, PuzzleError, PuzzleTask
+from sightline.agents.reasoning.puzzles.tasks import ExactSolutions, PuzzleBatch, PuzzleError, PuzzleTask
 
 WALL, FLOOR, START, GOAL, PATH = range(5)
 
@@ -18,7 +18,7 @@ class Maze(PuzzleTask):
     """A grid of `side` by `side` cells, each a wall with probability `walls`.
 
     Start and goal are at least `side` steps apart and joined by exactly one shortest path, whose inner cells are to
-    become `PATH`; asked are all cells of floor. The sixteen symmetries are the eight of the square, each with or
+    become `PATH`. The sixteen symmetries are the eight of the square, each with or
     without the exchange of start and goal.
     """
 
@@ -26,7 +26,9 @@ class Maze(PuzzleTask):
         if not 4 <= side <= 40:
             raise ValueError(f"side must be between 4 and 40, not {side}")
         if not 0 <= walls <= 0.4:
-            raise ValueError(f"walls must be a share between 0 and 0.4, above which goals are out of reach, not {walls}")
+            raise ValueError(
+                f"walls must be a share between 0 and 0.4, above which goals are out of reach, not {walls}"
+            )
         self.name = f"maze-{side}" if walls == 0.3 else f"maze-{side}-{walls:g}"
         self.side = side
         self.walls = walls
@@ -55,10 +57,12 @@ class Maze(PuzzleTask):
     def augment(self, rng: np.random.Generator, batch: PuzzleBatch) -> PuzzleBatch:
         """Turn, mirror and exchange start and goal at random."""
         images = self._images[rng.integers(0, len(self._images), size=len(batch))]
-        inputs = np.take_along_axis(batch.inputs, images, axis=1)
-        exchange = rng.random(len(batch)) < 0.5
-        inputs[exchange] = _exchanged(inputs[exchange])
-        return PuzzleBatch(inputs, np.take_along_axis(batch.targets, images, axis=1), batch.group)
+        exchange = rng.random((len(batch), 1)) < 0.5
+        inputs, targets = (
+            np.where(exchange, _exchanged(tokens), tokens)
+            for tokens in (np.take_along_axis(grid, images, axis=1) for grid in (batch.inputs, batch.targets))
+        )
+        return PuzzleBatch(inputs, targets, batch.group)
 
     def canonical(self, inputs: NDArray[np.int64]) -> list[bytes]:
         """Return the smallest of the sixteen images."""
@@ -68,7 +72,7 @@ class Maze(PuzzleTask):
 
     def solve(self, inputs: NDArray[np.int64]) -> ExactSolutions:
         """Search breadth first and count shortest paths; nothing is ever guessed."""
-        targets = np.full_like(inputs, IGNORE)
+        targets = np.zeros_like(inputs)
         counts = np.zeros(len(inputs), dtype=np.int64)
         for row, tokens in enumerate(inputs.tolist()):
             start, goal = tokens.index(START), tokens.index(GOAL)
@@ -76,9 +80,13 @@ class Maze(PuzzleTask):
             if goal not in steps:
                 continue
             counts[row] = min(paths[goal], 2)
-            targets[row] = np.where(inputs[row] == FLOOR, FLOOR, IGNORE)
+            targets[row] = inputs[row]
             targets[row, self._path(steps, goal)] = PATH
         return ExactSolutions(targets, counts, np.zeros(len(inputs), dtype=np.int64))
+
+    def asked(self, inputs: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return the cells of floor."""
+        return inputs == FLOOR
 
     def is_solution(self, inputs: NDArray[np.int64], answers: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Follow the marked cells: a connected path of the shortest length and nothing marked beside it."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.agents.reasoning.puzzles.symmetry import refined_keys, smallest_images
-from sightline.agents.reasoning.puzzles.tasks import IGNORE, ExactSolutions, PuzzleBatch, PuzzleError, PuzzleTask
+from sightline.agents.reasoning.puzzles.tasks import ExactSolutions, PuzzleBatch, PuzzleError, PuzzleTask
 
 _BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}  # rows and columns of a box, by side
 _EXACT_UP_TO = 6
@@ -57,7 +57,7 @@ class Sudoku(PuzzleTask):
             answer = _Search(self, [0] * self.length, limit=1, rng=rng).run().solutions[0]
             answers[row] = answer
             inputs[row] = self._cleared(answer, rng)
-        return PuzzleBatch(inputs, np.where(inputs == 0, answers, IGNORE), self.groups(inputs))
+        return PuzzleBatch(inputs, answers, self.groups(inputs))
 
     def augment(self, rng: np.random.Generator, batch: PuzzleBatch) -> PuzzleBatch:
         """Exchange rows within bands, bands, columns, stacks, rows with columns where boxes are square, and digits."""
@@ -72,9 +72,10 @@ class Sudoku(PuzzleTask):
         digits = np.concatenate(
             [np.zeros((count, 1), dtype=np.int64), rng.random((count, side)).argsort(axis=1) + 1], axis=1
         )
-        moved = np.take_along_axis(batch.targets, cells, axis=1)
-        targets = np.where(moved == IGNORE, IGNORE, np.take_along_axis(digits, np.maximum(moved, 0), axis=1))
-        inputs = np.take_along_axis(digits, np.take_along_axis(batch.inputs, cells, axis=1), axis=1)
+        inputs, targets = (
+            np.take_along_axis(digits, np.take_along_axis(tokens, cells, axis=1), axis=1)
+            for tokens in (batch.inputs, batch.targets)
+        )
         return PuzzleBatch(inputs, targets, batch.group)
 
     def canonical(self, inputs: NDArray[np.int64]) -> list[bytes]:
@@ -85,7 +86,7 @@ class Sudoku(PuzzleTask):
 
     def solve(self, inputs: NDArray[np.int64]) -> ExactSolutions:
         """Search depth first, always at a cell with the fewest values left; a guess is a cell with more than one."""
-        targets = np.full_like(inputs, IGNORE)
+        targets = np.zeros_like(inputs)
         counts = np.zeros(len(inputs), dtype=np.int64)
         guesses = np.zeros(len(inputs), dtype=np.int64)
         for row, cells in enumerate(inputs.tolist()):
@@ -94,8 +95,12 @@ class Sudoku(PuzzleTask):
             found = _Search(self, cells, limit=2).run()
             counts[row], guesses[row] = len(found.solutions), found.guesses
             if found.solutions:
-                targets[row] = np.where(inputs[row] == 0, found.solutions[0], IGNORE)
+                targets[row] = found.solutions[0]
         return ExactSolutions(targets, counts, guesses)
+
+    def asked(self, inputs: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return the empty cells."""
+        return inputs == 0
 
     def is_solution(self, inputs: NDArray[np.int64], answers: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Check that the clues stand and that every row, column and box holds every digit."""
@@ -108,9 +113,7 @@ class Sudoku(PuzzleTask):
         for example, cells in enumerate(inputs.tolist()):
             cell = self._conflict(cells)
             if cell is not None:
-                raise PuzzleError(
-                    f"puzzle {example}, cell {cell}: {cells[cell]} is already in its row, column or box"
-                )
+                raise PuzzleError(f"puzzle {example}, cell {cell}: {cells[cell]} is already in its row, column or box")
 
     def _conflict(self, cells: list[int]) -> int | None:
         """Return the first cell whose clue repeats an earlier one of its row, column or box."""
@@ -142,7 +145,9 @@ class Sudoku(PuzzleTask):
         digit, cells[cell] = cells[cell], 0
         search = _Search(self, cells, limit=1)
         others = search.values(cell) & ~(1 << (digit - 1))
-        needless = not any(_Search(self, cells, limit=1, fixed=(cell, value)).run().solutions for value in _digits(others))
+        needless = not any(
+            _Search(self, cells, limit=1, fixed=(cell, value)).run().solutions for value in _digits(others)
+        )
         cells[cell] = digit
         return needless
 

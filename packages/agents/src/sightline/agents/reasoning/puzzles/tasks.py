@@ -13,9 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-IGNORE = -100
-"""Target of a cell that is given or cannot vary: no loss is taken there."""
-
 
 class PuzzleError(ValueError):
     """A puzzle is malformed, contradictory or ambiguous; the message names the example and, where there is one, the cell."""
@@ -26,8 +23,8 @@ class PuzzleBatch:
     """Puzzles with their answers.
 
     Attributes:
-        inputs: int64 [B, L], tokens of the question; what is asked for is 0 or drawn as if nobody had asked.
-        targets: int64 [B, L], the answer, with `IGNORE` where nothing is asked.
+        inputs: int64 [B, L], tokens of the question.
+        targets: int64 [B, L], the answer; what is given stands in it too.
         group: int64 [B], the symmetry class, equal for puzzles that are images of each other.
     """
 
@@ -56,7 +53,7 @@ class ExactSolutions:
     """What an exact solver says of B puzzles.
 
     Attributes:
-        targets: int64 [B, L], the first solution found, with `IGNORE` where nothing is asked; all `IGNORE` without one.
+        targets: int64 [B, L], the first solution found, what is given included; zeros without one.
         count: int64 [B], solutions, counted no further than 2.
         guesses: int64 [B], places where the solver had to try values one after another.
     """
@@ -96,6 +93,10 @@ class PuzzleTask(ABC):
         """Solve puzzles, [B, L], exactly."""
 
     @abstractmethod
+    def asked(self, inputs: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which cells, [B, L], an answer has to decide; the others are copied."""
+
+    @abstractmethod
     def is_solution(self, inputs: NDArray[np.int64], answers: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return whether each answer, [B, L], keeps the rules and what is given: any right answer counts."""
 
@@ -104,19 +105,22 @@ class PuzzleTask(ABC):
         keys = (hashlib.blake2b(key, digest_size=8).digest() for key in self.canonical(inputs))
         return np.array([int.from_bytes(key, "little", signed=True) for key in keys], dtype=np.int64)
 
-    def check(self, inputs: NDArray[np.integer], *, unique: bool = True) -> NDArray[np.int64]:
+    def check(self, inputs: NDArray[np.integer], *, rules: bool = True, unique: bool = True) -> NDArray[np.int64]:
         """Return puzzles as int64 [B, L] after checking them.
 
         Args:
             inputs: puzzles, [B, L].
-            unique: also ask that each has exactly one answer, which takes an exact solver.
+            rules: ask that what is given does not contradict itself.
+            unique: ask, too, that each has exactly one answer, which takes an exact solver.
 
         Raises:
             PuzzleError: the shape is wrong, a token is outside the vocabulary, or a puzzle has no answer or several.
         """
         array = np.asarray(inputs)
         if array.ndim != 2 or array.shape[1] != self.length:
-            raise PuzzleError(f"{self.name} puzzles are [B, {self.length}] tokens, but the array is {list(array.shape)}")
+            raise PuzzleError(
+                f"{self.name} puzzles are [B, {self.length}] tokens, but the array is {list(array.shape)}"
+            )
         if not np.issubdtype(array.dtype, np.integer):
             raise PuzzleError(f"{self.name} puzzles are integers, but the array is {array.dtype}")
         outside = np.argwhere((array < 0) | (array >= self.vocabulary))
@@ -127,7 +131,8 @@ class PuzzleTask(ABC):
                 f"which has 0 to {self.vocabulary - 1}"
             )
         array = array.astype(np.int64)
-        self.check_rules(array)
+        if rules:
+            self.check_rules(array)
         if unique:
             for example, count in enumerate(self.solve(array).count):
                 if count != 1:
@@ -175,15 +180,12 @@ def split_by_class(
     return parts
 
 
-def clear_cells(
-    task: PuzzleTask, batch: PuzzleBatch, empty: int, rng: np.random.Generator
-) -> PuzzleBatch:
-    """Return easier puzzles: all but `empty` of the cells that were asked for are filled in.
+def leave_empty(task: PuzzleTask, batch: PuzzleBatch, count: int, rng: np.random.Generator) -> PuzzleBatch:
+    """Return easier puzzles, in which all but `count` of the cells that were asked for are filled in.
 
-    A recursive reasoner may fail a puzzle with a single empty cell (arXiv 2601.10679), so these are a check.
+    A recursive reasoner may fail where a single cell is empty (arXiv 2601.10679), so these are a check.
     """
-    asked = batch.targets != IGNORE
-    order = np.where(asked, rng.random(batch.targets.shape), np.inf).argsort(axis=1).argsort(axis=1)
-    kept = asked & (order < empty)
-    inputs = np.where(asked & ~kept, batch.targets, batch.inputs)
-    return PuzzleBatch(inputs, np.where(kept, batch.targets, IGNORE), task.groups(inputs))
+    asked = task.asked(batch.inputs)
+    order = np.where(asked, rng.random(asked.shape), np.inf).argsort(axis=1).argsort(axis=1)
+    inputs = np.where(asked & (order >= count), batch.targets, batch.inputs)
+    return PuzzleBatch(inputs, batch.targets, task.groups(inputs))

@@ -1,0 +1,1 @@
+"""Training and judging of reasoners: examples, losses, halting, the trainer and its reports."""

@@ -48,7 +48,9 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, record
 
 
-def check_same(path: Path, stored: dict[str, Any], present: BaseModel, *, ignored: frozenset[str] = frozenset()) -> None:
+def check_same(
+    path: Path, stored: dict[str, Any], present: BaseModel, *, ignored: frozenset[str] = frozenset()
+) -> None:
     """Ask that a stored configuration is the present one.
 
     Args:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sightline.agents.reasoning.models.reasoner import Reasoner
-from sightline.agents.reasoning.puzzles import PuzzleBatch, PuzzleTask
+from sightline.agents.reasoning.puzzles.tasks import PuzzleBatch, PuzzleTask
 
 _BINS = 10
 
@@ -137,7 +137,7 @@ def trace_puzzles(
         for start in range(0, len(puzzles), batch_size):
             rows = slice(start, start + batch_size)
             given = puzzles.inputs[rows]
-            asked = puzzles.targets[rows] >= 0
+            asked = task.asked(given)
             inputs = torch.from_numpy(given).to(device)
             latents = model.initial(inputs, dtype)
             for step in range(steps):

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from sightline.agents.reasoning.training.examples import Examples
-from sightline.agents.reasoning.puzzles import IGNORE, PuzzleBatch, PuzzleError, PuzzleTask
+from sightline.agents.reasoning.puzzles.tasks import PuzzleBatch, PuzzleError, PuzzleTask
 
 
 class EmptyBufferError(ValueError):
@@ -63,12 +63,13 @@ class ReplayBuffer:
             priority: positive weights, [B], to which the chance of being sampled is proportional; default 1.
 
         Raises:
-            PuzzleError: a puzzle is malformed or has no target.
+            PuzzleError: a puzzle is malformed or its target does not solve it.
             ValueError: a priority is not positive, or there is not one for each puzzle.
         """
         inputs = self.task.check(batch.inputs, unique=False)
-        if batch.targets.shape != inputs.shape or not (batch.targets != IGNORE).any(axis=1).all():
-            raise PuzzleError("every puzzle in a replay buffer needs a target for at least one of its cells")
+        right = self.task.is_solution(inputs, self.task.check(batch.targets, unique=False, rules=False))
+        if not right.all():
+            raise PuzzleError(f"puzzle {int(right.argmin())} has a target that does not solve it")
         weights = np.ones(len(inputs)) if priority is None else np.asarray(priority, dtype=np.float64)
         if weights.shape != (len(inputs),) or not (np.isfinite(weights) & (weights > 0)).all():
             raise ValueError("priority must be one positive number for each puzzle")
@@ -168,7 +169,10 @@ class Loader:
         Raises:
             ValueError: the fallback is another kind of puzzle than the buffer's.
         """
-        if fallback is not None and (fallback.length, fallback.vocabulary) != (buffer.task.length, buffer.task.vocabulary):
+        if fallback is not None and (fallback.length, fallback.vocabulary) != (
+            buffer.task.length,
+            buffer.task.vocabulary,
+        ):
             raise ValueError(f"the buffer holds {buffer.task.name}, so {fallback.name} cannot be its fallback")
         self.buffer = buffer
         self.batch_size = batch_size

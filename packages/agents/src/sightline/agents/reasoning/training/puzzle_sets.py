@@ -10,7 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from sightline.agents.reasoning.puzzles import PuzzleBatch, PuzzleTask, puzzle_task, split_by_class
+from sightline.agents.reasoning.puzzles.names import puzzle_task
+from sightline.agents.reasoning.puzzles.tasks import PuzzleBatch, PuzzleTask, split_by_class
 from sightline.agents.reasoning.training.loader import Loader, ReplayBuffer
 from sightline.retrieval.files import RecordError, atomic_file
 

@@ -9,7 +9,7 @@ import torch
 
 from sightline.agents.reasoning.config import TrainerConfig
 from sightline.agents.reasoning.models.reasoner import Reasoner
-from sightline.agents.reasoning.puzzles import PuzzleTask
+from sightline.agents.reasoning.puzzles.tasks import PuzzleTask
 from sightline.agents.reasoning.training.evaluation import choose_threshold, trace_puzzles
 from sightline.agents.reasoning.training.puzzle_sets import PuzzleSets
 from sightline.agents.reasoning.training.report import PuzzleReport, TrainingReport
@@ -40,7 +40,12 @@ def validate_puzzles(model: Reasoner, sets: PuzzleSets, segments: int, dtype: to
 
 
 def finish_puzzles(
-    model: Reasoner, sets: PuzzleSets, report: TrainingReport, segments: int, dtype: torch.dtype, raw: float | None = None
+    model: Reasoner,
+    sets: PuzzleSets,
+    report: TrainingReport,
+    segments: int,
+    dtype: torch.dtype,
+    raw: float | None = None,
 ) -> TrainingReport:
     """Choose the halting threshold on the validation part, set it in the model, and judge the test part."""
     validation = trace_puzzles(model, sets.task, sets.validation, segments, dtype=dtype)

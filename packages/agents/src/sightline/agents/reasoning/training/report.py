@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from sightline.agents.reasoning.config import TrainerConfig
 from sightline.retrieval.files import atomic_file, parse_record
 
 
@@ -91,3 +92,32 @@ class TrainingReport(BaseModel):
             RecordError: it holds something else.
         """
         return parse_record(cls, path.read_bytes(), where=str(path))
+
+
+def training_notes(config: TrainerConfig, report: TrainingReport) -> str:
+    """Return a model card's account of a training and its results, in Markdown."""
+    lines = [
+        f"Trained for {report.steps:,} steps of {config.batch_size} questions in {report.seconds:.0f} seconds, "
+        f"{report.precision}, seed {config.seed}; {report.skipped_steps} steps were skipped.",
+        "",
+        "```json",
+        config.model_dump_json(indent=1),
+        "```",
+    ]
+    puzzles = report.puzzles
+    if puzzles is not None:
+        low, high = puzzles.interval
+        lines += [
+            "",
+            f"Of {puzzles.puzzles} test puzzles of symmetry classes never trained on:",
+            "",
+            "| measure | value |",
+            "|---|---|",
+            f"| solved after {puzzles.segments} segments | {puzzles.exact:.3f} [{low:.3f}, {high:.3f}] |",
+            f"| solved after {2 * puzzles.segments} segments | {puzzles.exact_by_step[-1]:.3f} |",
+            f"| solved when halting at confidence {puzzles.threshold:.3f} | {puzzles.halted_exact:.3f} "
+            f"in {puzzles.halted_steps:.1f} segments |",
+            f"| mean confidence | {puzzles.confidence:.3f} |",
+            f"| mean distance of confidence from truth, ten bins | {puzzles.calibration_error:.3f} |",
+        ]
+    return "\n".join(lines)

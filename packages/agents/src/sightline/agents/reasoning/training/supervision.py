@@ -53,9 +53,7 @@ class StepLoss:
     margin: Tensor
 
 
-def step_loss(
-    model: Model, objective: Objective, carry: Carry, config: TrainerConfig, dtype: torch.dtype
-) -> StepLoss:
+def step_loss(model: Model, objective: Objective, carry: Carry, config: TrainerConfig, dtype: torch.dtype) -> StepLoss:
     """Go through the segments of one optimiser step.
 
     Args:

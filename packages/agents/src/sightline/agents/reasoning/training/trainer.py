@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sightline.agents.reasoning.config import TrainerConfig
 from sightline.agents.reasoning.models.reasoner import Latents
-from sightline.agents.reasoning.puzzles import PuzzleTask
+from sightline.agents.reasoning.puzzles.tasks import PuzzleTask
 from sightline.agents.reasoning.training.checkpoint import check_same, load_checkpoint, save_checkpoint
 from sightline.agents.reasoning.training.ema import AveragedWeights
 from sightline.agents.reasoning.training.examples import Examples, ExampleSource, IterableSource
@@ -23,7 +23,7 @@ from sightline.agents.reasoning.training.metrics import Means, MetricsLog
 from sightline.agents.reasoning.training.precision import choose_precision, dtype_of
 from sightline.agents.reasoning.training.puzzle_training import finish_puzzles, puzzle_sets, validate_puzzles
 from sightline.agents.reasoning.training.puzzle_sets import PuzzleSets
-from sightline.agents.reasoning.training.report import TrainingReport
+from sightline.agents.reasoning.training.report import TrainingReport, training_notes
 from sightline.agents.reasoning.training.state import gather, scatter
 from sightline.agents.reasoning.training.supervision import Objective, StepLoss, step_loss
 
@@ -290,7 +290,7 @@ class Trainer:
         if self.sets is not None:
             report = finish_puzzles(self.model, self.sets, report, self.config.segments, dtype_of(self.precision))
         if self.out is not None:
-            self.model.save_pretrained(self.out / "model", report=report)
+            self.model.save_pretrained(self.out / "model", training=training_notes(self.config, report))
             report.write(self.out / "report.json")
         return report
 
