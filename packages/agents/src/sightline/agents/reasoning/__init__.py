@@ -3,6 +3,6 @@
 `Trainer(TRM(TRMConfig.for_task(task)), task, TrainerConfig(minutes=5)).fit()` trains; `model.solve(puzzles)` answers.
 """
 
-import lazy_loader
+from sightline.agents.front_door import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -4,10 +4,10 @@ from .config import TrainerConfig as TrainerConfig
 from .config import TRMConfig as TRMConfig
 from .models.answers import Answers as Answers
 from .models.baseline import PlainNetwork as PlainNetwork
+from .models.heads import Output as Output
 from .models.hrm import HRM as HRM
 from .models.loading import load_reasoner as load_reasoner
 from .models.loading import make_reasoner as make_reasoner
-from .models.reasoner import CellOutput as CellOutput
 from .models.reasoner import Latents as Latents
 from .models.trm import TRM as TRM
 from .puzzles.addition import Addition as Addition

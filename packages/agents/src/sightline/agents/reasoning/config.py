@@ -19,7 +19,10 @@ class ReasonerConfig(BaseModel):
 
     task: str = Field(description="Name of what it answers, for example sudoku-6.")
     length: int = Field(ge=1, description="Cells of a question, L.")
-    vocabulary: int = Field(ge=2, description="Tokens of questions and answers, V.")
+    vocabulary: int = Field(ge=2, description="Tokens of a question's cells, V, and of an answer's.")
+    actions: int | None = Field(
+        None, ge=2, description="Actions of a game, A, for a policy and a value in place of tokens; None for puzzles."
+    )
     width: int = Field(64, ge=8, description="Size of a cell's latent vectors, D.")
     layers: int = Field(2, ge=1, description="Blocks of one network.")
     expansion: float = Field(2.0, gt=0, description="Hidden units of a gated layer for each unit of its input.")

@@ -17,10 +17,6 @@ class PlainNetwork(Reasoner):
 
     config_type = PlainConfig
     carries = False
-    config: PlainConfig
-
-    def __init__(self, config: PlainConfig) -> None:
-        super().__init__(config, networks=1)
 
     def initial(self, inputs: Tensor, dtype: torch.dtype | None = None) -> Latents:
         """Return an answer to start from, and no scratch space."""
@@ -29,4 +25,4 @@ class PlainNetwork(Reasoner):
 
     def update(self, question: Tensor, latents: Latents) -> Latents:
         """Pass the question through the blocks."""
-        return Latents(self.networks[0].at(question.dtype)(question), latents.latent)
+        return Latents(self.network(0, question.dtype)(question), latents.latent)

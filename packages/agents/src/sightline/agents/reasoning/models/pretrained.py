@@ -9,8 +9,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from sightline.agents.files import atomic_file
 from sightline.agents.reasoning.config import HRMConfig, PlainConfig, TRMConfig, reasoner_config
-from sightline.retrieval.files import RecordError, atomic_file
+from sightline.retrieval.jsonl import RecordError
 
 _CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
 
@@ -59,7 +60,8 @@ def read_weights(folder: Path, model: nn.Module) -> None:
         found = list(stored[name].shape) if name in stored else None
         if expected != found:
             raise RecordError(
-                f"{path} is of another architecture: {name} is {_shape(found)} there, but {_shape(expected)} by {_CONFIG}"
+                f"{path} is of another architecture: {name} is {_shape(found)} there, but {_CONFIG} makes it "
+                f"{_shape(expected)}"
             )
     model.load_state_dict(stored)
 

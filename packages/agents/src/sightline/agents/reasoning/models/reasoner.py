@@ -17,12 +17,11 @@ from torch import Tensor, nn
 
 from sightline.agents.reasoning.config import HRMConfig, PlainConfig, RecursiveConfig, TRMConfig
 from sightline.agents.reasoning.models.answers import Answers
+from sightline.agents.reasoning.models.heads import CellHead, HaltHead, Output, PolicyValueHead
 from sightline.agents.reasoning.models.layers import Stack, TensorFn, matrix
 from sightline.agents.reasoning.models.pretrained import model_card, read_config, read_weights, write_reasoner
 from sightline.agents.reasoning.puzzles.names import puzzle_task
-
-_HALT_BIAS = -5.0
-# A halting head that began undecided would stop every question at once.
+from sightline.retrieval.jsonl import RecordError
 
 
 @dataclass(frozen=True)
@@ -53,47 +52,22 @@ class Latents:
         )
 
 
-@dataclass(frozen=True)
-class CellOutput:
-    """What a reasoner says after a segment.
-
-    Attributes:
-        logits: [B, L, V], of each cell's token.
-        halt: [B], logit of "the answer is right".
-        proceed: [B], logit of "right after going on", where the model has that head.
-    """
-
-    logits: Tensor
-    halt: Tensor
-    proceed: Tensor | None
-
-    @property
-    def margin(self) -> Tensor:
-        """[B]; a question may halt where this is positive."""
-        return self.halt if self.proceed is None else self.halt - self.proceed
-
-
 class Reasoner(nn.Module):
-    """Cells to tokens by way of latents: embeddings, a halting head and a head for the cells.
+    """Cells to tokens, or to a policy and a value, by way of latents: embeddings, networks and heads.
 
     Subclasses say how a segment updates the latents.
     """
 
     config_type: ClassVar[type[TRMConfig | HRMConfig | PlainConfig]]
+    stacks: ClassVar[int] = 1
+    """Networks, each of `config.layers` blocks."""
     carries: ClassVar[bool] = True
     """Whether a further segment can change the answer."""
 
-    config: TRMConfig | HRMConfig | PlainConfig
     start_answer: Tensor
     start_latent: Tensor
 
-    def __init__(self, config: TRMConfig | HRMConfig | PlainConfig, networks: int) -> None:
-        """Build the parts that all reasoners have.
-
-        Args:
-            config: sizes and seed.
-            networks: how many stacks of blocks.
-        """
+    def __init__(self, config: TRMConfig | HRMConfig | PlainConfig) -> None:
         super().__init__()
         self.config = config
         generator = torch.Generator().manual_seed(config.seed)
@@ -110,18 +84,26 @@ class Reasoner(nn.Module):
                 heads=config.heads,
                 generator=generator,
             )
-            for _ in range(networks)
+            for _ in range(self.stacks)
         )
-        self.cells = matrix(config.vocabulary, width, generator)
-        decisions = 2 if isinstance(config, RecursiveConfig) and config.continue_head else 1
-        self.halt_weight = nn.Parameter(torch.zeros(decisions, width))
-        self.halt_bias = nn.Parameter(torch.full((decisions,), _HALT_BIAS))
+        self.head = (
+            CellHead(config.vocabulary, width, generator)
+            if config.actions is None
+            else PolicyValueHead(config.actions, config.length, width, generator)
+        )
+        self.halt = HaltHead(2 if isinstance(config, RecursiveConfig) and config.continue_head else 1, width)
         for name in ("start_answer", "start_latent"):
             self.register_buffer(name, nn.init.trunc_normal_(torch.empty(width), generator=generator))
 
     @abstractmethod
     def update(self, question: Tensor, latents: Latents) -> Latents:
         """Return the latents after one segment; `question` is embedded, [L, B, D]."""
+
+    def network(self, index: int, dtype: torch.dtype) -> TensorFn:
+        """Return one of the networks as a function of [L, B, D] tensors."""
+        stack = self.networks[index]
+        assert isinstance(stack, Stack)
+        return stack.at(dtype)
 
     def initial(self, inputs: Tensor, dtype: torch.dtype | None = None) -> Latents:
         """Return the latents at which every question starts.
@@ -141,7 +123,7 @@ class Reasoner(nn.Module):
         cells = nn.functional.embedding(inputs.T, self.embedding) + self.position[:, None]
         return (scale * cells).to(dtype)
 
-    def forward(self, inputs: Tensor, latents: Latents, dtype: torch.dtype | None = None) -> tuple[Latents, CellOutput]:
+    def forward(self, inputs: Tensor, latents: Latents, dtype: torch.dtype | None = None) -> tuple[Latents, Output]:
         """Go through one segment.
 
         Args:
@@ -213,40 +195,38 @@ class Reasoner(nn.Module):
 
         Raises:
             FileNotFoundError: the folder holds no model.
-            RecordError: it is damaged.
-            ValueError: it holds another kind of model.
+            RecordError: it is damaged, or another kind of model.
         """
         config = read_config(Path(folder))
         if not isinstance(config, cls.config_type):
-            raise ValueError(f"{folder} holds a model of kind {config.kind!r}, which {cls.__name__} cannot be")
+            raise RecordError(f"{folder} holds a model of kind {config.kind!r}, which {cls.__name__} cannot be")
         model = cls(config)
         read_weights(Path(folder), model)
         return model.eval()
 
-    def read(self, latents: Latents) -> CellOutput:
-        """Return cell and halting logits; halting sees the mean over cells, none of which is special."""
-        answer = latents.answer.to(self.cells.dtype)
-        logits = nn.functional.linear(answer, self.cells).transpose(0, 1)
-        decisions = nn.functional.linear(answer.mean(dim=0), self.halt_weight, self.halt_bias)
-        return CellOutput(logits, decisions[:, 0], decisions[:, 1] if decisions.shape[1] > 1 else None)
+    def read(self, latents: Latents) -> Output:
+        """Return what an answer says, in the type of the weights."""
+        answer = latents.answer.to(self.embedding.dtype)
+        logits, value = self.head(answer)
+        decisions = self.halt(answer)
+        return Output(logits, value, decisions[:, 0], decisions[:, 1] if decisions.shape[1] > 1 else None)
 
 
 class RecursiveReasoner(Reasoner):
-    """T times: n updates of the latent, then one of the answer."""
-
-    config: TRMConfig | HRMConfig
+    """T times: n updates of the latent by the first network, then one of the answer by the last."""
 
     def initial(self, inputs: Tensor, dtype: torch.dtype | None = None) -> Latents:
         """Return the latents at which every question starts; without re-injection the question is in the answer."""
         start = super().initial(inputs, dtype)
-        if self.config.reinject:
+        if self._recursion.reinject:
             return start
         return Latents(start.answer + self.embed(inputs, start.answer.dtype), start.latent)
 
     def update(self, question: Tensor, latents: Latents) -> Latents:
         """Go through a segment; only the part that `config.gradient` names leaves a graph."""
-        config = self.config
-        update_latent, update_answer = self.functions(question.dtype)
+        config = self._recursion
+        update_latent = self.network(0, question.dtype)
+        update_answer = update_latent if self.stacks == 1 else self.network(1, question.dtype)
         answer, latent = latents.answer, latents.latent
         learning = torch.is_grad_enabled()
         for cycle in range(config.cycles):
@@ -260,6 +240,7 @@ class RecursiveReasoner(Reasoner):
                 answer = update_answer(answer + latent)
         return Latents(answer, latent)
 
-    @abstractmethod
-    def functions(self, dtype: torch.dtype) -> tuple[TensorFn, TensorFn]:
-        """Return the networks that update the latent and the answer."""
+    @property
+    def _recursion(self) -> RecursiveConfig:
+        assert isinstance(self.config, RecursiveConfig)
+        return self.config

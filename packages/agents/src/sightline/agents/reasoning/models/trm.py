@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-
 from sightline.agents.reasoning.config import TRMConfig
-from sightline.agents.reasoning.models.layers import TensorFn
 from sightline.agents.reasoning.models.reasoner import RecursiveReasoner
 
 
@@ -13,12 +10,3 @@ class TRM(RecursiveReasoner):
     """z <- f(z + y + e(x)) n times, then y <- f(y + z); T such cycles are a segment."""
 
     config_type = TRMConfig
-    config: TRMConfig
-
-    def __init__(self, config: TRMConfig) -> None:
-        super().__init__(config, networks=1)
-
-    def functions(self, dtype: torch.dtype) -> tuple[TensorFn, TensorFn]:
-        """Return the one network twice."""
-        function = self.networks[0].at(dtype)
-        return function, function

@@ -32,9 +32,7 @@ class Addition(PuzzleTask):
     def augment(self, rng: np.random.Generator, batch: PuzzleBatch) -> PuzzleBatch:
         """Exchange the two numbers of every second sum."""
         swapped = rng.random((len(batch), 1)) < 0.5
-        inputs, targets = (
-            np.where(swapped, self._swap(tokens), tokens) for tokens in (batch.inputs, batch.targets)
-        )
+        inputs, targets = (np.where(swapped, self._swap(tokens), tokens) for tokens in (batch.inputs, batch.targets))
         return PuzzleBatch(inputs, targets, batch.group)
 
     def canonical(self, inputs: NDArray[np.int64]) -> list[bytes]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 
 class PuzzleError(ValueError):
-    """A puzzle is malformed, contradictory or ambiguous; the message names the example and, where there is one, the cell."""
+    """A puzzle is malformed, contradictory or ambiguous; the message names the example and the cell."""
 
 
 @dataclass(frozen=True)

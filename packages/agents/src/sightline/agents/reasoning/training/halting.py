@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sightline.agents.reasoning.config import TrainerConfig
-from sightline.agents.reasoning.training.examples import Examples
 from sightline.agents.reasoning.models.reasoner import Latents
+from sightline.agents.reasoning.training.examples import Examples
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sightline.agents.reasoning.training.examples import Examples
 from sightline.agents.reasoning.puzzles.tasks import PuzzleBatch, PuzzleError, PuzzleTask
+from sightline.agents.reasoning.training.examples import Examples
 
 
 class EmptyBufferError(ValueError):

@@ -5,32 +5,11 @@ Nothing here averages over the batch; the trainer does.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sightline.agents.reasoning.models.reasoner import CellOutput
-
-
-class Output(Protocol):
-    """What losses need of a model's output: the logit that it is right."""
-
-    @property
-    def halt(self) -> Tensor:
-        """[B], logit of "the answer is right"."""
-        ...
-
-    @property
-    def proceed(self) -> Tensor | None:
-        """[B], logit of "right after going on", or None."""
-        ...
-
-    @property
-    def margin(self) -> Tensor:
-        """[B], positive where the model would halt."""
-        ...
+from sightline.agents.reasoning.models.heads import Output
 
 
 class CellObjective:
@@ -48,7 +27,7 @@ class CellObjective:
         """
         self.stablemax = stablemax
 
-    def loss(self, output: CellOutput, targets: dict[str, Tensor]) -> Tensor:
+    def loss(self, output: Output, targets: dict[str, Tensor]) -> Tensor:
         """Return the mean cross-entropy over each puzzle's cells, [B]."""
         cells, logits = targets["cells"], output.logits.transpose(1, 2)
         if self.stablemax:
@@ -56,7 +35,7 @@ class CellObjective:
             return functional.nll_loss(chances, cells, reduction="none").mean(dim=1).to(logits.dtype)
         return functional.cross_entropy(logits, cells, reduction="none").mean(dim=1)
 
-    def measure(self, output: CellOutput, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+    def measure(self, output: Output, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return `right`, bool [B], and `cell_accuracy`, [B]."""
         hit = output.logits.argmax(dim=-1) == targets["cells"]
         return {"right": hit.all(dim=1), "cell_accuracy": hit.double().mean(dim=1)}

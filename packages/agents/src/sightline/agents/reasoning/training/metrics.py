@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sightline.retrieval.files import atomic_file
+from sightline.retrieval.jsonl import DurableLines
 
 _SECONDS = 1.0
 
@@ -25,27 +25,20 @@ class MetricsLog:
             path: the file, or None to keep rows in memory only.
             step: the step from which the run goes on.
         """
-        self.path = path
-        self.rows: list[dict[str, float | str | list[float]]] = []
+        self.rows: list[dict[str, Any]] = []
+        self._lines: DurableLines | None = None
         if path is None:
             return
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    row = json.loads(line)
-                except ValueError:  # torn by a kill
-                    continue
-                if row["step"] <= step:
-                    self.rows.append(row)
-        with atomic_file(path) as file:
-            file.writelines(json.dumps(row).encode() + b"\n" for row in self.rows)
+        self._lines = DurableLines(path)
+        written = [json.loads(line) for _, line in self._lines.read()]
+        self.rows = [row for row in written if row["step"] <= step]
+        self._lines.cut(len(self.rows))
 
-    def write(self, row: dict[str, float | str | list[float]]) -> None:
+    def write(self, row: dict[str, Any]) -> None:
         """Append a row."""
         self.rows.append(row)
-        if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+        if self._lines is not None:
+            self._lines.append(json.dumps(row).encode())
 
 
 class Means:
@@ -53,7 +46,7 @@ class Means:
 
     def __init__(self) -> None:
         self._totals: dict[str, Tensor] = {}
-        self._counts: dict[str, Tensor | float] = defaultdict(float)
+        self._counts: dict[str, Tensor | float] = {}
         self._since = time.monotonic()
 
     @property
@@ -65,7 +58,7 @@ class Means:
         """Count a sum over `count` things towards the mean of `name`."""
         value = torch.as_tensor(total, dtype=torch.float64)
         self._totals[name] = self._totals[name] + value if name in self._totals else value
-        self._counts[name] = self._counts[name] + count
+        self._counts[name] = self._counts.get(name, 0.0) + count
 
     def take(self) -> dict[str, float]:
         """Return the means, those of nothing left out, and begin anew."""
@@ -74,6 +67,6 @@ class Means:
             for name, total in self._totals.items()
             if float(self._counts[name]) > 0
         }
-        self._totals, self._counts = {}, defaultdict(float)
+        self._totals, self._counts = {}, {}
         self._since = time.monotonic()
         return means

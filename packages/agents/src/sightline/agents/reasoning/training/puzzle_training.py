@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
+from sightline.agents.evaluation import wilson_interval
 from sightline.agents.reasoning.config import TrainerConfig
 from sightline.agents.reasoning.models.reasoner import Reasoner
 from sightline.agents.reasoning.puzzles.tasks import PuzzleTask
 from sightline.agents.reasoning.training.evaluation import choose_threshold, trace_puzzles
 from sightline.agents.reasoning.training.puzzle_sets import PuzzleSets
-from sightline.agents.reasoning.training.report import PuzzleReport, TrainingReport
+from sightline.agents.reasoning.training.report import PuzzleReport
 
 
 def puzzle_sets(source: PuzzleTask | PuzzleSets, config: TrainerConfig, out: Path | None) -> PuzzleSets:
@@ -39,15 +40,23 @@ def validate_puzzles(model: Reasoner, sets: PuzzleSets, segments: int, dtype: to
     }
 
 
-def finish_puzzles(
-    model: Reasoner,
-    sets: PuzzleSets,
-    report: TrainingReport,
-    segments: int,
-    dtype: torch.dtype,
-    raw: float | None = None,
-) -> TrainingReport:
-    """Choose the halting threshold on the validation part, set it in the model, and judge the test part."""
+def rate_of_test(model: Reasoner, sets: PuzzleSets, segments: int, dtype: torch.dtype) -> float:
+    """Return the share of test puzzles that are solved after `segments` segments."""
+    return float(trace_puzzles(model, sets.task, sets.test, segments, dtype=dtype).exact_rates()[-1])
+
+
+def judge_puzzles(
+    model: Reasoner, sets: PuzzleSets, segments: int, dtype: torch.dtype, *, raw_exact: float | None
+) -> PuzzleReport:
+    """Choose the halting threshold on the validation part, set it in the model, and judge the test part.
+
+    Args:
+        model: what answers; its configuration gets the threshold.
+        sets: puzzles.
+        segments: K of its training.
+        dtype: arithmetic of the networks.
+        raw_exact: `rate_of_test` of the weights that were not averaged.
+    """
     validation = trace_puzzles(model, sets.task, sets.validation, segments, dtype=dtype)
     threshold = choose_threshold(validation)
     model.config = model.config.model_copy(update={"halt_threshold": threshold})
@@ -57,13 +66,15 @@ def finish_puzzles(
     guessed = sets.task.solve(sets.test.inputs).guesses > 0
     halted, published = within.halted(threshold), within.halted(0.5)
     calibration = within.calibration()
-    puzzles = PuzzleReport(
+    interval = wilson_interval(int(within.right[:, -1].sum()), len(sets.test))
+    return PuzzleReport(
         task=sets.task.name,
         puzzles=len(sets.test),
         segments=segments,
         exact_by_step=tuple(float(rate) for rate in rates),
-        raw_exact=raw,
+        raw_exact=raw_exact,
         exact=float(rates[segments - 1]),
+        exact_interval=(interval.low, interval.high),
         exact_with_guesses=float(within.right[guessed, -1].mean()) if guessed.any() else None,
         threshold=threshold,
         halted_exact=halted.exact_rate,
@@ -74,4 +85,3 @@ def finish_puzzles(
         confidence=calibration.confidence,
         calibration_error=calibration.expected_error,
     )
-    return report.model_copy(update={"puzzles": puzzles})

@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from sightline.agents.files import atomic_file
 from sightline.agents.reasoning.config import TrainerConfig
-from sightline.retrieval.files import atomic_file, parse_record
+from sightline.retrieval.jsonl import parse_record
 
 
 class PuzzleReport(BaseModel):
@@ -21,6 +22,7 @@ class PuzzleReport(BaseModel):
         exact_by_step: share solved after each of 2 K segments.
         raw_exact: share solved after K segments with the weights as they are, not averaged.
         exact: share solved after K segments.
+        exact_interval: its Wilson interval at 95 %.
         exact_with_guesses: the same of puzzles at which a solver by naked singles has to guess; None without any.
         threshold: confidence at which halting was chosen on validation puzzles.
         halted_exact: share solved when halting there, in at most K segments.
@@ -41,6 +43,7 @@ class PuzzleReport(BaseModel):
     exact_by_step: tuple[float, ...]
     raw_exact: float | None
     exact: float
+    exact_interval: tuple[float, float]
     exact_with_guesses: float | None
     threshold: float
     halted_exact: float
@@ -106,7 +109,7 @@ def training_notes(config: TrainerConfig, report: TrainingReport) -> str:
     ]
     puzzles = report.puzzles
     if puzzles is not None:
-        low, high = puzzles.interval
+        low, high = puzzles.exact_interval
         lines += [
             "",
             f"Of {puzzles.puzzles} test puzzles of symmetry classes never trained on:",

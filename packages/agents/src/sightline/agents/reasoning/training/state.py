@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sightline.agents.reasoning.models.reasoner import Latents
+from sightline.agents.reasoning.models.reasoner import Latents, Reasoner
 from sightline.agents.reasoning.training.ema import AveragedWeights
 from sightline.agents.reasoning.training.examples import Examples, ExampleSource
 from sightline.agents.reasoning.training.halting import Carry
@@ -16,7 +16,7 @@ _CARRY = ("steps", "least", "survival", "halted")
 
 
 def gather(
-    model: nn.Module,
+    model: Reasoner,
     optimizer: torch.optim.Optimizer,
     averaged: AveragedWeights | None,
     carry: Carry | None,
@@ -42,7 +42,7 @@ def gather(
 def scatter(
     tensors: dict[str, Tensor],
     record: dict[str, Any],
-    model: nn.Module,
+    model: Reasoner,
     optimizer: torch.optim.Optimizer,
     averaged: AveragedWeights | None,
     source: ExampleSource,

@@ -9,17 +9,10 @@ import torch
 from torch import Tensor
 
 from sightline.agents.reasoning.config import TrainerConfig
-from sightline.agents.reasoning.models.reasoner import Latents
+from sightline.agents.reasoning.models.heads import Output
+from sightline.agents.reasoning.models.reasoner import Latents, Reasoner
 from sightline.agents.reasoning.training.halting import Carry, advance
-from sightline.agents.reasoning.training.losses import Output, continue_loss, halting_loss, ponder_cost
-
-
-class Model(Protocol):
-    """What is trained: a network that goes through a segment."""
-
-    def __call__(self, inputs: Tensor, latents: Latents, dtype: torch.dtype | None = None) -> tuple[Latents, Output]:
-        """Return the new latents, with their graph, and what is read from them."""
-        ...
+from sightline.agents.reasoning.training.losses import continue_loss, halting_loss, ponder_cost
 
 
 class Objective(Protocol):
@@ -53,7 +46,9 @@ class StepLoss:
     margin: Tensor
 
 
-def step_loss(model: Model, objective: Objective, carry: Carry, config: TrainerConfig, dtype: torch.dtype) -> StepLoss:
+def step_loss(
+    model: Reasoner, objective: Objective, carry: Carry, config: TrainerConfig, dtype: torch.dtype
+) -> StepLoss:
     """Go through the segments of one optimiser step.
 
     Args:
@@ -88,7 +83,7 @@ def step_loss(model: Model, objective: Objective, carry: Carry, config: TrainerC
 
 
 def _terms(
-    model: Model,
+    model: Reasoner,
     objective: Objective,
     carry: Carry,
     latents: Latents,

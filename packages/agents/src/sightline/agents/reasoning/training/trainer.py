@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sightline.agents.reasoning.config import TrainerConfig
-from sightline.agents.reasoning.models.reasoner import Latents
+from sightline.agents.reasoning.models.reasoner import Latents, Reasoner
 from sightline.agents.reasoning.puzzles.tasks import PuzzleTask
 from sightline.agents.reasoning.training.checkpoint import check_same, load_checkpoint, save_checkpoint
 from sightline.agents.reasoning.training.ema import AveragedWeights
@@ -21,8 +21,13 @@ from sightline.agents.reasoning.training.halting import Carry, begin, least_segm
 from sightline.agents.reasoning.training.losses import CellObjective
 from sightline.agents.reasoning.training.metrics import Means, MetricsLog
 from sightline.agents.reasoning.training.precision import choose_precision, dtype_of
-from sightline.agents.reasoning.training.puzzle_training import finish_puzzles, puzzle_sets, validate_puzzles
 from sightline.agents.reasoning.training.puzzle_sets import PuzzleSets
+from sightline.agents.reasoning.training.puzzle_training import (
+    judge_puzzles,
+    puzzle_sets,
+    rate_of_test,
+    validate_puzzles,
+)
 from sightline.agents.reasoning.training.report import TrainingReport, training_notes
 from sightline.agents.reasoning.training.state import gather, scatter
 from sightline.agents.reasoning.training.supervision import Objective, StepLoss, step_loss
@@ -31,7 +36,7 @@ _DIVERGED_AFTER = 3
 _EVALUATION_SHARE = 1 / 7
 _MAY_CHANGE = frozenset({"steps", "minutes", "checkpoint_every", "evaluate_every"})
 
-EvaluateFn = Callable[[nn.Module, torch.dtype], dict[str, Any]]
+EvaluateFn = Callable[[Reasoner, torch.dtype], dict[str, Any]]
 """Judges a model, given the arithmetic to use, and returns JSON values to be reported."""
 
 ProgressFn = Callable[[dict[str, Any]], None]
@@ -51,7 +56,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Reasoner,
         source: PuzzleTask | PuzzleSets | ExampleSource | Iterable[Examples],
         config: TrainerConfig,
         *,
@@ -132,8 +137,6 @@ class Trainer:
                 self.save()
         self.evaluate()
         self.save()
-        if self.averaged is not None:
-            self.averaged.copy_to(self.model)
         return self._finish()
 
     def train_step(self) -> StepLoss:
@@ -170,7 +173,7 @@ class Trainer:
                 return None
             sets, steps = self.sets, self.config.segments
 
-            def evaluate(model: nn.Module, dtype: torch.dtype) -> dict[str, Any]:
+            def evaluate(model: Reasoner, dtype: torch.dtype) -> dict[str, Any]:
                 return validate_puzzles(model, sets, steps, dtype)
 
         begun = self._clock()
@@ -278,6 +281,12 @@ class Trainer:
         return row
 
     def _finish(self) -> TrainingReport:
+        """Give the model its averaged weights, judge it, and write it down."""
+        segments, dtype = self.config.segments, dtype_of(self.precision)
+        self.model.eval()
+        raw = None if self.sets is None else rate_of_test(self.model, self.sets, segments, dtype)
+        if self.averaged is not None:
+            self.averaged.copy_to(self.model)
         report = TrainingReport(
             steps=self.step,
             seconds=self.seconds,
@@ -288,7 +297,8 @@ class Trainer:
             counts=self.source.counts(),
         )
         if self.sets is not None:
-            report = finish_puzzles(self.model, self.sets, report, self.config.segments, dtype_of(self.precision))
+            puzzles = judge_puzzles(self.model, self.sets, segments, dtype, raw_exact=raw)
+            report = report.model_copy(update={"puzzles": puzzles})
         if self.out is not None:
             self.model.save_pretrained(self.out / "model", training=training_notes(self.config, report))
             report.write(self.out / "report.json")
@@ -311,10 +321,14 @@ def _source(
 ) -> ExampleSource:
     if sets is not None:
         return sets.loader(config.batch_size, augment=config.augment, seed=config.seed)
-    return source if isinstance(source, ExampleSource) else IterableSource(source)
+    if isinstance(source, ExampleSource):
+        return source
+    if isinstance(source, Iterable):
+        return IterableSource(source)
+    raise TypeError(f"examples come from puzzles, a source or an iterable, not from {type(source).__name__}")
 
 
-def _optimizer(model: nn.Module, config: TrainerConfig) -> torch.optim.AdamW:
+def _optimizer(model: Reasoner, config: TrainerConfig) -> torch.optim.AdamW:
     """Return AdamW that decays matrices and leaves biases and heads that begin at zero alone."""
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
