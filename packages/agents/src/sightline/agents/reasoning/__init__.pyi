@@ -30,6 +30,8 @@ from .training.examples import ExampleSource as ExampleSource
 from .training.loader import EmptyBufferError as EmptyBufferError
 from .training.loader import Loader as Loader
 from .training.loader import ReplayBuffer as ReplayBuffer
+from .training.losses import CellObjective as CellObjective
+from .training.losses import PolicyValueObjective as PolicyValueObjective
 from .training.puzzle_sets import PuzzleSets as PuzzleSets
 from .training.report import PuzzleReport as PuzzleReport
 from .training.report import TrainingReport as TrainingReport

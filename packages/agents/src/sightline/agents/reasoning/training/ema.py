@@ -25,7 +25,8 @@ class AveragedWeights:
     def update(self, model: nn.Module) -> None:
         """Move towards the model's present parameters."""
         decay = min(self.decay, (self.steps + 1) / (self.steps + 10))
-        torch._foreach_lerp_(list(self.weights.values()), list(model.parameters()), 1 - decay)
+        names, parameters = zip(*model.named_parameters(), strict=True)
+        torch._foreach_lerp_([self.weights[name] for name in names], list(parameters), 1 - decay)
         self.steps += 1
 
     @torch.no_grad()

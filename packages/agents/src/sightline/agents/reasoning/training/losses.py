@@ -41,6 +41,30 @@ class CellObjective:
         return {"right": hit.all(dim=1), "cell_accuracy": hit.double().mean(dim=1)}
 
 
+class PolicyValueObjective:
+    """A distribution over actions and an expected outcome; an answer is right when its best action is the target's."""
+
+    def __init__(self, *, value_weight: float = 1.0) -> None:
+        """Choose the weight of the value's squared error beside the policy's cross-entropy."""
+        self.value_weight = value_weight
+
+    def loss(self, output: Output, targets: dict[str, Tensor]) -> Tensor:
+        """Return cross-entropy with `policy`, [B, A], and squared error of `value`, [B], added up, [B]."""
+        policy = functional.cross_entropy(output.logits, targets["policy"], reduction="none")
+        return policy + self.value_weight * (_value(output) - targets["value"]).square()
+
+    def measure(self, output: Output, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return `right`, bool [B], and `value_error`, [B], the absolute error of the value."""
+        right = output.logits.argmax(dim=-1) == targets["policy"].argmax(dim=-1)
+        return {"right": right, "value_error": (_value(output) - targets["value"]).abs()}
+
+
+def _value(output: Output) -> Tensor:
+    if output.value is None:
+        raise ValueError("the model has no value; set actions in its configuration")
+    return output.value
+
+
 def log_stablemax(logits: Tensor, dim: int) -> Tensor:
     """Return the logarithm of s(x) / sum s(x), s(x) = x + 1 above zero and 1 / (1 - x) below, in float64.
 

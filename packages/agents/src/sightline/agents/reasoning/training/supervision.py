@@ -77,9 +77,8 @@ def step_loss(
                 terms["consistency"] = _distance(earlier, latents)
             total = total + weight * _weighted(terms, config)
         carry = advance(carry, latents, output.margin.detach(), survival, config.segments)
-    return StepLoss(
-        total, carry, {name: term.detach() for name, term in terms.items()}, measures, output.margin.detach()
-    )
+    seen, measured = ({name: value.detach() for name, value in part.items()} for part in (terms, measures))
+    return StepLoss(total, carry, seen, measured, output.margin.detach())
 
 
 def _terms(
