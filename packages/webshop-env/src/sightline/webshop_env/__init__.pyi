@@ -1,4 +1,5 @@
 from .catalogue.catalogue import Catalogue as Catalogue
+from .episodes.reachable_rewards import reachable_rewards as reachable_rewards
 from .episodes.shoppers import expert_action as expert_action
 from .episodes.shoppers import rule_action as rule_action
 from .errors import CatalogueError as CatalogueError

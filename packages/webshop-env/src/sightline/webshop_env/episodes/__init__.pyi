@@ -1,3 +1,5 @@
+from .reachable_rewards import Reachable as Reachable
+from .reachable_rewards import reachable_reward as reachable_reward
 from .recording import RecordedAttention as RecordedAttention
 from .recording import RecordedStep as RecordedStep
 from .recording import Recording as Recording
@@ -8,6 +10,7 @@ from .recording import state_at as state_at
 from .recording import write_recordings as write_recordings
 from .replay import Difference as Difference
 from .replay import Replay as Replay
-from .shoppers import content_words as content_words
+from .request_words import content_words as content_words
+from .request_words import proposed_searches as proposed_searches
 from .tree import Node as Node
 from .tree import TimeTree as TimeTree

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from rapidfuzz.fuzz import token_set_ratio
 
+from sightline.webshop_env.episodes.request_words import MAX_QUERY_WORDS, PRICE_CLAUSE, content_words
 from sightline.webshop_env.rules import pages
 from sightline.webshop_env.rules.pages import Page, Role
 from sightline.webshop_env.rules.shop import PAGE_SIZE, RESERVED, Shop, parse_action
@@ -20,25 +21,11 @@ if TYPE_CHECKING:
     from sightline.webshop_env.product import Goal, Product
 
 _MAX_RESULT_PAGES: Final = 5
-_MAX_QUERY_WORDS: Final = 40
 _SIMILAR: Final = 85
 """Token-set ratio above which the reward takes two options for the same."""
 
-_PRICE_CLAUSE: Final = re.compile(r",? and price lower than ([\d.]+) dollars")
 _COUNT: Final = re.compile(r"Page (\d+) \(Total results: (\d+)\)")
 _PRICE: Final = re.compile(r"\$([\d.]+)")
-_EDGES: Final = ".,;:!?()[]{}<>\"'`*|-"
-_FILLER_WORDS: Final = (
-    "a am an and are as at be buy can find for from get give good have i i'd i'm in is it looking me my need of on or "
-    "please should show some something that the this to want with would you"
-)
-_FILLER: Final = frozenset(_FILLER_WORDS.split())
-
-
-def content_words(text: str) -> list[str]:
-    """Return the words of a request that say what is wanted: no price clause, no filler, no punctuation; lower case."""
-    words = (word.strip(_EDGES) for word in _PRICE_CLAUSE.sub("", text.lower()).replace("[", " ").split())
-    return [word for word in words if word and word not in _FILLER]
 
 
 def expert_action(shop: Shop, state: ShopState) -> str:
@@ -71,7 +58,7 @@ def expert_action(shop: Shop, state: ShopState) -> str:
 
 def _queries(goal: Goal) -> list[str]:
     texts = (goal.instruction_text, goal.name, goal.query)
-    queries = (" ".join(content_words(text)[:_MAX_QUERY_WORDS]) for text in texts)
+    queries = (" ".join(content_words(text)[:MAX_QUERY_WORDS]) for text in texts)
     return list(dict.fromkeys(query for query in queries if query)) or ["product"]
 
 
@@ -148,11 +135,11 @@ def rule_action(instruction: str, page: Page) -> str:
         wanted = _mentioned_options(page, set(words))
         marked = {e.name: e.text for e in page.elements if e.marked and wanted.get(e.name) == e.text}
         return _choose_or_buy(page, wanted, marked)
-    return f"search[{' '.join(words[:_MAX_QUERY_WORDS]) or 'product'}]"
+    return f"search[{' '.join(words[:MAX_QUERY_WORDS]) or 'product'}]"
 
 
 def _rule_on_results(instruction: str, words: set[str], page: Page) -> str:
-    clause = _PRICE_CLAUSE.search(instruction.lower())
+    clause = PRICE_CLAUSE.search(instruction.lower())
     limit = float(clause[1]) if clause else float("inf")
     hits: list[tuple[str, int, bool]] = []
     asin, overlap, number, total = "", 0, 1, 0

@@ -6,7 +6,7 @@ section 3, with the published environment's rules for fuzzy matches, colours and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -77,6 +77,63 @@ class Reward:
         return info | {"r_price": self.r_price, "w_price": self.w_price}
 
 
+@dataclass(frozen=True, slots=True)
+class ProductMatch:
+    """How far a product meets a goal before any option is chosen.
+
+    Attributes:
+        goal: goal that is asked for.
+        r_type: 1, 0.5, 0.1 or 0: whether the product is of the right kind at all.
+        attributes_met: number of the goal's attributes that the product has.
+        price_met: whether the price is within the goal's limit.
+        query_match: whether both products are listed under the same shop query.
+        category_match: whether their category paths share at least two elements.
+        title_score: share of the nouns in the goal's title that occur in the product's title.
+    """
+
+    goal: Goal
+    r_type: float
+    attributes_met: int
+    price_met: bool
+    query_match: bool
+    category_match: bool
+    title_score: float
+
+    def reward(self, options_met: int) -> Reward:
+        """Return what buying the product earns when `options_met` of the goal's options are chosen."""
+        attributes, options = len(self.goal.attributes), len(self.goal.goal_options)
+        wishes = attributes + options + 1
+        return Reward(
+            total=(self.attributes_met + options_met + self.price_met) / wishes * self.r_type,
+            r_type=self.r_type,
+            r_att=self.attributes_met / attributes if attributes else 1.0,
+            w_att=attributes / wishes,
+            query_match=self.query_match,
+            category_match=self.category_match,
+            title_score=self.title_score,
+            r_option=options_met / options if options else None,
+            w_option=options / wishes if options else None,
+            r_price=self.price_met,
+            w_price=1 / wishes,
+        )
+
+
+def match_product(product: Product, goal: Goal, *, price: float, nouns: NounTagger = rule_nouns) -> ProductMatch:
+    """Compare a product with a goal; arguments as those of `score_purchase`."""
+    query_match = product.query == goal.query
+    category_match = len(_path(product.product_category) & _path(goal.product_category)) >= 2
+    title_score = _title_score(product.title, goal.name, nouns)
+    return ProductMatch(
+        goal=goal,
+        r_type=_type_factor(title_score, similar=query_match or category_match or title_score > 0.2),
+        attributes_met=_count_attributes(product, goal.attributes),
+        price_met=price <= goal.price_upper,
+        query_match=query_match,
+        category_match=category_match,
+        title_score=title_score,
+    )
+
+
 def score_purchase(
     product: Product, goal: Goal, *, price: float, options: Mapping[str, str], nouns: NounTagger = rule_nouns
 ) -> Reward:
@@ -92,27 +149,7 @@ def score_purchase(
     Returns:
         `total = r_type * (attributes met + options met + price met) / (attributes + options + 1)` with its parts.
     """
-    query_match = product.query == goal.query
-    category_match = len(_path(product.product_category) & _path(goal.product_category)) >= 2
-    title_score = _title_score(product.title, goal.name, nouns)
-    r_type = _type_factor(title_score, similar=query_match or category_match or title_score > 0.2)
-    attributes_met = _count_attributes(product, goal.attributes)
-    options_met = _count_options(goal, options)
-    price_met = price <= goal.price_upper
-    wishes = len(goal.attributes) + len(goal.goal_options) + 1
-    return Reward(
-        total=(attributes_met + options_met + price_met) / wishes * r_type,
-        r_type=r_type,
-        r_att=attributes_met / len(goal.attributes) if goal.attributes else 1.0,
-        w_att=len(goal.attributes) / wishes,
-        query_match=query_match,
-        category_match=category_match,
-        title_score=title_score,
-        r_option=options_met / len(goal.goal_options) if goal.goal_options else None,
-        w_option=len(goal.goal_options) / wishes if goal.goal_options else None,
-        r_price=price_met,
-        w_price=1 / wishes,
-    )
+    return match_product(product, goal, price=price, nouns=nouns).reward(len(matched_options(goal, options.values())))
 
 
 def _type_factor(title_score: float, *, similar: bool) -> float:
@@ -139,11 +176,16 @@ def _count_attributes(product: Product, wanted: tuple[str, ...]) -> int:
     )
 
 
-def _count_options(goal: Goal, chosen: Mapping[str, str]) -> int:
+def matched_options(goal: Goal, values: Iterable[str]) -> frozenset[int]:
+    """Return which of the goal's options, by position, chosen values stand for."""
     # A synthetic goal's options are compared as (name, value) pairs, whose text holds the name as well.
     wanted = goal.goal_options.items() if isinstance(goal.goal_options, Mapping) else goal.goal_options
-    choices = [_colour_or_text(value) for value in chosen.values()]
-    return sum(any(_similar(choice, _colour_or_text(option)) for choice in choices) for option in wanted)
+    choices = [_colour_or_text(value) for value in values]
+    return frozenset(
+        position
+        for position, option in enumerate(wanted)
+        if any(_similar(choice, _colour_or_text(option)) for choice in choices)
+    )
 
 
 @lru_cache(maxsize=1 << 12)
