@@ -194,7 +194,7 @@ def long_action(rng: random.Random) -> str:
 def fuzz_actions(shop: Shop, count: int, seed: int) -> int:
     """Take random actions in random episodes; returns how many of them did something."""
     rng = random.Random(seed)
-    env = WebShopEnv(shop=shop)
+    env = WebShopEnv(shop=shop, steps_after_end="allow")
     done, worked = 0, 0
     while done < count:
         for state, likely in walk(shop, rng, 20):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sightline.webshop_env import Catalogue, GoalError, Shop, WebShopEnv, build_goals, render_text
+from sightline.webshop_env import Catalogue, GoalError, Shop, SnapshotError, WebShopEnv, build_goals, render_text
 from sightline.webshop_env.adapters.classic import SimServer, WebAgentTextEnv
 
 GOLDEN = Path(__file__).resolve().parents[5] / "shared" / "golden"
@@ -197,3 +197,31 @@ def test_goals_can_be_filtered_and_limited() -> None:
     limited = WebAgentTextEnv(catalogue=catalogue, limit_goals=7).server.goals
     assert len(limited) == 7
     assert all(goal in list(everything) for goal in limited)
+
+
+def test_the_four_tuple_stays_and_properties_say_whether_an_action_was_valid(shop: Shop) -> None:
+    env = WebAgentTextEnv("text", server=SimServer(shop))
+    assert (env.action_is_valid, env.action_error) == (True, None)
+    assert len(env.step("click[nothing]")) == 4
+    assert not env.action_is_valid
+    assert "nothing to click with the label 'nothing'" in (env.action_error or "")
+    env.step("search[lamp]")
+    assert (env.action_is_valid, env.action_error) == (True, None)
+    env.step("nonsense")
+    env.reset()
+    assert env.action_is_valid
+
+
+def test_a_state_is_got_and_set_in_another_environment_of_the_same_server(shop: Shop) -> None:
+    env = WebAgentTextEnv("text", server=SimServer(shop))
+    env.reset(session=0)
+    env.step("search[lamp]")
+    state, page = env.get_state(), env.observation
+    assert isinstance(state, bytes)
+    bought = [env.step(action) for action in ("click[b0lamp]", "click[buy now]")]
+    other = WebAgentTextEnv("text", server=env.server)
+    assert other.set_state(state) == page
+    assert other.server.user_sessions[other.session]["goal"] == env.server.goals[0]
+    assert [other.step(action) for action in ("click[b0lamp]", "click[buy now]")] == bought
+    with pytest.raises(SnapshotError):
+        other.set_state(b"nonsense")

@@ -226,7 +226,7 @@ ACTIONS = st.one_of(
 def test_a_restore_brings_back_observation_and_future_whatever_happened_between(
     shop: Shop, before: list[int | str], between: list[int | str], after: list[int | str]
 ) -> None:
-    env = WebShopEnv(shop=shop, previous_observations=1, previous_actions=2)
+    env = WebShopEnv(shop=shop, previous_observations=1, previous_actions=2, steps_after_end="allow")
 
     def follow(actions: list[int | str]) -> list[tuple]:
         results = []
@@ -305,3 +305,55 @@ def test_page_text_holds_any_string_up_to_its_length() -> None:
     assert all(space.sample() in space for _ in range(100))
     assert space == PageText(10)
     assert space != PageText(11)
+
+
+def test_info_says_whether_an_action_was_valid_and_what_was_wrong_with_it(shop: Shop) -> None:
+    env = WebShopEnv(shop=shop)
+    _, info = env.reset(options={"goal": 0})
+    assert "action_is_valid" not in info
+    *_, info = env.step("search[lamp]")
+    assert info["action_is_valid"] is True
+    assert "action_error" not in info
+    before = env.state
+    *_, info = env.step("click[b0lump]")
+    assert info["action_is_valid"] is False
+    assert "did you mean click[b0lamp]?" in info["action_error"]
+    assert env.state == before._replace(steps=before.steps + 1)
+
+
+def test_a_lenient_environment_takes_a_wrapped_action_and_says_what_it_repaired(shop: Shop) -> None:
+    strict, lenient = WebShopEnv(shop=shop), WebShopEnv(shop=shop, lenient_actions=True)
+    for env in (strict, lenient):
+        env.reset(options={"goal": 0})
+    *_, info = strict.step("Action: search[lamp]\n")
+    assert not info["action_is_valid"]
+    *_, info = lenient.step("Action: search[lamp]\n")
+    assert (info["action_is_valid"], lenient.state.query) == (True, "lamp")
+    assert info["action_repairs"] == ("left out what stands before the action",)
+    *_, info = lenient.step("click[b0lamp]")
+    assert "action_repairs" not in info
+
+
+@pytest.mark.parametrize("ending", ["purchase", "limit"])
+def test_a_step_after_the_end_is_refused_unless_it_is_allowed(shop: Shop, ending: str) -> None:
+    actions = ["search[lamp]", "click[b0lamp]", "click[buy now]"]
+    env = WebShopEnv(shop=shop, step_limit=3 if ending == "purchase" else 2)
+    env.reset(options={"goal": 0})
+    for action in actions[: 3 if ending == "purchase" else 2]:
+        *_, terminated, truncated, _ = env.step(action)
+    assert (terminated, truncated) == (ending == "purchase", ending == "limit")
+    state = env.state
+    with pytest.raises(ResetNeeded, match="purchase" if ending == "purchase" else "cut off after 2 steps"):
+        env.step("search[mug]")
+    assert env.state == state
+    tolerant = WebShopEnv(shop=shop, steps_after_end="allow")
+    tolerant.restore(env.snapshot())
+    assert "Mug" in tolerant.step("search[mug]")[0]
+
+
+@pytest.mark.parametrize("goal", [True, 1.0, "1", [1], np.array([1, 2])])
+def test_a_goal_of_another_type_is_refused_by_name(shop: Shop, goal: object) -> None:
+    with pytest.raises(TypeError, match=r"option 'goal' is the index of a goal, an integer, not"):
+        WebShopEnv(shop=shop).reset(options={"goal": goal})
+    env = WebShopEnv(shop=shop)
+    assert env.reset(options={"goal": np.int64(1)})[0] == env.reset(options={"goal": 1})[0]

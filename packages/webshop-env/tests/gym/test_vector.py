@@ -334,3 +334,19 @@ def test_the_recordings_of_the_original_replay_side_by_side() -> None:
                 playing.remove(i)
                 bought += 1
     assert bought > 5
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_infos_say_which_actions_were_valid_and_what_was_wrong_with_others(shop: Shop, num_workers: int) -> None:
+    env = WebShopVectorEnv(3, shop=shop, num_workers=num_workers)
+    try:
+        env.reset(options={"goal": 0})
+        *_, infos = env.step(["search[lamp]", "look around", "click[Search]"])
+        assert infos["action_is_valid"].tolist() == [True, False, False]
+        assert infos["_action_error"].tolist() == [False, True, True]
+        assert infos["action_error"][1:].tolist() == [
+            "an action is search[words] or click[label], not 'look around'",
+            "the search bar takes words: search[words]",
+        ]
+    finally:
+        env.close()

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from sightline.webshop_env.catalogue.catalogue import Catalogue
+from sightline.webshop_env.episodes.snapshot import decode, encode
 from sightline.webshop_env.goals.goals import build_goals, draw_goal, filter_goals, limit_goals
+from sightline.webshop_env.rules.action_text import action_error
 from sightline.webshop_env.rules.render import RENDERERS, SEPARATOR, render_html, url
 from sightline.webshop_env.rules.shop import Shop
 from sightline.webshop_env.rules.state import PageKind, ShopState
@@ -169,6 +171,7 @@ class WebAgentTextEnv:
         self._record: dict[str, Any] = {}
         self._history: deque[tuple[str, str]] = deque(maxlen=max(num_prev_obs, num_prev_actions, 0))
         self._state = ShopState(goal=0)
+        self._action_error: str | None = None
         self.reset(session)
 
     def reset(self, session: int | str | None = None, instruction_text: str | None = None) -> tuple[str, None]:
@@ -203,6 +206,7 @@ class WebAgentTextEnv:
         self._record = {"goal": self.server.goals[goal], "done": False}
         self.server.user_sessions[self.session] = self._record
         self._history.clear()
+        self._action_error = None
         self.instruction_text = self.get_instruction_text() if instruction_text is None else instruction_text
         return self.observation, None
 
@@ -222,10 +226,43 @@ class WebAgentTextEnv:
             raise TypeError(f"an action is a string such as 'search[desk lamp]', not {action!r}")
         if self._history.maxlen:
             self._history.append((self.observation, action))
-        self._state, outcome = self.server.shop.act(self._state, action)
+        page = self.server.shop.page(self._state)
+        self._state, outcome = self.server.shop.act(self._state, action, page)
+        self._action_error = None if outcome.valid else action_error(page, action)
         if outcome.parts is not None:
             self._record.update(done=True, reward=outcome.reward, verbose_info=outcome.parts.as_info())
         return self._with_history(), outcome.reward, outcome.done, None
+
+    @property
+    def action_is_valid(self) -> bool:
+        """Whether the page took the last action; True before the first one."""
+        return self._action_error is None
+
+    @property
+    def action_error(self) -> str | None:
+        """Why the page did not take the last action, and what it would have taken; None where it did."""
+        return self._action_error
+
+    def get_state(self) -> bytes:
+        """Write the episode down, without the session's name and past observations."""
+        return encode(self.server.shop, self._state)
+
+    def set_state(self, state: bytes) -> str:
+        """Go back to where `get_state` was called, in this or any environment of the same catalogue and goals.
+
+        Returns:
+            The observation.
+
+        Raises:
+            SnapshotError: the state cannot be restored here; the environment stays as it was.
+        """
+        self._state, _ = decode(self.server.shop, state)
+        self._action_error = None
+        self._history.clear()
+        self._record["goal"] = self.server.goals[self._state.goal]
+        self._record["done"] = self._state.done
+        self.instruction_text = self.get_instruction_text()
+        return self.observation
 
     def get_available_actions(self) -> AvailableActions:
         """Whether the page has a search bar, and what can be clicked, in lower case and page order."""

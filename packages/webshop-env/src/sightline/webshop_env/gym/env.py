@@ -6,7 +6,8 @@ import difflib
 import operator
 import random
 import string
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, get_args
 
 import gymnasium
 from gymnasium.error import ResetNeeded
@@ -15,6 +16,7 @@ from gymnasium.spaces import Space
 from sightline.webshop_env.catalogue.catalogue import Catalogue
 from sightline.webshop_env.episodes.snapshot import Moment, decode, encode
 from sightline.webshop_env.goals.goals import GoalKind, GoalSet, build_goals, draw_goal, split_indices
+from sightline.webshop_env.rules.action_text import action_error, repair_action
 from sightline.webshop_env.rules.pages import SEPARATOR
 from sightline.webshop_env.rules.render import RENDERERS, render_rich, url
 from sightline.webshop_env.rules.shop import MAX_ACTION_LENGTH, RESULT_LIMIT, Shop
@@ -95,8 +97,9 @@ class WebShopEnv(gymnasium.Env[str, str]):
     - Truncation: `step_limit` steps without one. The limit belongs to the state, so that a snapshot holds it.
 
     ## Information
-    `available_actions` (`has_search_bar` and `clickables`), `url`, `instruction_text`; at the end also
-    `reward_info`, the parts of the reward.
+    `available_actions` (`has_search_bar` and `clickables`), `url`, `instruction_text`; from `step` also
+    `action_is_valid` and, where that is False, `action_error`, the reason with a way out; with `lenient_actions`
+    `action_repairs` where something was repaired; at the end also `reward_info`, the parts of the reward.
 
     ## Arguments
     See below. `gymnasium.make("sightline.webshop_env:sightline/WebShop-v0", goals="synthetic")` takes the same.
@@ -116,6 +119,10 @@ class WebShopEnv(gymnasium.Env[str, str]):
         step_limit: truncate after this many steps; None for the shop's limit, or no limit.
         previous_observations: prepend this many past observations to each observation.
         previous_actions: prepend this many past actions to each observation.
+        lenient_actions: take an action that is only badly wrapped (blanks, `Action:`, a code fence, a JSON tool
+            call) for the action in it; `info["action_repairs"]` says what was repaired.
+        steps_after_end: "error" refuses a step after a purchase or the step limit; "allow" takes it, as the original
+            does: the shop then goes on, and neither `terminated` nor `truncated` says that the episode was over.
         render_mode: "ansi" makes `render` return the page as `text_rich`.
     """
 
@@ -135,6 +142,8 @@ class WebShopEnv(gymnasium.Env[str, str]):
         step_limit: int | None = None,
         previous_observations: int = 0,
         previous_actions: int = 0,
+        lenient_actions: bool = False,
+        steps_after_end: Literal["error", "allow"] = "error",
         render_mode: str | None = None,
     ) -> None:
         if observation_mode not in get_args(ObservationMode):
@@ -142,6 +151,8 @@ class WebShopEnv(gymnasium.Env[str, str]):
             raise ValueError(f"observation_mode must be one of {modes}, not {observation_mode!r}")
         if render_mode not in (None, "ansi"):
             raise ValueError(f"render_mode must be 'ansi' or None, not {render_mode!r}")
+        if steps_after_end not in ("error", "allow"):
+            raise ValueError(f"steps_after_end must be 'error' or 'allow', not {steps_after_end!r}")
         if shop is None:
             catalogue = Catalogue.generate() if catalogue is None else catalogue
             goals = goals if isinstance(goals, GoalSet) else build_goals(catalogue, goals, seed)
@@ -161,6 +172,8 @@ class WebShopEnv(gymnasium.Env[str, str]):
         self._step_limit = shop.step_limit if step_limit is None else step_limit
         self._previous_observations = previous_observations
         self._previous_actions = previous_actions
+        self._lenient_actions = lenient_actions
+        self._steps_after_end = steps_after_end
         count = len(shop.goals)
         self._drawable = range(count) if split is None else split_indices(split, count)
         self._state: ShopState | None = None
@@ -218,6 +231,7 @@ class WebShopEnv(gymnasium.Env[str, str]):
 
         Raises:
             GoalError: if there is no such goal.
+            TypeError: if the goal is no integer.
             ValueError: if options has another key.
         """
         super().reset(seed=seed)
@@ -228,10 +242,10 @@ class WebShopEnv(gymnasium.Env[str, str]):
                 hint = "did you mean 'goal'?" if near else "the only one is 'goal'"
                 raise ValueError(f"reset takes no option {key!r}; {hint}")
         episode_seed = int(self.np_random.integers(1 << 32))
-        goal = options.get("goal")
+        goal = goal_option(options.get("goal"))
         if goal is None:
             goal = draw_goal(self.shop.goals, random.Random(episode_seed), self._drawable)
-        state = self.shop.start(operator.index(goal), episode_seed)
+        state = self.shop.start(goal, episode_seed)
         self._state = state._replace(step_limit=self._step_limit)
         self._page = None
         self._history = ()
@@ -241,19 +255,31 @@ class WebShopEnv(gymnasium.Env[str, str]):
         """Take an action.
 
         Raises:
-            gymnasium.error.ResetNeeded: before the first reset or restore.
+            gymnasium.error.ResetNeeded: before the first reset or restore, and after the episode's end unless
+                `steps_after_end` is "allow".
             TypeError: if the action is no string.
         """
         if not isinstance(action, str):
             raise TypeError(f"an action is a string such as 'search[desk lamp]', not {action!r}")
-        before = self.state
-        self._state, outcome = self.shop.act(before, action, self.page)
+        before, page = self.state, self.page
+        if self._steps_after_end == "error" and (before.done or before.truncated):
+            ended = "ended with a purchase" if before.done else f"was cut off after {before.step_limit} steps"
+            raise ResetNeeded(f"the episode {ended}: call reset(), or ask for steps_after_end='allow'")
+        repairs: tuple[str, ...] = ()
+        if self._lenient_actions:
+            action, repairs = repair_action(page, action)
+        self._state, outcome = self.shop.act(before, action, page)
         self._page = self.shop.page(self._state)
         if kept := max(self._previous_observations, self._previous_actions):
             # Snapshots hold history, so what is kept is bounded and encodable.
             action = action[:MAX_ACTION_LENGTH].encode("utf-8", "replace").decode("utf-8")
             self._history = (*self._history, (before, action))[-kept:]
         info = self.info
+        info["action_is_valid"] = outcome.valid
+        if not outcome.valid:
+            info["action_error"] = action_error(page, action)
+        if repairs:
+            info["action_repairs"] = repairs
         if outcome.parts is not None:
             info["reward_info"] = outcome.parts.as_info()
         return self._observation(), outcome.reward, outcome.done, self._state.truncated, info
@@ -294,6 +320,20 @@ class WebShopEnv(gymnasium.Env[str, str]):
             if age <= self._previous_actions:
                 parts.append(action)
         return SEPARATOR.join([*parts, current])
+
+
+def goal_option(goal: object) -> int | None:
+    """Return the goal that `options={"goal": ...}` of a reset names, or None where it names none.
+
+    Raises:
+        TypeError: it is something else than an integer; the message names the option and the value.
+    """
+    if goal is None:
+        return None
+    if isinstance(goal, SupportsIndex) and not isinstance(goal, bool):
+        with suppress(TypeError):  # of an array with several elements
+            return operator.index(goal)
+    raise TypeError(f"option 'goal' is the index of a goal, an integer, not {goal!r:.80}")
 
 
 def register() -> None:

@@ -17,7 +17,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from sightline.webshop_env.episodes.snapshot import decode
-from sightline.webshop_env.gym.env import WebShopEnv
+from sightline.webshop_env.gym.env import WebShopEnv, goal_option
 from sightline.webshop_env.gym.infos import join_infos
 from sightline.webshop_env.gym.workers import Episodes, Here, Worker, WorkerError
 
@@ -273,7 +273,7 @@ class WebShopVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         goals = list(goal) if isinstance(goal, Sequence | np.ndarray) else [goal] * self.num_envs
         if len(goals) != self.num_envs:
             raise ValueError(f"expected one goal for each of the {self.num_envs} episodes, not {len(goals)}")
-        goals = [None if each is None else operator.index(each) for each in goals]
+        goals = [goal_option(each) for each in goals]
         for each in goals:
             if each is not None:
                 self.shop.start(each)  # raises before any episode is opened

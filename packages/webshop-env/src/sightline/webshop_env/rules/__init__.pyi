@@ -1,3 +1,6 @@
+from .action_text import Repaired as Repaired
+from .action_text import action_error as action_error
+from .action_text import repair_action as repair_action
 from .nouns import NounTagger as NounTagger
 from .nouns import rule_nouns as rule_nouns
 from .nouns import spacy_nouns as spacy_nouns
