@@ -10,13 +10,13 @@ from typing import Any, Final
 from measuring import RetrievalScores, difference, interval
 
 from sightline.agents import Trajectory, compare_all, summarise
+from sightline.agents.chat import TokenPrices
 from sightline.agents.evaluation import (
     AgentSummary,
     Comparison,
     Failure,
     Interval,
     PageKind,
-    Prices,
     Recall,
     detectable_difference,
     dollars_per_100_successes,
@@ -58,7 +58,7 @@ class Findings:
     ablations: Mapping[str, Sequence[Trajectory]]
     seed: int
     chunking: ChunkingConfig = ChunkingConfig()  # noqa: RUF009  (frozen)
-    prices: Prices | None = None
+    prices: TokenPrices | None = None
     scorer: ChunkScorer | None = None
 
     def summaries(self) -> list[AgentSummary]:

@@ -11,7 +11,7 @@ import tyro
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sightline.agents.evaluation import Prices
+from sightline.agents.chat import TokenPrices
 from sightline.agents.state import NextActionTrainingConfig, StateModelConfig
 from sightline.agents.student import StudentDataConfig, StudentTrainingConfig
 from sightline.retrieval import ChunkingConfig, RetrieverTrainingConfig
@@ -102,7 +102,7 @@ class Phase2Settings(Phase1Settings):
     """One retriever is trained, and evaluated on all held-out goals, for each."""
     phase2: RetrieverTrainingConfig = RetrieverTrainingConfig(epochs=40)
     """Training of the retriever."""
-    prices: Prices | None = None
+    prices: TokenPrices | None = None
     """What the acting model's tokens cost, in dollars per million; the report then says what success costs."""
     ablations: bool = True
     """Also vary top_k, chunk cap, query, state model and actor, one at a time, on the development goals."""

@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from sightline.agents.rollout.episode import Episode, EpisodeInProgress
-from sightline.agents.rollout.processes import Workers
+from sightline.agents.rollout.in_process import InProcessEngine
+from sightline.agents.rollout.job import Engine, RolloutJob
+from sightline.agents.rollout.processes import ProcessEngine
 from sightline.agents.rollout.rollout import run_job
-from sightline.agents.rollout.supervision import Engine, InProcess, RolloutJob
 
 # Ray leaves the streams that it opens to the garbage collector, which may run in any test after the first.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -41,14 +42,14 @@ def cluster() -> Iterator[Any]:
         patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         import ray
 
-        from sightline.agents.rollout.ray import RayCluster
+        from sightline.agents.rollout.ray import RayEngine
 
         with warnings.catch_warnings(action="ignore", category=ResourceWarning):
             if not ray.is_initialized():
                 quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
                 ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, **quiet)
             gc.collect()  # Ray leaves the streams and processes that it starts to the garbage collector
-        yield RayCluster
+        yield RayEngine
         with warnings.catch_warnings(action="ignore", category=ResourceWarning):
             ray.shutdown()
             gc.collect()
@@ -79,11 +80,11 @@ def lines(job: RolloutJob, goals: range, engine: Engine, **arguments: Any) -> li
 
 def test_fifty_episodes_are_byte_equal_in_all_engines(jobs: ModuleType, cluster: Any) -> None:
     job, goals = make_job(jobs, "random_gated", batch_size=8), range(50)
-    expected = lines(job, goals, InProcess())
-    assert lines(job, goals, Workers(2)) == expected
+    expected = lines(job, goals, InProcessEngine())
+    assert lines(job, goals, ProcessEngine(2)) == expected
     assert lines(job, goals, cluster(2)) == expected
     # An agent by rule does not depend on its company either.
-    assert lines(make_job(jobs, "random_gated", batch_size=50), goals, InProcess()) == expected
+    assert lines(make_job(jobs, "random_gated", batch_size=50), goals, InProcessEngine()) == expected
 
 
 @pytest.mark.slow
@@ -91,25 +92,25 @@ def test_the_students_episodes_are_byte_equal_in_all_engines_and_after_a_resumpt
     jobs: ModuleType, cluster: Any, tmp_path: Path
 ) -> None:
     job, goals, journal = make_job(jobs, "student", batch_size=3), range(9), tmp_path / "journal.jsonl"
-    expected = lines(job, goals, InProcess(), journal=journal)
-    assert lines(job, goals, Workers(2)) == expected
+    expected = lines(job, goals, InProcessEngine(), journal=journal)
+    assert lines(job, goals, ProcessEngine(2)) == expected
     assert lines(job, goals, cluster(2)) == expected
     content = journal.read_bytes()
     journal.write_bytes(content[: len(content) // 2])
-    assert lines(job, goals, Workers(1), journal=journal) == expected
+    assert lines(job, goals, ProcessEngine(1), journal=journal) == expected
 
 
 @pytest.mark.parametrize("kind", ["random_gated", "student"])
 def test_an_episode_that_is_put_down_at_every_step_ends_the_same(jobs: ModuleType, tmp_path: Path, kind: str) -> None:
     job, path = make_job(jobs, kind, batch_size=1), tmp_path / "episode.json"
     agent = job.make_agent()
-    for expected in run_job(job, range(3), engine=InProcess(), progress=False):
+    for expected in run_job(job, range(3), engine=InProcessEngine(), progress=False):
         (environment,) = jobs.open_environments(1)
         episode = Episode(environment, agent=agent.name, goal=expected.goal, seed=0, max_steps=12, expert=jobs.expert)
         while (situation := episode.situation) is not None:
-            episode.pause().save(path)
+            episode.pause().write(path)
             (environment,) = jobs.open_environments(1)
-            episode = Episode.resume(environment, EpisodeInProgress.load(path), expert=jobs.expert)
+            episode = Episode.resume(environment, EpisodeInProgress.read(path), expert=jobs.expert)
             assert episode.situation == situation
             episode.take(agent.choose([situation])[0])
         assert episode.trajectory().model_dump_json() == expected.model_dump_json()

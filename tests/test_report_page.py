@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sightline.agents import Step, Trajectory, write_trajectories
-from sightline.agents.evaluation.cost import Prices
+from sightline.agents.evaluation.cost import TokenPrices
 from sightline.agents.evaluation.power import detectable_difference
 from sightline.agents.records import Attention
 from sightline.agents.runs import RunDirectory
@@ -66,7 +66,7 @@ def report(apps: ModuleType, folder: Path, rates: dict[str, float]) -> tuple[str
         ndcg=np.linspace(0, 1, 60),
     )
     retrieval = {"query_rag": scores, "state_gated_trained": scores}
-    prices = Prices(prompt=1.0, completion=2.0)
+    prices = TokenPrices(prompt=1.0, completion=2.0)
     findings = apps.Findings([NextActionMetrics(**metrics)], retrieval, episodes, {}, 0, prices=prices)
     run.finish(apps.results(findings))
     apps.write_report(run, findings, "made by hand")

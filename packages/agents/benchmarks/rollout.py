@@ -16,10 +16,11 @@ from functools import partial
 from typing import Any
 
 from sightline.agents.records import Decision, Situation
-from sightline.agents.rollout.processes import Workers
-from sightline.agents.rollout.ray import RayCluster
+from sightline.agents.rollout.in_process import InProcessEngine
+from sightline.agents.rollout.job import Engine, RolloutJob
+from sightline.agents.rollout.processes import ProcessEngine
+from sightline.agents.rollout.ray import RayEngine
 from sightline.agents.rollout.rollout import run_job
-from sightline.agents.rollout.supervision import Engine, InProcess, RolloutJob
 
 ROOMS = 12
 
@@ -88,9 +89,9 @@ def main() -> None:
 
     expected: list[str] = []
     for name, engine in {
-        "in process": InProcess(),
-        f"{arguments.workers} processes": Workers(arguments.workers),
-        f"{arguments.workers} Ray actors": RayCluster(arguments.workers),
+        "in process": InProcessEngine(),
+        f"{arguments.workers} processes": ProcessEngine(arguments.workers),
+        f"{arguments.workers} Ray actors": RayEngine(arguments.workers),
     }.items():
         quarter, _ = play(engine, arguments.goals // 4)
         seconds, lines = play(engine, arguments.goals)

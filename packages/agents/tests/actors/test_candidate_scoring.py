@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig
 
-from sightline.agents.actors.candidate_scoring import Query, candidate_log_probabilities, plain_log_probabilities
+from sightline.agents.actors.candidate_scoring import PackedPrompt, candidate_log_probabilities, plain_log_probabilities
 from sightline.agents.actors.prefix_cache import PrefixCache
 
 VOCABULARY = 40
@@ -37,7 +37,9 @@ PROMPTS = st.builds(
 CANDIDATES = st.lists(st.lists(TOKENS, min_size=1, max_size=4), min_size=1, max_size=3).flatmap(
     lambda candidates: st.sampled_from([candidates, [*candidates, candidates[0]]])
 )
-BATCHES = st.lists(st.lists(st.builds(Query, PROMPTS, CANDIDATES), min_size=1, max_size=2), min_size=1, max_size=3)
+BATCHES = st.lists(
+    st.lists(st.builds(PackedPrompt, PROMPTS, CANDIDATES), min_size=1, max_size=2), min_size=1, max_size=3
+)
 
 
 @functools.cache
@@ -51,12 +53,12 @@ def make_model(name: str) -> Any:
     return model
 
 
-def truth(model: Any, query: Query) -> list[float]:
+def truth(model: Any, packed: PackedPrompt) -> list[float]:
     """Each candidate's log-probability, token by token from the model's plain predictions."""
     sums = []
-    for candidate in query.candidates:
-        logs = model(torch.tensor([query.prompt + candidate])).logits[0].log_softmax(-1)
-        first = len(query.prompt) - 1
+    for candidate in packed.candidates:
+        logs = model(torch.tensor([packed.prompt + candidate])).logits[0].log_softmax(-1)
+        first = len(packed.prompt) - 1
         sums.append(sum(float(logs[first + offset, token]) for offset, token in enumerate(candidate)))
     return sums
 
@@ -65,16 +67,16 @@ def truth(model: Any, query: Query) -> list[float]:
 @settings(deadline=None, max_examples=10)
 @given(batches=BATCHES, blocks=st.sampled_from([0, 3, 10, 1000]), block_tokens=st.sampled_from([1, 4, 16]))
 def test_every_way_of_scoring_gives_what_plain_passes_give(
-    name: str, batches: list[list[Query]], blocks: int, block_tokens: int
+    name: str, batches: list[list[PackedPrompt]], blocks: int, block_tokens: int
 ) -> None:
     model = make_model(name)
     prefixes = PrefixCache(blocks * BLOCK_BYTES, block_tokens)
     with torch.inference_mode():
         for batch in batches:
-            expected = [pytest.approx(truth(model, query), abs=2e-4) for query in batch]
+            expected = [pytest.approx(truth(model, packed), abs=2e-4) for packed in batch]
             assert [sums.tolist() for sums in candidate_log_probabilities(model, batch)] == expected
             assert [sums.tolist() for sums in candidate_log_probabilities(model, batch, prefixes)] == expected
-            assert [plain_log_probabilities(model, query).tolist() for query in batch] == expected
+            assert [plain_log_probabilities(model, packed).tolist() for packed in batch] == expected
             assert prefixes.held_bytes <= blocks * BLOCK_BYTES
 
 
@@ -87,7 +89,7 @@ def test_a_prompt_that_grows_is_read_from_where_it_grew() -> None:
         lambda _module, _args, named: read.append(named["input_ids"].shape[1]), with_kwargs=True
     )
     for length in (20, 31, 31, 60):
-        candidate_log_probabilities(model, [Query(COMMON[:length], [[1, 2], [3]])], prefixes)
+        candidate_log_probabilities(model, [PackedPrompt(COMMON[:length], [[1, 2], [3]])], prefixes)
     watch.remove()
     # One candidate token is read; the last token of a prompt always is, so of 20 tokens 5 blocks are held.
     assert read == [20 + 1, 31 - 20 + 1, 31 - 28 + 1, 60 - 28 + 1]
@@ -99,8 +101,8 @@ def test_a_prompt_that_grows_is_read_from_where_it_grew() -> None:
 @torch.inference_mode()
 def test_prompts_share_the_blocks_they_have_in_common() -> None:
     prefixes = PrefixCache(1000 * BLOCK_BYTES, block_tokens=4)
-    queries = [Query(COMMON[:40] + [end] * 4, [[1]]) for end in range(3)]
-    candidate_log_probabilities(make_model("llama"), queries, prefixes)
+    packed_prompts = [PackedPrompt(COMMON[:40] + [end] * 4, [[1]]) for end in range(3)]
+    candidate_log_probabilities(make_model("llama"), packed_prompts, prefixes)
     assert prefixes.held_bytes == (10 + 3) * BLOCK_BYTES
 
 
@@ -108,14 +110,14 @@ def test_prompts_share_the_blocks_they_have_in_common() -> None:
 def test_a_full_cache_keeps_the_beginning_of_what_was_read_last() -> None:
     prefixes = PrefixCache(5 * BLOCK_BYTES, block_tokens=4)
     for prompt in (COMMON[20:40], COMMON[:40]):
-        candidate_log_probabilities(make_model("llama"), [Query(prompt, [[1]])], prefixes)
+        candidate_log_probabilities(make_model("llama"), [PackedPrompt(prompt, [[1]])], prefixes)
     assert prefixes.held_tokens(COMMON[:40]) == 20
     assert prefixes.held_tokens(COMMON[20:40]) == 0
 
 
 def test_a_scored_batch_without_a_cache_lets_gradients_flow() -> None:
     model = make_model("llama")
-    (sums,) = candidate_log_probabilities(model, [Query(COMMON[:5], [[1, 2], [3]])])
+    (sums,) = candidate_log_probabilities(model, [PackedPrompt(COMMON[:5], [[1, 2], [3]])])
     (gradient,) = torch.autograd.grad(sums.sum(), [model.lm_head.weight])
     assert gradient.abs().sum() > 0
 

@@ -22,7 +22,8 @@ from sightline.agents.chat import client as chat_client
 from sightline.agents.chat.actor import ChatActor
 from sightline.agents.chat.cache import AnswerCache
 from sightline.agents.chat.client import MalformedAnswerError, MissingUsageError
-from sightline.agents.chat.ledger import TokenLedger, TokenPrices
+from sightline.agents.chat.ledger import TokenLedger
+from sightline.agents.chat.prices import TokenPrices
 from sightline.agents.reading.agent import baseline_react
 from sightline.agents.rollout.rollout import roll_out
 from sightline.agents.student.config import PACKAGED_STUDENT

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from sightline.agents.evaluation.cost import (
-    Prices,
+    TokenPrices,
     cost_table,
     dollars_per_100_successes,
     pareto_frontier,
@@ -47,7 +47,7 @@ def test_failed_episodes_are_paid_for_too_and_broken_ones_are_left_out() -> None
 
 
 def test_dollars_follow_from_prices_per_million_tokens() -> None:
-    value = dollars_per_100_successes(HALF, Prices(prompt=2.0, completion=10.0), seed=0)
+    value = dollars_per_100_successes(HALF, TokenPrices(prompt=2.0, completion=10.0), seed=0)
     assert value is not None
     assert value.mean == pytest.approx(100 * (3800 * 2 + 200 * 10) / 1_000_000)
 
@@ -65,7 +65,7 @@ def test_an_agent_that_never_succeeds_has_no_cost_per_success() -> None:
 
 def test_the_table_shows_dollars_only_with_prices() -> None:
     assert cost_table({"a": HALF}, seed=0).columns == ("agent", "tokens per success")
-    table = cost_table({"a": HALF}, seed=0, prices=Prices(prompt=2.0, completion=10.0))
+    table = cost_table({"a": HALF}, seed=0, prices=TokenPrices(prompt=2.0, completion=10.0))
     assert table.columns[-1] == "dollars per 100 successes"
     assert table.rows[0][2].startswith("0.96 [")
     assert "2 and 10 dollars per million tokens read and written" in table.caption
@@ -73,7 +73,7 @@ def test_the_table_shows_dollars_only_with_prices() -> None:
 
 def test_negative_prices_are_refused() -> None:
     with pytest.raises(ValidationError):
-        Prices(prompt=-1.0, completion=0.0)
+        TokenPrices(prompt=-1.0, completion=0.0)
 
 
 def test_nobody_on_the_frontier_is_beaten_on_both_counts() -> None:

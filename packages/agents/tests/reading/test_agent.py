@@ -11,22 +11,13 @@ from hypothesis import strategies as st
 from sightline.agents.actors.lexical import LexicalActor
 from sightline.agents.prompts import abbreviate_products
 from sightline.agents.protocols import Actor
-from sightline.agents.reading.agent import (
-    QueryFrom,
-    ReadingAgent,
-    baseline_rag,
-    baseline_react,
-    condition_dimension,
-    condition_vectors,
-    expert_target,
-    instruction_similarity,
-    oracle_gated,
-    random_gated,
-    recurrent_state_gated,
-    state_conditioned,
-    top_chunks,
-)
-from sightline.agents.reading.examples import page_chunks
+from sightline.agents.reading.agent import ReadingAgent, baseline_rag, baseline_react, recurrent_state_gated
+from sightline.agents.reading.bounds import expert_target, oracle_gated, random_gated
+from sightline.agents.reading.conditions import condition_dimension, condition_vectors
+from sightline.agents.reading.pages import page_chunks
+from sightline.agents.reading.scorers import instruction_similarity, state_conditioned
+from sightline.agents.reading.types import QueryFrom
+from sightline.agents.reading.views import top_chunks
 from sightline.agents.records import ActionDistribution, Event, Situation
 from sightline.agents.state.config import StateModelConfig
 from sightline.agents.state.model import RecurrentStateModel

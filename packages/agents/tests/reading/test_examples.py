@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from sightline.agents.reading.agent import expert_target, instruction_similarity, random_scores
-from sightline.agents.reading.examples import example_situation, page_chunks, retrieval_examples, score_pages
+from sightline.agents.reading.bounds import expert_target, random_scores
+from sightline.agents.reading.examples import example_situation, retrieval_examples, score_pages
+from sightline.agents.reading.pages import page_chunks
+from sightline.agents.reading.scorers import instruction_similarity
 from sightline.agents.records import Situation
 from sightline.agents.trajectory import Step, Trajectory
 from sightline.retrieval import ChunkingConfig, HashingEncoder, recall_at_k

@@ -40,8 +40,8 @@ def test_a_saved_episode_ends_as_if_it_had_not_been_interrupted(
     expected = whole(toys, goal, expert=toys.walker, max_steps=max_steps)
     if after >= len(expected.steps):
         return
-    finish(toys, begin(toys, goal, expert=toys.walker, max_steps=max_steps), after=after).pause().save(path)
-    resumed = Episode.resume(toys.Corridor(), EpisodeInProgress.load(path), expert=toys.walker)
+    finish(toys, begin(toys, goal, expert=toys.walker, max_steps=max_steps), after=after).pause().write(path)
+    resumed = Episode.resume(toys.Corridor(), EpisodeInProgress.read(path), expert=toys.walker)
     found = finish(toys, resumed).trajectory()
     assert found.model_dump_json() == expected.model_dump_json()
 
@@ -97,7 +97,7 @@ def test_an_environment_without_snapshots_cannot_be_paused(toys: ModuleType) -> 
 def test_a_file_that_is_no_episode_is_refused_with_its_field(tmp_path: Path) -> None:
     (tmp_path / "episode.json").write_text('{"agent": "hash"}')
     with pytest.raises(RecordError, match=r"episode\.json, field 'goal'"):
-        EpisodeInProgress.load(tmp_path / "episode.json")
+        EpisodeInProgress.read(tmp_path / "episode.json")
 
 
 def test_what_an_episode_cannot_do_yet_or_any_more_is_an_error(toys: ModuleType) -> None:

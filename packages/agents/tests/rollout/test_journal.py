@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from sightline.agents.rollout.in_process import InProcessEngine
+from sightline.agents.rollout.job import RolloutJob
 from sightline.agents.rollout.journal import JournalError
 from sightline.agents.rollout.rollout import roll_out, run_job
-from sightline.agents.rollout.supervision import InProcess, RolloutJob
 from sightline.agents.trajectory import Trajectory
 from sightline.retrieval.jsonl import RecordError
 
@@ -25,13 +26,13 @@ def make_job(toys: ModuleType, **changes: Any) -> RolloutJob:
 
 
 def run(job: RolloutJob, journal: Path | None, goals: Any = GOALS) -> list[Trajectory]:
-    return run_job(job, goals, engine=InProcess(), journal=journal, progress=False)
+    return run_job(job, goals, engine=InProcessEngine(), journal=journal, progress=False)
 
 
 class Forbidden:
     """An engine that must not be asked."""
 
-    def play(self, job: Any, batches: Any, report: Any) -> Any:
+    def play(self, job: Any, batches: Any, progress: Any) -> Any:
         raise AssertionError("everything was played already")
 
 

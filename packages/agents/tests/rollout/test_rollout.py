@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sightline.agents.actors.lexical import LexicalActor
-from sightline.agents.reading.agent import oracle_gated, random_gated
+from sightline.agents.reading.bounds import oracle_gated, random_gated
 from sightline.agents.records import Attention, Decision, Situation
 from sightline.agents.rollout.rollout import roll_out
 from sightline.agents.trajectory import Trajectory

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline.agents.prompts import abbreviate_products, react_prompt
-from sightline.agents.reading.agent import ChunkScorer
+from sightline.agents.reading.types import ChunkScorer
 from sightline.agents.records import Event, Situation
 from sightline.agents.student.config import StudentDataConfig
 from sightline.agents.student.data import sample_chunks, student_examples

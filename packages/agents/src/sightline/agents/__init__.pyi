@@ -11,7 +11,7 @@ from .reading.agent import ReadingAgent as ReadingAgent
 from .reading.agent import baseline_rag as baseline_rag
 from .reading.agent import baseline_react as baseline_react
 from .reading.agent import recurrent_state_gated as recurrent_state_gated
-from .reading.agent import state_conditioned as state_conditioned
+from .reading.scorers import state_conditioned as state_conditioned
 from .records import ActionDistribution as ActionDistribution
 from .records import Decision as Decision
 from .records import Situation as Situation

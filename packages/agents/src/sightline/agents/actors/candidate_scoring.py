@@ -41,8 +41,8 @@ def encode_actions(tokenizer: Any, actions: Sequence[str]) -> list[list[int]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """A prompt and its candidates in tokens.
+class PackedPrompt:
+    """A prompt and its candidates in tokens, which share one sequence.
 
     The last token of a candidate is predicted but never read, so it has no place in the sequence.
     """
@@ -62,33 +62,33 @@ class Query:
 
 
 def candidate_log_probabilities(
-    model: Any, queries: Sequence[Query], prefixes: PrefixCache | None = None
+    model: Any, packed_prompts: Sequence[PackedPrompt], prefixes: PrefixCache | None = None
 ) -> list[Tensor]:
-    """Log-probability of every candidate of every query, in one forward pass; without a prefix cache, gradients flow.
+    """Log-probability of every candidate of every prompt, in one forward pass; without a prefix cache, gradients flow.
 
     Sequences are aligned at their ends, so that the positions which predict candidates are the last ones.
 
     Args:
         model: a Hugging Face causal language model that takes a four-dimensional attention mask.
-        queries: B prompts with their candidates.
+        packed_prompts: B prompts with their candidates.
         prefixes: what the model has read before; it reads only what is not there, and adds it. One that fills a
             `DynamicCache` as usual is needed.
 
     Returns:
-        One float32 tensor `[candidates]` per query, on the model's device: sums over the candidate's tokens.
+        One float32 tensor `[candidates]` per prompt, on the model's device: sums over the candidate's tokens.
     """
-    prompts = [query.prompt for query in queries]
+    prompts = [packed.prompt for packed in packed_prompts]
     recalled = prefixes.recall(prompts) if prefixes else None
-    held = recalled.lengths if recalled else [0] * len(queries)
-    unread = [query.length - length for query, length in zip(queries, held, strict=True)]
+    held = recalled.lengths if recalled else [0] * len(packed_prompts)
+    unread = [packed.length - length for packed, length in zip(packed_prompts, held, strict=True)]
     width = max(unread)
-    tail = max(query.length - len(query.prompt) for query in queries) + 1
-    tokens = torch.zeros(len(queries), width, dtype=torch.long)
+    tail = max(packed.length - len(packed.prompt) for packed in packed_prompts) + 1
+    tokens = torch.zeros(len(packed_prompts), width, dtype=torch.long)
     positions = torch.zeros_like(tokens)
     owners = torch.full_like(tokens, -1)  # 0 prompt, n the n-th candidate, -1 padding
-    for row, (query, length) in enumerate(zip(queries, held, strict=True)):
-        read = [query.prompt[length:], *(candidate[:-1] for candidate in query.candidates)]
-        starts = [length, *[len(query.prompt)] * len(query.candidates)]
+    for row, (packed, length) in enumerate(zip(packed_prompts, held, strict=True)):
+        read = [packed.prompt[length:], *(candidate[:-1] for candidate in packed.candidates)]
+        starts = [length, *[len(packed.prompt)] * len(packed.candidates)]
         begin = width - unread[row]
         tokens[row, begin:] = torch.tensor([token for part in read for token in part])
         positions[row, begin:] = torch.cat(
@@ -105,20 +105,20 @@ def candidate_log_probabilities(
     ).logits[:, -tail:]
     if prefixes and recalled:
         prefixes.remember(prompts, recalled, [width - length for length in unread])
-    return [_candidate_sums(logits[row], query) for row, query in enumerate(queries)]
+    return [_candidate_sums(logits[row], packed) for row, packed in enumerate(packed_prompts)]
 
 
-def plain_log_probabilities(model: Any, query: Query) -> Tensor:
-    """The same for one query, each candidate by a pass of its own: slower, and right for any causal model.
+def plain_log_probabilities(model: Any, packed: PackedPrompt) -> Tensor:
+    """The same for one prompt, each candidate by a pass of its own: slower, and right for any causal model.
 
     Returns:
         float32 `[candidates]`.
     """
     sums = []
-    for candidate in query.candidates:
-        tokens = torch.tensor([query.prompt + candidate[:-1]], device=model.device)
+    for candidate in packed.candidates:
+        tokens = torch.tensor([packed.prompt + candidate[:-1]], device=model.device)
         logits = model(input_ids=tokens, use_cache=False).logits[0, -len(candidate) :]
-        sums.append(_candidate_sums(logits, Query([], [candidate])))
+        sums.append(_candidate_sums(logits, PackedPrompt([], [candidate])))
     return torch.cat(sums)
 
 
@@ -143,17 +143,17 @@ def _tree_mask(owners: Tensor, held: Tensor, dtype: torch.dtype) -> Tensor:
     return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
 
 
-def _candidate_sums(logits: Tensor, query: Query) -> Tensor:
+def _candidate_sums(logits: Tensor, packed: PackedPrompt) -> Tensor:
     """Sum of log-probabilities of each candidate's tokens, `[candidates]`.
 
     Args:
         logits: [N, vocabulary], whose last rows are those of the prompt's last token and of the candidates' tokens but
             their last.
-        query: what was scored.
+        packed: prompt and candidates that were scored.
     """
-    first = len(logits) - 1 - sum(len(candidate) - 1 for candidate in query.candidates)
+    first = len(logits) - 1 - sum(len(candidate) - 1 for candidate in packed.candidates)
     rows, targets, lengths, position = [], [], [], first + 1
-    for candidate in query.candidates:
+    for candidate in packed.candidates:
         rows += [first, *range(position, position + len(candidate) - 1)]
         targets += candidate
         lengths.append(len(candidate))

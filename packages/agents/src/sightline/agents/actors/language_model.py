@@ -1,6 +1,7 @@
 """Any Hugging Face causal language model as an actor: it ranks the available actions instead of generating one.
 
-This module knows nothing of pages or tasks; `candidates.py` holds the arithmetic, `prefix_cache.py` what was read.
+This module knows nothing of pages or tasks. `candidate_scoring.py` holds the arithmetic, `prefix_cache.py` what was
+read.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 
 from sightline.agents.actors.bounded_cache import BoundedCache
 from sightline.agents.actors.candidate_scoring import (
-    Query,
+    PackedPrompt,
     candidate_log_probabilities,
     encode_actions,
     encode_prompts,
@@ -156,28 +157,28 @@ class LanguageModelActor:
         content = json.dumps([prompt, list(actions), self.length_normalised, self.temperature])
         return hashlib.blake2b(content.encode(), digest_size=16).digest()
 
-    def _score(self, queries: Sequence[Query]) -> list[ActionDistribution]:
-        answers: list[ActionDistribution | None] = [None] * len(queries)
-        for batch in self._batches(queries):
-            logs = self._log_probabilities([queries[index] for index in batch])
+    def _score(self, packed_prompts: Sequence[PackedPrompt]) -> list[ActionDistribution]:
+        answers: list[ActionDistribution | None] = [None] * len(packed_prompts)
+        for batch in self._batches(packed_prompts):
+            logs = self._log_probabilities([packed_prompts[index] for index in batch])
             for index, scores in zip(batch, logs, strict=True):
-                answers[index] = self._distribution(queries[index], scores)
+                answers[index] = self._distribution(packed_prompts[index], scores)
         return [answer for answer in answers if answer is not None]
 
-    def _batches(self, queries: Sequence[Query]) -> list[list[int]]:
-        """Indices of the queries that share a pass: those with about as many tokens to read."""
-        held = [self._prefixes.held_tokens(query.prompt) if self._prefixes else 0 for query in queries]
-        unread = [query.length - tokens for query, tokens in zip(queries, held, strict=True)]
+    def _batches(self, packed_prompts: Sequence[PackedPrompt]) -> list[list[int]]:
+        """Indices of the prompts that share a pass: those with about as many tokens to read."""
+        held = [self._prefixes.held_tokens(packed.prompt) if self._prefixes else 0 for packed in packed_prompts]
+        unread = [packed.length - tokens for packed, tokens in zip(packed_prompts, held, strict=True)]
         limit = _CPU_PASS_TOKENS if self.device.type == "cpu" else _UNLIMITED
         batches: list[list[int]] = []
-        for index in sorted(range(len(queries)), key=unread.__getitem__):
+        for index in sorted(range(len(packed_prompts)), key=unread.__getitem__):
             rows = len(batches[-1]) + 1 if batches else self.batch_size + 1
             if rows > self.batch_size or rows * unread[index] > limit:
                 batches.append([])
             batches[-1].append(index)
         return batches
 
-    def _tokenize(self, prompt: str, actions: Sequence[str]) -> Query:
+    def _tokenize(self, prompt: str, actions: Sequence[str]) -> PackedPrompt:
         if not actions:
             raise ValueError(f"no actions to choose from after the prompt {prompt[-200:]!r}")
         candidates = encode_actions(self.tokenizer, actions)
@@ -185,21 +186,21 @@ class LanguageModelActor:
         if room < 1:
             longest = max(actions, key=len)
             raise ValueError(f"an action leaves no room for a prompt in {self._context} tokens: {longest[:200]!r}")
-        return Query(encode_prompts(self.tokenizer, [prompt], [room])[0], candidates)
+        return PackedPrompt(encode_prompts(self.tokenizer, [prompt], [room])[0], candidates)
 
-    def _distribution(self, query: Query, scores: list[float]) -> ActionDistribution:
+    def _distribution(self, packed: PackedPrompt, scores: list[float]) -> ActionDistribution:
         if self.length_normalised:
-            scores = [score / len(tokens) for score, tokens in zip(scores, query.candidates, strict=True)]
+            scores = [score / len(tokens) for score, tokens in zip(scores, packed.candidates, strict=True)]
         weights = [math.exp((score - max(scores)) / self.temperature) for score in scores]
         best = max(range(len(weights)), key=weights.__getitem__)
         probabilities = tuple(weight / sum(weights) for weight in weights)
-        return ActionDistribution(probabilities, len(query.prompt), len(query.candidates[best]))
+        return ActionDistribution(probabilities, len(packed.prompt), len(packed.candidates[best]))
 
     @torch.inference_mode()
-    def _log_probabilities(self, queries: Sequence[Query]) -> list[list[float]]:
-        if max(query.length for query in queries) <= self._tree_limit:
-            return [sums.tolist() for sums in candidate_log_probabilities(self.model, queries, self._prefixes)]
-        return [plain_log_probabilities(self.model, query).tolist() for query in queries]
+    def _log_probabilities(self, packed_prompts: Sequence[PackedPrompt]) -> list[list[float]]:
+        if max(packed.length for packed in packed_prompts) <= self._tree_limit:
+            return [sums.tolist() for sums in candidate_log_probabilities(self.model, packed_prompts, self._prefixes)]
+        return [plain_log_probabilities(self.model, packed).tolist() for packed in packed_prompts]
 
     @torch.inference_mode()
     def _honours_tree_mask(self, prefixes: PrefixCache | None = None) -> bool:
@@ -209,23 +210,23 @@ class LanguageModelActor:
             prefixes: an empty cache, to ask the same of reading on from what it holds.
         """
         page = "task: a red chair\npage:\n[button] red [button_]\naction:"
-        queries = [
+        packed_prompts = [
             self._tokenize(page, ["click[red]"] * 3),
             self._tokenize("action:", ["click[a chair]", "search[red]"]),
         ]
-        expected = [plain_log_probabilities(self.model, query) for query in queries]
+        expected = [plain_log_probabilities(self.model, packed) for packed in packed_prompts]
         try:
-            found = candidate_log_probabilities(self.model, queries, prefixes)
+            found = candidate_log_probabilities(self.model, packed_prompts, prefixes)
             if prefixes:
-                queries, expected = queries * 2, expected * 2
-                found += candidate_log_probabilities(self.model, queries[:2], prefixes)
+                packed_prompts, expected = packed_prompts * 2, expected * 2
+                found += candidate_log_probabilities(self.model, packed_prompts[:2], prefixes)
         except (AttributeError, TypeError, ValueError, RuntimeError) as error:
             logger.info("no tree attention: %s", error)
             return False
         tolerance = 2 * math.sqrt(torch.finfo(self.model.dtype).eps)
         return all(
-            bool((torch.abs(sums - truth) <= tolerance * query.lengths.to(sums.device)).all())
-            for query, sums, truth in zip(queries, found, expected, strict=True)
+            bool((torch.abs(sums - truth) <= tolerance * packed.lengths.to(sums.device)).all())
+            for packed, sums, truth in zip(packed_prompts, found, expected, strict=True)
         )
 
 

@@ -2,4 +2,4 @@ from .cache import AnswerCache as AnswerCache
 from .ledger import LedgerRow as LedgerRow
 from .ledger import LedgerSummary as LedgerSummary
 from .ledger import TokenLedger as TokenLedger
-from .ledger import TokenPrices as TokenPrices
+from .prices import TokenPrices as TokenPrices

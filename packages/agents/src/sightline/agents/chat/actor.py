@@ -1,6 +1,6 @@
 """A language model behind an OpenAI-compatible chat API as an actor: it answers with the number of an action.
 
-This module knows nothing of how requests are sent, cached and paid; `chat_client.py` does.
+This module knows nothing of how requests are sent, cached and paid; `client.py` does.
 """
 
 from __future__ import annotations

@@ -15,41 +15,10 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from sightline.agents.chat.prices import TokenPrices
 from sightline.retrieval.jsonl import DurableLines, parse_record
 
 logger = logging.getLogger(__name__)
-
-_PRICED_TOKENS = 1_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenPrices:
-    """What a million tokens cost, in any one currency.
-
-    Attributes:
-        prompt: tokens that the model reads.
-        completion: tokens that the model writes.
-        cached: tokens of the prompt that the server took from its own cache; default the price of the others.
-
-    Raises:
-        ValueError: a price is negative or no number.
-    """
-
-    prompt: float
-    completion: float
-    cached: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("prompt", "completion", "cached"):
-            price = getattr(self, name)
-            if price is not None and not 0 <= price < math.inf:
-                raise ValueError(f"the price {name} should be a number from 0, not {price!r}")
-
-    def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> float:
-        """The cost of a request, in the currency of the prices; `cached_tokens` are a part of `prompt_tokens`."""
-        cached = self.prompt if self.cached is None else self.cached
-        read = (prompt_tokens - cached_tokens) * self.prompt + cached_tokens * cached
-        return (read + completion_tokens * self.completion) / _PRICED_TOKENS
 
 
 class LedgerRow(BaseModel):

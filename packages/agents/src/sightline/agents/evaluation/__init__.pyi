@@ -1,4 +1,3 @@
-from .cost import Prices as Prices
 from .cost import cost_table as cost_table
 from .cost import dollars_per_100_successes as dollars_per_100_successes
 from .cost import pareto_frontier as pareto_frontier

@@ -6,22 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
+from sightline.agents.chat.prices import TokenPrices
 from sightline.agents.evaluation.intervals import Interval, ratio_interval
 from sightline.agents.tables import Table
 from sightline.agents.trajectory import Trajectory
-
-
-class Prices(BaseModel):
-    """What a provider asks for a model's tokens, in dollars per million."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-    prompt: float = Field(ge=0)
-    """Dollars per million tokens that the model reads."""
-    completion: float = Field(ge=0)
-    """Dollars per million tokens that it writes."""
 
 
 def tokens_per_success(trajectories: Sequence[Trajectory], *, seed: int) -> Interval | None:
@@ -34,7 +23,7 @@ def tokens_per_success(trajectories: Sequence[Trajectory], *, seed: int) -> Inte
     return _per_success(trajectories, prompt=1.0, completion=1.0, seed=seed)
 
 
-def dollars_per_100_successes(trajectories: Sequence[Trajectory], prices: Prices, *, seed: int) -> Interval | None:
+def dollars_per_100_successes(trajectories: Sequence[Trajectory], prices: TokenPrices, *, seed: int) -> Interval | None:
     """What the tokens of all episodes cost, failed ones too, per 100 that succeeded; None where none did.
 
     Args:
@@ -46,7 +35,9 @@ def dollars_per_100_successes(trajectories: Sequence[Trajectory], prices: Prices
     return _per_success(trajectories, prompt=scale * prices.prompt, completion=scale * prices.completion, seed=seed)
 
 
-def cost_table(trajectories: Mapping[str, Sequence[Trajectory]], *, seed: int, prices: Prices | None = None) -> Table:
+def cost_table(
+    trajectories: Mapping[str, Sequence[Trajectory]], *, seed: int, prices: TokenPrices | None = None
+) -> Table:
     """Tokens, and with prices dollars, that each agent spends on a success.
 
     Args:

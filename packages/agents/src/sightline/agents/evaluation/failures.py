@@ -23,7 +23,7 @@ from sightline.agents.tables import Table
 from sightline.agents.trajectory import Step, Trajectory
 
 if TYPE_CHECKING:
-    from sightline.agents.reading.agent import ChunkScorer
+    from sightline.agents.reading.types import ChunkScorer
     from sightline.retrieval import ChunkingConfig
 
 

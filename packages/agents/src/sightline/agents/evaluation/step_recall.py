@@ -16,7 +16,7 @@ import numpy as np
 
 from sightline.agents.evaluation.intervals import Interval, rate_interval
 from sightline.agents.grammar.actions import ActionType, action_type
-from sightline.agents.reading.examples import page_chunks
+from sightline.agents.reading.pages import page_chunks
 from sightline.agents.trajectory import Step, Trajectory
 from sightline.retrieval.conditioned import label_chunks
 

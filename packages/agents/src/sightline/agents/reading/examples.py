@@ -1,7 +1,7 @@
 """Retrieval examples from trajectories, and the scores that a chunk scorer gives on them.
 
-Pages are cut into chunks by `page_chunks` here and by the agents when they act, so a retriever meets the same chunks
-in training as in use. This module knows nothing of models.
+Pages are cut by `page_chunks`, as when agents act, so a retriever meets the same chunks in training as in use.
+This module knows nothing of models.
 """
 
 from __future__ import annotations
@@ -12,24 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sightline.agents.grammar.actions import ActionType, action_type
-from sightline.agents.prompts import strip_instruction
+from sightline.agents.reading.pages import page_chunks
 from sightline.agents.records import Event, Situation
-from sightline.retrieval import chunk_text
 from sightline.retrieval.conditioned import RetrievalExample, build_example
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sightline.agents.reading.agent import ChunkScorer
+    from sightline.agents.reading.types import ChunkScorer
     from sightline.agents.trajectory import Trajectory
     from sightline.retrieval import ChunkingConfig
 
 _SITUATIONS_AT_ONCE = 128
-
-
-def page_chunks(observation: str, instruction: str, chunking: ChunkingConfig) -> tuple[str, ...]:
-    """The chunks of a page without the lines that only repeat the instruction, in page order."""
-    return tuple(chunk.text for chunk in chunk_text(strip_instruction(observation, instruction), chunking))
 
 
 def retrieval_examples(trajectories: Iterable[Trajectory], chunking: ChunkingConfig) -> list[RetrievalExample]:

@@ -77,14 +77,14 @@ class EpisodeInProgress(BaseModel):
     expert_action: str | None
     snapshot: Base64Bytes
 
-    def save(self, path: Path) -> None:
+    def write(self, path: Path) -> None:
         """Write the record as JSON, atomically."""
         with atomic_file(path) as file:
             file.write(self.model_dump_json().encode() + b"\n")
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote.
+    def read(cls, path: Path) -> Self:
+        """Read what `write` wrote.
 
         Raises:
             FileNotFoundError: there is no such file.

@@ -1,6 +1,6 @@
 """Rollouts over worker processes of this machine.
 
-This module knows nothing of what is played; `engines.py` decides who plays it.
+This module knows nothing of what is played; `supervision.py` decides who plays it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,9 @@ from multiprocessing.connection import Connection, wait
 from pickle import PicklingError
 from typing import TYPE_CHECKING
 
-from sightline.agents.rollout.supervision import (
-    Batches,
-    PlayedBatch,
-    Player,
-    Report,
-    RolloutError,
-    RolloutJob,
-    Supervision,
-    WorkerDeathError,
-)
+from sightline.agents.rollout.in_process import Player
+from sightline.agents.rollout.job import Batches, PlayedBatch, ProgressFn, RolloutError, RolloutJob
+from sightline.agents.rollout.supervision import Supervision, WorkerDeathError
 
 if TYPE_CHECKING:
     from sightline.agents.trajectory import Trajectory
@@ -35,7 +28,7 @@ _SHOWN_CHARACTERS = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class Workers:
+class ProcessEngine:
     """Plays batches in processes of their own, one thread each.
 
     A script that uses them needs the usual `if __name__ == "__main__":`.
@@ -53,14 +46,14 @@ class Workers:
         if self.count < 1:
             raise ValueError(f"count should be at least 1, not {self.count!r}")
 
-    def play(self, job: RolloutJob, batches: Batches, report: Report) -> Generator[PlayedBatch]:
+    def play(self, job: RolloutJob, batches: Batches, progress: ProgressFn) -> Generator[PlayedBatch]:
         """Play every batch.
 
         Raises:
             RolloutError: a worker could not begin, or the agent raised; the message has the worker's traceback.
             TypeError: the job cannot be sent to another process.
         """
-        return Supervision(lambda: _Process(job), _with_news, job, batches, report).run(self.count)
+        return Supervision(lambda: _Process(job), _with_news, job, batches, progress).run(self.count)
 
 
 class _Process:

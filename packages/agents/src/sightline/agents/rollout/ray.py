@@ -1,6 +1,6 @@
 """Rollouts over Ray, on this machine or a cluster (extra `ray`).
 
-This module knows nothing of what is played; `engines.py` decides who plays it.
+This module knows nothing of what is played; `supervision.py` decides who plays it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,10 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sightline.agents.rollout.in_process import Player
+from sightline.agents.rollout.job import Batches, PlayedBatch, ProgressFn, RolloutError, RolloutJob
 from sightline.agents.rollout.processes import use_one_thread
-from sightline.agents.rollout.supervision import (
-    Batches,
-    PlayedBatch,
-    Player,
-    Report,
-    RolloutError,
-    RolloutJob,
-    Supervision,
-    WorkerDeathError,
-)
+from sightline.agents.rollout.supervision import Supervision, WorkerDeathError
 
 try:
     import ray
@@ -36,7 +29,7 @@ _SHOWN_CHARACTERS = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class RayCluster:
+class RayEngine:
     """Plays batches in Ray actors, one CPU and one thread each.
 
     The job is stored in the cluster once, whatever its functions hold with it, and every actor reads that copy. Where
@@ -59,7 +52,7 @@ class RayCluster:
         if self.count < 1 or self.gpus < 0:
             raise ValueError(f"count should be at least 1 and gpus at least 0, not {self.count!r} and {self.gpus!r}")
 
-    def play(self, job: RolloutJob, batches: Batches, report: Report) -> Generator[PlayedBatch]:
+    def play(self, job: RolloutJob, batches: Batches, progress: ProgressFn) -> Generator[PlayedBatch]:
         """Play every batch.
 
         Raises:
@@ -72,7 +65,7 @@ class RayCluster:
         try:
             actor = ray.remote(num_cpus=1, num_gpus=self.gpus)(_RemotePlayer)
             stored = ray.put(job)
-            yield from Supervision(lambda: _Actor(actor, stored), _with_news, job, batches, report).run(self.count)
+            yield from Supervision(lambda: _Actor(actor, stored), _with_news, job, batches, progress).run(self.count)
         finally:
             if own:
                 ray.shutdown()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
+from sightline.agents.rollout.in_process import InProcessEngine
+from sightline.agents.rollout.job import Engine, RolloutJob
 from sightline.agents.rollout.journal import JournalHeader, RolloutJournal
-from sightline.agents.rollout.supervision import Engine, InProcess, RolloutJob
 
 if TYPE_CHECKING:
     from sightline.agents.protocols import Agent, Demonstrator, Environment
@@ -32,7 +33,7 @@ def roll_out(
     journal: Path | None = None,
     progress: bool = True,
 ) -> list[Trajectory]:
-    """Let an agent attempt every goal, in this process; `run_job` with `InProcess` on objects that are there already.
+    """Let an agent attempt every goal, in this process: `run_job` with an `InProcessEngine`, on objects that are there.
 
     As many consecutive goals as there are environments (64 is a good number) are played in lock-step: at every tick
     the agent decides for all live episodes in one call.
@@ -66,7 +67,7 @@ def roll_out(
         expert=expert,
         batch_size=len(environments),
     )
-    return run_job(job, goals, engine=InProcess(), journal=journal, progress=progress)
+    return run_job(job, goals, engine=InProcessEngine(), journal=journal, progress=progress)
 
 
 def run_job(
@@ -88,7 +89,7 @@ def run_job(
     Args:
         job: what is played.
         goals: one episode for each.
-        engine: where it is played: `InProcess`, `Workers` or `RayCluster`.
+        engine: where it is played: `InProcessEngine`, `ProcessEngine` or `RayEngine`.
         journal: a file to which finished batches are added durably. When it is there already, only the other batches
             are played, and the result is that of an undisturbed run. None to keep nothing.
         progress: show a progress bar when standard error is a terminal.

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.agents.prompts import abbreviate_products, react_prompt, render_prompt
-from sightline.agents.reading.examples import page_chunks
+from sightline.agents.reading.pages import page_chunks
 from sightline.agents.student.records import StudentExample
 from sightline.retrieval.conditioned import label_chunks
 
 if TYPE_CHECKING:
-    from sightline.agents.reading.agent import ChunkScorer
+    from sightline.agents.reading.types import ChunkScorer
     from sightline.agents.records import Situation
     from sightline.agents.student.config import StudentDataConfig
 

@@ -24,7 +24,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sightline.agents.actors.candidate_scoring import Query, candidate_log_probabilities, encode_actions, encode_prompts
+from sightline.agents.actors.candidate_scoring import (
+    PackedPrompt,
+    candidate_log_probabilities,
+    encode_actions,
+    encode_prompts,
+)
 from sightline.agents.student.config import StudentTrainingConfig
 from sightline.agents.student.records import StudentExample, StudentReport
 from sightline.agents.student.tokenizer import train_tokenizer
@@ -98,7 +103,7 @@ def train_student(
     report = StudentReport(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         examples=len(examples),
-        longest=max(query.length for query, _ in encoded),
+        longest=max(packed.length for packed, _ in encoded),
         steps=config.steps,
         tokens=state.tokens,
         precision=precision,
@@ -136,7 +141,7 @@ def _fingerprint(examples: Sequence[StudentExample], config: StudentTrainingConf
     return digest.hexdigest()
 
 
-def _encode(examples: Sequence[StudentExample], tokenizer: Any, context: int) -> list[tuple[Query, int]]:
+def _encode(examples: Sequence[StudentExample], tokenizer: Any, context: int) -> list[tuple[PackedPrompt, int]]:
     """Each example in tokens, with the position of the expert's action among the candidates."""
     distinct = list(dict.fromkeys(action for example in examples for action in example.actions))
     encoded = dict(zip(distinct, encode_actions(tokenizer, distinct), strict=True))
@@ -146,7 +151,7 @@ def _encode(examples: Sequence[StudentExample], tokenizer: Any, context: int) ->
     rooms = [context - max(len(encoded[action]) for action in example.actions) for example in examples]
     prompts = encode_prompts(tokenizer, [example.prompt for example in examples], rooms)
     return [
-        (Query(prompt, [encoded[action] for action in example.actions]), example.chosen)
+        (PackedPrompt(prompt, [encoded[action] for action in example.actions]), example.chosen)
         for example, prompt in zip(examples, prompts, strict=True)
     ]
 
@@ -174,7 +179,7 @@ def _make_model(config: StudentTrainingConfig, vocabulary_size: int) -> LlamaFor
 
 def _fit(
     model: LlamaForCausalLM,
-    examples: Sequence[tuple[Query, int]],
+    examples: Sequence[tuple[PackedPrompt, int]],
     config: StudentTrainingConfig,
     precision: str,
     state: _Progress,
@@ -193,7 +198,7 @@ def _fit(
     done = len(state.losses)
     if done:
         _restore(state.tensors, parameters, optimizer, done)
-    batches = _batches([query.length for query, _ in examples], config.batch_size, np.random.default_rng(config.seed))
+    batches = _batches([packed.length for packed, _ in examples], config.batch_size, np.random.default_rng(config.seed))
     model.train()
     for step, batch in enumerate(islice(batches, done, config.steps), start=done):
         for group in optimizer.param_groups:
@@ -206,7 +211,7 @@ def _fit(
         optimizer.step()
         optimizer.zero_grad()
         state.losses.append(loss.item())
-        state.tokens += sum(query.length for query, _ in chosen)
+        state.tokens += sum(packed.length for packed, _ in chosen)
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
             _save_checkpoint(checkpoint, state, parameters, optimizer)
         if progress:
@@ -233,17 +238,17 @@ def _batches(lengths: Sequence[int], batch_size: int, rng: np.random.Generator) 
                 yield groups[number]
 
 
-def _loss(model: LlamaForCausalLM, examples: Sequence[tuple[Query, int]], temperature: float) -> Tensor:
+def _loss(model: LlamaForCausalLM, examples: Sequence[tuple[PackedPrompt, int]], temperature: float) -> Tensor:
     """Mean over the examples of two cross-entropies, in nats.
 
     The first is of the expert's action among the candidates, scored as the actor scores them; the second of the
     tokens of the expert's action. Ranking is what the student is for, but writing the action out is what makes a small
     model learn early to copy words from the task and the page.
     """
-    queries = [query for query, _ in examples]
+    packed_prompts = [packed for packed, _ in examples]
     losses = []
-    for sums, (query, chosen) in zip(candidate_log_probabilities(model, queries), examples, strict=True):
-        means = sums / query.lengths.to(sums.device)
+    for sums, (packed, chosen) in zip(candidate_log_probabilities(model, packed_prompts), examples, strict=True):
+        means = sums / packed.lengths.to(sums.device)
         losses.append(torch.logsumexp(means / temperature, dim=0) - means[chosen] / temperature - means[chosen])
     return torch.stack(losses).mean()
 

@@ -1,0 +1,66 @@
+"""Bounds on what choosing chunks can bring: an oracle that knows the expert's target, and chance."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sightline.agents.reading.agent import ReadingAgent
+from sightline.agents.reading.scorers import instruction_similarity
+from sightline.agents.reading.types import ChunkScorer
+from sightline.agents.reading.views import top_chunks
+from sightline.agents.records import Situation
+from sightline.retrieval.conditioned import label_chunks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sightline.agents.protocols import Actor
+    from sightline.retrieval import ChunkingConfig, TextEncoder
+
+
+def oracle_gated(actor: Actor, encoder: TextEncoder, *, top_k: int, chunking: ChunkingConfig) -> ReadingAgent:
+    """A bound on retrieval, not on acting: reads a chunk with the expert's target, then those nearest to the task."""
+    return ReadingAgent("oracle_gated", actor, top_chunks(expert_target(encoder), top_k, chunking))
+
+
+def random_gated(actor: Actor, *, seed: int, top_k: int, chunking: ChunkingConfig) -> ReadingAgent:
+    """A lower bound: reads chunks at random."""
+    return ReadingAgent("random_gated", actor, top_chunks(random_scores(seed), top_k, chunking))
+
+
+def expert_target(encoder: TextEncoder) -> ChunkScorer:
+    """Scores as `instruction_similarity`, but puts the chunks that hold the expert's target before all others.
+
+    Raises:
+        ValueError: (when scoring) a situation holds no expert action.
+    """
+    similarity = instruction_similarity(encoder)
+
+    def score(situations: Sequence[Situation], chunks: Sequence[Sequence[str]]) -> list[NDArray[np.float64]]:
+        scores = similarity(situations, chunks)
+        for situation, page, row in zip(situations, chunks, scores, strict=True):
+            if situation.expert_action is None:
+                raise ValueError("the oracle needs the expert's action; give roll_out an expert")
+            row[label_chunks(situation.expert_action, page)] += 2.0  # cosines differ by at most 2
+        return scores
+
+    return score
+
+
+def random_scores(seed: int) -> ChunkScorer:
+    """Scores chunks uniformly at random, as a function of the seed, the instruction and the episode so far."""
+
+    def score(situations: Sequence[Situation], chunks: Sequence[Sequence[str]]) -> list[NDArray[np.float64]]:
+        return [_rng(seed, situation).random(len(page)) for situation, page in zip(situations, chunks, strict=True)]
+
+    return score
+
+
+def _rng(seed: int, situation: Situation) -> np.random.Generator:
+    content = repr((seed, situation.instruction, [(event.kind, event.text) for event in situation.events]))
+    digest = hashlib.blake2b(content.encode(), digest_size=16).digest()
+    return np.random.default_rng(int.from_bytes(digest))

@@ -1,0 +1,72 @@
+"""Rollouts in this process, and the player that every engine's workers use.
+
+This module knows nothing of processes, clusters, journals or how an agent decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+from sightline.agents.rollout.episode import Episode
+from sightline.agents.rollout.job import Batches, PlayedBatch, ProgressFn, RolloutJob
+from sightline.agents.trajectory import Trajectory
+
+
+class Player:
+    """Plays the batches of a job one after another, in this process.
+
+    Raises:
+        ValueError: the job makes an agent of another name, or too few environments.
+    """
+
+    def __init__(self, job: RolloutJob) -> None:
+        self._job = job
+        self._agent = job.make_agent()
+        self._environments = job.make_environments(job.batch_size)
+        if self._agent.name != job.agent_name:
+            raise ValueError(f"the job names the agent {job.agent_name!r}, but makes one called {self._agent.name!r}")
+        if len(self._environments) < job.batch_size:
+            made = len(self._environments)
+            raise ValueError(f"make_environments({job.batch_size}) should make as many, not {made}")
+
+    def play(self, goals: Sequence[int]) -> Iterator[tuple[int, Trajectory]]:
+        """Play a batch in lock-step.
+
+        Yields:
+            (place of the goal in the batch, its trajectory) as episodes end.
+        """
+        job = self._job
+        episodes = {
+            place: Episode(
+                environment,
+                agent=job.agent_name,
+                goal=goal,
+                seed=job.seed,
+                max_steps=job.max_steps,
+                expert=job.expert,
+            )
+            for place, (goal, environment) in enumerate(zip(goals, self._environments, strict=False))
+        }
+        while episodes:
+            situations = {place: situation for place, one in episodes.items() if (situation := one.situation)}
+            for place in episodes.keys() - situations.keys():
+                yield place, episodes.pop(place).trajectory()
+            decisions = self._agent.choose(list(situations.values())) if situations else []
+            for place, decision in zip(situations, decisions, strict=True):
+                episodes[place].take(decision)
+
+
+@dataclass(frozen=True, slots=True)
+class InProcessEngine:
+    """Plays one batch after another in this process."""
+
+    def play(self, job: RolloutJob, batches: Batches, progress: ProgressFn) -> Generator[PlayedBatch]:
+        """Play every batch; what the agent raises is passed on as it is."""
+        player = Player(job)
+        for number, goals in batches.items():
+            finished = {}
+            for place, trajectory in player.play(goals):
+                finished[place] = trajectory
+                progress(1)
+            yield number, [finished[place] for place in range(len(goals))]

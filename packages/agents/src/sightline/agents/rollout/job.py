@@ -1,0 +1,79 @@
+"""What a rollout consists of, and what an engine that plays it must offer.
+
+The goals of a rollout are cut into batches, and the episodes of a batch are played in lock-step. Which episodes share
+a call of the agent therefore depends on the rollout alone, not on the engine or on the number of workers.
+This module knows nothing of processes, clusters, journals or how an agent decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sightline.agents.protocols import Agent, Demonstrator, Environment
+from sightline.agents.trajectory import Trajectory
+
+Batches = Mapping[int, Sequence[int]]
+"""Number of a batch -> its goals."""
+
+PlayedBatch = tuple[int, list[Trajectory]]
+"""Number of a batch, and one trajectory for each of its goals, in their order."""
+
+ProgressFn = Callable[[int], None]
+"""Is told how many episodes were finished; fewer than 0 when a worker was lost with what it had finished."""
+
+
+class RolloutError(RuntimeError):
+    """A rollout cannot go on: a worker could not begin, or its agent raised."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutJob:
+    """What is played, described so that any process can make it.
+
+    For workers, the functions are sent by pickle: functions of an importable module, or a `functools.partial` of one.
+    Each worker calls both `make_environments` and `make_agent` once.
+
+    Attributes:
+        agent_name: what `make_agent`'s agents are called.
+        make_environments: makes that many interchangeable environments; they may share whatever no episode changes.
+        make_agent: makes the agent.
+        seed: given to every reset.
+        max_steps: steps after which an episode is truncated, if the environment has not ended it.
+        expert: its action goes into each situation, where only agents that are bounds look at it.
+        batch_size: consecutive goals that are played in lock-step, so that the agent decides for them in one call.
+
+    Raises:
+        ValueError: `max_steps` or `batch_size` is not positive.
+    """
+
+    agent_name: str
+    make_environments: Callable[[int], Sequence[Environment]]
+    make_agent: Callable[[], Agent]
+    seed: int
+    max_steps: int
+    expert: Demonstrator | None = None
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)!r}")
+
+
+class Engine(Protocol):
+    """Plays batches of episodes somewhere."""
+
+    def play(self, job: RolloutJob, batches: Batches, progress: ProgressFn) -> Generator[PlayedBatch]:
+        """Play every batch.
+
+        Args:
+            job: what is played.
+            batches: what is to be played; each has 1 to `job.batch_size` goals.
+            progress: is told of finished episodes.
+
+        Yields:
+            Every batch once, when it is complete, in any order.
+        """
+        ...
