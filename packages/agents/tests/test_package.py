@@ -21,7 +21,7 @@ def test_the_first_example_of_the_readme_runs() -> None:
 def test_configurations_and_records_load_nothing_heavy() -> None:
     code = (
         "import sys\n"
-        "from sightline.agents.evaluation import TokenPrices\n"
+        "from sightline.agents.chat import TokenPrices\n"
         "from sightline.agents.state import NextActionMetrics, NextActionTrainingConfig, StateModelConfig\n"
         "from sightline.agents.student import PACKAGED_STUDENT, StudentReport, StudentTrainingConfig\n"
         "print({'torch', 'transformers', 'tokenizers', 'matplotlib', 'openai', 'ray'} & {*sys.modules})\n"
