@@ -374,3 +374,53 @@ def test_closing_closes_every_backend_though_one_refuses():
     with pytest.raises(OSError, match="cannot close"):
         RagRetriever(backends, ENCODER).close()
     assert sorted(closed) == ["first", "second"]
+
+
+@pytest.mark.parametrize("documents_at_once", [1, 2, 5, 9])
+def test_repair_goes_on_where_it_was_interrupted(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, documents_at_once: int
+):
+    monkeypatch.setattr("sightline.retrieval.backends.failover._REPAIR_DOCUMENTS", documents_at_once)
+    goods = [Document(id=str(number), content=f"text {number}") for number in range(5)]
+    setting.first.broken = DOWN
+    setting.retriever.upsert(goods)
+    setting.retriever.delete(["lamp", "mug"])
+    setting.first.broken = None
+    setting.retriever.health()
+    batches = -(-7 // documents_at_once)
+    if batches > 1:
+        setting.first.faults["upsert"] = [BackendError("refused")]
+        setting.first.faults["delete"] = [BackendError("refused")]
+        assert setting.retriever.repair().written == ("second",)
+        setting.retriever.health()
+        assert setting.retriever.repair().written in {("second",), ("first", "second")}
+        setting.first.faults.clear()
+        setting.retriever.health()
+    assert setting.retriever.repair().written == ("first", "second")
+    assert {number: setting.first.get(str(number)) for number in range(5)} == dict(enumerate(goods))
+    assert setting.first.count() == 5
+    assert [health.missing_writes for health in setting.retriever.health()] == [0, 0]
+
+
+def test_the_settings_that_a_retriever_gets_when_it_names_none_stay_what_they_are():
+    assert RetryPolicy() == RetryPolicy(attempts=2, first_delay=0.1, max_delay=2.0)
+    assert [RetryPolicy(attempts=9).delay(failures) for failures in range(1, 8)] == pytest.approx(
+        [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+    )
+    for wrong in (lambda: RetryPolicy(first_delay=-0.1), lambda: RetryPolicy(max_delay=-0.1)):
+        with pytest.raises(ValueError, match="delays not negative"):
+            wrong()
+
+
+@pytest.mark.parametrize("cooldown", [0.0, 5.0])
+def test_a_cooldown_of_another_length_is_kept(cooldown: float):
+    setting = Setting(cooldown=cooldown, retries=RetryPolicy(attempts=1))
+    setting.retriever.upsert([LAMP])
+    setting.first.faults["search"] = [DOWN]
+    assert setting.retriever.search("lamp").backend == "second"
+    assert setting.time.sleeps == []
+    if cooldown:
+        setting.time.now += cooldown - 0.5
+        assert setting.retriever.search("lamp").backend == "second"
+        setting.time.now += 0.5
+    assert setting.retriever.search("lamp").backend == "first"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pinecone import Index
 from qdrant_client import QdrantClient, models
 
@@ -20,6 +23,7 @@ from sightline.retrieval.backends import (
     ForeignRecordError,
     PineconeBackend,
     QdrantBackend,
+    pinecone,
 )
 from sightline.retrieval.errors import EncoderMismatchError
 from sightline.retrieval.text import UnitVectors
@@ -253,3 +257,56 @@ def test_qdrant_itself_decides_what_it_can(where: dict, requests: int, monkeypat
     assert int(hits[0].document.id) >= 40
     assert len(limits) == requests
     backend.close()
+
+
+def test_qdrant_is_written_to_in_batches_of_which_none_is_lost(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sightline.retrieval.backends.qdrant._BATCH", 3)
+    client = QdrantClient(":memory:")
+    backend = QdrantBackend(client, ENCODER, collection="goods", name="mine")
+    vectors = np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32)
+    sizes: list[int] = []
+    upsert = client.upsert
+    monkeypatch.setattr(client, "upsert", lambda *a, **o: (sizes.append(len(o["points"])), upsert(*a, **o))[1])
+    backend.upsert([Document(id=str(number), content="x") for number in range(8)], unit(vectors))
+    assert sizes == [3, 3, 2]
+    for number in range(8):
+        (hits,) = backend.search(unit(vectors[number : number + 1]), top_k=1)
+        assert (hits[0].document.id, round(hits[0].score, 5)) == (str(number), 1.0)
+    assert (backend.name, client.count("goods").count) == ("mine", 8)
+    backend.close()
+
+
+@given(st.lists(st.integers(0, 30), max_size=30), st.integers(1, 5), st.integers(1, 60))
+def test_requests_to_pinecone_hold_every_record_once_and_keep_both_limits(
+    sizes: list[int], most_records: int, most_bytes: int
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pinecone, "_MAX_REQUEST_RECORDS", most_records)
+        patch.setattr(pinecone, "_MAX_REQUEST_BYTES", most_bytes)
+        patch.setattr(pinecone, "_NUMBER_BYTES", 2)
+        bounds = list(pinecone._requests(sizes, 3))
+    assert [position for start, stop in bounds for position in range(start, stop)] == list(range(len(sizes)))
+    for start, stop in bounds:
+        assert 1 <= stop - start <= most_records
+        assert stop - start == 1 or sum(size + 6 for size in sizes[start:stop]) <= most_bytes
+    for (start, stop), (_, end) in itertools.pairwise(bounds):  # no request could have held one record more
+        full = sum(size + 6 for size in sizes[start : stop + 1]) > most_bytes
+        assert end > stop
+        assert full or stop - start == most_records
+
+
+def test_deletions_from_pinecone_go_in_requests_of_at_most_a_thousand(
+    services: ModuleType, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pinecone, "_MAX_REQUEST_RECORDS", 2)
+    service = services.PineconeService(4)
+    with services.serving(service) as url:
+        backend = PineconeBackend(Index(host=url, api_key="key", timeout=20), ENCODER, namespace="mine", name="other")
+        goods = [Document(id=str(number), content="x") for number in range(5)]
+        backend.upsert(goods, unit(np.ones((5, 4), np.float32)))
+        backend.delete([str(number) for number in range(4)])
+        assert (backend.count(), backend.get("4"), backend.name) == (1, goods[4], "other")
+        assert list(service.namespaces) == ["mine"]
+        deletions = [e["request"]["body"] for e in service.conversation if e["request"]["path"].endswith("delete")]
+        assert [len(body["ids"]) for body in deletions] == [2, 2]
+        backend.close()

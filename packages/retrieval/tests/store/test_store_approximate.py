@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
 import pytest
+from usearch import index as usearch_index
 
 from sightline.retrieval import Document, HashingEncoder, LocalEmbeddingStore
 from sightline.retrieval.errors import StoreDamagedError
@@ -13,6 +15,12 @@ from sightline.retrieval.store.hnsw import ApproximateIndex
 
 DIMENSION = 16
 ENCODER = HashingEncoder(DIMENSION)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several threads link the nodes of an index in another order each time, so that its proposals differ."""
+    monkeypatch.setattr(usearch_index.Index, "add", partialmethod(usearch_index.Index.add, threads=1))
 
 
 def filled(path: Path | None = None, count: int = 3000, approximate_from: int = 0) -> LocalEmbeddingStore:

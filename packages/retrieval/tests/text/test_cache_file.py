@@ -94,3 +94,21 @@ for number in range(10**6):
 
     texts = [f"text {number}" for number in range(acknowledged + 1)]
     np.testing.assert_array_equal(CachedEncoder(Silent(8), path).encode(texts), HashingEncoder(8).encode(texts))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_keys_are_looked_up_in_several_statements_where_they_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+):
+    monkeypatch.setattr("sightline.retrieval.text.cache_file._KEYS_AT_ONCE", 3)
+    texts = [f"text {number}" for number in range(count)]
+    cached = CachedEncoder(HashingEncoder(8), tmp_path / "cache")
+    expected = cached.encode(texts)
+    cached.save()
+
+    class Silent(HashingEncoder):
+        def encode(self, texts: Sequence[str]) -> np.ndarray:
+            raise AssertionError(f"{texts!r} are not in the cache")
+
+    again = CachedEncoder(Silent(8), tmp_path / "cache")
+    assert again.encode(texts).tobytes() == expected.tobytes()

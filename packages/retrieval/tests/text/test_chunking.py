@@ -124,3 +124,39 @@ def test_every_button_of_the_recorded_pages_is_in_some_chunk():
                     products = [chunk for chunk in chunks if chunk.text.count("$")]
                     assert len(products) <= 10
     assert pages > 100
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("a" * 20 + "\n" + "b" * 25 + " " + "c" * 20, ["a" * 20 + "\n" + "b" * 25, "c" * 20]),
+        ("a" * 20 + ". " + "b" * 25 + " " + "c" * 20, ["a" * 20 + ". " + "b" * 25, "c" * 20]),
+        ("a" * 10 + " " + "b" * 60, ["a" * 10 + " " + "b" * 39, "b" * 21]),
+        ("a" * 25 + "\n" + "b" * 40, ["a" * 25, "b" * 40]),
+    ],
+    ids=["line break", "sentence end", "white space", "at the half itself"],
+)
+def test_a_break_in_the_first_half_of_the_permitted_length_is_not_taken(page: str, expected: list[str]):
+    assert texts(page + "\n\nend of it", max_characters=50) == [*expected, "end of it"]
+
+
+def test_the_last_break_within_the_length_is_taken_and_ends_of_sentences_go_with_their_sentence():
+    page = "a" * 26 + "! " + "b" * 5 + "? " + "c" * 5 + " " + "d" * 30
+    assert texts(page + "\n\nend of it", max_characters=50) == [
+        "a" * 26 + "! " + "b" * 5 + "?",
+        "c" * 5 + " " + "d" * 30,
+        "end of it",
+    ]
+
+
+def test_the_lengths_that_a_run_gets_when_it_names_none_stay_what_they_are():
+    assert ChunkingConfig().model_dump() == {"max_characters": 1000, "min_characters": 5}
+    assert texts("1234\n\n12345\n\n" + "x" * 1001) == ["12345", "x" * 1000]
+    assert chunk_text("1234\n\n12345") == chunk_text("1234\n\n12345", ChunkingConfig())
+
+
+def test_the_bounds_of_the_lengths_are_taken_and_those_beyond_are_refused():
+    for field, allowed, refused in [("max_characters", 50, 49), ("min_characters", 1, 0), ("min_characters", 50, 51)]:
+        assert getattr(ChunkingConfig.model_validate({field: allowed}), field) == allowed
+        with pytest.raises(ValidationError, match=field):
+            ChunkingConfig.model_validate({field: refused})

@@ -22,7 +22,7 @@ _CLICK = re.compile(r"\s*click\[(.*)\]\s*", re.IGNORECASE | re.DOTALL)
 class RetrievalExample(BaseModel):
     """One moment of an episode: what had happened, the chunks of the page, and which of them mattered."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     schema_version: Literal[1] = 1
     episode_id: str = Field(min_length=1)

@@ -12,7 +12,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -225,8 +225,7 @@ class Storage:
                     VectorFile.create(self._folder.vectors(0), self._dimension).close()
                 transaction.create(encoder, self._dimension)
         if self._path is not None:
-            sync_folder(self._path)
-            sync_folder(self._path.parent)
+            sync_folder(self._path.parent)  # the folder itself was synced when its file of vectors was made
 
     def _check(self, transaction: Transaction, encoder: str, parts: Sequence[StorePart]) -> None:
         """Refuse a store of another encoder, and files that contradict each other."""
@@ -302,21 +301,18 @@ class Storage:
             logger.warning("compaction failed, the store goes on without: %s", error)
 
     def _compact(self) -> int:
-        with self._database.writing() as transaction:
-            view = self._newest(transaction, self._view)
-            dropped = view.state.row_count - view.live_count
-            if not dropped:
-                return 0
-            state = transaction.renumber()
-            vectors = self._created_vectors(state.generation)
-            written = 0
-            for start in range(0, len(view.vectors), _COPY_ROWS):
-                kept = view.vectors[start : start + _COPY_ROWS][view.alive[start : start + _COPY_ROWS]]
-                vectors.write(written, kept)
-                written += len(kept)
-            vectors.sync()
-            alive = np.ones(written, dtype=np.bool_)
-            fresh = View(state, vectors.rows(written), alive, written, None)
+        with ExitStack() as undo:
+            with self._database.writing() as transaction:
+                view = self._newest(transaction, self._view)
+                dropped = view.state.row_count - view.live_count
+                if not dropped:
+                    return 0
+                state = transaction.renumber()
+                vectors = self._created_vectors(state.generation)
+                undo.callback(vectors.close)
+                written = _copy_alive(view, vectors)
+                fresh = View(state, vectors.rows(written), np.ones(written, dtype=np.bool_), written, None)
+            undo.pop_all()
         self._vectors.close()
         self._vectors, self._vectors_generation, self._view = vectors, state.generation, fresh
         self._remove_strays()
@@ -343,6 +339,17 @@ class Storage:
     def _remove_strays(self) -> None:
         if self._folder is not None:
             self._folder.remove_strays(self._view.state)
+
+
+def _copy_alive(view: View, target: VectorRows) -> int:
+    """Write the rows of a view that are alive to the beginning of `target`, durably; return how many there are."""
+    written = 0
+    for start in range(0, len(view.vectors), _COPY_ROWS):
+        kept = view.vectors[start : start + _COPY_ROWS][view.alive[start : start + _COPY_ROWS]]
+        target.write(written, kept)
+        written += len(kept)
+    target.sync()
+    return written
 
 
 def _locked(folder: StoreFolder) -> FileLock:

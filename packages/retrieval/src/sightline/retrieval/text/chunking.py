@@ -21,7 +21,7 @@ _BREAKS = (_LINE_BREAK, re.compile(r"[.!?]\s"), re.compile(r"\s"))
 class ChunkingConfig(BaseModel):
     """How long and how short a chunk may be."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     max_characters: int = Field(default=1000, ge=50)
     """Longest chunk, in characters."""
