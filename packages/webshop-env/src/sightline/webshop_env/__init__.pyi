@@ -9,6 +9,7 @@ from .errors import WebShopError as WebShopError
 from .goals.goals import build_goals as build_goals
 from .goals.goals import split_indices as split_indices
 from .gym.env import WebShopEnv as WebShopEnv
+from .gym.evaluation import evaluate as evaluate
 from .gym.vector import WebShopVectorEnv as WebShopVectorEnv
 from .product import Goal as Goal
 from .product import Product as Product

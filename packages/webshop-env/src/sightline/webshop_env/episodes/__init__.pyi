@@ -1,4 +1,5 @@
 from .reachable_rewards import Reachable as Reachable
+from .reachable_rewards import goal_difficulty as goal_difficulty
 from .reachable_rewards import reachable_reward as reachable_reward
 from .recording import RecordedAttention as RecordedAttention
 from .recording import RecordedStep as RecordedStep

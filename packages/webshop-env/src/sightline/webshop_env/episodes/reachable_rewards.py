@@ -86,6 +86,28 @@ def reachable_reward(shop: Shop, state: ShopState, searches: Iterable[str] | Non
     return _best(_world(shop, state.goal, searches).offers(state), left)
 
 
+def goal_difficulty(shop: Shop, goal: int) -> float:
+    """Return how unlikely a best purchase is for who opens a random product of the first page and knows the options.
+
+    Args:
+        shop: shop in which the goal is asked for.
+        goal: index of the goal.
+
+    Returns:
+        1 minus the share of the products on the first page of the first proposed search that lead to the best
+        reachable reward without going back; 1 where there are none.
+    """
+    start = shop.start(goal)
+    world = _world(shop, goal, None)
+    if not world.searches:
+        return 1.0
+    results = shop.act(start, f"search[{world.searches[0]}]")[0]
+    best = reachable_reward(shop, start).reward
+    shown = shop.hits(results)[:PAGE_SIZE]
+    right = sum(world.opened(asin)[-1].reward == best for asin in shown)
+    return 1.0 - right / len(shown) if shown and best > 0 else 1.0
+
+
 def _steps_left(state: ShopState) -> int | None:
     return None if state.step_limit is None else max(0, state.step_limit - state.steps)
 
@@ -147,9 +169,10 @@ class _World:
         """Return the offers of the products that one results page lists."""
         shown = self._shop.hits(state)[PAGE_SIZE * (state.number - 1) : PAGE_SIZE * state.number]
         labels = [asin for asin in shown if parse_action(f"click[{asin.lower()}]") == ("click", asin.lower())]
-        return _merged(_later(self._opened(asin), 1) for asin in labels)
+        return _merged(_later(self.opened(asin), 1) for asin in labels)
 
-    def _opened(self, asin: str) -> _Offers:
+    def opened(self, asin: str) -> _Offers:
+        """Return the offers of a product from its item page, before any option is chosen."""
         if asin not in self._plain:
             self._plain[asin] = self._purchases(ShopState(goal=0, kind=PageKind.ITEM, asin=asin))
         return self._plain[asin]

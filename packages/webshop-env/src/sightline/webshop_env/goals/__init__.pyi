@@ -4,3 +4,7 @@ from .goals import draw_goal as draw_goal
 from .goals import draw_prices as draw_prices
 from .goals import filter_goals as filter_goals
 from .goals import limit_goals as limit_goals
+from .selection import GoalFilter as GoalFilter
+from .selection import curriculum as curriculum
+from .selection import find_goals as find_goals
+from .selection import select_goals as select_goals

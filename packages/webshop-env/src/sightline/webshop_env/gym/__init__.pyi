@@ -1,3 +1,12 @@
+from .discrete import FEATURES as FEATURES
+from .discrete import DiscreteActions as DiscreteActions
+from .discrete import action_features as action_features
 from .env import ObservationMode as ObservationMode
 from .env import PageText as PageText
+from .evaluation import EpisodeResult as EpisodeResult
+from .evaluation import Evaluation as Evaluation
+from .evaluation import Policy as Policy
+from .evaluation import Rate as Rate
+from .evaluation import wilson_interval as wilson_interval
+from .shaping import ShapedRewards as ShapedRewards
 from .workers import WorkerError as WorkerError
