@@ -50,7 +50,7 @@ def measure(encoders: dict[str, TextEncoder], texts: list[str]) -> dict[str, flo
 
 
 def quantized() -> SentenceTransformerEncoder:
-    """The packaged encoder with the weights of its linear layers in int8."""
+    """Return the packaged encoder with the weights of its linear layers in int8."""
     encoder = SentenceTransformerEncoder(precision="float32", device="cpu")
     # Deprecated in favour of the package torchao; if it pays, it is worth a dependency.
     quantize = getattr(torch.ao.quantization, "quantize_dynamic")  # noqa: B009 - the type checker warns of its name

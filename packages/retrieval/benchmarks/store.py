@@ -76,7 +76,7 @@ def interleaved(tasks: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def bare(vectors: Vectors, queries: Vectors) -> NDArray[np.intp]:
-    """What a search costs at least in NumPy: the product and the selection, without order, ties or documents."""
+    """Search as cheaply as NumPy can: the product and the selection, without order, ties or documents."""
     return np.argpartition(queries @ vectors.T, -TOP_K, axis=1)[:, -TOP_K:]
 
 

@@ -57,7 +57,7 @@ class Pages:
 
 
 def read_run(run: Path, cache: Path | None) -> Pages:
-    """The examples of a run, under the condition "both": the state beside the instruction's embedding."""
+    """Read the examples of a run, under the condition "both": the state beside the instruction's embedding."""
     # The state comes from the agents package, which builds on this one; only this benchmark looks the other way.
     from sightline.agents.reading import example_situation, situation_conditions
     from sightline.agents.state import RecurrentStateModel

@@ -54,7 +54,7 @@ def parse_record(record_type: type[Record], text: bytes, *, where: str, remedy: 
         record_type: the pydantic model of the record.
         text: JSON in UTF-8.
         where: the place to name in an error, for example `runs/a/train.jsonl, line 3`.
-        remedy: what the reader of an error should do.
+        remedy: advice to the reader of an error.
 
     Raises:
         RecordError: not JSON, or a field is missing, unknown or wrong.

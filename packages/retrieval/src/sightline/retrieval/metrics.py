@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def recall_at_k(scores: ArrayLike, positives: ArrayLike, k: int) -> NDArray[np.float64]:
-    """1.0 for every example with at least one positive among its k best chunks, else 0.0; `[N]`.
+    """Return `[N]`: 1.0 for every example with at least one positive among its k best chunks, else 0.0.
 
     The mean is the share of pages on which an agent that sees k chunks sees its target. It is also called hit rate or
     success@k; where an example has several positives, finding one of them is enough.
@@ -19,7 +19,7 @@ def recall_at_k(scores: ArrayLike, positives: ArrayLike, k: int) -> NDArray[np.f
     Args:
         scores: `[N, n]`, -inf for padding.
         positives: `[N, n]` booleans, at least one true per example.
-        k: how many chunks are seen, at least 1.
+        k: number of chunks that are seen, at least 1.
 
     Raises:
         ValueError: k is not positive, shapes differ, a score is NaN, or an example has no positive.
@@ -29,7 +29,7 @@ def recall_at_k(scores: ArrayLike, positives: ArrayLike, k: int) -> NDArray[np.f
 
 
 def reciprocal_rank(scores: ArrayLike, positives: ArrayLike) -> NDArray[np.float64]:
-    """1 / rank of the best-ranked positive, ranks counted from 1; `[N]`. The mean is MRR.
+    """Return `[N]`: 1 / rank of the best-ranked positive, ranks counted from 1. The mean is MRR.
 
     Args:
         scores: `[N, n]`, -inf for padding.
@@ -42,7 +42,7 @@ def reciprocal_rank(scores: ArrayLike, positives: ArrayLike) -> NDArray[np.float
 
 
 def ndcg_at_k(scores: ArrayLike, positives: ArrayLike, k: int) -> NDArray[np.float64]:
-    """Normalised discounted cumulative gain with binary gains; `[N]` in [0, 1].
+    """Return `[N]` in [0, 1]: the normalised discounted cumulative gain with binary gains.
 
     `sum over ranks r <= k of positive(r) / log2(r + 1)`, divided by its value for the best order of the page
     (Järvelin and Kekäläinen 2002).
@@ -50,7 +50,7 @@ def ndcg_at_k(scores: ArrayLike, positives: ArrayLike, k: int) -> NDArray[np.flo
     Args:
         scores: `[N, n]`, -inf for padding.
         positives: `[N, n]` booleans, at least one true per example.
-        k: how many chunks count, at least 1.
+        k: number of chunks that count, at least 1.
 
     Raises:
         ValueError: k is not positive, shapes differ, a score is NaN, or an example has no positive.
@@ -64,7 +64,7 @@ def ndcg_at_k(scores: ArrayLike, positives: ArrayLike, k: int) -> NDArray[np.flo
 
 
 def _ranked_positives(scores: ArrayLike, positives: ArrayLike) -> NDArray[np.bool_]:
-    """Positives `[N, n]` reordered from best to worst score."""
+    """Return positives `[N, n]` reordered from best to worst score."""
     scores, positives = np.asarray(scores), np.asarray(positives)
     if scores.ndim != 2 or positives.shape != scores.shape or positives.dtype != np.bool_:
         raise ValueError(

@@ -19,7 +19,7 @@ _current: ContextVar[str | None] = ContextVar("sightline_correlation_id", defaul
 
 
 def current_correlation_id() -> str | None:
-    """The id of the operation in whose context this runs, or None."""
+    """Return the id of the operation in whose context this runs, or None."""
     return _current.get()
 
 
@@ -28,7 +28,7 @@ def correlated(correlation_id: str) -> Generator[None]:
     """Give every operation inside the block this correlation id.
 
     Args:
-        correlation_id: 1 to 128 printable characters, for example the id of a request.
+        correlation_id: id of 1 to 128 printable characters, for example the id of a request.
 
     Raises:
         TypeError: not a string.
@@ -56,8 +56,8 @@ def logged_operation(logger: logging.Logger, operation: str, **fields: object) -
     exception) and `fields` as attributes (`extra` of `logging`), for handlers that write JSON.
 
     Args:
-        logger: where to log.
-        operation: what the block does, in one word.
+        logger: logger of the module.
+        operation: name of what the block does, in one word.
         **fields: sizes and settings; no names that `logging.LogRecord` uses itself.
     """
     correlation_id = _current.get() or uuid.uuid4().hex[:16]

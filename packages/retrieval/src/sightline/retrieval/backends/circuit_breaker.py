@@ -64,7 +64,7 @@ class RetryPolicy:
             raise ValueError(f"attempts must be at least 1 and delays not negative, not {self!r}")
 
     def delay(self, failures: int) -> float:
-        """Seconds to wait after so many failures, 1 or more."""
+        """Return seconds to wait after so many failures, 1 or more."""
         return min(self.first_delay * 2.0 ** (failures - 1), self.max_delay)
 
 
@@ -89,10 +89,10 @@ class CircuitBreaker:
 
     Args:
         backend: backend to ask.
-        retries: how often one operation is tried.
+        retries: policy of trying again.
         cooldown: seconds to pass it over after a failure.
-        clock: gives seconds on a clock that never goes back.
-        sleep: waits a number of seconds.
+        clock: function that returns seconds on a clock that never goes back.
+        sleep: function that waits a number of seconds.
     """
 
     def __init__(
@@ -122,9 +122,9 @@ class CircuitBreaker:
         """Do something with the backend.
 
         Args:
-            operation: what to call it in attempts and logs.
-            act: does it, and may do it again.
-            attempts: failures are appended here.
+            operation: name of it in attempts and logs.
+            act: function that does it, and may do it again.
+            attempts: list to which failures are appended.
 
         Returns:
             What `act` returned.
@@ -155,7 +155,7 @@ class CircuitBreaker:
         """Ask for the backend's health now, cooldown or not, and use it or pass it over accordingly.
 
         Args:
-            attempts: a failure is appended here.
+            attempts: list to which a failure is appended.
 
         Raises:
             BackendGivenUpError: it is not healthy.

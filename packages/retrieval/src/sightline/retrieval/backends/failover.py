@@ -89,12 +89,12 @@ class RagRetriever:
     grammar, are raised and not taken to another backend.
 
     Args:
-        backends: in order of preference, for example Qdrant before a `LocalBackend`; `close` closes them.
-        encoder: embeds queries and documents; once, whatever number of backends is asked.
-        retries: how often one operation is tried on one backend.
+        backends: backends in order of preference, for example Qdrant before a `LocalBackend`; `close` closes them.
+        encoder: encoder of queries and documents, asked once, whatever number of backends is asked.
+        retries: policy of trying one operation again on one backend.
         cooldown: seconds for which a backend is passed over after it failed; then its health is asked first.
-        clock: gives seconds on a clock that never goes back.
-        sleep: waits a number of seconds.
+        clock: function that returns seconds on a clock that never goes back.
+        sleep: function that waits a number of seconds.
 
     Raises:
         EncoderMismatchError: a backend is for another encoder or dimension.
@@ -140,10 +140,10 @@ class RagRetriever:
         """Find the documents most similar to a query, in the first backend that can answer.
 
         Args:
-            query: a text, or a vector `[dimension]` of any length but zero.
-            top_k: at most so many hits.
-            min_score: leave out hits with a lower cosine, -1 to 1.
-            where: a filter on metadata; see `sightline.retrieval.store.filters`.
+            query: text, or a vector `[dimension]` of any length but zero.
+            top_k: most hits to return.
+            min_score: least cosine of a hit, -1 to 1; None for any.
+            where: filter on metadata; see `sightline.retrieval.store.filters`.
 
         Raises:
             AllBackendsFailedError: no backend could answer.
@@ -166,7 +166,7 @@ class RagRetriever:
             return Answer(found[0], source.name, bool(source.missing_writes), tuple(attempts))
 
     def get(self, document_id: str) -> Document:
-        """The document of this id, from the first backend that can answer.
+        """Return the document of this id, from the first backend that can answer.
 
         Raises:
             AllBackendsFailedError: no backend could answer.
@@ -181,7 +181,7 @@ class RagRetriever:
         """Write documents to every backend, replacing those that have their ids.
 
         Args:
-            documents: what to write, each id once.
+            documents: documents to write, each id once.
             vectors: embeddings `[n, dimension]` in the encoder's space, of any length but zero; None to encode the
                 contents.
 
@@ -324,7 +324,7 @@ class RagRetriever:
             member.missing_writes.difference_update(ids)
 
     def _present_form(self, document_id: str, attempts: list[FailedAttempt]) -> Document | None:
-        """The document as a backend that did not miss its last write has it; None if it was deleted."""
+        """Return the document as a backend that did not miss its last write has it; None if it was deleted."""
         for source in self._members:
             if document_id in source.missing_writes:
                 continue

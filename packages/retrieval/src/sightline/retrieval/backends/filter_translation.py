@@ -50,14 +50,14 @@ class FilterDialect(Generic[NativeT]):
 
 
 def superset(chosen: MetadataFilter, dialect: FilterDialect[NativeT], *, negated: bool = False) -> NativeT | None:
-    """A native filter that holds wherever `chosen` does, and perhaps elsewhere.
+    """Return a native filter that holds wherever `chosen` does, and perhaps elsewhere.
 
     Negations are pushed down to the conditions (De Morgan), for few databases can negate a whole filter.
 
     Args:
         chosen: the filter.
-        dialect: how the database writes filters.
-        negated: translate the complement of `chosen`.
+        dialect: dialect of the database.
+        negated: True to translate the complement of `chosen`.
 
     Returns:
         None where only a filter that always holds would do.
@@ -76,7 +76,7 @@ def superset(chosen: MetadataFilter, dialect: FilterDialect[NativeT], *, negated
 
 
 def holds(chosen: MetadataFilter, metadata: Mapping[str, JsonValue]) -> bool:
-    """Whether a filter holds for a document's metadata."""
+    """Return whether a filter holds for a document's metadata."""
     match chosen:
         case Condition(key, comparisons):
             wanted = stored_key(key)
@@ -98,14 +98,14 @@ def best_matching(
     min_score: float | None,
     most: int | None = None,
 ) -> list[SearchHit]:
-    """The best hits for which a filter holds, fetching more until there are enough or no more.
+    """Return the best hits for which a filter holds, fetching more until there are enough or no more.
 
     Args:
-        nearest: the so-many best hits of a native filter that holds wherever `chosen` does, best first.
+        nearest: function to the so-many best hits of a native filter that holds wherever `chosen` does, best first.
         chosen: the filter; None for all.
-        top_k: at most so many hits.
-        min_score: leave out hits of lower cosine.
-        most: `nearest` gives no more hits than this; None for no bound.
+        top_k: most hits to return.
+        min_score: least cosine of a hit; None for any.
+        most: most hits that `nearest` gives; None for no bound.
 
     Raises:
         BackendLimitError: the answer may lie beyond `most` hits.

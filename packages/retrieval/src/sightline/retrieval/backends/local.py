@@ -27,7 +27,7 @@ class LocalBackend:
 
     Args:
         store: the store; `close` closes it.
-        name: what results and logs call it.
+        name: name of it in results and logs.
     """
 
     def __init__(self, store: LocalEmbeddingStore, *, name: str = "local") -> None:
@@ -51,7 +51,7 @@ class LocalBackend:
                     return
 
     def get(self, document_id: str) -> Document:
-        """The document of this id; see `VectorBackend.get`."""
+        """Return the document of this id; see `VectorBackend.get`."""
         with _translated(self.name):
             return self._store.get(document_id)
 
@@ -63,7 +63,7 @@ class LocalBackend:
             return self._store.search_batch(vectors, top_k=top_k, min_score=min_score, where=where)
 
     def count(self) -> int:
-        """Number of documents."""
+        """Return the number of documents."""
         return len(self._store)
 
     def check_health(self) -> None:

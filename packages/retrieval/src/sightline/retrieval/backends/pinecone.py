@@ -68,9 +68,9 @@ class PineconeBackend:
     Args:
         index: `Pinecone(api_key=...).index("name")`: an index of dense vectors with metric cosine, made beforehand
             with the encoder's dimension; `close` closes it.
-        encoder: whose vectors the namespace holds; only its name and dimension are used.
-        namespace: which part of the index to use; it must hold nothing else.
-        name: what results and logs call this backend.
+        encoder: encoder of the vectors in the namespace; only its name and dimension are used.
+        namespace: part of the index to use, which must hold nothing else.
+        name: name of this backend in results and logs.
     """
 
     def __init__(self, index: Index, encoder: TextEncoder, *, namespace: str = "", name: str = "pinecone") -> None:
@@ -122,7 +122,7 @@ class PineconeBackend:
                         raise
 
     def get(self, document_id: str) -> Document:
-        """The document of this id; see `VectorBackend.get`.
+        """Return the document of this id; see `VectorBackend.get`.
 
         Raises:
             UnknownDocumentError: there is no document of this id.
@@ -155,7 +155,7 @@ class PineconeBackend:
             ]
 
     def count(self) -> int:
-        """Number of documents."""
+        """Return the number of documents."""
         with self._remote.operation("count"):
             namespaces = self._index.describe_index_stats().namespaces
             summary = namespaces.get(self._namespace) or namespaces.get(self._namespace or _DEFAULT_NAMESPACE)
@@ -205,7 +205,7 @@ class PineconeBackend:
 
 
 def _requests(sizes: Sequence[int], dimension: int) -> Iterator[tuple[int, int]]:
-    """Bounds of consecutive records whose requests stay below Pinecone's limits."""
+    """Yield bounds of consecutive records whose requests stay below Pinecone's limits."""
     start, request_bytes = 0, 0
     for position, size in enumerate(sizes):
         record_bytes = size + _NUMBER_BYTES * dimension

@@ -69,7 +69,7 @@ class VectorBackend(Protocol):
         A remote backend writes in batches: when this raises, some documents may have been written; repeat the call.
 
         Args:
-            documents: what to write, each id once.
+            documents: documents to write, each id once.
             vectors: `[n, dimension]`, one per document.
 
         Raises:
@@ -89,7 +89,7 @@ class VectorBackend(Protocol):
         ...
 
     def get(self, document_id: str) -> Document:
-        """The document of this id.
+        """Return the document of this id.
 
         Raises:
             TypeError: the id is not a string.
@@ -104,9 +104,9 @@ class VectorBackend(Protocol):
 
         Args:
             vectors: queries `[q, dimension]`.
-            top_k: at most so many hits per query.
-            min_score: leave out hits with a lower cosine, -1 to 1.
-            where: a filter on metadata in the grammar of `sightline.retrieval.store.filters`; it means the same in
+            top_k: most hits to return per query.
+            min_score: least cosine of a hit, -1 to 1; None for any.
+            where: filter on metadata in the grammar of `sightline.retrieval.store.filters`; it means the same in
                 every backend.
 
         Returns:
@@ -120,7 +120,7 @@ class VectorBackend(Protocol):
         ...
 
     def count(self) -> int:
-        """Number of documents."""
+        """Return the number of documents."""
         ...
 
     def check_health(self) -> None:

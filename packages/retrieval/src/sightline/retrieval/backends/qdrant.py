@@ -65,9 +65,9 @@ class QdrantBackend:
     Args:
         client: `QdrantClient(path=...)` or `QdrantClient(":memory:")` to embed it, `QdrantClient(url=..., timeout=...)`
             for a server; `close` closes it.
-        encoder: whose vectors the collection holds; only its name and dimension are used.
+        encoder: encoder of the vectors in the collection; only its name and dimension are used.
         collection: name of the collection, which must hold nothing else.
-        name: what results and logs call this backend.
+        name: name of this backend in results and logs.
 
     Raises:
         ImportError: (on import) the extra `qdrant` is not installed.
@@ -112,7 +112,7 @@ class QdrantBackend:
                 self._client.delete(self._collection, points_selector=models.PointIdsList(points=points), wait=True)
 
     def get(self, document_id: str) -> Document:
-        """The document of this id; see `VectorBackend.get`.
+        """Return the document of this id; see `VectorBackend.get`.
 
         Raises:
             UnknownDocumentError: there is no document of this id.
@@ -139,7 +139,7 @@ class QdrantBackend:
             ]
 
     def count(self) -> int:
-        """Number of documents."""
+        """Return the number of documents."""
         with self._remote.operation("count"):
             return self._client.count(self._collection, exact=True).count
 

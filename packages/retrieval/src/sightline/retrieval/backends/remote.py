@@ -25,11 +25,11 @@ class RemoteCollection:
 
     Args:
         backend: name of the backend, for logs and errors.
-        place: what to call the collection in errors, for example "Qdrant collection 'documents'".
+        place: name of the collection in errors, for example "Qdrant collection 'documents'".
         encoder_name: name of the encoder whose vectors it holds.
-        prepare: makes or checks the collection; run again at the next use if it raises.
-        error_type: gives the kind of backend error that a failure of the client is.
-        turn: entered for each operation, by a client that only one thread may use at a time.
+        prepare: function that makes or checks the collection; run again at the next use if it raises.
+        error_type: function from a failure of the client to the kind of backend error that it is.
+        turn: lock around each operation, for a client that only one thread may use at a time.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RemoteCollection:
         """Run the block as one operation: log it, prepare the collection before the first, name the client's errors.
 
         Args:
-            operation: what the block does, in one word.
+            operation: name of what the block does, in one word.
             **fields: sizes and settings to log.
 
         Raises:
@@ -80,7 +80,7 @@ class RemoteCollection:
         """Return the document of a record that came back.
 
         Args:
-            fields: what the record holds beside its vector.
+            fields: fields of the record beside its vector.
 
         Raises:
             EncoderMismatchError: the record was written with another encoder.

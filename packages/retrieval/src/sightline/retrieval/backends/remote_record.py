@@ -57,18 +57,18 @@ def remote_records(documents: Sequence[Document]) -> list[RemoteRecord]:
 
 
 def record_id(document_id: str) -> str:
-    """The UUID (RFC 9562, version 5) that stands for a document's id; always the same one."""
+    """Return the UUID (RFC 9562, version 5) that stands for a document's id; always the same one."""
     digest = hashlib.sha1(_NAMESPACE.bytes + stored_text(document_id), usedforsecurity=False).digest()
     return str(uuid.UUID(bytes=digest[:16], version=5))
 
 
 def attribute_token(key: str, value: Scalar) -> str:
-    """32 hexadecimal digits that stand for a metadata key with a scalar; equal scalars have equal tokens."""
+    """Return 32 hexadecimal digits that stand for a key with a scalar; equal scalars have equal tokens."""
     return _token(stored_key(key), stored_scalar(value))
 
 
 def any_of_tokens(key: str, choices: Sequence[Scalar]) -> list[str]:
-    """The token of every choice; without choices one that no record has, for databases differ about empty lists."""
+    """Return the token of every choice; without choices one that no record has, as databases differ about none."""
     return [attribute_token(key, choice) for choice in choices] or ["none"]
 
 
@@ -78,13 +78,13 @@ def number_field(key: bytes) -> str:
 
 
 def document_of(document: object, encoder: object, *, expected_encoder: str, place: str) -> Document:
-    """The document in a record that came back.
+    """Return the document in a record that came back.
 
     Args:
         document: the record's field of that name, JSON if all is well.
         encoder: the record's field of that name.
         expected_encoder: name of the encoder in use.
-        place: what to call the collection in an error.
+        place: name of the collection in an error.
 
     Raises:
         EncoderMismatchError: the record was written with another encoder.

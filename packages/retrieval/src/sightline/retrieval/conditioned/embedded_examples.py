@@ -18,18 +18,16 @@ if TYPE_CHECKING:
 class EmbeddedExamples:
     """N examples over U distinct chunks; pages share most of their chunks, so U is far below the number of chunks.
 
-    Attributes:
-        embeddings: `[U, D]` float32, one row per distinct chunk.
-        candidates: per example `[n_i]` int64, rows of `embeddings` in page order.
-        positives: per example `[n_i]` bool, True where the candidate is one that should be found.
-
     Raises:
         ValueError: the fields do not fit together, or an example has no positive.
     """
 
     embeddings: NDArray[np.float32]
+    """`[U, D]` float32, one row per distinct chunk."""
     candidates: tuple[NDArray[np.int64], ...]
+    """Per example `[n_i]` int64, rows of `embeddings` in page order."""
     positives: tuple[NDArray[np.bool_], ...]
+    """Per example `[n_i]` bool, True where the candidate is one that should be found."""
 
     def __post_init__(self) -> None:
         if self.embeddings.ndim != 2 or self.embeddings.dtype != np.float32:
@@ -59,7 +57,7 @@ def embed_examples(examples: Sequence[RetrievalExample], encoder: TextEncoder) -
 
     Args:
         examples: pages with their positives.
-        encoder: embeds the chunks' texts.
+        encoder: encoder of the chunks' texts.
 
     Raises:
         ValueError: an example has no positive chunk.

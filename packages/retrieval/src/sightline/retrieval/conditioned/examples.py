@@ -62,7 +62,7 @@ def label_chunks(action: str, chunks: Sequence[str]) -> tuple[int, ...]:
     counts that holds the target anywhere. Case is ignored.
 
     Args:
-        action: for example `click[Buy Now]`.
+        action: action of the expert, for example `click[Buy Now]`.
         chunks: the chunks of the page.
 
     Returns:
@@ -95,12 +95,12 @@ def build_example(
     Args:
         episode_id: name of the episode.
         t: step within the episode.
-        instruction: what the user asked for.
+        instruction: wish of the user.
         events: the episode up to and including the current page.
         obs_text: the current page.
         chunks: its chunks, in page order.
-        action: what the expert did next.
-        num_negatives: how many negatives to draw without replacement; None for all.
+        action: action of the expert on this page.
+        num_negatives: number of negatives to draw without replacement; None for all.
         rng: source of the draw; needed with `num_negatives`, and consumed.
 
     Returns:

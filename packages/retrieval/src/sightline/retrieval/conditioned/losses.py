@@ -19,7 +19,7 @@ def multi_positive_info_nce(
     other_scores: torch.Tensor | None = None,
     other_weight: float = 1.0,
 ) -> torch.Tensor:
-    """Negative log probability that a softmax over the page falls on any positive chunk, averaged over examples.
+    """Return the mean negative log probability that a softmax over the page falls on any positive chunk.
 
     `-log(sum_p exp(s_p / T) / (sum_c exp(s_c / T) + w sum_o exp(s_o / T)))` with p over the positives, c over all
     candidates of the page and o over chunks of other pages: MIL-NCE (Miech et al. 2020, equation 1). With a single
@@ -56,7 +56,7 @@ def multi_positive_info_nce(
 
 
 def importance_loss(logits: torch.Tensor, positives: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy of "an expert clicks on something in this chunk", averaged over a page, then over examples.
+    """Return the cross-entropy of "an expert clicks on something in this chunk", a mean of the means of pages.
 
     `-(y log sigmoid(l) + (1 - y) log(1 - sigmoid(l)))` with y = 1 for positives (Bishop 2006, equation 4.90).
 
@@ -78,7 +78,7 @@ def importance_loss(logits: torch.Tensor, positives: torch.Tensor, mask: torch.T
 
 
 def margin_loss(scores: torch.Tensor, positives: torch.Tensor, mask: torch.Tensor, margin: float) -> torch.Tensor:
-    """Mean of `max(0, margin - s_p + s_n)` over the pairs of a page, averaged over examples.
+    """Return the mean of `max(0, margin - s_p + s_n)` over the pairs of a page, averaged over examples.
 
     Args:
         scores: `[B, n]` float.

@@ -17,7 +17,7 @@ def model_card(config: RetrieverConfig, training: TrainingResult | None) -> str:
 
     Args:
         config: shape of the retriever.
-        training: what its training brought; None leaves the figures of training out.
+        training: record of its training; None leaves the figures of training out.
 
     Raises:
         ImportError: the extra `torch`, which brings the Hub's client, is not installed.

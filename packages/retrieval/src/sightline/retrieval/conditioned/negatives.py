@@ -38,7 +38,7 @@ def in_batch_negatives(
     pooled: torch.Tensor,
     max_cosine: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Chunks of the other pages in a batch (Karpukhin et al. 2020, section 3.2), without the false negatives.
+    """Return chunks of the other pages in a batch (Karpukhin et al. 2020, section 3.2), without false negatives.
 
     Not a negative of an example is what its own page holds (those are its positives and its page negatives already),
     and what is nearly or exactly what one of its positives says, like the same button on another page.

@@ -76,37 +76,31 @@ class RetrieverTrainingConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class EpochMetrics:
-    """Validation after one epoch; epoch 0 is the retriever as it came.
-
-    Attributes:
-        epoch: number of passes over the training examples so far.
-        loss: mean training loss of this epoch; None for epoch 0.
-        recall: share of validation examples with a positive among the top k.
-        mean_reciprocal_rank: mean of 1 / rank of the first positive.
-        ndcg: mean nDCG at k.
-    """
+    """Validation after one epoch; epoch 0 is the retriever as it came."""
 
     epoch: int
+    """Number of passes over the training examples so far."""
     loss: float | None
+    """Mean training loss of this epoch; None for epoch 0."""
     recall: float
+    """Share of validation examples with a positive among the top k."""
     mean_reciprocal_rank: float
+    """Mean of 1 / rank of the first positive."""
     ndcg: float
+    """Mean nDCG at k."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What happened in training.
-
-    Attributes:
-        history: one entry per epoch, epoch 0 first.
-        best_epoch: the epoch whose weights the retriever now has: highest mean reciprocal rank, earliest of equals.
-        training_examples: number of examples trained on.
-        validation_examples: number of examples that the epoch was chosen on.
-        config: hyperparameters.
-    """
+    """What happened in training."""
 
     history: tuple[EpochMetrics, ...]
+    """One entry per epoch, epoch 0 first."""
     best_epoch: int
+    """The epoch whose weights the retriever now has: highest mean reciprocal rank, earliest of equals."""
     training_examples: int
+    """Number of examples trained on."""
     validation_examples: int
+    """Number of examples that the epoch was chosen on."""
     config: RetrieverTrainingConfig
+    """Hyperparameters."""

@@ -33,7 +33,7 @@ class StateConditionedRetriever(torch.nn.Module):
         condition_dim: C, length of a condition vector.
         chunk_dim: D, length of a chunk embedding.
         hidden_dim: width of the hidden layer of the query projection; None for a linear projection.
-        importance: whether to have an importance head.
+        importance: True for an importance head.
         text_encoder: name of the encoder of the chunks, see `check_encoder`; None for any.
         seed: seed of the initial weights.
 
@@ -146,7 +146,7 @@ class StateConditionedRetriever(torch.nn.Module):
         return query @ unit.T + self._importance(unit)
 
     def importance(self, chunks: torch.Tensor) -> torch.Tensor:
-        """What a chunk's score gains whatever the condition is; 0 without an importance head.
+        """Return what a chunk's score gains whatever the condition is; 0 without an importance head.
 
         Args:
             chunks: `[..., D]` float embeddings.
@@ -168,7 +168,7 @@ class StateConditionedRetriever(torch.nn.Module):
         Args:
             condition: `[C]` float.
             chunks: `[n, D]` float.
-            k: how many; fewer come back where the page has fewer.
+            k: number of chunks; fewer come back where the page has fewer.
 
         Returns:
             Indices into `chunks`, best first; equal scores go to the earlier chunk.
@@ -191,8 +191,8 @@ class StateConditionedRetriever(torch.nn.Module):
         """Write `model.safetensors`, `config.json` and a model card into a folder, each of them atomically.
 
         Args:
-            folder: made if it does not exist.
-            training: what `train_retriever` returned, for the model card.
+            folder: folder to write into, made if need be.
+            training: record that `train_retriever` returned, for the model card.
 
         The weights alone determine the configuration, so a folder in which a crash left a new file beside an old one
         either loads as the new retriever or is refused by `from_pretrained`.
@@ -234,7 +234,7 @@ class StateConditionedRetriever(torch.nn.Module):
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> torch.nn.Linear:
-    """A linear layer with Glorot-uniform weights from `generator` and zero bias."""
+    """Return a linear layer with Glorot-uniform weights from `generator` and zero bias."""
     layer = torch.nn.utils.skip_init(torch.nn.Linear, inputs, outputs)
     torch.nn.init.xavier_uniform_(layer.weight, generator=generator)
     torch.nn.init.zeros_(layer.bias)

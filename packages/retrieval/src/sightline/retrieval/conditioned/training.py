@@ -42,9 +42,9 @@ def train_retriever(
     Same arguments, same machine, same result; no global random state is read or changed.
 
     Args:
-        retriever: what to train; examples are moved to its device.
+        retriever: retriever to train; examples are moved to its device.
         examples: training and validation examples together.
-        condition_fn: called with positions in `examples`. With a frozen state model, look the vectors up in a table;
+        condition_fn: function of positions in `examples`. With a frozen state model, look the vectors up in a table;
             otherwise compute them anew, with gradients.
         training: positions of the training examples.
         validation: positions of the validation examples, of other episodes than the training examples.
@@ -94,9 +94,9 @@ def score_examples(
     """Score the candidates of some examples, in the form that `recall_at_k` and its siblings take.
 
     Args:
-        retriever: makes queries from conditions; left in evaluation mode.
+        retriever: retriever to score with; left in evaluation mode.
         examples: pages with embedded candidates.
-        positions: which of the examples to score.
+        positions: positions of the examples to score.
         condition_fn: conditions `[b, C]` of the examples at b positions.
         batch_size: examples per forward pass.
 
@@ -134,7 +134,7 @@ class _Pages:
         return cls(*(torch.from_numpy(array).to(device) for array in arrays))
 
     def batch(self, positions: Sequence[int]) -> _Batch:
-        """Some examples, as wide as the longest of them."""
+        """Return some examples, as wide as the longest of them."""
         index = torch.as_tensor(positions, device=self.mask.device)
         width = int(self.mask[index].sum(dim=1).max())
         rows = self.rows[index, :width]
@@ -185,7 +185,7 @@ def _train_epoch(
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
 ) -> float:
-    """One pass over the training examples; returns the mean loss per example."""
+    """Pass over the training examples once; return the mean loss per example."""
     retriever.train()
     total = 0.0
     for order in torch.randperm(len(training), generator=generator).split(config.batch_size):
@@ -210,7 +210,7 @@ def _loss(
     config: RetrieverTrainingConfig,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """The loss of B examples with conditions `[B, C]`, a scalar."""
+    """Return the loss of B examples with conditions `[B, C]`, a scalar."""
     chunks, positives, mask = batch.chunks, batch.positives, batch.mask
     kept = sample_page_negatives(positives, mask, config.num_negatives, generator)
     scores = retriever.scores(conditions, chunks, kept)

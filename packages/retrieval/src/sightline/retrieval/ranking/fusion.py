@@ -20,7 +20,7 @@ def reciprocal_rank_fusion(rankings: Sequence[Sequence[str]], *, k: float = FUSI
 
     Args:
         rankings: ids, best first; of an id that comes twice in one ranking the first place counts.
-        k: how little a first place is worth more than a second, at least 0.
+        k: constant, at least 0; the larger, the less a first place is worth more than a second.
 
     Returns:
         Ids with scores, best first; equal scores in the order in which the ids are first met, ranking by ranking.

@@ -54,8 +54,8 @@ class HybridSearch:
     not at all.
 
     Args:
-        store: where documents and embeddings are.
-        language: of the stemmer: "english", "german" or another of PyStemmer's.
+        store: store of the documents and embeddings.
+        language: language of the stemmer: "english", "german" or another of PyStemmer's.
 
     Raises:
         ImportError: (on import) the extra `hybrid` is not installed.
@@ -82,10 +82,10 @@ class HybridSearch:
         enough candidates; each document that the filter refuses costs a read from the store.
 
         Args:
-            query: a text that is not blank.
-            top_k: at most so many hits.
-            where: a filter on metadata; see `sightline.retrieval.store.filters`.
-            candidates: how many documents each side proposes, at least `top_k`.
+            query: text that is not blank.
+            top_k: most hits to return.
+            where: filter on metadata; see `sightline.retrieval.store.filters`.
+            candidates: number of documents that each side proposes, at least `top_k`.
 
         Returns:
             Hits, best first; of equal scores those with the better place by cosine first.
@@ -118,7 +118,7 @@ class HybridSearch:
         ]
 
     def _lexical(self, query: str, chosen: MetadataFilter | None, candidates: int) -> list[Document]:
-        """Documents that share a word with the query, best first, ids in order where BM25 is equal."""
+        """Return documents that share a word with the query, best first, ids in order where BM25 is equal."""
         ids, index = self._words
         words = self._stems([query])[0]
         if index is None or not words:

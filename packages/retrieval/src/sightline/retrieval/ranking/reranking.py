@@ -37,10 +37,10 @@ def rerank(
     """Order documents by what a reranker makes of them and the query.
 
     Args:
-        query: a text that is not blank.
-        documents: what a search found, for example `[hit.document for hit in hits]`.
+        query: text that is not blank.
+        documents: documents that a search found, for example `[hit.document for hit in hits]`.
         reranker: scores the contents.
-        top_k: at most so many documents; None for all.
+        top_k: most documents to return; None for all.
 
     Returns:
         Documents, best first; equal scores in the order given.
@@ -69,11 +69,11 @@ class CrossEncoderReranker:
     """A `Reranker` that runs a cross-encoder of sentence-transformers over pairs of query and text.
 
     Args:
-        model: a folder, or the name of a model on the Hugging Face Hub, for example
+        model: folder, or name of a model on the Hugging Face Hub, for example
             "cross-encoder/ms-marco-MiniLM-L6-v2"; it must give one score per pair.
         batch_size: pairs per forward pass.
-        device: a PyTorch device; None for the best there is.
-        max_tokens: longer pairs are cut to this many tokens; None for the model's own limit.
+        device: PyTorch device; None for the best there is.
+        max_tokens: number of tokens that longer pairs are cut to; None for the model's own limit.
 
     Raises:
         ImportError: the extra `sentence-transformers` is not installed.
@@ -109,7 +109,7 @@ class CrossEncoderReranker:
         self._lock = threading.Lock()
 
     def __call__(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Scores `[n]` of n texts as answers to a query, higher for better ones.
+        """Return scores `[n]` of n texts as answers to a query, higher for better ones.
 
         Raises:
             TypeError: a single text was given.

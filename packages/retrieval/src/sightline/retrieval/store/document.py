@@ -74,12 +74,12 @@ def document_records(documents: Iterable[Document]) -> list[DocumentRecord]:
 
 
 def stored_text(text: str) -> bytes:
-    """UTF-8 in which lone surrogates pass; its byte order is the order of code points."""
+    """Return UTF-8 in which lone surrogates pass; its byte order is the order of code points."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def document_from(document_id: bytes, content: bytes, metadata: str) -> Document:
-    """The document of a record's fields."""
+    """Return the document of a record's fields."""
     return Document(
         id=document_id.decode("utf-8", "surrogatepass"),
         content=content.decode("utf-8", "surrogatepass"),

@@ -68,7 +68,7 @@ class DocumentDatabase:
 
     Args:
         path: the database file, which exists (an empty file is an empty database); None to keep it in memory.
-        read_only: connect without the right to write.
+        read_only: True to connect without the right to write.
     """
 
     def __init__(self, path: Path | None, *, read_only: bool) -> None:
@@ -82,7 +82,7 @@ class DocumentDatabase:
 
     @contextmanager
     def reading(self) -> Generator[Transaction]:
-        """A transaction that sees one committed state.
+        """Open a transaction that sees one committed state.
 
         Raises:
             StoreClosedError: the database was closed.
@@ -98,7 +98,7 @@ class DocumentDatabase:
 
     @contextmanager
     def writing(self) -> Generator[Transaction]:
-        """A transaction that is committed, durably, when the block ends, and undone when it raises.
+        """Open a transaction that is committed, durably, when the block ends, and undone when it raises.
 
         Raises:
             StoreClosedError: the database was closed.
@@ -185,7 +185,7 @@ class Transaction:
         self._path = path
 
     def is_empty(self) -> bool:
-        """Whether no store was made in this database yet."""
+        """Return whether no store was made in this database yet."""
         return self._connection.execute("PRAGMA user_version").fetchone() == (0,)
 
     def require_consistent(self) -> None:
@@ -227,7 +227,7 @@ class Transaction:
             )
 
     def state(self) -> StoreState:
-        """Which vector rows count."""
+        """Return which vector rows count."""
         return StoreState(
             *self._connection.execute("SELECT generation, version, row_count, indexed_rows FROM state").fetchone()
         )
@@ -242,11 +242,11 @@ class Transaction:
             raise StaleGenerationError("a compaction renumbered the rows meanwhile; try again")
 
     def tombstones(self) -> NDArray[np.int64]:
-        """Rows `[m]` that were deleted or replaced."""
+        """Return rows `[m]` that were deleted or replaced."""
         return _row_array(self._connection.execute("SELECT row FROM tombstones"))
 
     def live_rows(self, ids: Iterable[bytes]) -> dict[bytes, int]:
-        """The rows of those ids that are in the store."""
+        """Return the rows of those ids that are in the store."""
         query = (
             "SELECT row FROM documents WHERE id = ? "
             "AND NOT EXISTS (SELECT 1 FROM tombstones AS t WHERE t.row = documents.row)"
@@ -255,7 +255,7 @@ class Transaction:
         return {document_id: row[0] for document_id, row in found if row is not None}
 
     def rows_of_id(self, document_id: bytes) -> list[int]:
-        """All rows that documents of this id have, or had, in this generation."""
+        """Return all rows that documents of this id have, or had, in this generation."""
         return [row for (row,) in self._connection.execute("SELECT row FROM documents WHERE id = ?", (document_id,))]
 
     def append(self, records: Sequence[DocumentRecord], buried: Iterable[int]) -> StoreState:
@@ -310,12 +310,12 @@ class Transaction:
         )
 
     def documents(self, rows: Iterable[int]) -> dict[int, Document]:
-        """The documents of these rows."""
+        """Return the documents of these rows."""
         query = "SELECT id, content, metadata FROM documents WHERE row = ?"
         return {row: document_from(*self._connection.execute(query, (row,)).fetchone()) for row in rows}
 
     def page(self, after: bytes, limit: int) -> list[tuple[bytes, Document]]:
-        """Up to `limit` live documents whose stored id is greater than `after`, in the order of ids."""
+        """Return up to `limit` live documents whose stored id is greater than `after`, in the order of ids."""
         query = (
             "SELECT id, content, metadata FROM documents WHERE id > ? AND NOT EXISTS "
             "(SELECT 1 FROM tombstones AS t WHERE t.row = documents.row) ORDER BY id LIMIT ?"
@@ -323,7 +323,7 @@ class Transaction:
         return [(fields[0], document_from(*fields)) for fields in self._connection.execute(query, (after, limit))]
 
     def rows_matching(self, condition: Condition, row_count: int) -> NDArray[np.int64]:
-        """Rows `[m]` below `row_count` for which a condition holds; a row may come more than once."""
+        """Return rows `[m]` below `row_count` for which a condition holds; a row may come more than once."""
         expression, parameters = comparison_sql(condition.comparisons)
         return _row_array(
             self._connection.execute(

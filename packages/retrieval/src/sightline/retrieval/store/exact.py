@@ -36,14 +36,14 @@ def best_rows(
     selected: NDArray[np.bool_] | None = None,
     min_score: float | None = None,
 ) -> list[RankedRows]:
-    """The best rows for every query.
+    """Return the best rows for every query.
 
     Args:
         vectors: `[n, D]` unit rows.
         queries: `[q, D]` unit rows.
-        top_k: at most so many rows per query.
+        top_k: most rows to return per query.
         selected: `[n]`, which rows may be found; None for all.
-        min_score: leave out rows of lower cosine.
+        min_score: least cosine of a row; None for any.
 
     Returns:
         One ranking per query.
@@ -87,7 +87,7 @@ def rank(rows: NDArray[np.int64], vectors: Vectors, query: Vectors, least: float
 
 
 def merge(first: RankedRows, second: RankedRows, top_k: int) -> RankedRows:
-    """The best `top_k` of two rankings; at equal scores those of `first` come before those of `second`."""
+    """Return the best `top_k` of two rankings; at equal scores those of `first` come before those of `second`."""
     scores = np.concatenate([first.scores, second.scores])
     order = np.argsort(-scores, kind="stable")[:top_k]
     return RankedRows(np.concatenate([first.rows, second.rows])[order], scores[order])
@@ -102,7 +102,7 @@ def _margin(dimension: int) -> float:
 def _block(
     vectors: Vectors, selected: NDArray[np.bool_] | None, start: int, stop: int
 ) -> tuple[NDArray[np.int64] | None, Vectors, NDArray[np.bool_] | None]:
-    """Rows of the block (None for all from `start` on), their vectors, and which of them do not count (None: all do).
+    """Return rows of a block (None: all from `start` on), their vectors, and which do not count (None: all do).
 
     Copying a few selected rows is cheaper than scoring all; leaving out a few scores is cheaper than copying the rest.
     """
@@ -117,7 +117,7 @@ def _block(
 
 
 def _candidates(scores: NDArray[np.float32], bound: float, top_k: int, margin: float) -> NDArray[np.int64]:
-    """Places in `scores` [m], ascending, among which the `top_k` best that reach `bound` are certain to be."""
+    """Return places in `scores` [m], ascending, among which the `top_k` best that reach `bound` are certain to be."""
     if top_k < _SAMPLE_ROWS < len(scores):
         # The best of a sample give a bound that spares most rows the costlier selection below.
         bound = max(bound, _kth_best(scores[:_SAMPLE_ROWS], top_k) - margin)

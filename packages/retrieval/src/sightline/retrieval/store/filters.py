@@ -105,12 +105,12 @@ def parse_filter(where: Mapping[str, object]) -> MetadataFilter:
 def select(
     chosen: MetadataFilter, rows_of: Callable[[Condition], NDArray[np.int64]], row_count: int
 ) -> NDArray[np.bool_]:
-    """Which rows a filter holds for.
+    """Return which rows a filter holds for.
 
     Args:
         chosen: the filter.
-        rows_of: the rows `[m]` below `row_count` for which a condition holds, in any order, repeats allowed.
-        row_count: how many rows there are.
+        rows_of: function from a condition to the rows `[m]` for which it holds, in any order, repeats allowed.
+        row_count: number of rows.
 
     Returns:
         `[row_count]` booleans.
@@ -135,12 +135,12 @@ def select(
 
 
 def stored_key(key: str) -> bytes:
-    """A metadata key as it is stored."""
+    """Return a metadata key as it is stored."""
     return key.encode("utf-8", "surrogatepass")
 
 
 def stored_scalar(value: Scalar) -> StoredScalar:
-    """A scalar as it is stored: a number, or bytes that begin with the kind.
+    """Return a scalar as it is stored: a number, or bytes that begin with the kind.
 
     Raises:
         OverflowError: a whole number needs more than 64 bits.
@@ -157,7 +157,7 @@ def stored_scalar(value: Scalar) -> StoredScalar:
 
 
 def stored_attributes(metadata: Mapping[str, JsonValue]) -> Iterator[tuple[bytes, StoredScalar]]:
-    """Stored key and stored value of everything in metadata that a condition can ask for.
+    """Yield the stored key and value of everything in metadata that a condition can ask for.
 
     Raises:
         OverflowError: a whole number needs more than 64 bits.
@@ -169,7 +169,7 @@ def stored_attributes(metadata: Mapping[str, JsonValue]) -> Iterator[tuple[bytes
 
 
 def comparison_sql(comparisons: tuple[Comparison, ...]) -> tuple[str, list[StoredScalar]]:
-    """An SQL expression over a column `value` of stored scalars, with its parameters; no text of theirs is in it."""
+    """Return an SQL expression over a column `value` of stored scalars, and its parameters, none in the text."""
     terms: list[str] = []
     parameters: list[StoredScalar] = []
     for comparison in comparisons:

