@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -28,9 +27,3 @@ def test_without_torch_the_error_names_the_install_command(name: str):
     )
     assert result.returncode != 0
     assert "pip install 'sightline-retrieval[torch]'" in result.stderr
-
-
-def test_the_first_example_of_the_readme_finds_the_lamp():
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    result = run(readme.split("```python\n")[1].split("```")[0])
-    assert result.stdout == "[button] B01 [button_]\nDesk lamp, grey\n$12.0\n", result.stderr
