@@ -67,7 +67,7 @@ class Workbench:
         )
 
 
-def run_ablations(bench: Workbench) -> dict[str, list[Trajectory]]:
+def run_ablations(bench: Workbench) -> dict[str, list[list[Trajectory]]]:
     """Name of the variant -> its episodes on the development goals; the first is the agent as configured."""
     recipe, seed = RetrieverRecipe.of(bench.settings), bench.settings.retriever_seeds[0]
     gate = bench.gates.trained(f"seed{seed}", recipe, seed)
@@ -85,7 +85,7 @@ def run_ablations(bench: Workbench) -> dict[str, list[Trajectory]]:
         rule, history_turns=settings.history_turns, history_characters=settings.history_characters
     )
     return {
-        name: evaluate(settings, bench.run, f"8-ablation-{_slug(name)}", bench.world, "dev", agent, bench.encoder)
+        name: [evaluate(settings, bench.run, f"8-ablation-{_slug(name)}", bench.world, "dev", agent, bench.encoder)]
         for name, agent in agents.items()
     }
 

@@ -14,7 +14,7 @@ def failure_sections(findings: Findings) -> list[Section]:
     """Counts over all training seeds, then episodes of the first one, whose scores can be shown."""
     failures, episodes = findings.failures(), findings.episodes[TRAINED]
     table = failure_table(episodes, failures, seed=findings.seed)
-    firsts = {id(episode) for episode in {episode.goal: episode for episode in reversed(episodes)}.values()}
+    firsts = {id(episode) for episode in episodes[0]}
     shown = typical_failures([f for f in failures if id(f.trajectory) in firsts], _SHOWN_FAILURES)
     return [
         Section(f"Why {TRAINED} failed", (), (table,)),

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any, Final
 
 from measuring import RetrievalScores, difference, interval
 
-from sightline.agents import Trajectory, compare_all, summarise
+from sightline.agents import compare_all, summarise
 from sightline.agents.chat import TokenPrices
 from sightline.agents.evaluation import (
     AgentSummary,
     Comparison,
+    EpisodesBySeed,
     Failure,
     Interval,
     PageKind,
@@ -25,7 +27,7 @@ from sightline.agents.evaluation import (
     recall_by_page,
     recall_by_step,
     tokens_per_success,
-    verdict,
+    verdict_text,
 )
 from sightline.agents.reading import ChunkScorer
 from sightline.agents.state import NextActionMetrics
@@ -44,8 +46,8 @@ class Findings:
     Attributes:
         next_action: epochs of the state model's training.
         retrieval: method -> how it ranks the expert's chunk on held-out pages.
-        episodes: agent -> its episodes on held-out goals, over all training seeds, the first seed's first.
-        ablations: variant -> its episodes on development goals.
+        episodes: agent -> its episodes on held-out goals, by training seed.
+        ablations: variant -> its episodes on development goals, by training seed.
         seed: of the bootstrap.
         chunking: how the agents' pages were cut.
         prices: of the acting model's tokens; None where nobody gave them.
@@ -54,8 +56,8 @@ class Findings:
 
     next_action: Sequence[NextActionMetrics]
     retrieval: Mapping[str, RetrievalScores]
-    episodes: Mapping[str, Sequence[Trajectory]]
-    ablations: Mapping[str, Sequence[Trajectory]]
+    episodes: Mapping[str, EpisodesBySeed]
+    ablations: Mapping[str, EpisodesBySeed]
     seed: int
     chunking: ChunkingConfig = ChunkingConfig()  # noqa: RUF009  (frozen)
     prices: TokenPrices | None = None
@@ -72,13 +74,13 @@ class Findings:
 
     def claims(self) -> list[str]:
         """The verdict against both baselines, in words."""
-        return [verdict(comparison) for comparison in self._claimed()]
+        return [verdict_text(comparison) for comparison in self._claimed()]
 
     def power(self) -> list[str]:
         """What the run could see with the discordance that it met, per baseline."""
         return [
             f"Against {comparison.baseline}: "
-            + power_statement(comparison.goals, comparison.discordance, comparisons=comparison.comparisons)
+            + power_statement(comparison.goals, comparison.discordance, tests=comparison.tests)
             for comparison in self._claimed()
             if comparison.discordance > 0
         ]
@@ -86,9 +88,7 @@ class Findings:
     def detectable(self) -> dict[str, float | None]:
         """Baseline -> smallest difference of success rates that the run would find four times in five."""
         return {
-            comparison.baseline: detectable_difference(
-                comparison.goals, comparison.discordance, comparisons=comparison.comparisons
-            )
+            comparison.baseline: detectable_difference(comparison.goals, comparison.discordance, tests=comparison.tests)
             for comparison in self._claimed()
             if comparison.discordance > 0
         }
@@ -118,7 +118,7 @@ class Findings:
 
     def failures(self) -> list[Failure]:
         """The trained agent's failed episodes, over all training seeds."""
-        return find_failures(self.episodes[TRAINED], self.chunking)
+        return find_failures(chain.from_iterable(self.episodes[TRAINED]), self.chunking)
 
     def _claimed(self) -> list[Comparison]:
         comparisons = {comparison.baseline: comparison for comparison in self.comparisons()}
@@ -129,7 +129,7 @@ def results(findings: Findings) -> dict[str, Any]:
     """The numbers, as `results.json` holds them; nothing in it depends on the clock."""
     seed = findings.seed
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "claims": findings.claims(),
         "agents": [summary.model_dump(mode="json") for summary in findings.summaries()],
         "comparisons": [comparison.model_dump(mode="json") for comparison in findings.comparisons()],
@@ -167,13 +167,14 @@ def results(findings: Findings) -> dict[str, Any]:
 
 
 def _per_agent(
-    findings: Findings, measure: Callable[[Sequence[Trajectory]], Interval | None]
-) -> dict[str, dict[str, float | None] | None]:
+    findings: Findings, measure: Callable[[EpisodesBySeed], Interval | None]
+) -> dict[str, dict[str, float | str | None] | None]:
     """One interval per agent; JSON has no infinity, so an end without bound is null."""
     return {agent: _finite(measure(episodes)) for agent, episodes in findings.episodes.items()}
 
 
-def _finite(value: Interval | None) -> dict[str, float | None] | None:
+def _finite(value: Interval | None) -> dict[str, float | str | None] | None:
     if value is None:
         return None
-    return {name: number if math.isfinite(number) else None for name, number in asdict(value).items()}
+    unbounded = {} if math.isfinite(value.high) else {"high": None}
+    return asdict(value) | unbounded

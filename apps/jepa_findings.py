@@ -12,7 +12,7 @@ from jepa_methods import METRICS, PREDICTORS, ROUTED, Scores
 from jepa_settings import JEPASettings
 from numpy.typing import NDArray
 
-from sightline.jepa.statistics import Interval, group_bootstrap, paired_bootstrap
+from sightline.agents.evaluation import Interval, bootstrap_interval, paired_difference, ratio_interval, show_interval
 
 STEERED_ADAPTER, UNSTEERED_ADAPTER, COSINE = "adapter, steered", "adapter, unsteered", "cosine"
 SOFT_FILTER = "adapter, soft filter"
@@ -68,22 +68,29 @@ class DataFindings:
     _intervals: dict[tuple[str, ...], Interval] = field(default_factory=dict, init=False, repr=False)
 
     def interval(self, method: str, mode: str, metric: str = "reciprocal_rank") -> Interval:
-        """The mean of a metric over questions and seeds."""
+        """Return the mean of a metric over questions and training seeds, both of which are resampled."""
         key = (method, mode, metric)
         if key not in self._intervals:
-            values, seed = self.scores.of(method, mode, metric), self.settings.seed
-            interval = group_bootstrap(values.ravel(), self._groups(values), seed=seed, resamples=_RESAMPLES)
-            self._intervals[key] = interval
+            self._intervals[key] = bootstrap_interval(
+                self.scores.of(method, mode, metric).T,
+                np.random.default_rng(self.settings.seed),
+                groups=self.scores.groups,
+                unit="questions",
+                resamples=_RESAMPLES,
+            )
         return self._intervals[key]
 
     def difference(self, method: str, mode: str, baseline: str, baseline_mode: str) -> Interval:
-        """MRR of one method minus MRR of another, on the same questions under the same seeds."""
+        """Return MRR of one method minus MRR of another on the same questions; training seeds are resampled apart."""
         key = (method, mode, baseline, baseline_mode)
         if key not in self._intervals:
-            first, second = self.scores.of(method, mode), self.scores.of(baseline, baseline_mode)
-            groups = self._groups(first)
-            interval = paired_bootstrap(first.ravel(), second.ravel(), groups, seed=self.settings.seed)
-            self._intervals[key] = interval
+            self._intervals[key] = paired_difference(
+                self.scores.of(method, mode).T,
+                self.scores.of(baseline, baseline_mode).T,
+                np.random.default_rng(self.settings.seed),
+                groups=self.scores.groups,
+                unit="questions",
+            )
         return self._intervals[key]
 
     def mean_explained(self, predictor: str, key: str, section: str | None = None) -> NDArray[np.float64]:
@@ -96,17 +103,22 @@ class DataFindings:
         )
 
     def trusted(self, predictor: str) -> tuple[Interval | None, float]:
-        """The share of TRUST answers that are right, and the share of questions that are trusted, over all seeds.
+        """Return the share of TRUST answers that are right, and the share of questions trusted, over all seeds.
 
         The interval is None where fewer than two groups of questions are trusted.
         """
         rows = self.explained[predictor]
-        right = np.concatenate([np.array(row["trusted_right"], dtype=np.float64) for row in rows])
-        groups = np.concatenate([np.array(row["trusted_groups"], dtype=np.int64) for row in rows])
-        coverage = len(right) / sum(row["questions"] for row in rows)
-        if len(np.unique(groups)) < 2:
+        coverage = sum(len(row["trusted_right"]) for row in rows) / sum(row["questions"] for row in rows)
+        groups = np.unique(np.concatenate([np.array(row["trusted_groups"], dtype=np.int64) for row in rows]))
+        if len(groups) < 2:
             return None, coverage
-        return group_bootstrap(right, groups, seed=self.settings.seed), coverage
+        trusted, right = np.zeros((2, len(groups), len(rows)))
+        for seed, row in enumerate(rows):
+            places = np.searchsorted(groups, np.array(row["trusted_groups"], dtype=np.int64))
+            np.add.at(trusted[:, seed], places, 1)
+            np.add.at(right[:, seed], places, row["trusted_right"])
+        rng = np.random.default_rng(self.settings.seed)
+        return ratio_interval(right, trusted, rng, unit="clusters of questions"), coverage
 
     def claims(self) -> list[Claim]:
         """Every aim for every predictor."""
@@ -161,8 +173,8 @@ class DataFindings:
         claims = (
             (
                 f"with given steering at least {AIMED_GAIN:+.2f} MRR over the steered adapter, lower bound above 0",
-                show(gain, "+.3f"),
-                gain.mean >= AIMED_GAIN and gain.low > 0,
+                show_interval(gain, "+.3f"),
+                gain.value >= AIMED_GAIN and gain.low > 0,
             ),
             (
                 f"without steering never more than {AIMED_LOSS} MRR below cosine",
@@ -171,7 +183,7 @@ class DataFindings:
             ),
             (
                 f"with {share} of categories wrong or missing, MRR above filter + adapter, lower bound above 0",
-                "; ".join(f"minus filter + {name} {show(value, '+.3f')}" for name, value in rivals.items()),
+                "; ".join(f"minus filter + {name} {show_interval(value, '+.3f')}" for name, value in rivals.items()),
                 all(value.low > 0 for value in rivals.values()),
             ),
         )
@@ -182,7 +194,7 @@ class DataFindings:
         least, most = (float(self.mean_explained(predictor, f"error_by_chance_at_{end}")) for end in ("least", "most"))
         precision, coverage = self.trusted(predictor)
         few = "fewer than two independent questions are trusted" if coverage else "none is trusted"
-        shown = few if precision is None else show(precision, ".3f")
+        shown = few if precision is None else show_interval(precision, ".3f")
         claims = (
             (
                 f"expected calibration error at most {AIMED_ERROR} on test",
@@ -192,13 +204,10 @@ class DataFindings:
             (
                 f"TRUST answers right at least {AIMED_PRECISION:.0%} of the time",
                 f"{shown} at a coverage of {coverage:.1%}",
-                precision is not None and precision.mean >= AIMED_PRECISION,
+                precision is not None and precision.value >= AIMED_PRECISION,
             ),
         )
         return [Claim(self.data.name, predictor, *claim) for claim in claims]
-
-    def _groups(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        return np.tile(self.scores.groups, len(values))
 
 
 def results(findings: Sequence[DataFindings]) -> dict[str, Any]:
@@ -221,8 +230,3 @@ def results(findings: Sequence[DataFindings]) -> dict[str, Any]:
         }
         for found in findings
     }
-
-
-def show(value: Interval, style: str) -> str:
-    """A mean with its interval."""
-    return f"{value.mean:{style}} [{value.low:{style}}, {value.high:{style}}]"

@@ -52,8 +52,7 @@ class Scores:
     """Every method on the test questions of one data set, once per training seed.
 
     Attributes:
-        values: method -> mode -> metric -> `[seeds, q]` float64; what depends on no seed has one row for each all the
-            same.
+        values: method -> mode -> metric -> `[seeds, q]` float64; one row where nothing depends on the seed.
         validation: method -> mode -> MRR of the validation questions, a mean over the seeds.
         groups: `[q]` int64, questions that depend on each other.
     """
@@ -97,7 +96,7 @@ def score_methods(settings: JEPASettings, run: RunDirectory, data: Data) -> Scor
             row, chosen = _scored(run, data, name, seed, partial(fitted, name, seed))
             rows.append(row)
             settled.setdefault(name, chosen)
-        found[name] = rows if name in _SEEDED else rows * len(settings.seeds)
+        found[name] = rows
     modes = (*MODES, *FILTERED)
     values = {
         name: {

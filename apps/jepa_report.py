@@ -9,10 +9,11 @@ from urllib.parse import quote
 import numpy as np
 from jepa_data import FILTERED, MODES
 from jepa_explaining import DIAL, FORCED
-from jepa_findings import COSINE, SOFT_FILTER, STEERED_ADAPTER, UNSTEERED_ADAPTER, DataFindings, show
+from jepa_findings import COSINE, SOFT_FILTER, STEERED_ADAPTER, UNSTEERED_ADAPTER, DataFindings
 from jepa_methods import METRICS, PREDICTORS, ROUTED, training_seconds
 from jepa_plots import obedience_dial, reliability_diagram
 
+from sightline.agents.evaluation import resampled_by, show_interval
 from sightline.agents.report import Section, Table, render_report, save_figure
 from sightline.agents.runs import RunDirectory, write_text
 from sightline.jepa.explaining import ActionableSignal
@@ -45,8 +46,8 @@ def claims_table(found: DataFindings) -> Table:
         rows=tuple(
             (claim.method, "met" if claim.met else "not met", claim.aim, claim.found) for claim in found.claims()
         ),
-        caption=f"{found.data.name}: the aims, which were set before. 95 % intervals of the paired bootstrap over "
-        "groups of test questions that share a source or a text, training runs held fixed.",
+        caption=f"{found.data.name}: the aims, which were set before. Brackets hold 95 % bootstrap intervals over "
+        "clusters of test questions that share a source or a text, and over training seeds, each method apart.",
     )
 
 
@@ -64,33 +65,35 @@ def rivals_table(found: DataFindings) -> Table:
         ("none", UNSTEERED_ADAPTER, "none"),
         ("none", "BM25", "none"),
     )
-    rows = tuple(
-        (predictor, mode, f"{rival}, {rival_mode}", show(found.difference(predictor, mode, rival, rival_mode), "+.3f"))
-        for mode, rival, rival_mode in rivals
-        for predictor in PREDICTORS
-    )
+    rows = []
+    for mode, rival, rival_mode in rivals:
+        for predictor in PREDICTORS:
+            difference = found.difference(predictor, mode, rival, rival_mode)
+            shown = show_interval(difference, "+.3f")
+            rows.append((predictor, mode, f"{rival}, {rival_mode}", shown, difference.resampled))
     return Table(
-        columns=("method", "steering", "against", "difference in MRR"),
-        rows=rows,
-        caption=f"{found.data.name}: 95 % intervals of the paired bootstrap, as above.",
+        columns=("method", "steering", "against", "difference in MRR", "resampled"),
+        rows=tuple(rows),
+        caption=f"{found.data.name}: 95 % bootstrap intervals of paired differences, as above.",
     )
 
 
 def methods_table(found: DataFindings) -> Table:
     """How every method ranks the test questions' sources under every mode."""
-    rows = tuple(
-        (name, mode, *(show(found.interval(name, mode, metric), ".3f") for metric in METRICS))
-        for mode in (*MODES, *FILTERED)
-        for name in found.scores.values
-    )
+    rows = []
+    for mode in (*MODES, *FILTERED):
+        for name in found.scores.values:
+            intervals = [found.interval(name, mode, metric) for metric in METRICS]
+            rows.append((name, mode, *(show_interval(each, ".3f") for each in intervals), resampled_by(intervals)))
     return Table(
-        columns=("method", "steering", "MRR", "nDCG@10", "R@10"),
-        rows=rows,
+        columns=("method", "steering", "MRR", "nDCG@10", "R@10", "resampled"),
+        rows=tuple(rows),
         caption=f"{found.data.name}: {len(found.scores.groups):,} test questions in "
         f"{len(np.unique(found.scores.groups)):,} groups, {len(found.data.dataset.sources):,} sources, "
         f"{len(found.settings.seeds)} training seeds; no source of a test question is in a training pair. "
         f"Unreliable: {found.settings.unreliable_share:.0%} of categories wrong or missing. Filter: only sources of "
-        "the given category are searched, whatever it is.",
+        "the given category are searched, whatever it is. Brackets hold 95 % bootstrap intervals; the last column says "
+        "what they allow for.",
     )
 
 
@@ -153,16 +156,16 @@ def _obedience_section(plots: Path, found: DataFindings) -> Section:
 
 
 def _confidence_section(plots: Path, found: DataFindings) -> Section:
-    figures, rows, signal_rows = [], [], []
+    figures, rows, signal_rows, precisions = [], [], [], []
     for predictor in PREDICTORS:
         explained = found.explained[predictor]
         bins = [(row["stated"], row["observed"]) for row in explained]
         file = plots / f"calibration-{found.data.name}-{predictor.replace(' ', '-')}.svg"
         figures.append(save_figure(reliability_diagram(bins), file))
         precision, coverage = found.trusted(predictor)
-        shown = "n/a" if precision is None else show(precision, ".3f")
+        precisions.append(precision)
         values = (_number(float(found.mean_explained(predictor, key))) for key in _CALIBRATION)
-        rows.append((predictor, *values, shown, f"{coverage:.1%}"))
+        rows.append((predictor, *values, show_interval(precision, ".3f"), f"{coverage:.1%}"))
         for at, signal in enumerate(ActionableSignal):
             signals = [row["signals"][at] for row in explained]
             count = sum(row["count"] for row in signals)
@@ -176,7 +179,8 @@ def _confidence_section(plots: Path, found: DataFindings) -> Section:
             "Every test question without steering, with its category and with unreliable steering; fitted on the "
             "validation questions, and on training questions by predictors that had not seen them. ECE over 15 bins of "
             "equal mass; means over seeds. TRUST is given where these questions certify the promise, with 95 % "
-            "confidence; the surest tenth is no promise.",
+            "confidence; the surest tenth is no promise. Brackets hold 95 % intervals; resampled: "
+            f"{resampled_by(precisions)}.",
         ),
         Table(("method", "signal", "of all questions", "first is right", "right among ten"), tuple(signal_rows)),
     )

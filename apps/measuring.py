@@ -73,12 +73,12 @@ def _by_episode(values: Sequence[Sequence[float]], episodes: Sequence[str]) -> n
 
 
 def interval(values: np.ndarray, seed: int) -> Interval:
-    """Mean with its 95 % bootstrap interval over goals."""
+    """Return the mean of `[goals, seeds]` with its 95 % bootstrap interval over goals and training seeds."""
     return bootstrap_interval(values, np.random.default_rng(seed))
 
 
 def difference(candidate: np.ndarray, baseline: np.ndarray, seed: int) -> Interval:
-    """Paired difference with its 95 % bootstrap interval over goals."""
+    """Return the paired difference with its 95 % bootstrap interval over goals and training seeds."""
     return paired_difference(candidate, baseline, np.random.default_rng(seed))
 
 

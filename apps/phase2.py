@@ -52,7 +52,7 @@ def main() -> None:
     world = open_world(settings)
     encoder = open_encoder(settings, run)
 
-    print_table(power_table(len(world.splits["test"]), comparisons=COMPARISONS))
+    print_table(power_table(len(world.splits["test"]), tests=2 * COMPARISONS))
 
     episodes = demonstrations(settings, run, world)
     model, history = state_model(settings, run, episodes["train"], encoder)
@@ -80,19 +80,18 @@ def main() -> None:
     def attempt(agent: ReadingAgent, stage: str | None = None) -> list[Trajectory]:
         return evaluate(settings, run, f"7-agent-{stage or agent.name}", world, "test", agent, encoder)
 
-    def attempt_gated(name: GatedName, by_gate: Sequence[Gate]) -> list[Trajectory]:
+    def attempt_gated(name: GatedName, by_gate: Sequence[Gate]) -> list[list[Trajectory]]:
         by_seed = zip(seeds, by_gate, strict=False)
-        runs = [attempt(bench.gated_agent(gate, recipe, name=name), f"{name}-seed{seed}") for seed, gate in by_seed]
-        return [episode for episodes_of_seed in runs for episode in episodes_of_seed]
+        return [attempt(bench.gated_agent(gate, recipe, name=name), f"{name}-seed{seed}") for seed, gate in by_seed]
 
     react = baseline_react(actor, history_turns=settings.history_turns, history_characters=settings.history_characters)
     attempts = {
-        "baseline_react": attempt(react),
-        "baseline_rag": attempt(baseline_rag(actor, encoder, top_k=top_k, chunking=chunking)),
+        "baseline_react": [attempt(react)],
+        "baseline_rag": [attempt(baseline_rag(actor, encoder, top_k=top_k, chunking=chunking))],
         ZERO_SHOT: attempt_gated(ZERO_SHOT, zero_shot[:1]),
         TRAINED: attempt_gated(TRAINED, trained),
-        "oracle_gated": attempt(oracle_gated(actor, encoder, top_k=top_k, chunking=chunking)),
-        "random_gated": attempt(random_gated(actor, seed=settings.seed, top_k=top_k, chunking=chunking)),
+        "oracle_gated": [attempt(oracle_gated(actor, encoder, top_k=top_k, chunking=chunking))],
+        "random_gated": [attempt(random_gated(actor, seed=settings.seed, top_k=top_k, chunking=chunking))],
     }
     ablations = run_ablations(bench) if settings.ablations else {}
 

@@ -13,13 +13,14 @@ from measuring import CUTOFFS, interval
 from sightline.agents import summarise
 from sightline.agents.evaluation import (
     VERDICT_RULE,
-    Interval,
     PageKind,
     comparisons_table,
     cost_table,
     pareto_frontier,
     power_table,
+    resampled_by,
     results_table,
+    show_interval,
 )
 from sightline.agents.plots import bars_with_intervals, learning_curves, recall_curves, success_against_tokens
 from sightline.agents.report import Section, Table, save_figure
@@ -58,18 +59,20 @@ def retrieval_table(findings: Findings) -> Table:
     """How the methods rank the expert's chunk."""
     seed = findings.seed
     return Table(
-        columns=("method", "recall@1 %", "recall@5 %", "MRR", "nDCG@5"),
+        columns=("method", "recall@1 %", "recall@5 %", "MRR", "nDCG@5", "resampled"),
         rows=tuple(
             (
                 name,
-                _show(interval(scores.recall[1], seed), 100, ".1f"),
-                _show(interval(scores.recall[5], seed), 100, ".1f"),
-                _show(interval(scores.reciprocal_rank, seed), 1, ".3f"),
-                _show(interval(scores.ndcg, seed), 1, ".3f"),
+                show_interval(interval(scores.recall[1], seed), ".1f", scale=100),
+                show_interval(interval(scores.recall[5], seed), ".1f", scale=100),
+                show_interval(interval(scores.reciprocal_rank, seed), ".3f"),
+                show_interval(interval(scores.ndcg, seed), ".3f"),
+                resampled_by([interval(scores.ndcg, seed)]),
             )
             for name, scores in findings.retrieval.items()
         ),
-        caption="On the pages of held-out expert episodes; 95 % bootstrap intervals over goals, mean over seeds.",
+        caption="On the pages of held-out expert episodes; means over goals and training seeds with 95 % bootstrap "
+        "intervals, of which the last column says what they allow for.",
     )
 
 
@@ -86,7 +89,7 @@ def _agents_section(plots: Path, findings: Findings) -> Section:
         for summary in summaries
         if summary.prompt_tokens is not None and summary.success_rate is not None
     }
-    means = {name: (tokens.mean, success.mean) for name, (tokens, success) in points.items() if name != _BOUND}
+    means = {name: (tokens.value, success.value) for name, (tokens, success) in points.items() if name != _BOUND}
     frontier = pareto_frontier(means)
     figure = save_figure(success_against_tokens(points, frontier), plots / "success_against_tokens.svg")
     sentence = (
@@ -100,7 +103,7 @@ def _agents_section(plots: Path, findings: Findings) -> Section:
 def _power_section(findings: Findings) -> Section:
     comparisons = {comparison.baseline: comparison for comparison in findings.comparisons()}
     goals = min(comparisons[baseline].goals for baseline in CLAIMED_AGAINST)
-    tables = (power_table(goals, comparisons=len(comparisons)),) if goals else ()
+    tables = (power_table(goals, tests=findings.comparisons()[0].tests),) if goals else ()
     return Section("How the outcomes are told, and what this run could see", (VERDICT_RULE, *findings.power()), tables)
 
 
@@ -118,15 +121,17 @@ def _step_recall_section(plots: Path, findings: Findings) -> Section:
     rows = []
     for agent, found in findings.recall_by_page().items():
         cells = [
-            f"{_show(found[kind].interval, 100, '.1f')} ({found[kind].decisions:,})" if kind in found else "none"
+            f"{show_interval(found[kind].interval, '.1f', scale=100)} ({found[kind].decisions:,})"
+            if kind in found
+            else "none"
             for kind in kinds
         ]
-        rows.append((agent, *cells))
+        rows.append((agent, *cells, resampled_by(recall.interval for recall in found.values())))
     table = Table(
-        columns=("agent", *(f"{kind} pages: recall %" for kind in kinds)),
+        columns=("agent", *(f"{kind} pages: recall %" for kind in kinds), "resampled"),
         rows=tuple(rows),
         caption="How often the chunk with the expert's target was among those read, on the pages that the agent itself "
-        "came to; 95 % intervals over goals, and the number of decisions.",
+        "came to; 95 % intervals, and the number of decisions.",
     )
     sentence = (
         "Later steps are reached by fewer episodes, and mostly by those that went astray; the figure ends where fewer "
@@ -141,7 +146,8 @@ def _retrieval_section(plots: Path, findings: Findings) -> Section:
         for name, scores in findings.retrieval.items()
     }
     sentences = tuple(
-        f"Recall@5 of the trained retriever minus {name}: {_show(value, 100, '+.1f')} points."
+        f"Recall@5 of the trained retriever minus {name}: {show_interval(value, '+.1f', scale=100)} points "
+        f"(95 % interval; resampled: {value.resampled})."
         for name, value in findings.recall_differences().items()
     )
     figure = save_figure(recall_curves(curves), plots / "recall.svg")
@@ -181,10 +187,3 @@ def _trajectory_section(run: RunDirectory) -> Section:
         name = "The shop's viewer shows them step by step; from the folder of this page, and alike for the others:"
         commands = {name: f"sightline-webshop serve --trajectories {trained.parent.as_posix()}"}
     return Section("Every evaluated episode", ("One JSON object a line.",), texts=commands, links=links)
-
-
-def _show(value: Interval | None, scale: float, style: str) -> str:
-    if value is None:
-        return "n/a"
-    mean, low, high = (format(scale * number, style) for number in (value.mean, value.low, value.high))
-    return f"{mean} [{low}, {high}]"

@@ -14,15 +14,19 @@ from tamiyo_search import Ranking
 from tamiyo_settings import TamiyoSettings
 from tamiyo_work import LEARNED
 
-from sightline.tamiyo_policy.comparison import (
-    Estimate,
-    PairedComparison,
-    compare_all,
-    interquartile_estimate,
-    mean_estimate,
+from sightline.agents.evaluation import (
+    Interval,
+    MethodDifference,
+    bootstrap_interval,
+    compare_methods,
+    interquartile_interval,
+    show_interval,
 )
 from sightline.tamiyo_policy.growth import Topology
 from sightline.tamiyo_policy.hosts import NOOP, token_blueprints
+
+_UNIT = "episodes"
+"""What intervals call the rows of a table of values."""
 
 
 @dataclass(frozen=True)
@@ -42,41 +46,44 @@ class Findings:
     records: Mapping[str, Records]
 
     def values(self, method: str, field: str, family: str | None = None) -> NDArray[np.float64]:
-        """[S, N]: a field of a method's records, of one family or all."""
+        """Return `[episodes, training seeds]`: a field of a method's records, of one family or all."""
         return np.array(
             [
                 [getattr(record, field) for record in episodes if family in (None, record.family)]
                 for episodes in self.records[method]
             ],
             np.float64,
-        )
+        ).T
 
-    def mean(self, method: str, field: str, family: str | None = None) -> Estimate:
-        """The mean of a field, with its interval over training seeds and episodes."""
-        return mean_estimate(self.values(method, field, family), seed=self.settings.seed)
+    def mean(self, method: str, field: str, family: str | None = None) -> Interval:
+        """Return the mean of a field, with its interval over training seeds and episodes."""
+        rng = np.random.default_rng(self.settings.seed)
+        return bootstrap_interval(self.values(method, field, family), rng, unit=_UNIT)
 
-    def interquartile(self, method: str) -> Estimate:
-        """The interquartile mean of J on the test part."""
-        return interquartile_estimate(self.values(method, "test_score"), seed=self.settings.seed)
+    def interquartile(self, method: str) -> Interval:
+        """Return the interquartile mean of J on the test part, with its interval."""
+        rng = np.random.default_rng(self.settings.seed)
+        return interquartile_interval(self.values(method, "test_score"), rng, unit=_UNIT)
 
     @cached_property
-    def comparisons(self) -> list[PairedComparison]:
+    def comparisons(self) -> list[MethodDifference]:
         """The learned policy against every baseline, J on the test part; adjusted together."""
         names = baselines(self.settings)
         tables = {name: self.values(name, "test_score") for name in (LEARNED, *names)}
-        return compare_all(LEARNED, names, tables, seed=self.settings.seed)
+        return compare_methods(LEARNED, names, tables, seed=self.settings.seed, unit=_UNIT)
 
     @cached_property
     def families(self) -> list[str]:
         """The families that occur."""
         return sorted({record.family for record in self.records[LEARNED][0]})
 
-    def by_family(self, baseline: str) -> dict[str, Estimate]:
-        """The difference from a baseline within each family; not adjusted, these are descriptions."""
+    def by_family(self, baseline: str) -> dict[str, Interval]:
+        """Return the difference from a baseline within each family; not adjusted, these are descriptions."""
         found = {}
         for family in self.families:
             tables = {name: self.values(name, "test_score", family) for name in (LEARNED, baseline)}
-            found[family] = compare_all(LEARNED, [baseline], tables, seed=self.settings.seed)[0].difference
+            (only,) = compare_methods(LEARNED, [baseline], tables, seed=self.settings.seed, unit=_UNIT)
+            found[family] = only.difference
         return found
 
     def claims(self) -> list[str]:
@@ -91,7 +98,7 @@ class Findings:
         sentences = [
             f"On unseen hosts and the untouched test split, the learned policy {verdict[best.outcome]} the best fixed "
             f"topology of {self.ranking.topologies} ({topology_name(self.ranking.best)}): the difference in J is "
-            f"{show(best.difference, '+.2f')} points."
+            f"{show_interval(best.difference, '+.2f')} points (95 % interval; resampled: {best.difference.resampled})."
         ]
         for outcome, words in verdict.items():
             names = [item.baseline for item in self.comparisons if item.outcome == outcome and item is not best]
@@ -104,12 +111,6 @@ def topology_name(topology: Topology) -> str:
     """Names of the modules by slot, for example `mixer, mlp2x, nothing`."""
     names = {NOOP: "nothing"} | {index: blueprint.name for index, blueprint in token_blueprints().items()}
     return ", ".join(names[index] for index in topology)
-
-
-def show(estimate: Estimate, style: str = ".2f") -> str:
-    """A value and its interval."""
-    value, low, high = (format(number, style) for number in (estimate.value, estimate.low, estimate.high))
-    return f"{value} [{low}, {high}]"
 
 
 def results(findings: Findings) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def results(findings: Findings) -> dict[str, Any]:
                 "episodes": len(records[0]),
                 "test_score": asdict(findings.mean(name, "test_score")),
                 "test_score_interquartile": asdict(findings.interquartile(name)),
-                "test_score_by_seed": findings.values(name, "test_score").mean(1).tolist(),
+                "test_score_by_seed": findings.values(name, "test_score").mean(0).tolist(),
                 "test_score_by_family": {
                     family: findings.values(name, "test_score", family).mean() for family in findings.families
                 },

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tamiyo_evaluation import BEST_FIXED
-from tamiyo_findings import Findings, show, topology_name
+from tamiyo_findings import Findings, topology_name
 from tamiyo_work import HEURISTIC, LEARNED, NO_GROWTH, RANDOM
 
+from sightline.agents.evaluation import resampled_by, show_interval
 from sightline.agents.report import Section, Table, render_report, save_figure
 from sightline.agents.runs import RunDirectory, write_text
 from sightline.tamiyo_policy.experiment import (
@@ -41,53 +42,56 @@ def write_report(run: RunDirectory, findings: Findings, footer: str) -> None:
 def methods_table(findings: Findings) -> Table:
     """How every method did on the test split."""
     return Table(
-        columns=("method", "seeds x episodes", "J", "J, interquartile mean", "accuracy %", "parameters"),
+        columns=("method", "seeds x episodes", "J", "J, interquartile mean", "accuracy %", "parameters", "resampled"),
         rows=tuple(
             (
                 name,
                 f"{len(records)} x {len(records[0])}",
-                show(findings.mean(name, "test_score")),
-                show(findings.interquartile(name)),
-                show(findings.mean(name, "test_accuracy")),
+                show_interval(findings.mean(name, "test_score"), ".2f"),
+                show_interval(findings.interquartile(name), ".2f"),
+                show_interval(findings.mean(name, "test_accuracy"), ".2f"),
                 f"{findings.values(name, 'parameters').mean():.0f}",
+                findings.mean(name, "test_score").resampled,
             )
             for name, records in findings.records.items()
         ),
         caption="On the test split, which nothing that was trained or chosen has read. J is accuracy minus rent for "
-        "parameters, in points. Means with 95 % bootstrap intervals over training seeds and episodes; rows with fewer "
-        "episodes played the first of them.",
+        "parameters, in points. Means with 95 % bootstrap intervals; the last column says what they allow for. Rows "
+        "with fewer episodes played the first of them.",
     )
 
 
 def validation_table(findings: Findings) -> Table:
     """How every method did on the validation split, by which policies were rewarded and the topology was chosen."""
     return Table(
-        columns=("method", "J", "accuracy %"),
+        columns=("method", "J", "accuracy %", "resampled"),
         rows=tuple(
-            (name, show(findings.mean(name, "score")), show(findings.mean(name, "accuracy")))
+            (name, show_interval(score, ".2f"), show_interval(accuracy, ".2f"), resampled_by((score, accuracy)))
             for name in findings.records
+            for score, accuracy in [(findings.mean(name, "score"), findings.mean(name, "accuracy"))]
         ),
-        caption="The same episodes on the validation split, by which policies were rewarded.",
+        caption="The same episodes on the validation split, by which policies were rewarded; 95 % bootstrap intervals.",
     )
 
 
 def comparisons_table(findings: Findings) -> Table:
     """The declared comparisons."""
     return Table(
-        columns=("learned minus", "difference in J, test", "p", "p, Holm", "outcome", "by training seed"),
+        columns=("learned minus", "difference in J, test", "p", "p, Holm", "outcome", "by training seed", "resampled"),
         rows=tuple(
             (
                 item.baseline,
-                show(item.difference, "+.2f"),
+                show_interval(item.difference, "+.2f"),
                 f"{item.p_value:.4f}",
                 f"{item.adjusted_p_value:.4f}",
                 item.outcome,
                 "  ".join(f"{value:+.2f}" for value in item.by_seed),
+                item.difference.resampled,
             )
             for item in findings.comparisons
         ),
-        caption="Paired by episode: the same hosts, first weights and order of data. 95 % intervals of the "
-        "hierarchical bootstrap, training seeds first; p-values adjusted for all rows together.",
+        caption="Paired by episode: the same hosts, first weights and order of data. 95 % bootstrap intervals; the "
+        "training seeds of both sides are resampled, each for itself; p-values adjusted for all rows together.",
     )
 
 
@@ -111,14 +115,15 @@ def _family_section(findings: Findings) -> Section:
         rows.append((name, *cells))
     differences = findings.by_family(BEST_FIXED)
     sentence = "Against the best fixed topology, family by family and without adjustment: " + ", ".join(
-        f"{family} {show(difference, '+.2f')}" for family, difference in differences.items()
+        f"{family} {show_interval(difference, '+.2f')}" for family, difference in differences.items()
     )
+    resampled = resampled_by(differences.values())
     table = Table(
         columns=("method", *(f"family {family}" for family in findings.families)),
         rows=tuple(rows),
         caption="Mean J on the test split. The family of a host is hidden from all methods.",
     )
-    return Section("By host family", (f"{sentence}.",), (table,))
+    return Section("By host family", (f"{sentence} (95 % intervals; resampled: {resampled}).",), (table,))
 
 
 def _training_section(plots: Path, findings: Findings) -> Section:

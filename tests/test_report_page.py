@@ -57,8 +57,8 @@ def report(apps: ModuleType, folder: Path, rates: dict[str, float]) -> tuple[str
     run = RunDirectory(folder, {})
     episodes = {}
     for name, rate in rates.items():
-        episodes[name] = [episode(goal, name, success=goal < 60 * rate) for goal in range(60)]
-        run.stage(f"7-agent-{name}", lambda path, n=name: write_trajectories(path / "episodes.jsonl", episodes[n]))
+        episodes[name] = [[episode(goal, name, success=goal < 60 * rate) for goal in range(60)]]
+        run.stage(f"7-agent-{name}", lambda path, n=name: write_trajectories(path / "episodes.jsonl", episodes[n][0]))
     metrics = dict.fromkeys(NextActionMetrics.__dataclass_fields__, 1)
     scores = importlib.import_module("measuring").RetrievalScores(
         recall={k: np.linspace(0, 1, 60) for k in importlib.import_module("measuring").CUTOFFS},
@@ -92,4 +92,4 @@ def test_agents_that_never_fail_or_never_succeed_still_make_a_page(apps: ModuleT
     assert "all failures" in page
     assert results["failures"] == []
     assert results["tokens_per_success"]["baseline_react"] is None
-    assert results["detectable_difference"] == {"baseline_react": detectable_difference(60, 1.0, comparisons=2)}
+    assert results["detectable_difference"] == {"baseline_react": detectable_difference(60, 1.0, tests=4)}

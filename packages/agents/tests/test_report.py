@@ -18,6 +18,10 @@ from sightline.agents.tables import Table
 TABLE = Table(("agent", "success"), (("react", "40 %"), ("a|b", "50 %")), caption="On 10 goals.")
 
 
+def interval(value: float, low: float, high: float) -> Interval:
+    return Interval(value, low, high, 0.95, "goals")
+
+
 def points(axes: Axes) -> list[list[float]]:
     return np.asarray(axes.lines[0].get_xydata()).tolist()
 
@@ -49,7 +53,7 @@ def test_what_is_no_figure_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_drawing_takes_the_colour_of_text_and_is_the_same_every_time(tmp_path: Path) -> None:
-    values = {"<b>": Interval(0.4, 0.3, 0.5)}
+    values = {"<b>": interval(0.4, 0.3, 0.5)}
     first, second = (
         save_figure(bars_with_intervals(values, "success, %"), tmp_path / name) for name in ("a.svg", "b.svg")
     )
@@ -62,7 +66,7 @@ def test_a_drawing_takes_the_colour_of_text_and_is_the_same_every_time(tmp_path:
 
 
 def test_the_page_embeds_its_figures_and_asks_the_network_for_nothing(tmp_path: Path) -> None:
-    bars = bars_with_intervals({"react": Interval(0.4, 0.3, 0.5)}, "success, %")
+    bars = bars_with_intervals({"react": interval(0.4, 0.3, 0.5)}, "success, %")
     figures = tuple(save_figure(bars, tmp_path / name) for name in ("bars.png", "bars.svg"))
     page = render_report("title", "claim", [Section("figures", figures=figures)], "footer")
     embedded = re.findall(r'src="data:image/(png|svg\+xml);base64,([^"]+)"', page)
@@ -71,7 +75,7 @@ def test_the_page_embeds_its_figures_and_asks_the_network_for_nothing(tmp_path: 
 
 
 def test_success_is_drawn_in_percent_over_tokens_with_both_intervals() -> None:
-    figure = success_against_tokens({"react": (Interval(1000, 900, 1200), Interval(0.5, 0.25, 0.75))})
+    figure = success_against_tokens({"react": (interval(1000, 900, 1200), interval(0.5, 0.25, 0.75))})
     (axes,) = figure.axes
     assert points(axes) == [[1000, 50]]
     bars = [bar for bar in axes.collections if isinstance(bar, LineCollection)]
@@ -81,7 +85,7 @@ def test_success_is_drawn_in_percent_over_tokens_with_both_intervals() -> None:
 
 def test_a_step_joins_the_agents_on_the_frontier() -> None:
     agents = {
-        name: (Interval(x, x, x), Interval(y, y, y)) for name, x, y in (("a", 10, 0.2), ("b", 30, 0.5), ("c", 40, 0.4))
+        name: (interval(x, x, x), interval(y, y, y)) for name, x, y in (("a", 10, 0.2), ("b", 30, 0.5), ("c", 40, 0.4))
     }
     (axes,) = success_against_tokens(agents, ["a", "b"]).axes
     (line,) = [line for line in axes.lines if line.get_label() == "Pareto frontier"]
@@ -90,7 +94,7 @@ def test_a_step_joins_the_agents_on_the_frontier() -> None:
 
 
 def test_recall_is_drawn_in_order_of_k() -> None:
-    curve = {5: Interval(0.9, 0.8, 1.0), 1: Interval(0.5, 0.4, 0.6)}
+    curve = {5: interval(0.9, 0.8, 1.0), 1: interval(0.5, 0.4, 0.6)}
     (axes,) = recall_curves({"rag": curve}).axes
     assert points(axes) == [[1, 50], [5, 90]]
 
@@ -101,7 +105,7 @@ def test_learning_curves_count_epochs_from_one() -> None:
 
 
 def test_bars_stand_in_the_given_order_from_the_top() -> None:
-    values = {"first": Interval(0.4, 0.3, 0.5), "second": Interval(0.6, 0.5, 0.7)}
+    values = {"first": interval(0.4, 0.3, 0.5), "second": interval(0.6, 0.5, 0.7)}
     (axes,) = bars_with_intervals(values, "success, %").axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["first", "second"]
     assert axes.yaxis_inverted()

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from sightline.agents.chat.prices import TokenPrices
 from sightline.agents.evaluation.cost import (
-    TokenPrices,
     cost_table,
     dollars_per_100_successes,
     pareto_frontier,
@@ -37,36 +37,40 @@ def episode(goal: int, reward: float, prompt: int, completion: int, *, error: st
     )
 
 
-HALF = [episode(0, 1.0, 900, 100), episode(1, 0.0, 2900, 100), episode(2, 0.0, 5, 5, error="gone")]
+HALF = [[episode(0, 1.0, 900, 100), episode(1, 0.0, 2900, 100), episode(2, 0.0, 5, 5, error="gone")]]
 
 
 def test_failed_episodes_are_paid_for_too_and_broken_ones_are_left_out() -> None:
     value = tokens_per_success(HALF, seed=0)
     assert value is not None
-    assert value.mean == 4000
+    assert value.value == 4000
 
 
 def test_dollars_follow_from_prices_per_million_tokens() -> None:
     value = dollars_per_100_successes(HALF, TokenPrices(prompt=2.0, completion=10.0), seed=0)
     assert value is not None
-    assert value.mean == pytest.approx(100 * (3800 * 2 + 200 * 10) / 1_000_000)
+    assert value.value == pytest.approx(100 * (3800 * 2 + 200 * 10) / 1_000_000)
 
 
-def test_runs_of_one_goal_count_as_one() -> None:
-    value = tokens_per_success([*HALF, episode(1, 1.0, 2900, 100)], seed=0)
+def test_training_seeds_of_one_goal_count_as_one() -> None:
+    value = tokens_per_success([*HALF, [episode(1, 1.0, 2900, 100)]], seed=0)
     assert value is not None
-    assert value.mean == pytest.approx((1000 + 3000) / (1 + 0.5))
+    assert value.resampled == "goals and training seeds"
+    assert value.value == pytest.approx((1000 + 3000) / (1 + 0.5))
 
 
 def test_an_agent_that_never_succeeds_has_no_cost_per_success() -> None:
-    table = cost_table({"never": [episode(0, 0.0, 9, 1), episode(1, 0.0, 9, 1)], "none": []}, seed=0)
-    assert table.rows == (("never", "n/a"), ("none", "n/a"))
+    table = cost_table({"never": [[episode(0, 0.0, 9, 1), episode(1, 0.0, 9, 1)]], "none": []}, seed=0)
+    assert table.rows == (("never", "n/a", "n/a"), ("none", "n/a", "n/a"))
 
 
 def test_the_table_shows_dollars_only_with_prices() -> None:
-    assert cost_table({"a": HALF}, seed=0).columns == ("agent", "tokens per success")
+    alone = cost_table({"a": HALF}, seed=0)
+    assert alone.columns == ("agent", "tokens per success", "resampled")
+    assert alone.rows[0][1].startswith("4,000 [")
+    assert alone.rows[0][2] == "goals"
     table = cost_table({"a": HALF}, seed=0, prices=TokenPrices(prompt=2.0, completion=10.0))
-    assert table.columns[-1] == "dollars per 100 successes"
+    assert table.columns[-2] == "dollars per 100 successes"
     assert table.rows[0][2].startswith("0.96 [")
     assert "2 and 10 dollars per million tokens read and written" in table.caption
 

@@ -111,13 +111,28 @@ def test_the_decisive_page_is_shown_with_the_scores_of_the_agents_scorer() -> No
 def test_the_table_shares_failures_out_over_all_goals() -> None:
     wrong = (*FOUND, step(ITEM, BUY, RED, 1, 2))
     episodes = [episode(*MISSED), episode(*SUCCESS), episode(*wrong, goal=1), episode(*SUCCESS, goal=2)]
-    rows = {row[0]: row[1:] for row in failure_table(episodes, find_failures(episodes, CHUNKING), seed=0).rows}
+    table = failure_table([episodes], find_failures(episodes, CHUNKING), seed=0)
+    assert table.caption.endswith("resampled: goals; nothing (Wilson's formula).")
+    rows = {row[0]: row[1:] for row in table.rows}
     assert rows[Ending.NEVER_FOUND][0] == "1"
     assert rows[Ending.NEVER_FOUND][1].startswith("16.7 [")  # half of one goal in three
     assert rows[Ending.NEVER_FOUND][2:] == ("1", "0", "0")
     assert rows[Ending.WRONG_OPTIONS][2:] == ("0", "1", "0")
     assert rows["all failures"][0] == "2"
     assert rows["all failures"][1].startswith("50.0 [")
+
+
+def test_shares_of_several_training_seeds_allow_for_other_seeds() -> None:
+    seeds = [[episode(*MISSED), episode(*SUCCESS, goal=1)], [episode(*SUCCESS), episode(*SUCCESS, goal=1)]]
+    table = failure_table(seeds, find_failures(seeds[0], CHUNKING), seed=0)
+    assert "goals and training seeds" in table.caption
+    assert table.rows[-1][2].startswith("25.0 [0.0,")
+
+
+def test_failures_of_other_episodes_are_refused() -> None:
+    (failure,) = find_failures([episode(*MISSED)], CHUNKING)
+    with pytest.raises(ValueError, match="a failure is of another episode than these"):
+        failure_table([[episode(*MISSED)]], [failure], seed=0)
 
 
 def test_typical_failures_are_the_first_of_the_most_frequent_kinds() -> None:

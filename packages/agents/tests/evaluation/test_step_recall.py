@@ -75,7 +75,7 @@ def test_a_recorded_chunk_that_was_passed_over_is_not_read() -> None:
 def test_an_agent_without_attention_has_read_the_whole_page_and_has_no_recall() -> None:
     whole = step(RESULTS, "click[b0aaaaaaaa]")
     assert all(chunk.read for chunk in chunks_of_step(whole, "a red lamp", CHUNKING))
-    assert recall_by_step([episode(0, whole)], CHUNKING, seed=0) == {}
+    assert recall_by_step([[episode(0, whole)]], CHUNKING, seed=0) == {}
 
 
 def test_nothing_was_to_be_read_where_the_expert_searches_or_is_not_known() -> None:
@@ -87,28 +87,29 @@ def test_another_chunking_than_the_agents_is_refused() -> None:
     with pytest.raises(
         ValueError, match="'no such chunk', which is no chunk of its page; give the chunking it read with"
     ):
-        recall_by_step([episode(0, strange)], CHUNKING, seed=0)
+        recall_by_step([[episode(0, strange)]], CHUNKING, seed=0)
 
 
-def test_recall_by_step_averages_runs_within_a_goal_and_goals_after() -> None:
-    episodes = [episode(0, HIT, MISS), episode(0, MISS), episode(0, MISS), episode(0, MISS), episode(1, HIT)]
-    found = recall_by_step(episodes, CHUNKING, seed=0)
+def test_recall_by_step_averages_decisions_within_a_goal_and_goals_after() -> None:
+    seeds = [[episode(0, HIT, MISS), episode(1, HIT)], [episode(0, MISS), episode(0, MISS)], [episode(0, MISS)]]
+    found = recall_by_step(seeds, CHUNKING, seed=0)
     assert list(found) == [1, 2]
     assert (found[1].goals, found[1].decisions) == (2, 5)
     assert found[1].interval is not None
-    assert found[1].interval.mean == (0.25 + 1) / 2
+    assert found[1].interval.value == (0.25 + 1) / 2
+    assert found[1].interval.resampled == "goals and training seeds"
     assert (found[2].goals, found[2].interval) == (1, None)
 
 
 def test_broken_episodes_are_left_out() -> None:
-    assert recall_by_step([episode(0, MISS, error="gone"), episode(1, HIT)], CHUNKING, seed=0)[1].decisions == 1
+    assert recall_by_step([[episode(0, MISS, error="gone"), episode(1, HIT)]], CHUNKING, seed=0)[1].decisions == 1
 
 
 def test_recall_by_page_tells_results_from_products() -> None:
     buy = step(ITEM, "click[buy now]", 2)
-    found = recall_by_page([episode(0, MISS, buy), episode(1, MISS, buy)], CHUNKING, seed=0)
+    found = recall_by_page([[episode(0, MISS, buy), episode(1, MISS, buy)]], CHUNKING, seed=0)
     assert list(found) == [PageKind.RESULTS, PageKind.PRODUCT]
-    assert [value.interval.mean for value in found.values() if value.interval is not None] == [0, 1]
+    assert [value.interval.value for value in found.values() if value.interval is not None] == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 from .actors.language_model import LanguageModelActor as LanguageModelActor
 from .actors.lexical import LexicalActor as LexicalActor
 from .chat.actor import ChatActor as ChatActor
-from .evaluation.summaries import compare_all as compare_all
+from .evaluation.comparison import compare_all as compare_all
 from .evaluation.summaries import summarise as summarise
 from .protocols import Actor as Actor
 from .protocols import Agent as Agent

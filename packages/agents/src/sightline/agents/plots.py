@@ -35,17 +35,17 @@ def success_against_tokens(agents: Mapping[str, tuple[Interval, Interval]], fron
     figure, axes = _figure()
     for position, (name, (tokens, success)) in enumerate(agents.items()):
         axes.errorbar(
-            tokens.mean,
-            100 * success.mean,
-            xerr=[[tokens.mean - tokens.low], [tokens.high - tokens.mean]],
-            yerr=[[100 * (success.mean - success.low)], [100 * (success.high - success.mean)]],
+            tokens.value,
+            100 * success.value,
+            xerr=[[tokens.value - tokens.low], [tokens.high - tokens.value]],
+            yerr=[[100 * (success.value - success.low)], [100 * (success.high - success.value)]],
             fmt="o",
             capsize=3,
             color=_ACCENTS[position % len(_ACCENTS)],
             label=name,
         )
     if frontier:
-        tokens, success = ([agents[name][part].mean for name in frontier] for part in (0, 1))
+        tokens, success = ([agents[name][part].value for name in frontier] for part in (0, 1))
         heights = [100 * value for value in success]
         axes.step(tokens, heights, where="post", color="black", linestyle="--", lw=1, zorder=1, label="Pareto frontier")
     axes.set_xlim(left=0)
@@ -67,7 +67,7 @@ def recall_curves(methods: Mapping[str, Mapping[int, Interval]], *, over: str = 
     for position, (name, curve) in enumerate(methods.items()):
         places = sorted(curve)
         color = _ACCENTS[position % len(_ACCENTS)]
-        axes.plot(places, [100 * curve[place].mean for place in places], marker="o", color=color, label=name)
+        axes.plot(places, [100 * curve[place].value for place in places], marker="o", color=color, label=name)
         axes.fill_between(
             places,
             [100 * curve[place].low for place in places],
@@ -95,11 +95,11 @@ def bars_with_intervals(values: Mapping[str, Interval], label: str) -> Figure:
     names = list(values)
     for row, name in enumerate(names):
         value = values[name]
-        axes.barh(row, 100 * value.mean, color=_ACCENTS[0], alpha=0.85, height=0.62)
+        axes.barh(row, 100 * value.value, color=_ACCENTS[0], alpha=0.85, height=0.62)
         axes.errorbar(
-            100 * value.mean,
+            100 * value.value,
             row,
-            xerr=[[100 * (value.mean - value.low)], [100 * (value.high - value.mean)]],
+            xerr=[[100 * (value.value - value.low)], [100 * (value.high - value.value)]],
             fmt="none",
             ecolor="black",
             capsize=3,

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sightline.agents.evaluation.intervals import rate_interval
+from sightline.agents.evaluation.episodes import EpisodesBySeed, GoalEpisodes, by_goal, measured
+from sightline.agents.evaluation.intervals import Interval, rate_interval, resampled_by, show_interval
 from sightline.agents.evaluation.step_recall import PageChunk, PageKind, chunks_of_step, page_kind, target_read
 from sightline.agents.grammar.actions import ActionType, action_type
 from sightline.agents.tables import Table
@@ -101,36 +102,46 @@ def typical_failures(failures: Sequence[Failure], count: int) -> list[Failure]:
     return [next(failure for failure in failures if (failure.ending, failure.evidence) == pair) for pair, _ in frequent]
 
 
-def failure_table(trajectories: Sequence[Trajectory], failures: Iterable[Failure], *, seed: int) -> Table:
-    """How often each ending occurred, as a share of all episodes, and what had been read.
+def failure_table(episodes: EpisodesBySeed, failures: Iterable[Failure], *, seed: int) -> Table:
+    """Return how often each ending occurred, as a share of all episodes, and what had been read.
 
     Args:
-        trajectories: all episodes of the agent, also those that succeeded.
+        episodes: all episodes of the agent by training seed, also those that succeeded.
         failures: what `find_failures` found among them.
-        seed: of the bootstrap over goals.
+        seed: seed of the bootstrap over goals, and training seeds where there are several.
+
+    Raises:
+        ValueError: a failure was found among other episodes.
     """
     failures = list(failures)
+    goals = list(by_goal(episodes).values())
+    known = {id(episode) for goal in goals for of_seed in goal for episode in of_seed}
+    if any(id(failure.trajectory) not in known for failure in failures):
+        raise ValueError("a failure is of another episode than these; find_failures among the same objects")
+    shares = []
     rows = []
     for ending in [*Ending, None]:
         found = [failure for failure in failures if ending in (None, failure.ending)]
         evidence = Counter(failure.evidence for failure in found)
         name = "all failures" if ending is None else ending.value
-        share = _share(trajectories, found, seed)
-        rows.append((name, str(len(found)), share, *(str(evidence[kind]) for kind in Evidence)))
+        share = _share(goals, found, seed)
+        shares.append(share)
+        counts = (str(evidence[kind]) for kind in Evidence)
+        rows.append((name, str(len(found)), show_interval(share, ".1f", scale=100), *counts))
     return Table(
         columns=("how the episode ended", "episodes", "share of all, %", *(kind.value for kind in Evidence)),
         rows=tuple(rows),
         caption="Failed episodes by their end, and what had been read at the decisive step, which begins the last "
-        "stretch of departures from the expert. Shares with 95 % intervals over goals.",
+        f"stretch of departures from the expert. Shares with 95 % intervals; resampled: {resampled_by(shares)}.",
     )
 
 
-def _share(trajectories: Sequence[Trajectory], found: Sequence[Failure], seed: int) -> str:
-    counted = Counter(failure.trajectory.goal for failure in found)
-    attempts = Counter(trajectory.goal for trajectory in trajectories if trajectory.error is None)
-    means = [counted[goal] / number for goal, number in attempts.items()]
-    value = rate_interval(means, np.random.default_rng(seed))
-    return "n/a" if value is None else f"{100 * value.mean:.1f} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
+def _share(goals: Sequence[GoalEpisodes], found: Sequence[Failure], seed: int) -> Interval | None:
+    failed = {id(failure.trajectory) for failure in found}
+    if not goals:
+        return None
+    cells = measured(goals, lambda trajectory: float(id(trajectory) in failed))
+    return rate_interval(cells.values, np.random.default_rng(seed), weights=cells.weights)
 
 
 def _explain(trajectory: Trajectory, chunking: ChunkingConfig) -> Failure:

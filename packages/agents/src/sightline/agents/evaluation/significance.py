@@ -1,7 +1,8 @@
 """Tests of paired differences between agents, and the correction for testing several of them.
 
 All tests take one number per goal: runs of one goal under several training seeds are averaged first, because they are
-no independent samples. The module knows nothing of agents or episodes.
+no independent samples. They hold the training seeds fixed; `comparison` sets the p-values of resampled seeds beside
+them. The module knows nothing of agents or episodes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def mcnemar_test(wins: int, losses: int) -> float:
-    """The two-sided p-value of McNemar's test, from the exact binomial (McNemar 1947).
+    """Return the two-sided p-value of McNemar's test, from the exact binomial (McNemar 1947).
 
     Args:
         wins: goals that only the candidate solved.
@@ -39,7 +40,7 @@ def mcnemar_test(wins: int, losses: int) -> float:
 
 
 def sign_flip_test(differences: Sequence[Fraction]) -> float:
-    """The exact two-sided p-value that differences are as likely positive as negative, goal by goal.
+    """Return the exact two-sided p-value that differences are as likely positive as negative, goal by goal.
 
     Under the null hypothesis the two agents may change places on every goal, so all `2 ** goals` choices of signs
     are equally likely; the p-value is the share of them whose sum is at least as far from 0 as the one observed
@@ -67,7 +68,7 @@ def sign_flip_test(differences: Sequence[Fraction]) -> float:
 
 
 def mean_above_test(values: ArrayLike, threshold: float, *, least_variance: float = 0.0) -> float:
-    """Twice the one-sided p-value that a mean does not lie above a threshold, by the normal approximation.
+    """Return twice the one-sided p-value that a mean does not lie above a threshold, by the normal approximation.
 
     Doubled, it is compared with the same level as a two-sided test, and agrees with a two-sided interval.
 
@@ -93,7 +94,7 @@ def mean_above_test(values: ArrayLike, threshold: float, *, least_variance: floa
 
 
 def match_test(success: Sequence[Fraction], cost: Sequence[Fraction], *, margin: float) -> float:
-    """The p-value that a candidate does not lose `margin` of success or does not cost less.
+    """Return the p-value that a candidate loses `margin` of success or does not cost less.
 
     Both claims must hold, so the larger of their p-values counts (Berger 1982), each by `mean_above_test`. A true loss
     as large as the margin has at least the variance `margin (1 - margin)` of one run per goal, so that goals without
@@ -115,7 +116,7 @@ def match_test(success: Sequence[Fraction], cost: Sequence[Fraction], *, margin:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for testing all of them, so that any false rejection is as rare as the level (Holm 1979).
+    """Adjust p-values for testing all of them, so that any false rejection is as rare as the level (Holm 1979).
 
     Args:
         p_values: one per hypothesis, each in [0, 1].

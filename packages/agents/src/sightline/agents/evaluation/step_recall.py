@@ -7,17 +7,18 @@ figures speak of the pages that the agent saw, not of the expert's. This module 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from sightline.agents.evaluation.episodes import EpisodesBySeed, by_goal
 from sightline.agents.evaluation.intervals import Interval, rate_interval
 from sightline.agents.grammar.actions import ActionType, action_type
 from sightline.agents.reading.pages import page_chunks
-from sightline.agents.trajectory import Step, Trajectory
+from sightline.agents.trajectory import Step
 from sightline.retrieval.conditioned import label_chunks
 
 if TYPE_CHECKING:
@@ -114,13 +115,13 @@ def target_read(chunks: Sequence[PageChunk]) -> bool | None:
     return any(chunk.read for chunk in targets)
 
 
-def recall_by_step(trajectories: Iterable[Trajectory], chunking: ChunkingConfig, *, seed: int) -> dict[int, Recall]:
-    """Recall of the needed chunk by number of the step, counted from 1, in ascending order.
+def recall_by_step(episodes: EpisodesBySeed, chunking: ChunkingConfig, *, seed: int) -> dict[int, Recall]:
+    """Return the recall of the needed chunk by number of the step, counted from 1, in ascending order.
 
     Args:
-        trajectories: episodes of an agent that retrieves; those that an error broke off are left out.
+        episodes: of an agent that retrieves, by training seed; those that an error broke off are left out.
         chunking: how its pages were cut.
-        seed: of the bootstrap over goals.
+        seed: seed of the bootstrap over goals, and training seeds where there are several.
 
     Returns:
         Only steps at which a chunk was needed; empty for agents that read whole pages.
@@ -128,33 +129,33 @@ def recall_by_step(trajectories: Iterable[Trajectory], chunking: ChunkingConfig,
     Raises:
         ValueError: the agent read chunks that this chunking does not give.
     """
-    return dict(sorted(_recall(trajectories, chunking, lambda number, _: number, seed).items()))
+    return dict(sorted(_recall(episodes, chunking, lambda number, _: number, seed).items()))
 
 
-def recall_by_page(
-    trajectories: Iterable[Trajectory], chunking: ChunkingConfig, *, seed: int
-) -> dict[PageKind, Recall]:
-    """Recall of the needed chunk by kind of page; otherwise as `recall_by_step`."""
-    found = _recall(trajectories, chunking, lambda _, step: page_kind(step), seed)
+def recall_by_page(episodes: EpisodesBySeed, chunking: ChunkingConfig, *, seed: int) -> dict[PageKind, Recall]:
+    """Return the recall of the needed chunk by kind of page; otherwise as `recall_by_step`."""
+    found = _recall(episodes, chunking, lambda _, step: page_kind(step), seed)
     return {kind: found[kind] for kind in PageKind if kind in found}
 
 
 def _recall(
-    trajectories: Iterable[Trajectory], chunking: ChunkingConfig, key: Callable[[int, Step], Key], seed: int
+    episodes: EpisodesBySeed, chunking: ChunkingConfig, key: Callable[[int, Step], Key], seed: int
 ) -> dict[Key, Recall]:
-    read: dict[Key, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    for trajectory in trajectories:
-        if trajectory.error is not None:
-            continue
-        for number, step in enumerate(trajectory.steps, start=1):
-            if not step.attention:
-                continue
-            hit = target_read(chunks_of_step(step, trajectory.instruction, chunking))
-            if hit is not None:
-                read[key(number, step)][trajectory.goal].append(hit)
-    return {group: _of_goals(goals, seed) for group, goals in read.items()}
+    # group -> goal -> for every training seed, whether the needed chunk was read at each decision
+    read: dict[Key, dict[int, list[list[bool]]]] = defaultdict(lambda: defaultdict(lambda: [[] for _ in episodes]))
+    for goal, of_goal in by_goal(episodes).items():
+        for position, trajectory in ((place, each) for place, of_seed in enumerate(of_goal) for each in of_seed):
+            for number, step in enumerate(trajectory.steps, start=1):
+                if not step.attention:
+                    continue
+                hit = target_read(chunks_of_step(step, trajectory.instruction, chunking))
+                if hit is not None:
+                    read[key(number, step)][goal][position].append(hit)
+    return {group: _of_goals(list(goals.values()), seed) for group, goals in read.items()}
 
 
-def _of_goals(goals: Mapping[int, Sequence[bool]], seed: int) -> Recall:
-    means = [sum(hits) / len(hits) for hits in goals.values()]
-    return Recall(len(goals), sum(map(len, goals.values())), rate_interval(means, np.random.default_rng(seed)))
+def _of_goals(goals: Sequence[Sequence[Sequence[bool]]], seed: int) -> Recall:
+    weights = np.array([[len(hits) for hits in goal] for goal in goals], dtype=np.float64)
+    sums = np.array([[sum(hits) for hits in goal] for goal in goals], dtype=np.float64)
+    interval = rate_interval(sums / np.maximum(weights, 1), np.random.default_rng(seed), weights=weights)
+    return Recall(len(goals), int(weights.sum()), interval)
