@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sightline.webshop_env import Catalogue, Shop, ShopState, build_goals, parse_action, reachable_rewards
-from sightline.webshop_env.episodes import proposed_searches, reachable_reward
+from sightline.webshop_env.episodes import best_action, proposed_searches, reachable_reward
 from sightline.webshop_env.episodes.snapshot import decode, encode
 from sightline.webshop_env.goals import GoalSet
 from sightline.webshop_env.rules import PageKind
@@ -138,3 +138,30 @@ def test_random_results_count_as_far_as_they_are_shown(shop: Shop) -> None:
     values = reachable_rewards(shop, state, searches=())
     assert shown <= set(values)
     assert {values[action].steps is None for action in shown} == {False}
+
+
+def test_a_shopper_that_takes_best_actions_earns_all_that_can_be_reached_from_anywhere(made_up: Shop) -> None:
+    rng = np.random.default_rng(4)
+    for goal in range(60):
+        state = wander(made_up, goal, rng, ("lamp",), limit=25)
+        promised = reachable_reward(made_up, state)
+        while (action := best_action(made_up, state, seed=1)) is not None:
+            state, outcome = made_up.act(state, action)
+        assert outcome.done
+        assert outcome.reward == promised.reward
+
+
+def test_ties_are_broken_by_the_seed_and_all_of_them_are_taken(made_up: Shop) -> None:
+    for goal in range(30):
+        state, _ = made_up.act(made_up.start(goal), "search[shirt shoes lamp]")
+        values = reachable_rewards(made_up, state)
+        best = max(values.values(), key=lambda value: (value.reward, -(value.steps or 99)))
+        ties = {action for action, value in values.items() if value == best}
+        assert best_action(made_up, state, seed=7) == best_action(made_up, state, seed=7)
+        assert {best_action(made_up, state, seed=seed) for seed in range(60)} <= ties
+        if 1 < len(ties) < 4:
+            assert {best_action(made_up, state, seed=seed) for seed in range(60)} == ties
+
+
+def test_there_is_no_best_action_where_nothing_can_be_bought_any_more(made_up: Shop) -> None:
+    assert best_action(made_up, made_up.start(0)._replace(step_limit=1)) is None

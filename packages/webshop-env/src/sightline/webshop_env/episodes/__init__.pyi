@@ -1,6 +1,8 @@
 from .reachable_rewards import Reachable as Reachable
+from .reachable_rewards import best_action as best_action
 from .reachable_rewards import goal_difficulty as goal_difficulty
 from .reachable_rewards import reachable_reward as reachable_reward
+from .reader import reader_action as reader_action
 from .recording import RecordedAttention as RecordedAttention
 from .recording import RecordedStep as RecordedStep
 from .recording import Recording as Recording

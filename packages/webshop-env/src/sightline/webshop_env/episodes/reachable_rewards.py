@@ -8,6 +8,7 @@ values are exact.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -84,6 +85,29 @@ def reachable_reward(shop: Shop, state: ShopState, searches: Iterable[str] | Non
     if state.done or left == 0:
         return Reachable(0.0, None)
     return _best(_world(shop, state.goal, searches).offers(state), left)
+
+
+def best_action(shop: Shop, state: ShopState, *, seed: int = 0, searches: Iterable[str] | None = None) -> str | None:
+    """Return an action that leaves the best reward within reach, in the fewest steps; one of several at random.
+
+    Any product that earns the best reward is as good as the one that the goal was made from.
+
+    Args:
+        shop: shop in which the episode takes place.
+        state: state of the episode.
+        seed: seed of the choice among equally good actions, which is the same for the same state.
+        searches: as for `reachable_rewards`.
+
+    Returns:
+        The action; None after the purchase, and where no purchase can be made in the steps that are left.
+    """
+    values = reachable_rewards(shop, state, searches)
+    within = {action: value for action, value in values.items() if value.steps is not None}
+    if not within:
+        return None
+    reward, steps = max((value.reward, -(value.steps or 0)) for value in within.values())
+    best = sorted(action for action, value in within.items() if value == (reward, -steps))
+    return random.Random(f"{seed}:{state.goal}:{state.steps}:{state.asin}:{state.query}").choice(best)
 
 
 def goal_difficulty(shop: Shop, goal: int) -> float:

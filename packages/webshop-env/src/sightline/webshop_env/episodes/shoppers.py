@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rapidfuzz.fuzz import token_set_ratio
 
@@ -52,7 +52,7 @@ def expert_action(shop: Shop, state: ShopState) -> str:
             return f"click[{pages.PREVIOUS.lower()}]"
         page = shop.page(state)
         wanted = _wanted_options(shop.catalogue[str(state.asin)], goal)
-        return _choose_or_buy(page, _reachable(page, wanted), dict(state.options))
+        return choose_or_buy(page, _reachable(page, wanted), dict(state.options))
     return f"search[{queries[0]}]"
 
 
@@ -109,7 +109,14 @@ def _reachable(page: Page, values: Iterable[str]) -> dict[str, str]:
     return chosen
 
 
-def _choose_or_buy(page: Page, wanted: Mapping[str, str], chosen: Mapping[str, str]) -> str:
+def choose_or_buy(page: Page, wanted: Mapping[str, str], chosen: Mapping[str, str]) -> str:
+    """Return the click on the first wanted value that is not chosen yet, or on `Buy Now` where all are.
+
+    Args:
+        page: item page that is shown.
+        wanted: group -> value to choose.
+        chosen: group -> value that is chosen.
+    """
     for group, value in wanted.items():
         if chosen.get(group) != value:
             return f"click[{value}]"
@@ -128,43 +135,74 @@ def rule_action(instruction: str, page: Page) -> str:
     """
     words = content_words(instruction)
     if page.kind is PageKind.RESULTS:
-        return _rule_on_results(instruction, set(words), page)
+        return _rule_on_results(instruction, page)
     if page.kind in SUB_PAGES:
         return f"click[{pages.PREVIOUS.lower()}]"
     if page.kind is PageKind.ITEM:
-        wanted = _mentioned_options(page, set(words))
+        wanted = mentioned_options(page, set(words))
         marked = {e.name: e.text for e in page.elements if e.marked and wanted.get(e.name) == e.text}
-        return _choose_or_buy(page, wanted, marked)
+        return choose_or_buy(page, wanted, marked)
     return f"search[{' '.join(words[:MAX_QUERY_WORDS]) or 'product'}]"
 
 
-def _rule_on_results(instruction: str, words: set[str], page: Page) -> str:
+class Hit(NamedTuple):
+    """A product as a results page lists it.
+
+    Attributes:
+        asin: the product's number.
+        title: the product's title.
+        overlap: number of words that the title shares with the instruction.
+        affordable: whether the price is within the instruction's limit.
+    """
+
+    asin: str
+    title: str
+    overlap: int
+    affordable: bool
+
+
+def listed_hits(instruction: str, page: Page) -> list[Hit]:
+    """Return the products that a results page lists, in its order."""
     clause = PRICE_CLAUSE.search(instruction.lower())
     limit = float(clause[1]) if clause else float("inf")
-    hits: list[tuple[str, int, bool]] = []
-    asin, overlap, number, total = "", 0, 1, 0
+    words = set(content_words(instruction))
+    hits: list[Hit] = []
+    asin, title = "", ""
     for element in page.elements:
         if element.role is Role.LINK:
-            asin, overlap = element.text, 0
+            asin, title = element.text, ""
         elif element.name == "title":
-            overlap = len(words.intersection(content_words(element.text)))
+            title = element.text
         elif element.name == "price":
             price = _PRICE.search(element.text)
-            hits.append((asin, overlap, price is None or float(price[1]) <= limit))
-        elif element.name == "count" and (count := _COUNT.match(element.text)):
+            overlap = len(words.intersection(content_words(title)))
+            hits.append(Hit(asin, title, overlap, price is None or float(price[1]) <= limit))
+    return hits
+
+
+def _rule_on_results(instruction: str, page: Page) -> str:
+    hits = listed_hits(instruction, page)
+    number, total = 1, 0
+    for element in page.elements:
+        if element.name == "count" and (count := _COUNT.match(element.text)):
             number, total = int(count[1]), int(count[2])
-    affordable = [hit for hit in hits if hit[2]]
+    affordable = [hit for hit in hits if hit.affordable]
     more = number < _MAX_RESULT_PAGES and number * PAGE_SIZE < total
     if not affordable and more:
         return f"click[{pages.NEXT.lower()}]"
     if not hits:
         return f"click[{(pages.PREVIOUS if number > 1 else pages.BACK).lower()}]"
-    best = max(affordable or hits, key=lambda hit: hit[1])
-    return f"click[{best[0].lower()}]"
+    best = max(affordable or hits, key=lambda hit: hit.overlap)
+    return f"click[{best.asin.lower()}]"
 
 
-def _mentioned_options(page: Page, words: set[str]) -> dict[str, str]:
-    """Group -> the longest value all of whose words the instruction mentions."""
+def mentioned_options(page: Page, words: set[str]) -> dict[str, str]:
+    """Return group -> the longest value all of whose words the instruction mentions.
+
+    Args:
+        page: item page that is shown.
+        words: words of the instruction.
+    """
     values = [label for label, element in page.targets.items() if element.role is Role.OPTION]
     # The page never shows a value as chosen that JSON would escape, so a click on one could not be seen to work.
     plain = (value for value in values if value.isascii() and '"' not in value and "\\" not in value)
