@@ -12,30 +12,9 @@ Demonstrations -> state model -> zero-shot gates -> retrieval examples -> traine
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Sequence
-
-from ablations import GatedName, Workbench, run_ablations
-from gating import Gate, Gates, RetrieverRecipe, untrained_gate
-from learning import state_model, student
-from measuring import evaluate, retrieval_scores, scorers_by_method
-from reporting import TRAINED, ZERO_SHOT, Findings, print_table, results, retrieval_table, write_report
-from rich.logging import RichHandler
-from settings import SMOKE_PHASE2, Phase2Settings, parse_settings
-from shopping import demonstrations, open_encoder, open_world
-
-from sightline.agents import (
-    LanguageModelActor,
-    ReadingAgent,
-    Trajectory,
-    baseline_rag,
-    baseline_react,
-    state_conditioned,
-)
-from sightline.agents.evaluation import power_table, results_table
-from sightline.agents.reading import ChunkScorer, instruction_similarity, oracle_gated, random_gated
-from sightline.agents.runs import RunDirectory
+from experiments.shopping.settings import Phase2Settings
+from experiments.shopping.stages import Stage
+from lab.main import conclude, start
 
 COMPARISONS = 5
 """The trained state-gated agent is compared with every other."""
@@ -43,68 +22,53 @@ COMPARISONS = 5
 
 def main() -> None:
     """Run the experiment that the command line describes."""
-    settings = parse_settings(Phase2Settings, SMOKE_PHASE2, sys.argv[1:])
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
-    run = RunDirectory(
-        settings.output / "phase2" / settings.name,
-        settings.model_dump(mode="json", exclude={"config", "output", "prices"}),
-    )
+    settings, run = start("phase2", Phase2Settings)
+
+    # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.
+    from experiments.shopping.ablations import run_ablations
+    from experiments.shopping.agents import Workbench, attempt_held_out_goals
+    from experiments.shopping.findings import Findings, results
+    from experiments.shopping.gating import Gates, RetrieverRecipe, untrained_gate
+    from experiments.shopping.learning import open_actor, train_state_model_stage
+    from experiments.shopping.ranking import rank_pages_stages
+    from experiments.shopping.report import retrieval_table, write_report
+    from experiments.shopping.world import collect_demonstrations_stage, open_world
+    from lab.encoder import open_encoder
+    from lab.terminal import print_table
+    from sightline.agents.evaluation import power_table, results_table
+
     world = open_world(settings)
     encoder = open_encoder(settings, run)
-
     print_table(power_table(len(world.splits["test"]), tests=2 * COMPARISONS))
 
-    episodes = demonstrations(settings, run, world)
-    model, history = state_model(settings, run, episodes["train"], encoder)
+    episodes = collect_demonstrations_stage(settings, run, world)
+    state_model, history = train_state_model_stage(settings, run, episodes["train"], encoder)
     recipe = RetrieverRecipe.of(settings)
-    seeds, top_k, chunking = settings.retriever_seeds, recipe.training.top_k, recipe.chunking
-    gates = Gates(run, episodes, run.path / "stages" / "2-state-model", encoder)
-    zero_shot = [untrained_gate(recipe, model, encoder, seed) for seed in seeds]
-    trained = [gates.trained(f"seed{seed}", recipe, seed) for seed in seeds]
+    gates = Gates(run, episodes, run.stage_folder(Stage.STATE_MODEL), encoder)
+    zero_shot = [untrained_gate(recipe, state_model, encoder, seed) for seed in settings.retriever_seeds]
+    trained = [gates.train_stage(f"seed{seed}", recipe, seed) for seed in settings.retriever_seeds]
+    unskilled, skilled = ([gate.scorer(recipe, encoder) for gate in each] for each in (zero_shot, trained))
+    actor = open_actor(settings, run, episodes["train"], encoder, skilled[0])
 
-    def scorers(gates: Sequence[Gate]) -> list[ChunkScorer]:
-        return [state_conditioned(encoder, gate.state_model, gate.retriever, recipe.query_from) for gate in gates]
-
-    actor = LanguageModelActor(
-        student(settings, run, episodes["train"], encoder, [instruction_similarity(encoder), *scorers(trained[:1])]),
-        batch_size=16,
-        length_normalised=True,
-        temperature=settings.student_training.temperature,
-    )
+    pages = gates.label_examples_stage(recipe.chunking)["test"]
+    ranking = rank_pages_stages(run, unskilled, skilled, pages, encoder, settings.seed)
     bench = Workbench(settings, run, world, encoder, actor, gates)
-
-    pages = gates.examples(chunking)["test"]
-    methods = scorers_by_method(scorers(zero_shot), scorers(trained), encoder, settings.seed)
-    retrieval = {name: retrieval_scores(run, name, method, pages, encoder) for name, method in methods.items()}
-
-    def attempt(agent: ReadingAgent, stage: str | None = None) -> list[Trajectory]:
-        return evaluate(settings, run, f"7-agent-{stage or agent.name}", world, "test", agent, encoder)
-
-    def attempt_gated(name: GatedName, by_gate: Sequence[Gate]) -> list[list[Trajectory]]:
-        by_seed = zip(seeds, by_gate, strict=False)
-        return [attempt(bench.gated_agent(gate, recipe, name=name), f"{name}-seed{seed}") for seed, gate in by_seed]
-
-    react = baseline_react(actor, history_turns=settings.history_turns, history_characters=settings.history_characters)
-    attempts = {
-        "baseline_react": [attempt(react)],
-        "baseline_rag": [attempt(baseline_rag(actor, encoder, top_k=top_k, chunking=chunking))],
-        ZERO_SHOT: attempt_gated(ZERO_SHOT, zero_shot[:1]),
-        TRAINED: attempt_gated(TRAINED, trained),
-        "oracle_gated": [attempt(oracle_gated(actor, encoder, top_k=top_k, chunking=chunking))],
-        "random_gated": [attempt(random_gated(actor, seed=settings.seed, top_k=top_k, chunking=chunking))],
-    }
+    attempts = attempt_held_out_goals(bench, recipe, zero_shot[0], trained)
     ablations = run_ablations(bench) if settings.ablations else {}
 
     findings = Findings(
-        history, retrieval, attempts, ablations, settings.seed, chunking, settings.prices, scorers(trained[:1])[0]
+        history, ranking, attempts, ablations, settings.seed, recipe.chunking, settings.prices, skilled[0]
     )
     fingerprint = world.shop.catalogue.fingerprint
-    run.finish(results(findings), catalogue_fingerprint=fingerprint, retriever_seeds=list(seeds))
-    minutes = sum(run.stage_seconds.values()) / 60
-    write_report(run, findings, f"uv run apps/phase2.py · {minutes:.1f} minutes · catalogue {fingerprint[:12]}")
-    print_table(results_table(findings.summaries()))
-    print_table(retrieval_table(findings))
-    print("\n" + "\n".join(findings.claims()) + f"\n\nReport: {run.path / 'report.html'}")
+    conclude(
+        run,
+        results(findings),
+        write_report(run, findings),
+        shown=(results_table(findings.summaries()), retrieval_table(findings)),
+        made_with=f"catalogue {fingerprint[:12]}",
+        catalogue_fingerprint=fingerprint,
+        retriever_seeds=list(settings.retriever_seeds),
+    )
 
 
 if __name__ == "__main__":

@@ -10,38 +10,34 @@ Search for the best fixed topology -> training of policies, one per seed -> all 
 
 from __future__ import annotations
 
-import logging
-import sys
-
-from reporting import print_table
-from rich.logging import RichHandler
-from settings import parse_settings
-from tamiyo_evaluation import train_and_evaluate
-from tamiyo_findings import Findings, results
-from tamiyo_jobs import Workers
-from tamiyo_report import comparisons_table, methods_table, write_report
-from tamiyo_search import search
-from tamiyo_settings import SMOKE, TamiyoSettings
-
-from sightline.agents.runs import RunDirectory
+from experiments.growth.settings import GrowthSettings
+from lab.main import conclude, start
 
 
 def main() -> None:
     """Run the experiment that the command line describes."""
-    settings = parse_settings(TamiyoSettings, SMOKE, sys.argv[1:])  # ty: ignore[invalid-argument-type] - needs no more than a pydantic model
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
-    run = RunDirectory(settings.output / "tamiyo" / settings.name, settings.as_written())
+    settings, run = start("tamiyo", GrowthSettings)
+
+    # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.
+    from experiments.growth.evaluation import train_and_evaluate_stage
+    from experiments.growth.findings import Findings, results
+    from experiments.growth.report import comparisons_table, methods_table, write_report
+    from experiments.growth.search import search_topologies_stages
+    from lab.jobs import Workers
+
     with Workers.of(settings.processes) as workers:
-        ranking = search(settings, run, workers)
-        trainings, records = train_and_evaluate(settings, run, workers, ranking.best)
+        ranking = search_topologies_stages(settings, run, workers)
+        trainings, records = train_and_evaluate_stage(settings, run, workers, ranking.best)
 
     findings = Findings(settings, ranking, trainings, records)
-    run.finish(results(findings), training_seeds=list(settings.training_seeds))
-    minutes = sum(run.stage_seconds.values()) / 60
-    write_report(run, findings, f"uv run apps/tamiyo.py · {minutes:.1f} minutes · {settings.processes} processes")
-    print_table(methods_table(findings))
-    print_table(comparisons_table(findings))
-    print("\n" + "\n".join(findings.claims()) + f"\n\nReport: {run.path / 'report.html'}")
+    conclude(
+        run,
+        results(findings),
+        write_report(run, findings),
+        shown=(methods_table(findings), comparisons_table(findings)),
+        made_with=f"{settings.processes} processes",
+        training_seeds=list(settings.training_seeds),
+    )
 
 
 if __name__ == "__main__":

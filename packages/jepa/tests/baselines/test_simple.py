@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from sightline.jepa.baselines.adapter import AdapterSettings, fit_adapter
+from sightline.jepa.baselines.adapter import fit_adapter
+from sightline.jepa.baselines.config import AdapterSettings
 from sightline.jepa.baselines.simple import (
     BASELINES,
     best_on_validation,

@@ -1,5 +1,5 @@
-from .adapter import GRID as GRID
-from .adapter import AdapterSettings as AdapterSettings
+from .config import GRID as GRID
+from .config import AdapterSettings as AdapterSettings
 from .simple import BASELINES as BASELINES
 from .simple import best_on_validation as best_on_validation
 from .simple import fit_bm25 as fit_bm25

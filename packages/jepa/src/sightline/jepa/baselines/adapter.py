@@ -6,46 +6,19 @@ how methods are evaluated; it knows nothing of the predictor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from sightline.jepa.baselines.config import GRID, AdapterSettings
 from sightline.jepa.data.batches import TrainingPairs
 from sightline.jepa.data.dataset import Ids, Steering, SteeringDataset, SteeringKind, Vectors, steering
 from sightline.jepa.losses.losses import batch_info_nce, corpus_info_nce
 from sightline.jepa.ranking.evaluation import Method, evaluate
 
 _BATCH_SIZE = 512
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterSettings:
-    """How one adapter is trained.
-
-    Attributes:
-        temperature: of the softmax over cosines.
-        negatives: contrast with the other sources of a batch, in both directions, or with every source there is.
-        learning_rate: of Adam (Kingma and Ba 2015).
-        max_epochs: at most so many; training ends earlier when validation MRR has not risen for `patience` epochs.
-        patience: in epochs.
-    """
-
-    temperature: float = 0.05
-    negatives: Literal["batch", "corpus"] = "batch"
-    learning_rate: float = 1e-3
-    max_epochs: int = 60
-    patience: int = 6
-
-
-GRID = (
-    AdapterSettings(temperature=0.03),
-    AdapterSettings(temperature=0.05),
-    AdapterSettings(temperature=0.05, negatives="corpus"),
-)
-"""The settings that `fit_adapter` chooses from."""
 
 
 def fit_adapter(

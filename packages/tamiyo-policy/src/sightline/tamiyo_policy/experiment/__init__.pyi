@@ -7,11 +7,6 @@ from .methods import heuristic as heuristic
 from .methods import learned as learned
 from .methods import no_growth as no_growth
 from .methods import random_legal as random_legal
-from .plots import action_mix as action_mix
-from .plots import difference_bars as difference_bars
-from .plots import entropy_curves as entropy_curves
-from .plots import growth_timeline as growth_timeline
-from .plots import score_curves as score_curves
 from .records import EVALUATION_SEED as EVALUATION_SEED
 from .records import SELECTION_SEED as SELECTION_SEED
 from .records import Episode as Episode

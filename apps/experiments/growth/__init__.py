@@ -1,0 +1,1 @@
+"""The experiment with policies that grow networks, against rules and fixed topologies."""

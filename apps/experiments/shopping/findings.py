@@ -1,0 +1,192 @@
+"""What phase 2 measured, and the numbers of it that are kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+
+from experiments.shopping.agents import TRAINED
+from experiments.shopping.ranking import RetrievalScores
+from sightline.agents import compare_all, summarise
+from sightline.agents.chat import TokenPrices
+from sightline.agents.evaluation import (
+    AgentSummary,
+    Comparison,
+    EpisodesBySeed,
+    Failure,
+    Interval,
+    PageKind,
+    Recall,
+    bootstrap_interval,
+    detectable_difference,
+    dollars_per_100_successes,
+    find_failures,
+    paired_difference,
+    power_statement,
+    recall_by_page,
+    recall_by_step,
+    tokens_per_success,
+    verdict_text,
+)
+from sightline.agents.reading import ChunkScorer
+from sightline.agents.state import NextActionMetrics
+from sightline.retrieval import ChunkingConfig
+
+CLAIMED_AGAINST: Final = ("baseline_rag", "baseline_react")
+"""The agents that the experiment's claims are about; the others are bounds and controls."""
+
+
+def estimate_mean(values: np.ndarray, seed: int) -> Interval:
+    """Return the mean of `[goals, seeds]` with its 95 % bootstrap interval over goals and training seeds."""
+    return bootstrap_interval(values, np.random.default_rng(seed))
+
+
+def estimate_difference(candidate: np.ndarray, baseline: np.ndarray, seed: int) -> Interval:
+    """Return the paired difference with its 95 % bootstrap interval over goals and training seeds."""
+    return paired_difference(candidate, baseline, np.random.default_rng(seed))
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that phase 2 measured.
+
+    Attributes:
+        next_action: epochs of the state model's training.
+        retrieval: method -> how it ranks the expert's chunk on held-out pages.
+        episodes: agent -> its episodes on held-out goals, by training seed.
+        ablations: variant -> its episodes on development goals, by training seed.
+        seed: seed of the bootstrap.
+        chunking: how the agents' pages were cut.
+        prices: prices of the acting model's tokens; None where nobody gave them.
+        scorer: scorer of the trained agent with its first seed, to show scores of chunks that were passed over.
+    """
+
+    next_action: Sequence[NextActionMetrics]
+    retrieval: Mapping[str, RetrievalScores]
+    episodes: Mapping[str, EpisodesBySeed]
+    ablations: Mapping[str, EpisodesBySeed]
+    seed: int
+    chunking: ChunkingConfig = ChunkingConfig()  # noqa: RUF009  (frozen)
+    prices: TokenPrices | None = None
+    scorer: ChunkScorer | None = None
+
+    def summaries(self) -> list[AgentSummary]:
+        """Return one row per agent."""
+        return summarise(self.episodes, seed=self.seed)
+
+    def comparisons(self) -> list[Comparison]:
+        """Compare the trained state-gated agent with every other; p-values are adjusted for all of them."""
+        others = [name for name in self.episodes if name != TRAINED]
+        return compare_all(self.episodes, TRAINED, others, seed=self.seed)
+
+    def claims(self) -> list[str]:
+        """Return the verdict against both baselines, in words."""
+        return [verdict_text(comparison) for comparison in self._claimed()]
+
+    def power(self) -> list[str]:
+        """Return what the run could see with the discordance that it met, per baseline."""
+        return [
+            f"Against {comparison.baseline}: "
+            + power_statement(comparison.goals, comparison.discordance, tests=comparison.tests)
+            for comparison in self._claimed()
+            if comparison.discordance > 0
+        ]
+
+    def detectable(self) -> dict[str, float | None]:
+        """Return baseline -> smallest difference of success rates that the run would find four times in five."""
+        return {
+            comparison.baseline: detectable_difference(comparison.goals, comparison.discordance, tests=comparison.tests)
+            for comparison in self._claimed()
+            if comparison.discordance > 0
+        }
+
+    def recall_differences(self) -> dict[str, Interval]:
+        """Return recall@5 of the trained retriever minus that of each other method."""
+        trained = self.retrieval["state_gated_trained"].recall[5]
+        return {
+            name: estimate_difference(trained, scores.recall[5], self.seed)
+            for name, scores in self.retrieval.items()
+            if name != "state_gated_trained"
+        }
+
+    def recall_by_step(self) -> dict[str, dict[int, Recall]]:
+        """Return agent -> step -> how often the needed chunk was read; agents that read whole pages are left out."""
+        found = {
+            agent: recall_by_step(episodes, self.chunking, seed=self.seed) for agent, episodes in self.episodes.items()
+        }
+        return {agent: recall for agent, recall in found.items() if recall}
+
+    def recall_by_page(self) -> dict[str, dict[PageKind, Recall]]:
+        """Return agent -> kind of page -> the same."""
+        found = {
+            agent: recall_by_page(episodes, self.chunking, seed=self.seed) for agent, episodes in self.episodes.items()
+        }
+        return {agent: recall for agent, recall in found.items() if recall}
+
+    def failures(self) -> list[Failure]:
+        """Return the trained agent's failed episodes, over all training seeds."""
+        return find_failures(chain.from_iterable(self.episodes[TRAINED]), self.chunking)
+
+    def _claimed(self) -> list[Comparison]:
+        comparisons = {comparison.baseline: comparison for comparison in self.comparisons()}
+        return [comparisons[baseline] for baseline in CLAIMED_AGAINST]
+
+
+def results(findings: Findings) -> dict[str, Any]:
+    """Return the numbers as `results.json` holds them; nothing in it depends on the clock."""
+    seed = findings.seed
+    return {
+        "schema_version": 3,
+        "claims": findings.claims(),
+        "agents": [summary.model_dump(mode="json") for summary in findings.summaries()],
+        "comparisons": [comparison.model_dump(mode="json") for comparison in findings.comparisons()],
+        "detectable_difference": findings.detectable(),
+        "retrieval": {
+            name: {
+                "recall": {str(k): asdict(estimate_mean(values, seed)) for k, values in scores.recall.items()},
+                "mean_reciprocal_rank": asdict(estimate_mean(scores.reciprocal_rank, seed)),
+                "ndcg_at_5": asdict(estimate_mean(scores.ndcg, seed)),
+            }
+            for name, scores in findings.retrieval.items()
+        },
+        "recall_at_5_trained_minus": {name: asdict(value) for name, value in findings.recall_differences().items()},
+        "recall_by_step": {
+            agent: {str(step): asdict(recall) for step, recall in found.items()}
+            for agent, found in findings.recall_by_step().items()
+        },
+        "recall_by_page": {
+            agent: {kind.value: asdict(recall) for kind, recall in found.items()}
+            for agent, found in findings.recall_by_page().items()
+        },
+        "failures": [
+            {"goal": failure.trajectory.goal, "ending": failure.ending.value, "evidence": failure.evidence.value}
+            for failure in findings.failures()
+        ],
+        "tokens_per_success": _per_agent(findings, lambda episodes: tokens_per_success(episodes, seed=seed)),
+        "dollars_per_100_successes": {}
+        if findings.prices is None
+        else _per_agent(
+            findings, lambda episodes, prices=findings.prices: dollars_per_100_successes(episodes, prices, seed=seed)
+        ),
+        "next_action": [asdict(epoch) for epoch in findings.next_action],
+        "ablations": [summary.model_dump(mode="json") for summary in summarise(findings.ablations, seed=seed)],
+    }
+
+
+def _per_agent(
+    findings: Findings, measure: Callable[[EpisodesBySeed], Interval | None]
+) -> dict[str, dict[str, float | str | None] | None]:
+    """Return one interval per agent; JSON has no infinity, so an end without bound is null."""
+    return {agent: _finite(measure(episodes)) for agent, episodes in findings.episodes.items()}
+
+
+def _finite(value: Interval | None) -> dict[str, float | str | None] | None:
+    if value is None:
+        return None
+    unbounded = {} if math.isfinite(value.high) else {"high": None}
+    return asdict(value) | unbounded

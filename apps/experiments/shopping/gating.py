@@ -1,0 +1,167 @@
+"""The retrievers, conditioned on the recurrent state, that decide which chunks a gated agent reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from experiments.shopping.settings import Phase2Settings
+from experiments.shopping.stages import Stage
+from lab.run import RunDirectory, write_metrics
+from sightline.agents import Trajectory, state_conditioned
+from sightline.agents.reading import (
+    ChunkScorer,
+    QueryFrom,
+    condition_dimension,
+    example_situation,
+    retrieval_examples,
+    situation_conditions,
+)
+from sightline.agents.state import RecurrentStateModel
+from sightline.retrieval import (
+    CachedEncoder,
+    ChunkingConfig,
+    RetrieverTrainingConfig,
+    StateConditionedRetriever,
+    train_retriever,
+)
+from sightline.retrieval.conditioned import (
+    ConditionFunction,
+    RetrievalExample,
+    embed_examples,
+    read_examples,
+    write_examples,
+)
+
+_SITUATIONS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class RetrieverRecipe:
+    """How a state-conditioned retriever is made; ablations change one field.
+
+    Attributes:
+        query_from: what it is conditioned on.
+        hidden: width of a hidden layer in the query projection, or None.
+        chunking: how pages are cut.
+        training: the seed's `phase2` settings.
+    """
+
+    query_from: QueryFrom
+    hidden: int | None
+    chunking: ChunkingConfig
+    training: RetrieverTrainingConfig
+
+    @classmethod
+    def of(cls, settings: Phase2Settings) -> RetrieverRecipe:
+        """Return the recipe that the settings ask for."""
+        return cls(settings.query_from, settings.retriever_hidden, settings.chunking, settings.retriever_training)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The two models that decide what a state-gated agent reads."""
+
+    state_model: RecurrentStateModel
+    retriever: StateConditionedRetriever
+
+    def scorer(self, recipe: RetrieverRecipe, encoder: CachedEncoder) -> ChunkScorer:
+        """Return what scores the chunks of a page."""
+        return state_conditioned(encoder, self.state_model, self.retriever, recipe.query_from)
+
+
+def untrained_gate(recipe: RetrieverRecipe, model: RecurrentStateModel, encoder: CachedEncoder, seed: int) -> Gate:
+    """Return a gate whose retriever has its initial weights."""
+    width = condition_dimension(recipe.query_from, model.config.state_dimension, encoder.dimension)
+    retriever = StateConditionedRetriever(
+        width, encoder.dimension, hidden_dim=recipe.hidden, seed=seed, text_encoder=encoder.name
+    )
+    return Gate(model, retriever)
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Trains gates and keeps them in a run.
+
+    Attributes:
+        run: run that they are kept in.
+        demonstrations: expert episodes by split.
+        model_folder: folder of the state model to start from; it is frozen unless a recipe says otherwise.
+        encoder: encoder of events and chunks.
+    """
+
+    run: RunDirectory
+    demonstrations: Mapping[str, Sequence[Trajectory]]
+    model_folder: Path
+    encoder: CachedEncoder
+
+    def label_examples_stage(self, chunking: ChunkingConfig) -> dict[str, list[RetrievalExample]]:
+        """Return retrieval examples of every split, labelled by what the expert clicked."""
+
+        def compute(folder: Path) -> None:
+            for split, trajectories in self.demonstrations.items():
+                write_examples(folder / f"{split}.jsonl", retrieval_examples(trajectories, chunking))
+
+        folder = self.run.stage(Stage.EXAMPLES, compute, f"{chunking.max_characters}-{chunking.min_characters}")
+        return {split: list(read_examples(folder / f"{split}.jsonl")) for split in self.demonstrations}
+
+    def train_stage(self, name: str, recipe: RetrieverRecipe, seed: int) -> Gate:
+        """Return a gate trained on the "train" pages, its best epoch chosen on the "dev" pages.
+
+        Args:
+            name: variant of the stage.
+            recipe: how it is made.
+            seed: seed of the initial weights and of training.
+        """
+
+        def compute(folder: Path) -> None:
+            pages = self.label_examples_stage(recipe.chunking)
+            gate = untrained_gate(recipe, RecurrentStateModel.from_pretrained(self.model_folder), self.encoder, seed)
+            config = recipe.training.model_copy(update={"seed": seed})
+            joined = [*pages["train"], *pages["dev"]]
+            extra = () if config.freeze_state_model else list(gate.state_model.parameters())
+            border = len(pages["train"])
+            result = train_retriever(
+                gate.retriever,
+                embed_examples(joined, self.encoder),
+                condition_fn=_conditions(joined, gate.state_model, recipe.query_from, self.encoder, frozen=not extra),
+                training=range(border),
+                validation=range(border, len(joined)),
+                config=config,
+                extra_parameters=extra,
+            )
+            gate.retriever.save_pretrained(folder / "retriever", training=result)
+            gate.state_model.save_pretrained(folder / "state-model")
+            write_metrics(folder, [asdict(epoch) for epoch in result.history])
+            self.encoder.save()
+
+        folder = self.run.stage(Stage.RETRIEVER, compute, name)
+        return Gate(
+            RecurrentStateModel.from_pretrained(folder / "state-model"),
+            StateConditionedRetriever.from_pretrained(folder / "retriever"),
+        )
+
+
+def _conditions(
+    pages: Sequence[RetrievalExample],
+    model: RecurrentStateModel,
+    query_from: QueryFrom,
+    encoder: CachedEncoder,
+    *,
+    frozen: bool,
+) -> ConditionFunction:
+    """Return condition vectors by position: from a table for a frozen state model, else anew, with gradients."""
+    situations = [example_situation(page) for page in pages]
+
+    def conditions(positions: Sequence[int]) -> torch.Tensor:
+        return situation_conditions([situations[i] for i in positions], encoder, model, query_from)
+
+    if not frozen:
+        return conditions
+    with torch.no_grad():
+        starts = range(0, len(pages), _SITUATIONS_AT_ONCE)
+        table = torch.cat([conditions(range(len(pages))[start : start + _SITUATIONS_AT_ONCE]) for start in starts])
+    return lambda positions: table[list(positions)]

@@ -1,0 +1,99 @@
+"""The settings of the experiments in the shop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lab.settings import EncoderSettings
+from sightline.agents.chat import TokenPrices
+from sightline.agents.state import NextActionTrainingConfig, StateModelConfig
+from sightline.agents.student import StudentDataConfig, StudentTrainingConfig
+from sightline.retrieval import ChunkingConfig, RetrieverTrainingConfig
+
+
+class Phase1Settings(EncoderSettings):
+    """Collect demonstrations in the shop and train a recurrent state model to predict the next action's type."""
+
+    SMOKE: ClassVar[Mapping[str, Any]] = {
+        "training_goals": 60,
+        "validation_goals": 12,
+        "test_goals": 12,
+        "next_action": {"epochs": 2},
+    }
+
+    products: Path | None = None
+    """Official product file (items_shuffle.json); without it a catalogue is generated."""
+    attributes: Path | None = None
+    """Official attribute file (items_ins_v2.json) that belongs to the product file."""
+    human: Path | None = None
+    """Official file of human instructions (items_human_ins.json); needed for human goals."""
+    generated_products: int = Field(default=1000, ge=100)
+    """Products in the generated catalogue."""
+    goals: Literal["human", "synthetic"] = "human"
+    """Which goals to shop for."""
+    shop_seed: int = 42
+    """Seed of the prices and goals, and of the generated catalogue."""
+    step_limit: int = Field(default=15, ge=3)
+    """Actions after which an episode ends."""
+
+    training_goals: int = Field(default=2400, ge=8)
+    """Goals of the training split to collect demonstrations for."""
+    validation_goals: int = Field(default=200, ge=4)
+    """Goals of the development split: for choosing the best epoch and for ablations, never for the final figures."""
+    test_goals: int = Field(default=500, ge=4)
+    """Held-out goals of the test split."""
+    exploration: float = Field(default=0.15, ge=0, le=1)
+    """Share of random clicks in training demonstrations, so that learners see the way back from mistakes."""
+
+    state_model: StateModelConfig = StateModelConfig()
+    """The recurrent state model."""
+    next_action: NextActionTrainingConfig = NextActionTrainingConfig()
+    """Its training."""
+
+    @model_validator(mode="after")
+    def _official_files_belong_together(self) -> Self:
+        if self.products is None and (self.attributes or self.human):
+            raise ValueError("--attributes and --human belong to a product file: give --products too")
+        if self.products is not None and self.attributes is None:
+            raise ValueError("--products needs the attribute file that belongs to it: give --attributes too")
+        if self.products is not None and self.goals == "human" and self.human is None:
+            raise ValueError("human goals need --human; without that file use --goals synthetic")
+        return self
+
+
+class Phase2Settings(Phase1Settings):
+    """Does state-gated retrieval beat ReAct and query RAG in the shop? Trains everything and answers with intervals."""
+
+    SMOKE: ClassVar[Mapping[str, Any]] = {**Phase1Settings.SMOKE, "retriever_seeds": (0, 1), "phase2": {"epochs": 2}}
+    INCIDENTAL: ClassVar[frozenset[str]] = Phase1Settings.INCIDENTAL | {"prices"}
+
+    model: str | None = None
+    """Causal language model that acts in place of the student: any Hugging Face id or path."""
+    student: Literal["packaged", "train"] = "packaged"
+    """The small language model that acts by default: the one shipped with the package, or one trained in this run."""
+    student_training: StudentTrainingConfig = StudentTrainingConfig()
+    """Training of the student."""
+    student_data: StudentDataConfig = StudentDataConfig(ranked_share=0.75, target_share=0.5)
+    """What the student's training prompts show: mostly what query RAG or the first trained gate would let through."""
+    history_turns: int = Field(default=3, ge=0)
+    """Earlier turns that the ReAct agent sees."""
+    history_characters: int = Field(default=120, ge=0)
+    """Characters kept of each earlier page in that history."""
+    chunking: ChunkingConfig = ChunkingConfig()
+    """How pages are cut into chunks."""
+    query_from: Literal["state", "instruction", "both"] = "both"
+    """What the retriever is conditioned on."""
+    retriever_hidden: int | None = Field(default=None, ge=1)
+    """Width of a hidden layer in the query projection; without it the projection is linear."""
+    retriever_seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    """One retriever is trained, and evaluated on all held-out goals, for each."""
+    retriever_training: RetrieverTrainingConfig = Field(default=RetrieverTrainingConfig(epochs=40), alias="phase2")
+    """Training of the retriever; `phase2` in a YAML file."""
+    prices: TokenPrices | None = None
+    """What the acting model's tokens cost, in dollars per million; the report then says what success costs."""
+    ablations: bool = True
+    """Also vary top_k, chunk cap, query, state model and actor, one at a time, on the development goals."""

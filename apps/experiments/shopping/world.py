@@ -1,0 +1,84 @@
+"""The shop of an experiment: catalogue, goals, splits, environments and expert demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.shopping.settings import Phase1Settings
+from experiments.shopping.stages import Stage
+from lab.run import RunDirectory
+from sightline.agents import Trajectory, read_trajectories, write_trajectories
+from sightline.agents.rollout import collect
+from sightline.webshop_env import Catalogue, Shop, WebShopEnv, build_goals, expert_action, split_indices
+
+LIVE_EPISODES = 64
+"""Environments that play side by side; they share one shop, so each costs no more than its state."""
+
+
+@dataclass(frozen=True)
+class World:
+    """A shop, and which of its goals are for what.
+
+    Attributes:
+        shop: rules over one catalogue.
+        splits: goal numbers for "train", "dev" (choosing epochs, ablations) and "test" (final figures).
+    """
+
+    shop: Shop
+    splits: Mapping[str, Sequence[int]]
+
+    def environments(self, count: int = LIVE_EPISODES) -> list[WebShopEnv]:
+        """Return environments over the one shop, in the page format that the prompts expect."""
+        return [WebShopEnv(shop=self.shop, observation_mode="text_rich") for _ in range(count)]
+
+
+def expert(environment: WebShopEnv) -> str:
+    """Return what someone who knows the goal would do next."""
+    return expert_action(environment.shop, environment.state)
+
+
+def open_world(settings: Phase1Settings) -> World:
+    """Return the shop of a loaded or generated catalogue with its goals, and how these are divided."""
+    if settings.products is not None:
+        catalogue = Catalogue.from_official(
+            products=settings.products, attributes=settings.attributes, human=settings.human
+        )
+    else:
+        catalogue = Catalogue.generate(products=settings.generated_products, seed=settings.shop_seed)
+    goals = build_goals(catalogue, settings.goals, seed=settings.shop_seed)
+    shop = Shop(catalogue, goals, step_limit=settings.step_limit)
+    splits = _splits(len(goals.goals))
+    wanted = {"train": settings.training_goals, "dev": settings.validation_goals, "test": settings.test_goals}
+    return World(shop, {name: splits[name][: wanted[name]] for name in splits})
+
+
+def _splits(count: int) -> dict[str, range]:
+    """Return the split of the literature, or, with too few goals for it, 30 % test, 20 % dev and 50 % train."""
+    if count >= 2000:
+        return {name: split_indices(name, count) for name in ("train", "dev", "test")}
+    test, dev = round(0.3 * count), round(0.5 * count)
+    return {"test": range(test), "dev": range(test, dev), "train": range(dev, count)}
+
+
+def collect_demonstrations_stage(
+    settings: Phase1Settings, run: RunDirectory, world: World
+) -> dict[str, list[Trajectory]]:
+    """Return expert episodes of every split; only those for training are disturbed by random clicks."""
+
+    def compute(folder: Path) -> None:
+        (environment,) = world.environments(1)
+        for split, goals in world.splits.items():
+            episodes = collect(
+                environment,
+                goals,
+                expert,
+                seed=settings.seed,
+                max_steps=settings.step_limit,
+                exploration=settings.exploration if split == "train" else 0.0,
+            )
+            write_trajectories(folder / f"{split}.jsonl", episodes)
+
+    folder = run.stage(Stage.DEMONSTRATIONS, compute)
+    return {split: list(read_trajectories(folder / f"{split}.jsonl")) for split in world.splits}

@@ -1,0 +1,240 @@
+"""What is measured of explanations: calibration, signals, obedience, faithfulness; and a few of them as pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from experiments.steering.data import Data
+from experiments.steering.methods import PLAIN, open_model, train_predictor_stage
+from experiments.steering.settings import SteeringSettings
+from experiments.steering.stages import Stage
+from lab.run import RunDirectory, write_text
+from sightline.jepa import Explainer, JEPAModel, SourceIndex, fit_policy, render_card, steering
+from sightline.jepa.data import Ids, Split, changed_categories
+from sightline.jepa.explaining import (
+    ActionableSignal,
+    Evidence,
+    Outcomes,
+    PredictFunction,
+    Questions,
+    SignalPolicy,
+    ablate_parts,
+    ablate_routing,
+    brier_score,
+    calibration_error_by_chance,
+    compare_with_control,
+    force_subspace,
+    gather_evidence,
+    index_for,
+    influence_agreement,
+    judge,
+    measure_obedience,
+    plain_predictions,
+    reliability,
+    report_signals,
+    risk_coverage,
+    routed_predictions,
+    with_random_router,
+)
+
+MIXED = ("none", "category", "unreliable")
+"""Modes in which every question is asked for calibration, on validation and on test alike."""
+DIAL = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
+FORCED = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of the routing weight that are moved to a subspace by hand."""
+
+
+def explain_stages(settings: SteeringSettings, run: RunDirectory, data: Data, name: str) -> list[dict[str, Any]]:
+    """Return, for each training seed of one kind of predictor, everything about its explanations."""
+    folds = [_observe_fold_stage(settings, run, data, name, fold) for fold in range(settings.folds)]
+    return [_explain_stage(settings, run, data, name, seed, folds) for seed in settings.seeds]
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """Questions that a model has not seen, and what came of them; the parts that a policy is fitted to."""
+
+    features: np.ndarray
+    outcomes: Outcomes
+    groups: np.ndarray
+
+
+def _explain_stage(
+    settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int, folds: Sequence[_Observed]
+) -> dict[str, Any]:
+    """Return everything about the explanations of one predictor, as the JSON that its stage holds."""
+
+    def compute(folder: Path) -> None:
+        model = open_model(settings, run, data, name, seed)
+        index = index_for(model, data.dataset)
+        predict = _function(model, data, name)
+        policy = _policy(predict, index, data, folds)
+        policy.save(folder / "policy.json")
+        found = _calibration(policy, predict, index, data) | {"obedience": _obedience(predict, index, data, seed)}
+        if name != PLAIN:
+            found["faithfulness"] = _faithfulness(model, predict, index, data, seed)
+            if seed == settings.seeds[0]:
+                _write_cards(folder, Explainer(predict, index, policy), data, settings.cards)
+        write_text(folder / "explained.json", json.dumps(found, indent=1) + "\n")
+
+    folder = run.stage(Stage.EXPLANATIONS, compute, f"{name}-{data.name}-seed{seed}")
+    return json.loads((folder / "explained.json").read_text(encoding="utf-8"))
+
+
+def _policy(predict: PredictFunction, index: SourceIndex, data: Data, folds: Sequence[_Observed]) -> SignalPolicy:
+    """Return a policy fitted to validation questions, and to training questions as models without them answer."""
+    evidence, outcomes = _mixed(predict, index, data, "validation")
+    observed = [_Observed(evidence.features, outcomes, _groups(data, data.dataset.queries("validation"))), *folds]
+    return fit_policy(
+        np.concatenate([each.features for each in observed]),
+        Outcomes(*(np.concatenate([getattr(each.outcomes, name) for each in observed]) for name in _OUTCOMES)),
+        np.concatenate([each.groups for each in observed]),
+    )
+
+
+def _observe_fold_stage(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, fold: int) -> _Observed:
+    """Return the questions of one fold of the training part, as a predictor of the first seed without them answers."""
+    without, seed = data.without_fold(fold, settings.folds), settings.seeds[0]
+    train_predictor_stage(settings, run, without, name, seed)  # a stage of its own, whose time is not that of asking
+
+    def compute(folder: Path) -> None:
+        model = open_model(settings, run, without, name, seed)
+        index = index_for(model, without.dataset)
+        evidence, outcomes = _mixed(_function(model, without, name), index, without, "test")
+        arrays = {field: getattr(outcomes, field) for field in _OUTCOMES}
+        groups = _groups(data, without.dataset.queries("test"))
+        np.savez(folder / "observed.npz", features=evidence.features, groups=groups, **arrays)
+
+    folder = run.stage(Stage.EVIDENCE, compute, f"{name}-{data.name}-fold{fold}")
+    with np.load(folder / "observed.npz", allow_pickle=False) as file:
+        return _Observed(file["features"], Outcomes(*(file[field] for field in _OUTCOMES)), file["groups"])
+
+
+_OUTCOMES = tuple(field.name for field in fields(Outcomes))
+
+
+def _function(model: JEPAModel, data: Data, name: str) -> PredictFunction:
+    if name != PLAIN:
+        return routed_predictions(model)
+    of_categories = torch.from_numpy(np.array(data.dataset.centroids))
+    centroids = model.embed_index(of_categories, torch.arange(len(of_categories))).numpy()
+    return plain_predictions(model, centroids)
+
+
+def _mixed(predict: PredictFunction, index: SourceIndex, data: Data, split: Split) -> tuple[Evidence, Outcomes]:
+    """Return all questions of a split, once under each of the mixed modes."""
+    ids = data.dataset.queries(split)
+    asked = [data.ask(split, mode).steering for mode in MIXED]
+    vectors = np.concatenate([each.vectors for each in asked])
+    given = np.concatenate([each.given for each in asked])
+    evidence = gather_evidence(predict, index, np.tile(data.dataset.questions[ids], (len(MIXED), 1)), vectors, given)
+    return evidence, judge(evidence, index, data.dataset.relevant(ids) * len(MIXED))
+
+
+def _groups(data: Data, ids: Ids) -> Ids:
+    """Return the component of each row of `_mixed` for questions with these ids."""
+    return np.tile(data.groups(ids), len(MIXED))
+
+
+def _calibration(policy: SignalPolicy, predict: PredictFunction, index: SourceIndex, data: Data) -> dict[str, Any]:
+    evidence, outcomes = _mixed(predict, index, data, "test")
+    ids = data.dataset.queries("test")
+    groups, asked = _groups(data, ids), np.tile(ids, len(MIXED))
+    decisions = policy.decide(evidence.features)
+    bins = reliability(decisions.confidence, outcomes.first_right)
+    risk = risk_coverage(decisions.confidence, outcomes.first_right)
+    return {
+        "calibration_error": bins.error,
+        "error_by_chance_at_least": float(calibration_error_by_chance(decisions.confidence).mean()),
+        "error_by_chance_at_most": float(calibration_error_by_chance(decisions.confidence, asked).mean()),
+        "brier": brier_score(decisions.confidence, outcomes.first_right),
+        "area_under_risk": risk.area,
+        "surest_tenth": risk.accuracy_at(0.1),
+        "stated": bins.stated.tolist(),
+        "observed": bins.observed.tolist(),
+        "trust_threshold": policy.trust.value,
+        "signals": [_nan_free(asdict(row)) for row in report_signals(decisions.signals, outcomes)],
+        "trusted_right": outcomes.first_right[_trusted(decisions.signals)].astype(int).tolist(),
+        "trusted_groups": groups[_trusted(decisions.signals)].tolist(),
+        "questions": len(evidence),
+        "influence_agreement": _finite(influence_agreement(evidence)),
+    }
+
+
+def _trusted(signals: tuple[ActionableSignal, ...]) -> np.ndarray:
+    return np.array([signal is ActionableSignal.TRUST for signal in signals], dtype=bool)
+
+
+def _obedience(predict: PredictFunction, index: SourceIndex, data: Data, seed: int) -> dict[str, Any]:
+    """Turn the dial with the given categories, and with others in their place."""
+    ids = data.dataset.queries("test")
+    own = np.array(data.dataset.question_category[ids])
+    changed = changed_categories(data.dataset, ids, share=1.0, change="random", seed=seed)
+    found: dict[str, Any] = {"dial": list(DIAL)}
+    for which, categories in (("true", own), ("changed", changed)):
+        given = steering(data.dataset, ids, "category", categories)
+        questions, relevant = np.array(data.dataset.questions[ids]), data.dataset.relevant(ids)
+        curve = measure_obedience(predict, index, questions, given.vectors, categories, relevant, obedience=DIAL)
+        found[which] = {"share": curve.mean_share.tolist(), "mrr": curve.mean_reciprocal_rank.tolist()}
+    return found
+
+
+def _faithfulness(
+    model: JEPAModel, predict: PredictFunction, index: SourceIndex, data: Data, seed: int
+) -> dict[str, float | list[float]]:
+    """Intervene on the routing of a routed predictor, and return means over the test questions."""
+    ids = data.dataset.queries("test")
+    given = data.ask("test", "category").steering
+    asked = Questions(np.array(data.dataset.questions[ids]), given.vectors, given.given, data.dataset.relevant(ids))
+    own = np.array([index.source_category[answers[0]] for answers in asked.relevant])
+    other = (own + np.random.default_rng(seed).integers(1, len(index.names), len(own))) % len(index.names)
+    targets = {"true": own, "other": other}
+    forced = {which: force_subspace(predict, index, asked, to, weight=FORCED) for which, to in targets.items()}
+    parts = ablate_parts(predict, index, asked)
+    routing = ablate_routing(predict, index, asked, seed=seed)
+    control = compare_with_control(predict, routed_predictions(with_random_router(model, seed=seed)), index, asked)
+    found = {f"force_{which}_share": each.share.mean(axis=1).tolist() for which, each in forced.items()}
+    found |= {f"force_{which}_mrr": each.reciprocal_rank.mean(axis=1).tolist() for which, each in forced.items()}
+    for result, names in (
+        (parts, ("full", "coarse_only", "fine_only", "first_kept_by_coarse", "first_kept_by_fine")),
+        (routing, ("sufficiency", "sufficiency_random", "comprehensiveness", "comprehensiveness_random")),
+        (control, ("same_primary", "correlation", "overlap")),
+    ):
+        found |= {field: _finite(np.nanmean(getattr(result, field))) for field in names}
+    return found
+
+
+def _write_cards(folder: Path, explainer: Explainer, data: Data, count: int) -> None:
+    """Write explanations of test questions as pages: one for each signal that occurs, then further questions."""
+    dataset = data.dataset
+    ids = dataset.queries("test")
+    given = data.ask("test", "category").steering
+    explanations = explainer.explain_batch(np.array(dataset.questions[ids]), given.vectors, given.given)
+    signals = [explanation.actionable_signal for explanation in explanations]
+    first = [signals.index(signal) for signal in ActionableSignal if signal in signals]
+    chosen = [*first, *(row for row in range(len(ids)) if row not in first)][:count]
+    known = dataset.pairs[dataset.pair_split == 0, 0]
+    for number, row in enumerate(chosen):
+        page = render_card(
+            explanations[row],
+            question=dataset.question_texts[ids[row]],
+            steering=dataset.names[dataset.question_category[ids[row]]],
+            source_text=lambda source: dataset.source_texts[source],
+            known_text=lambda pair: dataset.question_texts[known[pair]],
+        )
+        write_text(folder / f"card-{number}-{signals[row]}.html", page)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _nan_free(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in row.items()}

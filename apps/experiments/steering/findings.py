@@ -1,0 +1,232 @@
+"""What the experiment found: means and paired differences with intervals, and every aim as met or not met."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.steering.data import FILTERED, MODES, Data
+from experiments.steering.methods import METRICS, PREDICTORS, ROUTED, Scores
+from experiments.steering.settings import SteeringSettings
+from sightline.agents.evaluation import Interval, bootstrap_interval, paired_difference, ratio_interval, show_interval
+
+STEERED_ADAPTER, UNSTEERED_ADAPTER, COSINE = "adapter, steered", "adapter, unsteered", "cosine"
+SOFT_FILTER = "adapter, soft filter"
+AIMED_GAIN = 0.02
+"""MRR above the steered adapter, with given steering."""
+AIMED_LOSS = 0.005
+"""MRR that may be lost to cosine where no steering is given."""
+AIMED_ERROR = 0.05
+"""Expected calibration error."""
+AIMED_PRECISION = 0.9
+"""Share of TRUST answers that are right."""
+
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One aim, and what came of it.
+
+    Attributes:
+        data: name of the data set.
+        method: name of the predictor.
+        aim: what was aimed at.
+        found: what was measured.
+        met: whether the aim is met.
+    """
+
+    data: str
+    method: str
+    aim: str
+    found: str
+    met: bool
+
+    def __str__(self) -> str:
+        return f"{'Met' if self.met else 'Not met'} ({self.data}, {self.method}): {self.aim}. Found: {self.found}."
+
+
+@dataclass(frozen=True)
+class DataFindings:
+    """What was found on one data set.
+
+    Attributes:
+        settings: settings of the run.
+        data: the data set.
+        scores: scores of all methods.
+        explained: predictor -> what was measured of its explanations, once per seed.
+    """
+
+    settings: SteeringSettings
+    data: Data
+    scores: Scores
+    explained: Mapping[str, Sequence[Mapping[str, Any]]]
+    _intervals: dict[tuple[str, ...], Interval] = field(default_factory=dict, init=False, repr=False)
+
+    def interval(self, method: str, mode: str, metric: str = "reciprocal_rank") -> Interval:
+        """Return the mean of a metric over questions and training seeds, both of which are resampled."""
+        key = (method, mode, metric)
+        if key not in self._intervals:
+            self._intervals[key] = bootstrap_interval(
+                self.scores.of(method, mode, metric).T,
+                np.random.default_rng(self.settings.seed),
+                groups=self.scores.groups,
+                unit="questions",
+                resamples=_RESAMPLES,
+            )
+        return self._intervals[key]
+
+    def difference(self, method: str, mode: str, baseline: str, baseline_mode: str) -> Interval:
+        """Return MRR of one method minus MRR of another on the same questions; training seeds are resampled apart."""
+        key = (method, mode, baseline, baseline_mode)
+        if key not in self._intervals:
+            self._intervals[key] = paired_difference(
+                self.scores.of(method, mode).T,
+                self.scores.of(baseline, baseline_mode).T,
+                np.random.default_rng(self.settings.seed),
+                groups=self.scores.groups,
+                unit="questions",
+            )
+        return self._intervals[key]
+
+    def mean_explained(self, predictor: str, key: str, section: str | None = None) -> NDArray[np.float64]:
+        """Return the mean over seeds of a number, or of a list of numbers; NaN where no seed has one."""
+        rows = [row if section is None else row[section] for row in self.explained[predictor]]
+        values = np.array([row[key] for row in rows], dtype=np.float64)
+        defined = np.isfinite(values)
+        return np.where(
+            defined.any(axis=0), np.where(defined, values, 0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1), np.nan
+        )
+
+    def trusted(self, predictor: str) -> tuple[Interval | None, float]:
+        """Return the share of TRUST answers that are right, and the share of questions trusted, over all seeds.
+
+        The interval is None where fewer than two groups of questions are trusted.
+        """
+        rows = self.explained[predictor]
+        coverage = sum(len(row["trusted_right"]) for row in rows) / sum(row["questions"] for row in rows)
+        groups = np.unique(np.concatenate([np.array(row["trusted_groups"], dtype=np.int64) for row in rows]))
+        if len(groups) < 2:
+            return None, coverage
+        trusted, right = np.zeros((2, len(groups), len(rows)))
+        for seed, row in enumerate(rows):
+            places = np.searchsorted(groups, np.array(row["trusted_groups"], dtype=np.int64))
+            np.add.at(trusted[:, seed], places, 1)
+            np.add.at(right[:, seed], places, row["trusted_right"])
+        rng = np.random.default_rng(self.settings.seed)
+        return ratio_interval(right, trusted, rng, unit="clusters of questions"), coverage
+
+    def claims(self) -> list[Claim]:
+        """Return every aim for every predictor."""
+        return [claim for predictor in PREDICTORS for claim in (*self._ranking(predictor), *self._trust(predictor))]
+
+    def recommendation(self) -> str:
+        """Return what to use on this data by validation: the simplest method, or a predictor worth its trouble."""
+        failed = {claim.method for name in PREDICTORS for claim in self._ranking(name) if not claim.met}
+        good = [name for name in PREDICTORS if name not in failed]
+        opening = (
+            f"the {' and the '.join(good)} {'meets' if len(good) == 1 else 'meet'} every aim of ranking"
+            if good
+            else "no predictor meets every aim of ranking, so simpler methods are recommended"
+        )
+        modes = {
+            "where categories are given and right": ("category", "filter, category"),
+            "where they are unreliable": ("unreliable", "filter, unreliable"),
+            "with keywords": ("keywords",),
+            "without steering": ("none",),
+        }
+        advice = "; ".join(f"{when} {self._best(good, each)}" for when, each in modes.items())
+        return (
+            f"On {self.data.name}, {opening}. Recommended by MRR on validation questions, a predictor only where it is "
+            f"{AIMED_GAIN} above everything simpler: {advice}."
+        )
+
+    def _best(self, predictors: Sequence[str], modes: Sequence[str]) -> str:
+        """Return the best baseline under one of the modes, or one of these predictors if it is that much better."""
+
+        def score(option: tuple[str, str]) -> float:
+            name, mode = option
+            return self.scores.validation[name][mode]
+
+        simple, learned = (
+            [(name, mode) for name in names for mode in modes]
+            for names in ([name for name in self.scores.validation if name not in PREDICTORS], predictors)
+        )
+        chosen = max(simple, key=score)
+        if learned and score(max(learned, key=score)) >= score(chosen) + AIMED_GAIN:
+            chosen = max(learned, key=score)
+        name, mode = chosen
+        return f"{name!r}{' behind a hard filter' if mode in FILTERED else ''}"
+
+    def _ranking(self, predictor: str) -> list[Claim]:
+        gain = self.difference(predictor, "category", STEERED_ADAPTER, "category")
+        by_seed = (self.scores.of(predictor, "none") - self.scores.of(COSINE, "none")).mean(axis=1)
+        rivals = {
+            name: self.difference(predictor, "unreliable", name, "filter, unreliable")
+            for name in (STEERED_ADAPTER, UNSTEERED_ADAPTER)
+        }
+        share = f"{self.settings.unreliable_share:.0%}"
+        claims = (
+            (
+                f"with given steering at least {AIMED_GAIN:+.2f} MRR over the steered adapter, lower bound above 0",
+                show_interval(gain, "+.3f"),
+                gain.value >= AIMED_GAIN and gain.low > 0,
+            ),
+            (
+                f"without steering never more than {AIMED_LOSS} MRR below cosine",
+                f"worst training seed {by_seed.min():+.3f}, mean {by_seed.mean():+.3f}",
+                bool(by_seed.min() >= -AIMED_LOSS),
+            ),
+            (
+                f"with {share} of categories wrong or missing, MRR above filter + adapter, lower bound above 0",
+                "; ".join(f"minus filter + {name} {show_interval(value, '+.3f')}" for name, value in rivals.items()),
+                all(value.low > 0 for value in rivals.values()),
+            ),
+        )
+        return [Claim(self.data.name, predictor, *claim) for claim in claims]
+
+    def _trust(self, predictor: str) -> list[Claim]:
+        error = float(self.mean_explained(predictor, "calibration_error"))
+        least, most = (float(self.mean_explained(predictor, f"error_by_chance_at_{end}")) for end in ("least", "most"))
+        precision, coverage = self.trusted(predictor)
+        few = "fewer than two independent questions are trusted" if coverage else "none is trusted"
+        shown = few if precision is None else show_interval(precision, ".3f")
+        claims = (
+            (
+                f"expected calibration error at most {AIMED_ERROR} on test",
+                f"{error:.3f}, where honest probabilities show {least:.3f} to {most:.3f} by chance",
+                error <= AIMED_ERROR,
+            ),
+            (
+                f"TRUST answers right at least {AIMED_PRECISION:.0%} of the time",
+                f"{shown} at a coverage of {coverage:.1%}",
+                precision is not None and precision.value >= AIMED_PRECISION,
+            ),
+        )
+        return [Claim(self.data.name, predictor, *claim) for claim in claims]
+
+
+def results(findings: Sequence[DataFindings]) -> dict[str, Any]:
+    """Return all figures as JSON."""
+    return {
+        found.data.name: {
+            "questions": len(found.scores.groups),
+            "groups": len(np.unique(found.scores.groups)),
+            "methods": {
+                name: {
+                    mode: {metric: asdict(found.interval(name, mode, metric)) for metric in METRICS}
+                    for mode in (*MODES, *FILTERED)
+                }
+                for name in found.scores.values
+            },
+            "claims": [asdict(claim) for claim in found.claims()],
+            "recommendation": found.recommendation(),
+            "obedience": {name: [row["obedience"] for row in rows] for name, rows in found.explained.items()},
+            "faithfulness": [row["faithfulness"] for row in found.explained[ROUTED]],
+        }
+        for found in findings
+    }

@@ -1,0 +1,226 @@
+"""What is compared: baselines and predictors, trained once per seed and scored on the test questions in every mode."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from experiments.steering.data import FILTERED, MODES, Data
+from experiments.steering.settings import DataName, SteeringSettings
+from experiments.steering.stages import Stage
+from lab.run import RunDirectory, write_metrics
+from sightline.jepa import (
+    JEPAConfig,
+    JEPAModel,
+    Steering,
+    SteeringDataset,
+    Trainer,
+    evaluate,
+    fit_adapter,
+    mine_negatives,
+)
+from sightline.jepa.baselines import BASELINES, GRID, softly_filtered
+from sightline.jepa.data import Ids, Split, SteeringKind
+from sightline.jepa.explaining import index_for
+from sightline.jepa.ranking import Method, QueryMetrics
+
+PLAIN, ROUTED = "predictor", "routed predictor"
+PREDICTORS = (PLAIN, ROUTED)
+METRICS = ("reciprocal_rank", "ndcg_at_10", "recall_at_10")
+"""Fields of `QueryMetrics` that are reported."""
+
+_ADAPTERS: Mapping[str, tuple[SteeringKind, float]] = {
+    "adapter, unsteered": ("none", 0.0),
+    "adapter, steered": ("category", 0.0),
+    "adapter, steered half the time": ("category", 0.5),
+}
+"""The adapters: what steers them in training, and the share for which it is withheld."""
+_UNSTEERED, _SOFT = "adapter, unsteered", "adapter, soft filter"
+_SEEDED = (*_ADAPTERS, _SOFT, *PREDICTORS)
+"""What depends on the training seed."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Every method on the test questions of one data set, once per training seed.
+
+    Attributes:
+        values: method -> mode -> metric -> `[seeds, q]` float64; one row where nothing depends on the seed.
+        validation: method -> mode -> MRR of the validation questions, a mean over the seeds.
+        groups: `[q]` int64, questions that depend on each other.
+    """
+
+    values: Mapping[str, Mapping[str, Mapping[str, NDArray[np.float64]]]]
+    validation: Mapping[str, Mapping[str, float]]
+    groups: Ids
+
+    def of(self, method: str, mode: str, metric: str = "reciprocal_rank") -> NDArray[np.float64]:
+        """`[seeds, q]`."""
+        return self.values[method][mode][metric]
+
+
+def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Data) -> Scores:
+    """Fit and score all methods on a data set, each in a stage of its own."""
+    settled: dict[str, Mapping[str, float]] = {}  # what the first seed's validation chose for an adapter, for all seeds
+
+    @cache
+    def unsteered(seed: int) -> Method:
+        return _adapter(settings, data.dataset, _UNSTEERED, seed, settled.get(_UNSTEERED))
+
+    def fitted(name: str, seed: int) -> Method:
+        if name in PREDICTORS:
+            return _predictor(settings, run, data, name, seed)
+        if name == _SOFT:
+            return softly_filtered(unsteered(seed), data.dataset, unreliable_share=settings.unreliable_share)
+        if name == _UNSTEERED:
+            return unsteered(seed)
+        if name in _ADAPTERS:
+            return _adapter(settings, data.dataset, name, seed, settled.get(name))
+        return BASELINES[name](data.dataset, seed)
+
+    found = {}
+    for name in (*BASELINES, *PREDICTORS):
+        seeds = settings.seeds if name in _SEEDED else settings.seeds[:1]
+        if name in PREDICTORS:
+            for seed in seeds:  # a stage of its own, so that its time is that of training alone
+                train_predictor_stage(settings, run, data, name, seed)
+        rows = []
+        for seed in seeds:
+            row, chosen = _score_stage(run, data, name, seed, partial(fitted, name, seed))
+            rows.append(row)
+            settled.setdefault(name, chosen)
+        found[name] = rows
+    modes = (*MODES, *FILTERED)
+    values = {
+        name: {
+            mode: {metric: np.stack([row[f"{mode}/{metric}"] for row in rows]) for metric in METRICS} for mode in modes
+        }
+        for name, rows in found.items()
+    }
+    validation = {
+        name: {mode: float(np.mean([row[f"validation/{mode}"] for row in rows])) for mode in modes}
+        for name, rows in found.items()
+    }
+    return Scores(values, validation, data.groups(data.dataset.queries("test")))
+
+
+def _adapter(
+    settings: SteeringSettings, dataset: SteeringDataset, name: str, seed: int, chosen: Mapping[str, float] | None
+) -> Method:
+    """Return one adapter, with the setting an earlier seed has settled on, or the best on validation of several."""
+    kind, withheld = _ADAPTERS[name]
+    grid = tuple(replace(each, max_epochs=settings.adapter_epochs) for each in GRID[: settings.adapter_choices])
+    if chosen is not None:
+        corpus = bool(chosen["corpus"])
+        grid = tuple(
+            each
+            for each in grid
+            if each.temperature == chosen["temperature"] and (each.negatives == "corpus") == corpus
+        )
+    return fit_adapter(dataset, seed, kind=kind, withheld=withheld, grid=grid)
+
+
+def train_predictor_stage(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> Path:
+    """Train one predictor; a killed run goes on after its last checkpoint.
+
+    Returns:
+        The folder of its stage, with `model` and `metrics.jsonl` in it.
+    """
+    variant = _training(name, data.label, seed)
+
+    def compute(folder: Path) -> None:
+        config = configuration(settings, data, name, seed)
+        work = run.work_folder(Stage.TRAINING, variant)
+        negatives = None
+        if config.loss.negatives == "batch" and config.loss.num_negatives:
+            negatives = mine_negatives(data.dataset, config.loss.num_negatives, seed).ids
+        if (work / "checkpoint.safetensors").exists():
+            trainer = Trainer.resume(work, data.dataset, negatives=negatives)
+        else:
+            trainer = Trainer(config, data.dataset, folder=work, negatives=negatives)
+        result = trainer.fit()
+        trainer.model.save(folder / "model")
+        shutil.copyfile(work / "history.jsonl", folder / "history.jsonl")
+        rows = [
+            {"data": data.label, "method": name, "seed": seed, "epoch": record.epoch, "score": record.score}
+            | {f"validation_{mode}": value for mode, value in record.validation.items()}
+            for record in result.history
+        ]
+        write_metrics(folder, rows)
+
+    return run.stage(Stage.TRAINING, compute, variant)
+
+
+def _training(name: str, data_label: str, seed: int) -> str:
+    return f"{name}-{data_label}-seed{seed}"
+
+
+def configuration(settings: SteeringSettings, data: Data, name: str, seed: int) -> JEPAConfig:
+    """Return the configuration of a predictor for this data set and seed."""
+    config = settings.plain if name == PLAIN else settings.routed
+    negatives = settings.shop_negatives if data.name == "shop" else settings.documentation_negatives
+    return config.model_copy(
+        update={
+            "predictor": config.predictor.model_copy(update={"dimension": data.dataset.sources.shape[1]}),
+            "loss": config.loss.model_copy(update={"negatives": negatives}),
+            "training": config.training.model_copy(update={"seed": seed}),
+        }
+    )
+
+
+def open_model(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> JEPAModel:
+    """Return a trained predictor."""
+    return JEPAModel.open(train_predictor_stage(settings, run, data, name, seed) / "model")
+
+
+def _predictor(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> Method:
+    model = open_model(settings, run, data, name, seed)
+
+    def query_vectors(question_ids: Ids, given: Steering) -> NDArray[np.float32]:
+        questions = torch.from_numpy(np.array(data.dataset.questions[question_ids]))
+        return model.predict(questions, torch.from_numpy(given.vectors), torch.from_numpy(given.given)).numpy()
+
+    return Method(name, index_for(model, data.dataset).sources, query_vectors)
+
+
+def _score_stage(
+    run: RunDirectory, data: Data, name: str, seed: int, fit: Callable[[], Method]
+) -> tuple[dict[str, NDArray[np.float64]], Mapping[str, float]]:
+    """Return how one method scores under every mode, and the settings it chose.
+
+    The scores are "mode/metric" -> `[q]` of the test questions, and "validation/mode" -> MRR of the validation's.
+    """
+
+    def compute(folder: Path) -> None:
+        method = fit()
+        found = {}
+        for mode in (*MODES, *FILTERED):
+            metrics = _evaluated(method, data, "test", mode)
+            found |= {f"{mode}/{metric}": getattr(metrics, metric) for metric in METRICS}
+            found[f"validation/{mode}"] = _evaluated(method, data, "validation", mode).reciprocal_rank.mean()
+        np.savez(folder / "scores.npz", **found)
+        write_metrics(folder, [{"data": data.name, "method": name, "seed": seed, "chosen": dict(method.settings)}])
+
+    folder = run.stage(Stage.SCORES, compute, f"{name}-{data.name}-seed{seed}")
+    settled = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8"))["chosen"]
+    with np.load(folder / "scores.npz", allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}, settled
+
+
+def _evaluated(method: Method, data: Data, split: Split, mode: str) -> QueryMetrics:
+    asked = data.ask(split, FILTERED.get(mode, mode))
+    only = asked.categories if mode in FILTERED else None
+    return evaluate(method, data.dataset, data.dataset.queries(split), asked.steering, filter_categories=only)
+
+
+def training_seconds(run: RunDirectory, name: str, data: DataName, seed: int) -> float:
+    """Return the wall time of one training, without what a killed start of the run has spent on it."""
+    return run.stage_seconds(Stage.TRAINING, _training(name, data, seed))

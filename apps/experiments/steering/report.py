@@ -1,0 +1,247 @@
+"""The report of the experiment with steered predictors: tables, figures and sentences on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from experiments.steering.data import FILTERED, MODES
+from experiments.steering.explaining import DIAL, FORCED
+from experiments.steering.findings import (
+    COSINE,
+    SOFT_FILTER,
+    STEERED_ADAPTER,
+    UNSTEERED_ADAPTER,
+    DataFindings,
+)
+from experiments.steering.methods import METRICS, PREDICTORS, ROUTED, training_seconds
+from experiments.steering.plots import obedience_dial, reliability_diagram
+from experiments.steering.stages import Stage
+from lab.figures import save_figure
+from lab.report import Report, Section
+from lab.run import RunDirectory, slug
+from sightline.agents import Table
+from sightline.agents.evaluation import resampled_by, show_interval
+from sightline.jepa.explaining import ActionableSignal
+
+_CALIBRATION = {
+    "calibration_error": "ECE",
+    "error_by_chance_at_least": "ECE by chance, at least",
+    "error_by_chance_at_most": "ECE by chance, at most",
+    "brier": "Brier",
+    "area_under_risk": "AURC",
+    "surest_tenth": "right among the surest tenth",
+    "influence_agreement": "influence ~ rank change",
+}
+TITLE = "Does a learned predictor use steering better than simple baselines, and do its explanations tell the truth?"
+
+
+def write_report(run: RunDirectory, findings: Sequence[DataFindings]) -> Report:
+    """Return the report; its figures are written into the run's `plots` now."""
+    tables = [table for found in findings for table in (methods_table(found), rivals_table(found), claims_table(found))]
+    sections = [section for found in findings for section in _sections(run, found)]
+    answer = " ".join(found.recommendation() for found in findings)
+    return Report(TITLE, [answer, *(str(claim) for found in findings for claim in found.claims())], tables, sections)
+
+
+def claims_table(found: DataFindings) -> Table:
+    """Return every aim, as met or not met."""
+    return Table(
+        columns=("method", "outcome", "aim", "found"),
+        rows=tuple(
+            (claim.method, "met" if claim.met else "not met", claim.aim, claim.found) for claim in found.claims()
+        ),
+        caption=f"{found.data.name}: the aims, which were set before. Brackets hold 95 % bootstrap intervals over "
+        "clusters of test questions that share a source or a text, and over training seeds, each method apart.",
+    )
+
+
+def rivals_table(found: DataFindings) -> Table:
+    """Return the predictors against the strongest simple methods, pair by pair."""
+    rivals = (
+        ("category", STEERED_ADAPTER, "category"),
+        ("category", UNSTEERED_ADAPTER, "filter, category"),
+        ("category", SOFT_FILTER, "category"),
+        ("unreliable", UNSTEERED_ADAPTER, "filter, unreliable"),
+        ("unreliable", SOFT_FILTER, "unreliable"),
+        ("unreliable", "BM25", "filter, unreliable"),
+        ("keywords", SOFT_FILTER, "keywords"),
+        ("keywords", STEERED_ADAPTER, "keywords"),
+        ("none", UNSTEERED_ADAPTER, "none"),
+        ("none", "BM25", "none"),
+    )
+    rows = []
+    for mode, rival, rival_mode in rivals:
+        for predictor in PREDICTORS:
+            difference = found.difference(predictor, mode, rival, rival_mode)
+            shown = show_interval(difference, "+.3f")
+            rows.append((predictor, mode, f"{rival}, {rival_mode}", shown, difference.resampled))
+    return Table(
+        columns=("method", "steering", "against", "difference in MRR", "resampled"),
+        rows=tuple(rows),
+        caption=f"{found.data.name}: 95 % bootstrap intervals of paired differences, as above.",
+    )
+
+
+def methods_table(found: DataFindings) -> Table:
+    """Return how every method ranks the test questions' sources under every mode."""
+    rows = []
+    for mode in (*MODES, *FILTERED):
+        for name in found.scores.values:
+            intervals = [found.interval(name, mode, metric) for metric in METRICS]
+            rows.append((name, mode, *(show_interval(each, ".3f") for each in intervals), resampled_by(intervals)))
+    return Table(
+        columns=("method", "steering", "MRR", "nDCG@10", "R@10", "resampled"),
+        rows=tuple(rows),
+        caption=f"{found.data.name}: {len(found.scores.groups):,} test questions in "
+        f"{len(np.unique(found.scores.groups)):,} groups, {len(found.data.dataset.sources):,} sources, "
+        f"{len(found.settings.seeds)} training seeds; no source of a test question is in a training pair. "
+        f"Unreliable: {found.settings.unreliable_share:.0%} of categories wrong or missing. Filter: only sources of "
+        "the given category are searched, whatever it is. Brackets hold 95 % bootstrap intervals; the last column says "
+        "what they allow for.",
+    )
+
+
+def _sections(run: RunDirectory, found: DataFindings) -> list[Section]:
+    name = found.data.name
+    sections = [
+        Section(f"{name}: aims", (found.recommendation(),), (claims_table(found),)),
+        Section(f"{name}: ranking", (), (methods_table(found), rivals_table(found))),
+    ]
+    if found.data.counterfactual.any():
+        sections.append(_counterfactual_section(found))
+    return [
+        *sections,
+        _obedience_section(run.path / "plots", found),
+        _confidence_section(run.path / "plots", found),
+        _faithfulness_section(found),
+        _training_section(run, found),
+        _cards_section(run, found),
+    ]
+
+
+def _counterfactual_section(found: DataFindings) -> Section:
+    rows = found.data.counterfactual
+    table = Table(
+        columns=("method", *(f"MRR, {mode}" for mode in MODES)),
+        rows=tuple(
+            (name, *(f"{found.scores.of(name, mode)[:, rows].mean():.3f}" for mode in MODES))
+            for name in (COSINE, STEERED_ADAPTER, *PREDICTORS)
+        ),
+        caption=f"{int(rows.sum())} test questions; means over seeds, without intervals.",
+    )
+    sentence = "Questions whose very words are asked under several categories, each with answers of its own."
+    return Section(f"{found.data.name}: same question, other steering", (sentence,), (table,))
+
+
+def _obedience_section(plots: Path, found: DataFindings) -> Section:
+    figures, rows = [], []
+    for predictor in PREDICTORS:
+        curves = {
+            which: {
+                key: np.mean([row["obedience"][which][key] for row in found.explained[predictor]], axis=0)
+                for key in ("share", "mrr")
+            }
+            for which in ("true", "changed")
+        }
+        file = plots / f"obedience-{found.data.name}-{slug(predictor)}.svg"
+        figures.append(save_figure(obedience_dial(DIAL, curves), file))
+        rows += [
+            (predictor, f"{setting:g}", *(f"{curves[w][k][at]:.3f}" for w in curves for k in ("share", "mrr")))
+            for at, setting in enumerate(DIAL)
+        ]
+    table = Table(
+        columns=("method", "obedience", "share, true", "MRR, true", "share, changed", "MRR, changed"),
+        rows=tuple(rows),
+        caption="Share: of the first ten results, from the subspace steered to. Changed: every question is steered to "
+        "another category, drawn at random. Means over seeds; 1 is as trained.",
+    )
+    sentence = f"Predictors in the order {', '.join(PREDICTORS)}."
+    return Section(f"{found.data.name}: the obedience dial", (sentence,), (table,), tuple(figures))
+
+
+def _confidence_section(plots: Path, found: DataFindings) -> Section:
+    figures, rows, signal_rows, precisions = [], [], [], []
+    for predictor in PREDICTORS:
+        explained = found.explained[predictor]
+        bins = [(row["stated"], row["observed"]) for row in explained]
+        file = plots / f"calibration-{found.data.name}-{slug(predictor)}.svg"
+        figures.append(save_figure(reliability_diagram(bins), file))
+        precision, coverage = found.trusted(predictor)
+        precisions.append(precision)
+        values = (_number(float(found.mean_explained(predictor, key))) for key in _CALIBRATION)
+        rows.append((predictor, *values, show_interval(precision, ".3f"), f"{coverage:.1%}"))
+        for at, signal in enumerate(ActionableSignal):
+            signals = [row["signals"][at] for row in explained]
+            count = sum(row["count"] for row in signals)
+            right = [sum((row[key] or 0) * row["count"] for row in signals) for key in ("first_right", "among_results")]
+            shares = (f"{value / count:.1%}" if count else "n/a" for value in right)
+            signal_rows.append((predictor, signal.value, f"{np.mean([row['share'] for row in signals]):.1%}", *shares))
+    tables = (
+        Table(
+            ("method", *_CALIBRATION.values(), "TRUST right", "trusted"),
+            tuple(rows),
+            "Every test question without steering, with its category and with unreliable steering; fitted on the "
+            "validation questions, and on training questions by predictors that had not seen them. ECE over 15 bins of "
+            "equal mass; means over seeds. TRUST is given where these questions certify the promise, with 95 % "
+            "confidence; the surest tenth is no promise. Brackets hold 95 % intervals; resampled: "
+            f"{resampled_by(precisions)}.",
+        ),
+        Table(("method", "signal", "of all questions", "first is right", "right among ten"), tuple(signal_rows)),
+    )
+    return Section(f"{found.data.name}: confidence and signals", (), tables, tuple(figures))
+
+
+def _faithfulness_section(found: DataFindings) -> Section:
+    def of(*keys: str) -> str:
+        means = [np.atleast_1d(found.mean_explained(ROUTED, key, "faithfulness")) for key in keys]
+        return ", ".join(map(_number, np.concatenate(means)))
+
+    moved = ", ".join(f"{weight:g}" for weight in FORCED)
+    rows = (
+        (f"share of top 10 from the true subspace, forced with {moved} of the weight", of("force_true_share")),
+        ("MRR, the same", of("force_true_mrr")),
+        (f"share of top 10 from another subspace, forced with {moved} of the weight", of("force_other_share")),
+        ("MRR, the same", of("force_other_mrr")),
+        ("MRR of full, coarse alone, fine alone", of("full", "coarse_only", "fine_only")),
+        ("first result kept by coarse alone, by fine alone", of("first_kept_by_coarse", "first_kept_by_fine")),
+        ("top 10 kept with the largest weight only, with a random one", of("sufficiency", "sufficiency_random")),
+        (
+            "top 10 lost without the largest weight, without a random one",
+            of("comprehensiveness", "comprehensiveness_random"),
+        ),
+        ("randomised router: same primary subspace", of("same_primary")),
+        ("randomised router: rank correlation of weights", of("correlation")),
+        ("randomised router: top 10 in common", of("overlap")),
+    )
+    shares = found.mean_explained(ROUTED, "force_other_share", "faithfulness")
+    sentence = (
+        f"Forcing another subspace moves {shares[-1] - shares[0]:+.1%} of the first ten results into it: as many as "
+        "the routing decides. Where this is little, the routing describes results but does not cause them."
+    )
+    table = Table(("intervention on the routed predictor", "found"), rows, "Given steering; means over seeds.")
+    return Section(f"{found.data.name}: does the routing explain the results?", (sentence,), (table,))
+
+
+def _training_section(run: RunDirectory, found: DataFindings) -> Section:
+    rows = [
+        (name, str(seed), f"{training_seconds(run, name, found.data.name, seed):.1f}")
+        for name in PREDICTORS
+        for seed in found.settings.seeds
+    ]
+    caption = f"Wall time on {found.settings.threads} threads, with validation after every epoch."
+    return Section(f"{found.data.name}: training", (), (Table(("method", "seed", "seconds"), tuple(rows), caption),))
+
+
+def _cards_section(run: RunDirectory, found: DataFindings) -> Section:
+    pattern = f"stages/{Stage.EXPLANATIONS}-*-{found.data.name}-*/card-*.html"
+    files = sorted(file.relative_to(run.path) for file in run.path.glob(pattern))
+    links = {file.stem.replace("card-", "card "): quote(file.as_posix()) for file in files}
+    return Section(f"{found.data.name}: some explanations", (), links=links)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if np.isfinite(value) else "n/a"

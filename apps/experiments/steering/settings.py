@@ -1,0 +1,84 @@
+"""The settings of the experiment with steered predictors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lab.settings import EncoderSettings
+from sightline.jepa import JEPAConfig
+from sightline.jepa.baselines import GRID
+
+DataName = Literal["shop", "documentation"]
+
+
+class SteeringSettings(EncoderSettings):
+    """Does a learned predictor use steering better than simple baselines do, and do its explanations tell the truth?"""
+
+    SMOKE: ClassVar[Mapping[str, Any]] = {
+        "threads": 1,
+        "seeds": (0, 1),
+        "generated_products": 140,
+        "instructions_per_product": 1,
+        "documentation_sources": 250,
+        "documentation_characters": 150,
+        "adapter_epochs": 3,
+        "adapter_choices": 1,
+        "folds": 2,
+        "plain": {"model": "plain", "training": {"epochs": 4, "batch_size": 64}},
+        "routed": {"model": "routed", "training": {"epochs": 4, "batch_size": 64}},
+        "cards": 2,
+    }
+    INCIDENTAL: ClassVar[frozenset[str]] = EncoderSettings.INCIDENTAL | {"threads"}
+
+    threads: int = Field(default=2, ge=1)
+    """Threads of PyTorch."""
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2, 3, 4), min_length=1)
+    """Everything that is trained is trained once for each."""
+    data: tuple[DataName, ...] = Field(default=("shop", "documentation"), min_length=1)
+    """Which data sets to use."""
+
+    generated_products: int = Field(default=2000, ge=100)
+    """Products in the generated catalogue."""
+    shop_seed: int = 42
+    """Seed of the generated catalogue and its goals."""
+    instructions_per_product: int = Field(default=3, ge=1)
+    """Questions about each product that name its kind, as people put them, and as many as the shop makes them up;
+    questions that do not name it are made wherever possible."""
+    documentation_sources: int | None = Field(default=None, ge=50)
+    """Use only some services, with at most so many sources together; without it all of them."""
+    documentation_characters: int = Field(default=1000, ge=100)
+    """Characters kept of each documentation text."""
+
+    adapter_epochs: int = Field(default=60, ge=1)
+    """Epochs at most of each adapter that is tried."""
+    adapter_choices: int = Field(default=len(GRID), ge=1, le=len(GRID))
+    """How many of the settings of adapters are tried; validation decides between them."""
+    shop_negatives: Literal["batch", "corpus"] = "batch"
+    """What predictors are contrasted with in the shop, where validation prefers the sources of the batch: of so few
+    sources, those of other splits would be learned as wrong answers to everything."""
+    documentation_negatives: Literal["batch", "corpus"] = "corpus"
+    """The same in the documentation, where validation prefers all sources."""
+    plain: JEPAConfig = JEPAConfig(model="plain")
+    """The predictor; its dimension, negatives and seed are set by the run."""
+    routed: JEPAConfig = JEPAConfig(model="routed")
+    """The predictor with named subspaces."""
+    folds: int = Field(default=4, ge=0)
+    """Parts of the training questions that predictors of the first seed do without, one at a time, to be asked them as
+    further evidence of when an answer is right; 0 for the validation questions alone."""
+    unreliable_share: float = Field(default=0.3, gt=0, lt=1)
+    """Share of questions whose category is wrong or missing, half of each, in the unreliable mode."""
+    cards: int = Field(default=4, ge=0)
+    """Explanations to show as pages, for each data set."""
+
+    @model_validator(mode="after")
+    def _models_are_what_they_are_called(self) -> Self:
+        for name in ("plain", "routed"):
+            if getattr(self, name).model != name:
+                raise ValueError(f"{name}.model must be {name!r}")
+        for name, values in (("seeds", self.seeds), ("data", self.data)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} must not hold anything twice: {list(values)}")
+        return self

@@ -1,0 +1,114 @@
+"""The settings that all experiments share, and how a command line and a YAML file become settings.
+
+An experiment's settings are a subclass of `RunSettings`; a field's default stands in its definition and its meaning
+below it. Modules of settings import nothing that trains, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import tyro
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+
+class RunSettings(BaseModel):
+    """Settings of every experiment; the docstring of a subclass heads its `--help`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
+
+    SMOKE: ClassVar[Mapping[str, Any]] = {}
+    """What `--smoke` sets."""
+    INCIDENTAL: ClassVar[frozenset[str]] = frozenset({"config", "output"})
+    """Settings that change no result, so that a stopped run may go on with others."""
+
+    name: str = "default"
+    """Name of the run; its folder is OUTPUT/APP/NAME. A run that was stopped resumes under its name."""
+    output: Path = Path("runs")
+    """Folder that holds all runs."""
+    config: Path | None = None
+    """YAML file with any of these settings; flags on the command line win over it."""
+    smoke: bool = False
+    """A version of about one minute that does little of everything. Shows that everything runs, not who wins."""
+    seed: int = Field(default=0, ge=0)
+    """Root of all randomness of the run."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a run is known by, as JSON-able settings: runs of equal identity have equal results."""
+        return self.model_dump(mode="json", by_alias=True, exclude=set(self.INCIDENTAL))
+
+    @field_validator("name")
+    @classmethod
+    def _is_the_name_of_a_folder(cls, name: str) -> str:
+        if name in ("", "..") or Path(name).name != name:
+            raise ValueError(f"a run's name becomes the name of a folder, which {name!r} cannot be")
+        return name
+
+
+class EncoderSettings(RunSettings):
+    """Settings of experiments that embed texts; see `lab.encoder.open_encoder`."""
+
+    encoder: str | None = None
+    """Sentence-transformers model that embeds texts, an id or a path; without it the packaged MiniLM (384-d)."""
+
+
+Settings = TypeVar("Settings", bound=RunSettings)
+
+
+def parse_settings(settings_type: type[Settings], arguments: Sequence[str]) -> Settings:
+    """Return settings from defaults, then `--smoke`, then the `--config` file, then the other flags.
+
+    What is wrong with a file or a flag is printed, and ends the program.
+
+    Args:
+        settings_type: settings of the experiment.
+        arguments: command line without the program's name.
+    """
+    file = _flag_value(arguments, "--config")
+    given = {} if file is None else _read_yaml(Path(file)) | {"config": Path(file)}
+    if "--smoke" in arguments or given.get("smoke") is True:
+        given = {"smoke": True, "name": "smoke"} | dict(settings_type.SMOKE) | given
+    try:
+        default = settings_type.model_validate(given)
+    except ValidationError as error:
+        sys.exit("\n".join(f"{file or '--smoke'}: {line}" for line in _explained(error)))
+    return tyro.cli(settings_type, args=list(arguments), default=default)
+
+
+def _flag_value(arguments: Sequence[str], flag: str) -> str | None:
+    for position, argument in enumerate(arguments):
+        if argument == flag and position + 1 < len(arguments):
+            return arguments[position + 1]
+        if argument.startswith(f"{flag}="):
+            return argument.removeprefix(f"{flag}=")
+    return None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        sys.exit(f"--config {path}: there is no such file")
+    except (OSError, UnicodeDecodeError) as error:
+        sys.exit(f"--config {path}: cannot be read: {error}")
+    except yaml.YAMLError as error:
+        sys.exit(f"--config {path}: not YAML: {error}")
+    if not isinstance(content, dict):
+        sys.exit(f"--config {path}: expected a mapping of settings, found {type(content).__name__}")
+    return content
+
+
+def _explained(error: ValidationError) -> list[str]:
+    """Return one line for each thing that is wrong."""
+    lines = []
+    for each in error.errors(include_url=False):
+        name = ".".join(str(part) for part in each["loc"])
+        if each["type"] == "extra_forbidden":
+            lines.append(f"{name}: there is no such setting; --help shows all")
+        else:
+            lines.append(f"{name}: {each['msg']}" if name else each["msg"])
+    return lines

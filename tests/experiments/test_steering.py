@@ -1,0 +1,169 @@
+"""The experiment with steered predictors: its data, and what is claimed of its findings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+
+from experiments.steering.data import Data, some_services
+from experiments.steering.findings import DataFindings
+from experiments.steering.methods import PREDICTORS, Scores
+from experiments.steering.settings import SteeringSettings
+from experiments.steering.shop_texts import COUNTERFACTUAL, counterfactuals, page_text, satisfies, shop_texts
+from sightline.jepa import SteeringDataset, build_dataset, load_documentation
+from sightline.jepa.data import SteeringTexts
+from sightline.webshop_env import Catalogue, Shop, build_goals
+
+MODES = {"none", "category", "keywords", "unreliable", "filter, category", "filter, unreliable"}
+
+
+@pytest.fixture(scope="module")
+def texts() -> SteeringTexts:
+    return shop_texts(products=200, instructions=2, seed=3)
+
+
+@pytest.fixture(scope="module")
+def dataset(texts: SteeringTexts) -> SteeringDataset:
+    rng = np.random.default_rng(0)
+    return build_dataset(texts, lambda given: rng.normal(size=(len(given), 16)), encoder="random")
+
+
+def test_counterfactual_questions_have_the_same_words_and_other_answers(texts: SteeringTexts) -> None:
+    answers: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for question, source in texts.pairs:
+        if texts.questions[question].startswith(COUNTERFACTUAL):
+            answers[texts.questions[question]][int(texts.question_category[question])].add(int(source))
+    assert len(answers) >= 10
+    for by_category in answers.values():
+        assert len(by_category) >= 2
+        found = [source for sources in by_category.values() for source in sources]
+        assert len(found) == len(set(found))
+        assert all(
+            texts.source_category[source] == category for category, sources in by_category.items() for source in sources
+        )
+
+
+def test_a_counterfactual_question_is_answered_by_every_product_that_has_its_attributes() -> None:
+    products = list(Catalogue.generate(products=200, seed=3))
+    for question, category, keywords, asins in counterfactuals(products, 3):
+        first, second = keywords.split(", ")
+        assert question.endswith(f"{first} and {second}")
+        having = {p.asin for p in products if p.query == category and {first, second} <= set(p.attributes)}
+        assert set(asins) == having
+
+
+def test_an_instruction_is_asked_only_if_no_other_product_of_its_kind_satisfies_it(texts: SteeringTexts) -> None:
+    catalogue = Catalogue.generate(products=200, seed=3)
+    goals = build_goals(catalogue, "human", seed=3).goals
+    asked = {(texts.questions[number], texts.names[kind]) for number, kind in enumerate(texts.question_category)}
+    unclear = 0
+    for goal in goals:
+        assert satisfies(catalogue[goal.asin], goal)
+        others = [product for product in catalogue if product.query == goal.query and product.asin != goal.asin]
+        if any(satisfies(product, goal) for product in others):
+            unclear += 1
+            assert (goal.instruction_text, goal.query) not in asked
+    assert 0 < unclear < len(goals)
+
+
+def test_the_text_of_a_product_is_what_its_pages_say_and_not_the_instruction() -> None:
+    catalogue = Catalogue.generate(products=100, seed=3)
+    shop = Shop(catalogue, build_goals(catalogue, "human", seed=3))
+    product = catalogue[7]
+    text = page_text(shop, product.asin)
+    assert text.startswith(product.title)
+    assert all(" ".join(bullet.split()) in text for bullet in product.bullets)
+    assert shop.goals.goals[0].instruction_text not in text
+
+
+def test_some_services_keeps_whole_services_with_their_questions() -> None:
+    whole = load_documentation(max_characters=150)
+    some = some_services(whole, 60)
+    assert 0 < len(some.sources) <= 60
+    for name in some.names:
+        number, before = some.names.index(name), whole.names.index(name)
+        for part in ("sources", "questions"):
+            category = f"{part[:-1]}_category"
+            now = [getattr(some, part)[row] for row in np.flatnonzero(getattr(some, category) == number)]
+            then = [getattr(whole, part)[row] for row in np.flatnonzero(getattr(whole, category) == before)]
+            assert now == then
+    pairs = {(some.questions[q], some.sources[s]) for q, s in some.pairs}
+    assert pairs <= {(whole.questions[q], whole.sources[s]) for q, s in whole.pairs}
+
+
+def test_unreliable_categories_are_wrong_or_missing_half_and_half(dataset: SteeringDataset) -> None:
+    data = Data("shop", dataset, seed=0, unreliable_share=0.3)
+    asked, own = data.ask("train", "unreliable"), dataset.question_category[dataset.queries("train")]
+    changed, missing = asked.categories != own, asked.categories == -1
+    assert 0.22 < changed.mean() < 0.38
+    assert 0.35 < missing.sum() / changed.sum() < 0.65
+    assert np.array_equal(asked.steering.given, ~missing)
+
+
+def test_questions_of_one_group_are_never_in_two_splits(dataset: SteeringDataset) -> None:
+    data = Data("shop", dataset, seed=0, unreliable_share=0.3)
+    splits = ("train", "validation", "test")
+    train, validation, test = (set(data.groups(dataset.queries(split)).tolist()) for split in splits)
+    assert not (train & validation)
+    assert not (train & test)
+    assert not (validation & test)
+
+
+@pytest.mark.parametrize(("gain", "met"), [(0.1, True), (0.01, False), (-0.1, False)])
+def test_a_gain_over_the_adapter_is_claimed_only_where_it_is_there(gain: float, *, met: bool) -> None:
+    claims = _findings(gain=gain).claims()
+    assert [claim.met for claim in claims if claim.aim.startswith("with given steering")] == [met, met]
+
+
+def test_a_training_seed_that_loses_to_cosine_without_steering_fails_the_aim() -> None:
+    claims = _findings(gain=0.1, worst_seed=-0.02).claims()
+    assert [claim.met for claim in claims if claim.aim.startswith("without steering")] == [False, False]
+
+
+def test_a_predictor_is_recommended_where_it_meets_the_aims_and_is_clearly_better_on_validation() -> None:
+    better, simpler = (_findings(gain=gain).recommendation() for gain in (0.1, 0.0))
+    assert "meet every aim of ranking" in better
+    assert "simpler methods are recommended" in simpler
+    assert all("given and right 'adapter, unsteered' behind a hard filter" in text for text in (better, simpler))
+    assert "where they are unreliable 'predictor'" in better
+    assert "where they are unreliable 'cosine'" in simpler
+    assert "without steering 'cosine'" in better  # a predictor is better there too, but not by enough
+
+
+def test_nothing_trusted_is_an_aim_that_is_not_met() -> None:
+    trusted, nothing = (
+        [claim.met for claim in _findings(gain=0.1, trusted=count).claims() if claim.aim.startswith("TRUST")]
+        for count in (30, 0)
+    )
+    assert (trusted, nothing) == ([True, True], [False, False])
+
+
+def _findings(*, gain: float, worst_seed: float = 0.0, trusted: int = 30) -> DataFindings:
+    """Hand-made scores: predictors that gain so much over every baseline, and baselines that are all alike."""
+    base = np.random.default_rng(0).uniform(0.3, 0.6, size=(2, 60))
+    predictor = base + gain
+    without = base + np.array([[worst_seed], [0.0]])
+    names = ("cosine", "adapter, steered", "adapter, unsteered")
+    values = {name: {mode: {"reciprocal_rank": base} for mode in MODES} for name in names}
+    for name in PREDICTORS:
+        values[name] = {mode: {"reciprocal_rank": predictor} for mode in MODES}
+        values[name]["none"] = {"reciprocal_rank": without}
+    explained = {
+        "calibration_error": 0.03,
+        "error_by_chance_at_least": 0.02,
+        "error_by_chance_at_most": 0.03,
+        "trusted_right": [1] * trusted,
+        "trusted_groups": list(range(trusted)),
+        "questions": 60,
+    }
+    data = cast("Data", SimpleNamespace(name="shop"))
+    validation = {name: dict.fromkeys(MODES, 0.5) for name in values}
+    validation["adapter, unsteered"]["filter, category"] = 0.9
+    validation["predictor"] |= {"unreliable": 0.8, "none": 0.51}
+    scores = Scores(values, validation, np.arange(60))
+    settings = SteeringSettings()
+    return DataFindings(settings, data, scores, {key: [explained, explained] for key in PREDICTORS})
