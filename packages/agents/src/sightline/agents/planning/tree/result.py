@@ -1,0 +1,120 @@
+"""What a search found, and how the action is chosen from what it knows of its roots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.agents.planning.tree.gumbel import improved_logits
+from sightline.agents.planning.tree.settings import SearchSettings
+from sightline.agents.planning.tree.trees import Tree
+from sightline.agents.planning.worlds.model import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class RootStatistics:
+    """What B roots know of their A actions.
+
+    Attributes:
+        visits: int64 ``[B, A]``.
+        q: ``[B, A]`` mean value for the side to move, exact for closed actions, NaN for unvisited ones.
+        closed: bool ``[B, A]``; actions whose value is exact.
+        legal: bool ``[B, A]``.
+        logits: ``[B, A]``, -inf at illegal actions.
+        prior: ``[B, A]`` their softmax.
+        gumbel: ``[B, A]`` noise of the Gumbel method; 0 where it does not explore.
+        raw: ``[B]`` the evaluator's value.
+        value: ``[B]`` mean value.
+        exhausted: bool ``[B]``; roots whose value is exact.
+    """
+
+    visits: NDArray[np.int64]
+    q: NDArray[np.float64]
+    closed: NDArray[np.bool_]
+    legal: NDArray[np.bool_]
+    logits: NDArray[np.float64]
+    prior: NDArray[np.float64]
+    gumbel: NDArray[np.float64]
+    raw: NDArray[np.float64]
+    value: NDArray[np.float64]
+    exhausted: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """One row for each of B roots.
+
+    Attributes:
+        action: int64 ``[B]`` the best action; -1 where there is none.
+        policy: ``[B, A]`` what a policy should learn: shares of the visits (PUCT) or the improved policy (Gumbel); all
+            on the chosen action where that one's value is exact.
+        value: ``[B]`` for the side to move: mean of all simulations, or exact.
+        visits: int64 ``[B, A]`` simulations through each action.
+        q: ``[B, A]`` value of each action for the side to move; NaN where not visited.
+        exhausted: bool ``[B]`` whether the value is exact: every line was searched, or one that cannot be bettered.
+        simulations: int64 ``[B]`` simulations done.
+        plans: for every root the best way to the end that was seen; None without one. Only in deterministic worlds of
+            one player, where it can simply be followed.
+        errors: for every root what the world raised, after which that root's search stopped; or None.
+        tree: to go on from, see `Tree.advance`.
+    """
+
+    action: NDArray[np.int64]
+    policy: NDArray[np.float64]
+    value: NDArray[np.float64]
+    visits: NDArray[np.int64]
+    q: NDArray[np.float64]
+    exhausted: NDArray[np.bool_]
+    simulations: NDArray[np.int64]
+    plans: tuple[Plan | None, ...]
+    errors: tuple[str | None, ...]
+    tree: Tree
+
+
+def choose(
+    roots: RootStatistics, settings: SearchSettings, scale: tuple[float, float] | None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The best action of every root and its policy: (``[B]``, ``[B, A]``); see `SearchResult`."""
+    if settings.method == "gumbel":
+        improved = improved_logits(
+            roots.q.T, roots.prior.T, roots.logits.T, roots.visits.T.astype(np.float64), roots.raw, scale
+        ).T
+        with np.errstate(invalid="ignore"):  # a root without legal actions has no finite logit
+            weights = np.exp(improved - improved.max(axis=1, keepdims=True))
+        order = improved + roots.gumbel
+    else:
+        weights, order = roots.visits.astype(np.float64), np.where(np.isnan(roots.q), -np.inf, roots.q)
+    favourite = _best_open(roots, order)
+    action = _closed_if_as_good(roots, favourite)
+    with np.errstate(invalid="ignore"):
+        policy = weights / weights.sum(axis=1, keepdims=True)
+    rows = np.arange(len(action))
+    certain = roots.closed[rows, action] | ~(weights.sum(axis=1) > 0)
+    policy[certain] = 0.0
+    policy[rows[certain], action[certain]] = 1.0
+    over = ~roots.legal.any(axis=1)
+    policy[over] = 0.0
+    return np.where(over, -1, action), policy
+
+
+def _best_open(roots: RootStatistics, order: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The open action with the most visits, among those the highest in order, then the likeliest; -1 without any."""
+    candidates = roots.legal & ~roots.closed
+    for key in (roots.visits.astype(np.float64), order, roots.logits):
+        most = np.where(candidates, key, -np.inf).max(axis=1, keepdims=True)
+        candidates &= key >= most
+    return np.where(candidates.any(axis=1), candidates.argmax(axis=1), -1)
+
+
+def _closed_if_as_good(roots: RootStatistics, favourite: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The best closed action where its exact value is at least the favourite's, else the favourite."""
+    exact = np.where(roots.closed, roots.q, -np.inf)
+    best = exact.max(axis=1)
+    ties = roots.closed & (exact >= best[:, None])
+    closed = np.where(ties, roots.logits, -np.inf).argmax(axis=1)
+    rows = np.arange(len(favourite))
+    theirs = np.where(favourite < 0, -np.inf, roots.q[rows, favourite])
+    better = ties.any(axis=1) & ((favourite < 0) | (best >= np.where(np.isnan(theirs), np.inf, theirs)))
+    return np.where(better, closed, np.maximum(favourite, 0))

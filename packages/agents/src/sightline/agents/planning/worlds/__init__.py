@@ -1,0 +1,1 @@
+"""Worlds to plan in: the batched `Model`, the `Game` that lifts to one, and the serial form."""

@@ -1,0 +1,112 @@
+"""Connect Four of any size on a bitboard: a column of the board takes rows + 1 bits, the highest one always empty."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.agents.planning import EvaluatorChoice
+from sightline.agents.selfplay.games import Bits, Board, BoardModel, Boards
+
+
+class ConnectFour:
+    """Drop a stone into a column; four of one's own in a line win. Actions are columns.
+
+    Args:
+        columns: at least 4.
+        rows: at least 4.
+
+    Raises:
+        ValueError: the board needs more than 64 bits, or no line of four fits.
+    """
+
+    def __init__(self, columns: int = 7, rows: int = 6) -> None:
+        if min(columns, rows) < 4 or columns * (rows + 1) > 64:
+            raise ValueError(
+                f"a board of {columns} x {rows} cannot be played: both must be at least 4 "
+                "and columns * (rows + 1) at most 64"
+            )
+        self.columns, self.rows = columns, rows
+        self.max_actions = columns
+        self.shape = (columns, rows)
+        height = rows + 1
+        self.steps = (1, height, height - 1, height + 1)  # vertical, horizontal, both diagonals
+        self.bottoms = [1 << column * height for column in range(columns)]
+        self.tops = [bottom << (rows - 1) for bottom in self.bottoms]
+        self.cells = sum(((1 << rows) - 1) << column * height for column in range(columns))
+        self._bottoms, self._tops = np.array(self.bottoms, np.uint64), np.array(self.tops, np.uint64)
+        self._column_cells = self._bottoms * np.uint64((1 << rows) - 1)
+        self._shifts = [(np.uint64(step), np.uint64(2 * step)) for step in self.steps]
+        places = [column * height + row for column in range(columns) for row in range(rows)]
+        self._places = np.array(places, np.uint64)
+
+    def __repr__(self) -> str:
+        return f"ConnectFour(columns={self.columns}, rows={self.rows})"
+
+    def initial(self) -> Board:
+        return Board(0, 0)
+
+    def legal(self, state: Board) -> list[int]:
+        stones = state[0] | state[1]
+        return [column for column, top in enumerate(self.tops) if not stones & top]
+
+    def apply(self, state: Board, action: int) -> Board:
+        mover, other = state
+        stones = mover | other
+        # Adding a column's bottom bit carries past its stones to the first empty cell.
+        return Board(other, mover | ((stones + self.bottoms[action]) & ~stones & self.cells))
+
+    def outcome(self, state: Board) -> float | None:
+        mover, other = state
+        for step in self.steps:
+            pairs = other & (other >> step)
+            if pairs & (pairs >> 2 * step):
+                return -1.0 if self.to_move(state) == 0 else 1.0
+        return 0.0 if mover | other == self.cells else None
+
+    def to_move(self, state: Board) -> int:
+        return (state[0] | state[1]).bit_count() & 1
+
+    def key(self, state: Board) -> Board:
+        return state
+
+    def text(self, state: Board) -> str:
+        """The board, x for the first player's stones and o for the second's, the highest row first."""
+        first, second = state if self.to_move(state) == 0 else (state[1], state[0])
+        height = self.rows + 1
+
+        def mark(column: int, row: int) -> str:
+            bit = 1 << column * height + row
+            return "x" if first & bit else "o" if second & bit else "."
+
+        return "\n".join(
+            " ".join(mark(column, row) for column in range(self.columns)) for row in reversed(range(self.rows))
+        )
+
+    def legal_mask(self, boards: Boards) -> NDArray[np.bool_]:
+        return ((boards[0] | boards[1])[:, None] & self._tops) == 0
+
+    def place(self, boards: Boards, actions: NDArray[np.int64]) -> tuple[Boards, NDArray[np.bool_], NDArray[np.bool_]]:
+        mover, other = boards
+        stones = mover | other
+        stone = (stones + self._bottoms[actions]) & ~stones & self._column_cells[actions]
+        moved = mover | stone
+        return (other, moved), self.won(moved), (stones | stone) == np.uint64(self.cells)
+
+    def won(self, stones: Bits) -> NDArray[np.bool_]:
+        lines = np.zeros_like(stones)
+        for once, twice in self._shifts:
+            pairs = stones & (stones >> once)
+            lines |= pairs & (pairs >> twice)
+        return lines != 0
+
+    def planes(self, boards: Boards) -> NDArray[np.float32]:
+        bits = np.stack(boards, axis=1)[:, :, None] >> self._places & np.uint64(1)
+        return bits.astype(np.float32).reshape(-1, 2, self.columns, self.rows)
+
+    def mirror_actions(self) -> NDArray[np.int64]:
+        return np.arange(self.columns)[::-1].copy()
+
+    def model(self, evaluator: EvaluatorChoice = "uniform") -> BoardModel:
+        """The game as a world to search in; see `BoardModel`."""
+        return BoardModel(self, evaluator)

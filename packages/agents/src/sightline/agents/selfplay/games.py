@@ -1,0 +1,187 @@
+"""Board games of two players as bitboards: one position at a time (`Game`), or many in arrays for lock-step search.
+
+Letters in shapes: n positions, A actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.agents.planning import EvaluatorChoice, Expansion, GameModel, Serial, mix_bits
+
+Bits: TypeAlias = NDArray[np.uint64]
+Boards: TypeAlias = tuple[Bits, Bits]
+"""n positions: stones of the side to move ``[n]`` and of the other side ``[n]``."""
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Board(NamedTuple):
+    """A position: the stones of the side to move and of the other one, a bit each."""
+
+    mover: int
+    other: int
+
+
+class BoardGame(Protocol):
+    """A `Game` of stones that are put and stay, with the same rules over arrays.
+
+    Attributes:
+        max_actions: A.
+        shape: columns and rows of the board.
+    """
+
+    @property
+    def max_actions(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    def initial(self) -> Board: ...
+    def legal(self, state: Board) -> Sequence[int]: ...
+    def apply(self, state: Board, action: int) -> Board: ...
+    def outcome(self, state: Board) -> float | None: ...
+    def to_move(self, state: Board) -> int: ...
+    def key(self, state: Board) -> Hashable: ...
+
+    def legal_mask(self, boards: Boards) -> NDArray[np.bool_]:
+        """Bool ``[n, A]``: where there is room, whether or not the game is over."""
+        ...
+
+    def place(self, boards: Boards, actions: NDArray[np.int64]) -> tuple[Boards, NDArray[np.bool_], NDArray[np.bool_]]:
+        """Put a stone: (positions with the other side to move, bool ``[n]`` won by it, bool ``[n]`` board full)."""
+        ...
+
+    def won(self, stones: Bits) -> NDArray[np.bool_]:
+        """Bool ``[n]``: whether these stones hold a winning line."""
+        ...
+
+    def planes(self, boards: Boards) -> NDArray[np.float32]:
+        """Stones of the side to move and of the other one, float32 ``[n, 2, columns, rows]``."""
+        ...
+
+    def mirror_actions(self) -> NDArray[np.int64]:
+        """int64 ``[A]``: what each action becomes where the board's columns are read from right to left."""
+        ...
+
+
+def pack(boards: Sequence[Board]) -> Boards:
+    """Positions as arrays."""
+    stones = np.array([tuple(board) for board in boards], dtype=np.uint64).reshape(-1, 2)
+    return np.ascontiguousarray(stones[:, 0]), np.ascontiguousarray(stones[:, 1])
+
+
+def unpack(boards: Boards) -> list[Board]:
+    """Arrays as positions."""
+    return [Board(mover, other) for mover, other in zip(boards[0].tolist(), boards[1].tolist(), strict=True)]
+
+
+class BoardModel:
+    """A board game as a `Model`; values and rewards are 1 for a win and -1 for a loss of the side to move."""
+
+    players: Literal[1, 2] = 2
+    bounds: tuple[float, float] | None = (-1.0, 1.0)
+    deterministic = True
+
+    def __init__(self, game: BoardGame, evaluator: EvaluatorChoice) -> None:
+        self.game = game
+        self.max_actions = game.max_actions
+        self._evaluate = random_games(game) if evaluator == "rollouts" else evaluator
+        if isinstance(self._evaluate, str) and self._evaluate != "uniform":
+            raise ValueError(f'evaluator must be "uniform", "rollouts" or a function of boards, not {evaluator!r}')
+
+    def pack(self, roots: Sequence[Board]) -> Boards:
+        return pack(roots)
+
+    def step(
+        self, states: Boards, actions: NDArray[np.int64]
+    ) -> tuple[Boards, NDArray[np.float64], NDArray[np.float64]]:
+        after, won, full = self.game.place(states, actions)
+        return after, won.astype(np.float64), (won | full).astype(np.float64) - 1.0
+
+    def expand(self, states: Boards) -> Expansion:
+        legal = self.game.legal_mask(states) & ~self.game.won(states[1])[:, None]
+        if isinstance(self._evaluate, str):
+            return Expansion(np.zeros(legal.shape), np.zeros(len(legal)), legal)
+        logits, values = self._evaluate(states)
+        return Expansion(logits, values, legal)
+
+    def key(self, state: Any) -> Hashable:
+        return self.game.key(Board(int(state[0]), int(state[1])))
+
+    def serial(self) -> Serial:
+        """The game itself where nothing needs arrays, else this model in batches."""
+        if isinstance(self._evaluate, str):
+            return GameModel(self.game, "uniform", 2).serial()
+        return _SerialBoards(self)
+
+
+class _SerialBoards:
+    """A board game whose rules run on ints and whose evaluator on arrays."""
+
+    def __init__(self, model: BoardModel) -> None:
+        self._model, self._rules = model, GameModel(model.game, "uniform", 2)
+
+    def begin(self, root: Board) -> Board:
+        return root
+
+    def step(self, states: Sequence[Board], actions: Sequence[int]) -> list[tuple[Board, float, float]]:
+        return self._rules.serial().step(states, actions)
+
+    def expand(self, states: Sequence[Board]) -> list[Any]:
+        expansion = self._model.expand(pack(states))
+        return self._rules.judgements(states, np.asarray(expansion.logits), np.asarray(expansion.value))
+
+
+class RandomGames:
+    """Evaluator: all actions alike; the value is the mean end of games of random moves.
+
+    The moves are drawn by a hash of the position, so that one position has one value, whatever else is in the batch.
+
+    Args:
+        game: its rules.
+        games: played from every position.
+        seed: of the moves.
+    """
+
+    def __init__(self, game: BoardGame, games: int = 1, seed: int = 0) -> None:
+        if games < 1:
+            raise ValueError(f"games must be at least 1, not {games!r}")
+        self._game, self._games, self._seed = game, games, np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
+
+    def __call__(self, states: Boards) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        number = len(states[0])
+        boards = (np.repeat(states[0], self._games), np.repeat(states[1], self._games))
+        salt = np.tile(np.arange(self._games, dtype=np.uint64), number)
+        stream = mix_bits(boards[0] ^ mix_bits(boards[1] + mix_bits(salt + self._seed * _GOLDEN + _GOLDEN)))
+        values = self._play(boards, stream).reshape(number, self._games).mean(axis=1)
+        return np.zeros((number, self._game.max_actions)), values
+
+    def _play(self, boards: Boards, stream: Bits) -> NDArray[np.float64]:
+        """Ends of one game each, from the side of who is to move at its beginning."""
+        values = np.zeros(len(stream))
+        going, sign = np.arange(len(stream)), 1.0
+        while going.size:
+            stream = stream + _GOLDEN
+            actions = _draw(self._game.legal_mask(boards), mix_bits(stream))
+            boards, won, full = self._game.place(boards, actions)
+            values[going[won]] = sign
+            on = np.flatnonzero(~(won | full))
+            if on.size < going.size:
+                going, stream, boards = going[on], stream[on], (boards[0][on], boards[1][on])
+            sign = -sign
+        return values
+
+
+def random_games(game: BoardGame, games: int = 1, seed: int = 0) -> RandomGames:
+    """See `RandomGames`."""
+    return RandomGames(game, games, seed)
+
+
+def _draw(legal: NDArray[np.bool_], bits: Bits) -> NDArray[np.int64]:
+    """One of each row's legal actions, by its random bits."""
+    up_to = legal.cumsum(axis=1, dtype=np.uint8)
+    chosen = ((bits >> np.uint64(32)) * up_to[:, -1].astype(np.uint64)) >> np.uint64(32)
+    return (up_to > chosen.astype(np.uint8)[:, None]).argmax(axis=1)
