@@ -4,8 +4,8 @@
     uv run --group benchmark packages/agents/benchmarks/search.py --rounds 1   # a look
 
 All search Connect Four 7 x 6 from the empty board with 100 simulations. The rivals take turns (A B A B), times are
-CPU times of the process, and a ratio is the median over the rounds. mctx plays the same bitboards in JAX; its compilation
-is not counted. OpenSpiel brings its own game: for its random games in C++ against ours in NumPy, read the rows with
+CPU times of the process, and a ratio is the median over the rounds. mctx plays the same bitboards in JAX; compiling is
+not counted. OpenSpiel brings its own game: for its random games in C++ against ours in NumPy, read the rows with
 rollouts. Our side leaves nothing out: it excludes exhausted subtrees, which the others do not.
 """
 
@@ -15,18 +15,14 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from importlib import import_module
 from statistics import median
 from typing import Any
-
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import numpy as np
 
 from sightline.agents.planning import Search
-from sightline.agents.selfplay.connect_four import ConnectFour
+from sightline.agents.selfplay import ConnectFour, solve
 
 SIMULATIONS = 100
 ROOTS = 256
@@ -36,23 +32,23 @@ Run = Callable[[], int]
 """Runs once and returns how many simulations that took."""
 
 
-def ours(method: str, evaluator: Any, roots: int, executor: str) -> Run:
+def ours(method: str, evaluator: Any, roots: int, executor: str, searches: int = 1) -> Run:
     search = Search(simulations=SIMULATIONS, method=method)  # ty: ignore[invalid-argument-type]
     model = GAME.model(evaluator)
 
     def run() -> int:
-        result = search.run(model, [GAME.initial()] * roots, executor=executor)  # ty: ignore[invalid-argument-type]
-        return int(result.simulations.sum())
+        return sum(
+            int(search.run(model, [GAME.initial()] * roots, executor=executor).simulations.sum())  # ty: ignore
+            for _ in range(searches)
+        )
 
     return run
 
 
 def mctx_rival(method: str, roots: int) -> Run:
-    """Mctx over the same bitboards, logits 0 and value 0."""
-    import jax
-    import jax.numpy as jnp
-    import mctx
-
+    """Search the same bitboards with mctx, logits 0 and value 0."""
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+    jax, jnp, mctx = (import_module(name) for name in ("jax", "jax.numpy", "mctx"))
     jax.config.update("jax_enable_x64", True)
     tops = jnp.array(GAME.tops, jnp.uint64)
     bottoms = jnp.array(GAME.bottoms, jnp.uint64)
@@ -98,9 +94,7 @@ def mctx_rival(method: str, roots: int) -> Run:
 
 def open_spiel_rival(language: str, evaluator: str, searches: int) -> Run:
     """OpenSpiel's MCTS bots, one game after the other."""
-    import pyspiel
-    from open_spiel.python.algorithms import mcts
-
+    pyspiel, mcts = (import_module(name) for name in ("pyspiel", "open_spiel.python.algorithms.mcts"))
     game = pyspiel.load_game("connect_four")
     state = game.new_initial_state()
     if language == "c++":
@@ -186,12 +180,12 @@ def main() -> None:
     compare("the same, against OpenSpiel Python", rollouts, open_spiel_rival("python", "rollouts", 3), rounds, 10.0)
     compare(
         "one game, scalar executor, value 0, against OpenSpiel Python",
-        ours("puct", "uniform", 1, "scalar"),
-        open_spiel_rival("python", "zero", 1),
+        ours("puct", "uniform", 1, "scalar", searches=50),
+        open_spiel_rival("python", "zero", searches=50),
         rounds,
         0.8,
     )
-    # solver_speed()
+    solver_speed()
 
 
 if __name__ == "__main__":

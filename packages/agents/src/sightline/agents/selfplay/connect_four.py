@@ -44,19 +44,23 @@ class ConnectFour:
         return f"ConnectFour(columns={self.columns}, rows={self.rows})"
 
     def initial(self) -> Board:
+        """The empty board."""
         return Board(0, 0)
 
     def legal(self, state: Board) -> list[int]:
+        """Columns with room, ascending."""
         stones = state[0] | state[1]
         return [column for column, top in enumerate(self.tops) if not stones & top]
 
     def apply(self, state: Board, action: int) -> Board:
+        """The position after a stone, the other side to move."""
         mover, other = state
         stones = mover | other
         # Adding a column's bottom bit carries past its stones to the first empty cell.
         return Board(other, mover | ((stones + self.bottoms[action]) & ~stones & self.cells))
 
     def outcome(self, state: Board) -> float | None:
+        """1 or -1 where the first or the second player has a line, 0 on a full board, else None."""
         mover, other = state
         for step in self.steps:
             pairs = other & (other >> step)
@@ -65,9 +69,11 @@ class ConnectFour:
         return 0.0 if mover | other == self.cells else None
 
     def to_move(self, state: Board) -> int:
+        """0 or 1, by the number of stones."""
         return (state[0] | state[1]).bit_count() & 1
 
     def key(self, state: Board) -> Board:
+        """The position itself."""
         return state
 
     def text(self, state: Board) -> str:
@@ -84,9 +90,11 @@ class ConnectFour:
         )
 
     def legal_mask(self, boards: Boards) -> NDArray[np.bool_]:
+        """Where there is room, whether or not the game is over, bool ``[n, A]``."""
         return ((boards[0] | boards[1])[:, None] & self._tops) == 0
 
     def place(self, boards: Boards, actions: NDArray[np.int64]) -> tuple[Boards, NDArray[np.bool_], NDArray[np.bool_]]:
+        """Put a stone: (positions with the other side to move, bool ``[n]`` won by it, bool ``[n]`` board full)."""
         mover, other = boards
         stones = mover | other
         stone = (stones + self._bottoms[actions]) & ~stones & self._column_cells[actions]
@@ -94,6 +102,7 @@ class ConnectFour:
         return (other, moved), self.won(moved), (stones | stone) == np.uint64(self.cells)
 
     def won(self, stones: Bits) -> NDArray[np.bool_]:
+        """Whether these stones hold a winning line, bool ``[n]``."""
         lines = np.zeros_like(stones)
         for once, twice in self._shifts:
             pairs = stones & (stones >> once)
@@ -101,10 +110,12 @@ class ConnectFour:
         return lines != 0
 
     def planes(self, boards: Boards) -> NDArray[np.float32]:
+        """Stones of the side to move and of the other one, float32 ``[n, 2, columns, rows]``."""
         bits = np.stack(boards, axis=1)[:, :, None] >> self._places & np.uint64(1)
         return bits.astype(np.float32).reshape(-1, 2, self.columns, self.rows)
 
     def mirror_actions(self) -> NDArray[np.int64]:
+        """What each action becomes where the columns are read from right to left, int64 ``[A]``."""
         return np.arange(self.columns)[::-1].copy()
 
     def model(self, evaluator: EvaluatorChoice = "uniform") -> BoardModel:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.agents.planning import EvaluatorChoice, Expansion, GameModel, Serial, mix_bits
+from sightline.agents.planning import EvaluatorChoice, Expansion, GameModel, Judgement, Serial, mix_bits
 
 Bits: TypeAlias = NDArray[np.uint64]
 Boards: TypeAlias = tuple[Bits, Bits]
@@ -36,15 +36,38 @@ class BoardGame(Protocol):
     """
 
     @property
-    def max_actions(self) -> int: ...
+    def max_actions(self) -> int:
+        """See the class."""
+        ...
+
     @property
-    def shape(self) -> tuple[int, int]: ...
-    def initial(self) -> Board: ...
-    def legal(self, state: Board) -> Sequence[int]: ...
-    def apply(self, state: Board, action: int) -> Board: ...
-    def outcome(self, state: Board) -> float | None: ...
-    def to_move(self, state: Board) -> int: ...
-    def key(self, state: Board) -> Hashable: ...
+    def shape(self) -> tuple[int, int]:
+        """See the class."""
+        ...
+
+    def initial(self) -> Board:
+        """The empty board."""
+        ...
+
+    def legal(self, state: Board) -> Sequence[int]:
+        """Actions with room, ascending."""
+        ...
+
+    def apply(self, state: Board, action: int) -> Board:
+        """The position after a stone, the other side to move."""
+        ...
+
+    def outcome(self, state: Board) -> float | None:
+        """1 or -1 where the first or the second player has a line, 0 on a full board, else None."""
+        ...
+
+    def to_move(self, state: Board) -> int:
+        """0 or 1, by the number of stones."""
+        ...
+
+    def key(self, state: Board) -> Hashable:
+        """The position itself."""
+        ...
 
     def legal_mask(self, boards: Boards) -> NDArray[np.bool_]:
         """Bool ``[n, A]``: where there is room, whether or not the game is over."""
@@ -63,7 +86,11 @@ class BoardGame(Protocol):
         ...
 
     def mirror_actions(self) -> NDArray[np.int64]:
-        """int64 ``[A]``: what each action becomes where the board's columns are read from right to left."""
+        """What each action becomes where the columns are read from right to left, int64 ``[A]``."""
+        ...
+
+    def model(self, evaluator: EvaluatorChoice = "uniform") -> BoardModel:
+        """The game as a world to search in."""
         ...
 
 
@@ -88,20 +115,23 @@ class BoardModel:
     def __init__(self, game: BoardGame, evaluator: EvaluatorChoice) -> None:
         self.game = game
         self.max_actions = game.max_actions
-        self._evaluate = random_games(game) if evaluator == "rollouts" else evaluator
+        self._evaluate = RandomGames(game) if evaluator == "rollouts" else evaluator
         if isinstance(self._evaluate, str) and self._evaluate != "uniform":
             raise ValueError(f'evaluator must be "uniform", "rollouts" or a function of boards, not {evaluator!r}')
 
     def pack(self, roots: Sequence[Board]) -> Boards:
+        """Arrays of these positions."""
         return pack(roots)
 
     def step(
         self, states: Boards, actions: NDArray[np.int64]
     ) -> tuple[Boards, NDArray[np.float64], NDArray[np.float64]]:
+        """Place stones; see `Model.step`."""
         after, won, full = self.game.place(states, actions)
         return after, won.astype(np.float64), (won | full).astype(np.float64) - 1.0
 
     def expand(self, states: Boards) -> Expansion:
+        """Legal actions and the evaluator's judgement; see `Model.expand`."""
         legal = self.game.legal_mask(states) & ~self.game.won(states[1])[:, None]
         if isinstance(self._evaluate, str):
             return Expansion(np.zeros(legal.shape), np.zeros(len(legal)), legal)
@@ -109,6 +139,7 @@ class BoardModel:
         return Expansion(logits, values, legal)
 
     def key(self, state: Any) -> Hashable:
+        """The position itself."""
         return self.game.key(Board(int(state[0]), int(state[1])))
 
     def serial(self) -> Serial:
@@ -124,13 +155,19 @@ class _SerialBoards:
     def __init__(self, model: BoardModel) -> None:
         self._model, self._rules = model, GameModel(model.game, "uniform", 2)
 
-    def begin(self, root: Board) -> Board:
-        return root
+    def begin(self, root: Board) -> tuple[Board, Judgement]:
+        """The root, with no legal action where the game is over."""
+        if self._model.game.outcome(root) is not None:
+            return root, Judgement((), (), 0.0)
+        return root, self.expand([root])[0]
 
     def step(self, states: Sequence[Board], actions: Sequence[int]) -> list[tuple[Board, float, float]]:
+        """Place stones; see `Model.step`."""
         return self._rules.serial().step(states, actions)
 
-    def expand(self, states: Sequence[Board]) -> list[Any]:
+    def expand(self, states: Sequence[Board]) -> list[Judgement]:
+        """See `Serial.expand`."""
+        """Legal actions and the evaluator's judgement; see `Model.expand`."""
         expansion = self._model.expand(pack(states))
         return self._rules.judgements(states, np.asarray(expansion.logits), np.asarray(expansion.value))
 
@@ -152,6 +189,7 @@ class RandomGames:
         self._game, self._games, self._seed = game, games, np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
 
     def __call__(self, states: Boards) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(zeros ``[n, A]``, values ``[n]`` for the side to move)."""
         number = len(states[0])
         boards = (np.repeat(states[0], self._games), np.repeat(states[1], self._games))
         salt = np.tile(np.arange(self._games, dtype=np.uint64), number)
@@ -173,11 +211,6 @@ class RandomGames:
                 going, stream, boards = going[on], stream[on], (boards[0][on], boards[1][on])
             sign = -sign
         return values
-
-
-def random_games(game: BoardGame, games: int = 1, seed: int = 0) -> RandomGames:
-    """See `RandomGames`."""
-    return RandomGames(game, games, seed)
 
 
 def _draw(legal: NDArray[np.bool_], bits: Bits) -> NDArray[np.int64]:

@@ -37,6 +37,7 @@ class StateStore:
             self._objects = [None] * size
 
     def put(self, nodes: NDArray[np.int64], states: States) -> None:
+        """Keep the states of these nodes."""
         if self._arrays is None:
             for node, state in zip(nodes.tolist(), states, strict=True):
                 self._objects[node] = state
@@ -45,13 +46,10 @@ class StateStore:
             kept[nodes] = array
 
     def take(self, nodes: NDArray[np.int64]) -> States:
+        """The states of these nodes, as a batch."""
         if self._arrays is None:
             return [self._objects[node] for node in nodes.tolist()]
         return tuple(array[nodes] for array in self._arrays)
-
-    def one(self, node: int) -> Any:
-        """One state: the object, or a tuple of scalars."""
-        return self._objects[node] if self._arrays is None else tuple(array[node] for array in self._arrays)
 
 
 @dataclass(slots=True)

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 Ids = NDArray[np.int64]
 Numbers = NDArray[np.float64]
+Stepped = tuple[States, NDArray[np.floating], NDArray[np.floating]]
 _CERTAIN = 1e-9  # how near the upper bound counts as reaching it
 
 
@@ -133,7 +134,7 @@ class LockStep:
                 rows, below = rows[deeper], below[deeper]
             nodes = below
 
-    def _step(self, active: Ids, fresh: Ids, leaves: Ids) -> tuple[States, Numbers, Numbers] | None:
+    def _step(self, active: Ids, fresh: Ids, leaves: Ids) -> Stepped | None:
         """Step the world to all new leaves; None after having noted the roots in which it raised."""
         edges = leaves[fresh]
         if not edges.size:
@@ -158,7 +159,7 @@ class LockStep:
         active: Ids,
         fresh: Ids,
         leaves: Ids,
-        stepped: tuple[States, Numbers, Numbers],
+        stepped: Stepped,
         values: Numbers,
         levels: list[_Level],
     ) -> Ids:
@@ -352,7 +353,8 @@ class LockStep:
             tree.prior[nodes] = np.maximum(prior, LEAST_PRIOR)
             open_edges = tree.bonus[nodes] > -np.inf
             tree.bonus[nodes] = np.where(open_edges, tree.prior[nodes] / (tree.visits[nodes] + 1), -np.inf)
-        planted = np.concatenate([node + np.arange(used) for node, used in zip(nodes, tree.used, strict=True)])
+        going = np.flatnonzero(self._legal_roots.any(axis=1))
+        planted = np.concatenate([nodes[root] + np.arange(tree.used[root]) for root in going] or [going])
         self._aim(planted)
 
     def _note_plans(

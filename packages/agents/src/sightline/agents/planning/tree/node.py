@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ class Node:
     Attributes:
         state: the state.
         legal: its legal actions.
-        logits: of these actions.
+        logits: of these actions; None where all are equal.
         prior: of these actions.
         raw: the evaluator's value.
         value: mean value for the side to move.
@@ -31,10 +32,10 @@ class Node:
         open: positions of the actions whose value is not exact.
         visits: simulations through each action.
         q: mean value of each action for the side to move, exact once closed, NaN before a visit.
-        bonus: prior / (1 + visits).
+        bonus: prior / (1 + visits); -inf once closed.
         child: the node behind each action; None before a visit and where the world ends.
-        reward: of each action.
-        discount: of each action; 0 where the world ends.
+        reward: of each visited action.
+        discount: of each visited action; 0 where the world ends.
     """
 
     __slots__ = (
@@ -47,15 +48,20 @@ class Node:
         size = len(legal)
         if tie_noise is not None:
             logits = [(logits[at] if logits else 0.0) + float(tie_noise[a]) for at, a in enumerate(legal)]
+        self.logits = logits
         if logits is None:
-            self.logits, self.prior = [0.0] * size, [1.0 / max(size, 1)] * size
+            self.prior = [1.0 / max(size, 1)] * size
         else:
-            self.logits, self.prior = list(logits), [max(p, LEAST_PRIOR) for p in softmax(list(logits))]
+            self.prior = [max(probability, LEAST_PRIOR) for probability in softmax(list(logits))]
         if legal and (not math.isfinite(value) or self.prior[0] != self.prior[0]):
             raise EvaluatorError(f"value {value} and logits {list(logits or ())} of {state!r}: they must be finite")
         self.state, self.legal, self.raw, self.value = state, legal, value, value
         self.best, self.total = -math.inf, 1
         self.open = list(range(size))
-        self.visits, self.q, self.bonus = [0] * size, [math.nan] * size, list(self.prior)
+        self.visits, self.q, self.bonus = [0] * size, [math.nan] * size, self.prior[:]
         self.child: list[Node | None] = [None] * size
         self.reward, self.discount = [0.0] * size, [0.0] * size
+
+    def log_prior(self) -> Sequence[float]:
+        """Logits, whether or not they were given."""
+        return self.logits if self.logits is not None else [0.0] * len(self.legal)

@@ -109,12 +109,15 @@ def _best_open(roots: RootStatistics, order: NDArray[np.float64]) -> NDArray[np.
 
 
 def _closed_if_as_good(roots: RootStatistics, favourite: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The best closed action where its exact value is at least the favourite's, else the favourite."""
+    """The best closed action where its exact value is at least the favourite's, else the favourite.
+
+    An unvisited favourite is taken to be worth what its root is; where that value is exact, a closed action has it.
+    """
     exact = np.where(roots.closed, roots.q, -np.inf)
     best = exact.max(axis=1)
     ties = roots.closed & (exact >= best[:, None])
     closed = np.where(ties, roots.logits, -np.inf).argmax(axis=1)
-    rows = np.arange(len(favourite))
-    theirs = np.where(favourite < 0, -np.inf, roots.q[rows, favourite])
-    better = ties.any(axis=1) & ((favourite < 0) | (best >= np.where(np.isnan(theirs), np.inf, theirs)))
+    theirs = roots.q[np.arange(len(favourite)), favourite]
+    theirs = np.where(np.isnan(theirs), roots.value, theirs)
+    better = ties.any(axis=1) & ((favourite < 0) | roots.exhausted | (best >= theirs))
     return np.where(better, closed, np.maximum(favourite, 0))

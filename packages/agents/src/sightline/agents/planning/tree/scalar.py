@@ -6,7 +6,7 @@ The same search as `lockstep`, number for number; besides, it can judge several 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from sightline.agents.planning.tree.trees import ScalarTree
 from sightline.agents.planning.worlds.model import Model, ModelError, Plan
 from sightline.agents.planning.worlds.serial import serial
 
+_CLOSED = -math.inf
 _CERTAIN = 1e-9  # how near the upper bound counts as reaching it
 
 
@@ -52,7 +53,6 @@ class Scalar:
         self._tie_noise = noise.tie_breaks(self._seed, self._width)[0] if settings.ties == "random" else None
         self._fpu = None if settings.fpu == "parent" else float(settings.fpu)
         self._low = self._high = 0.0
-        self._over = False
         self._root = root.root if isinstance(root, ScalarTree) else self._plant(root)
         self._low, self._high = _value_range(self._root) if isinstance(root, ScalarTree) else (self._root.raw,) * 2
         table = exploration_table(settings, self._root.total + settings.simulations + settings.leaves_per_step)
@@ -64,23 +64,33 @@ class Scalar:
         """Simulate and conclude."""
         budget, done = self._settings.simulations, 0
         while done < budget and self._root.legal and not self._is_certain(self._root):
-            done += self._simulate(done, min(self._settings.leaves_per_step, budget - done))
+            if (room := min(self._settings.leaves_per_step, budget - done)) == 1:
+                self._simulate(done)
+                done += 1
+            else:
+                done += self._simulate_together(room)
         return self._conclude(done)
 
     # ------------------------------------------------------------------ one simulation
 
-    def _simulate(self, simulation: int, room: int) -> int:
+    def _simulate(self, simulation: int) -> None:
+        path = self._descend(simulation)
+        node, at = path[-1]
+        if self._is_known(node, at):
+            self._arrive_at_known(path)
+        else:
+            self._arrive([path], self._serial.step([node.state], [node.legal[at]]))
+
+    def _simulate_together(self, room: int) -> int:
         """Up to so many simulations whose leaves are judged together; returns how many."""
-        paths = [self._descend(simulation)] if room == 1 else self._collect(room)
-        fresh = [path for path in paths if not self._is_known(path[-1])]
-        if len(fresh) < len(paths):
-            for path in paths:
-                if self._is_known(path[-1]):
-                    self._arrive_at_known(path)
-        if fresh:
-            ends = [path[-1] for path in fresh]
-            steps = self._serial.step([node.state for node, _ in ends], [node.legal[at] for node, at in ends])
-            self._arrive(fresh, steps)
+        paths = self._collect(room)
+        fresh = [path for path in paths if not self._is_known(*path[-1])]
+        for path in paths:
+            if self._is_known(*path[-1]):
+                self._arrive_at_known(path)
+        ends = [path[-1] for path in fresh]
+        steps = self._serial.step([node.state for node, _ in ends], [node.legal[at] for node, at in ends])
+        self._arrive(fresh, steps)
         return len(paths)
 
     def _collect(self, room: int) -> list[Path]:
@@ -105,11 +115,11 @@ class Scalar:
         for node, at in path:
             node.visits[at] += visits
             node.total += visits
-            node.bonus[at] = node.prior[at] / (1 + node.visits[at])
+            if node.bonus[at] > _CLOSED:
+                node.bonus[at] = node.prior[at] / (1 + node.visits[at])
 
-    def _is_known(self, end: tuple[Node, int]) -> bool:
-        """Whether a path ends where the world was seen to end, or at a shared node of exact value."""
-        node, at = end
+    def _is_known(self, node: Node, at: int) -> bool:
+        """Whether an action that ends a path leads to a known end, or to a shared node of exact value."""
         return node.child[at] is not None or (node.visits[at] > 0 and node.discount[at] == 0.0)
 
     def _arrive_at_known(self, path: Path) -> None:
@@ -179,12 +189,10 @@ class Scalar:
             through = reward + discount * value
             number = node.visits[at] + 1
             node.visits[at] = number
-            node.q[at] = through if number == 1 else node.q[at] + (through - node.q[at]) / number
             if exact:
-                node.q[at] = closed = reward + discount * worth
-                node.open.remove(at)
-                node.best = max(node.best, closed)
-            else:
+                self._close(node, at, reward + discount * worth)
+            elif node.bonus[at] > _CLOSED:
+                node.q[at] = through if number == 1 else node.q[at] + (through - node.q[at]) / number
                 node.bonus[at] = node.prior[at] / (number + 1)
             # A node is worth at least what is known for certain of it.
             value = max(through, node.best) if self._closes else through
@@ -195,6 +203,14 @@ class Scalar:
         if self._minmax:
             values = [node.q[at] for node, at in path]
             self._low, self._high = min(self._low, *values), max(self._high, *values)
+
+    def _close(self, node: Node, at: int, worth: float) -> None:
+        """Take an action of exact value out of the search; leaves judged together may bring the same news twice."""
+        if node.bonus[at] > _CLOSED:
+            node.q[at] = worth
+            node.bonus[at] = _CLOSED
+            node.open.remove(at)
+            node.best = max(node.best, worth)
 
     def _is_certain(self, node: Node) -> bool:
         """Whether a node's value is exact."""
@@ -234,14 +250,14 @@ class Scalar:
 
     def _select_gumbel(self, node: Node) -> int:
         """The most of pi'(a) - n_a / (1 + N)."""
-        improved = improved_logits_of_one(node.q, node.prior, node.logits, node.visits, node.raw, self._scale)
+        improved = improved_logits_of_one(node.q, node.prior, node.log_prior(), node.visits, node.raw, self._scale)
         policy = softmax(improved)
         return max(node.open, key=lambda at: policy[at] - node.visits[at] / node.total)
 
     def _select_root(self, simulation: int) -> int:
         """Gumbel: the best of those whose turn it is."""
         node = self._root
-        improved = improved_logits_of_one(node.q, node.prior, node.logits, node.visits, node.raw, self._scale)
+        improved = improved_logits_of_one(node.q, node.prior, node.log_prior(), node.visits, node.raw, self._scale)
         turn = self._turns[simulation]
         return max(
             node.open,
@@ -251,14 +267,13 @@ class Scalar:
     # ------------------------------------------------------------------ beginning and end
 
     def _plant(self, state: Any) -> Node:
-        state = self._serial.begin(state)
         needed = (self._settings.simulations + 1) * (NODE_BYTES + self._width * EDGE_BYTES)
         if needed > self._settings.max_memory:
             raise ValueError(
                 f"a tree of {self._settings.simulations + 1} nodes and {self._width} actions needs {needed:,} bytes; "
                 f"max_memory is {self._settings.max_memory:,}: search with fewer simulations or raise it"
             )
-        [judgement] = self._serial.expand([state])
+        state, judgement = self._serial.begin(state)
         if self._keeps_plans:
             self._plan = judgement.plan
         root = Node(state, judgement, self._tie_noise)
@@ -298,7 +313,7 @@ class Scalar:
         root = self._root
         legal = list(root.legal)
 
-        def row(values: list[Any], fill: Any, dtype: type) -> NDArray[Any]:
+        def row(values: Sequence[Any], fill: Any, dtype: type) -> NDArray[Any]:
             wide = np.full((1, self._width), fill, dtype)
             wide[0, legal] = values
             return wide
@@ -311,7 +326,7 @@ class Scalar:
             q=row(root.q, np.nan, np.float64),
             closed=row([not known for known in is_open], False, np.bool_),
             legal=row([True] * len(legal), False, np.bool_),
-            logits=row(root.logits, -np.inf, np.float64),
+            logits=row(root.log_prior(), -np.inf, np.float64),
             prior=row(root.prior, 0.0, np.float64),
             gumbel=row(self._gumbel, 0.0, np.float64),
             raw=np.array([root.raw]),

@@ -48,16 +48,19 @@ class GameModel:
         self._evaluate: Evaluator | None = None if isinstance(evaluator, str) else evaluator
 
     def pack(self, roots: Sequence[Any]) -> list[Any]:
+        """A list of these states."""
         return list(roots)
 
     def step(
         self, states: list[Any], actions: NDArray[np.int64]
     ) -> tuple[list[Any], NDArray[np.float64], NDArray[np.float64]]:
+        """See `Model.step`."""
         steps = [self.step_one(state, action) for state, action in zip(states, actions.tolist(), strict=True)]
         rewards, discounts = np.array([step[1:] for step in steps], dtype=np.float64).reshape(-1, 2).T
         return [step[0] for step in steps], rewards, discounts
 
     def expand(self, states: list[Any]) -> Expansion:
+        """See `Model.expand`."""
         legal = np.zeros((len(states), self.max_actions), dtype=bool)
         for row, state in enumerate(states):
             legal[row, self._legal(state)] = True
@@ -67,6 +70,7 @@ class GameModel:
         return Expansion(logits, values, legal)
 
     def key(self, state: Any) -> Hashable | None:
+        """The game's key."""
         return self.game.key(state)
 
     def serial(self) -> Serial:
@@ -84,16 +88,16 @@ class GameModel:
         return after, 0.0, 1.0 if game.to_move(after) == mover else -1.0
 
     def judge(self, states: Sequence[Any]) -> list[Judgement]:
-        """The judgement of each state."""
+        """The judgement of each state, in none of which the game is over."""
         if self._evaluate is None:
-            return [Judgement(self._legal(state), None, 0.0) for state in states]
+            return [Judgement(self.game.legal(state), None, 0.0) for state in states]
         return self.judgements(states, *self._evaluate(list(states)))
 
     def judgements(
         self, states: Sequence[Any], logits: NDArray[np.floating], values: NDArray[np.floating]
     ) -> list[Judgement]:
         """What an evaluator's answer says of each state's legal actions."""
-        legal = [self._legal(state) for state in states]
+        legal = [list(self.game.legal(state)) for state in states]
         logits, values = np.asarray(logits), np.asarray(values)
         check_shapes(logits, values, (len(states), self.max_actions))
         return [
@@ -111,13 +115,18 @@ class _SerialGame:
     def __init__(self, model: GameModel) -> None:
         self._model = model
 
-    def begin(self, root: Any) -> Any:
-        return root
+    def begin(self, root: Any) -> tuple[Any, Judgement]:
+        """The root, with no legal action where the game is over."""
+        if self._model.game.outcome(root) is not None:
+            return root, Judgement((), (), 0.0)
+        return root, self._model.judge([root])[0]
 
     def step(self, states: Sequence[Any], actions: Sequence[int]) -> list[tuple[Any, float, float]]:
+        """See `Model.step`."""
         return [self._model.step_one(state, action) for state, action in zip(states, actions, strict=True)]
 
     def expand(self, states: Sequence[Any]) -> list[Judgement]:
+        """See `Model.expand`."""
         return self._model.judge(states)
 
 
@@ -138,6 +147,7 @@ class RandomPlay:
         self._game, self._games, self._seed = game, games, seed
 
     def __call__(self, states: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(zeros ``[n, A]``, values ``[n]`` for the side to move)."""
         values = [np.mean([self._end(state, number) for number in range(self._games)]) for state in states]
         return np.zeros((len(states), self._game.max_actions)), np.array(values, dtype=np.float64)
 

@@ -70,13 +70,24 @@ class Model(Protocol):
     """
 
     @property
-    def players(self) -> Literal[1, 2]: ...
+    def players(self) -> Literal[1, 2]:
+        """See the class."""
+        ...
+
     @property
-    def bounds(self) -> tuple[float, float] | None: ...
+    def bounds(self) -> tuple[float, float] | None:
+        """See the class."""
+        ...
+
     @property
-    def deterministic(self) -> bool: ...
+    def deterministic(self) -> bool:
+        """See the class."""
+        ...
+
     @property
-    def max_actions(self) -> int: ...
+    def max_actions(self) -> int:
+        """See the class."""
+        ...
 
     def pack(self, roots: Sequence[Any]) -> States:
         """The batch of these single states."""
@@ -109,7 +120,9 @@ class Game(Protocol[State]):
     """
 
     @property
-    def max_actions(self) -> int: ...
+    def max_actions(self) -> int:
+        """See the class."""
+        ...
 
     def initial(self) -> State:
         """The state in which a game begins."""

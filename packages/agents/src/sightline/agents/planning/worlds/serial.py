@@ -29,8 +29,8 @@ class Judgement(NamedTuple):
 class Serial(Protocol):
     """A world whose answers are lists: cheap where a batch would hold one state."""
 
-    def begin(self, root: Any) -> Any:
-        """The state of a root."""
+    def begin(self, root: Any) -> tuple[Any, Judgement]:
+        """The state of a root and its judgement, without legal actions where the world has ended."""
         ...
 
     def step(self, states: Sequence[Any], actions: Sequence[int]) -> list[tuple[Any, float, float]]:
@@ -38,7 +38,7 @@ class Serial(Protocol):
         ...
 
     def expand(self, states: Sequence[Any]) -> list[Judgement]:
-        """Judge states; see `Model.expand`."""
+        """Judge states in which the world goes on; see `Model.expand`."""
         ...
 
 
@@ -57,8 +57,9 @@ class _BatchesOfOne:
     def __init__(self, model: Model) -> None:
         self._model = model
 
-    def begin(self, root: Any) -> Any:
-        return single(self._model.pack([root]), 0)
+    def begin(self, root: Any) -> tuple[Any, Judgement]:
+        state = single(self._model.pack([root]), 0)
+        return state, self.expand([state])[0]
 
     def step(self, states: Sequence[Any], actions: Sequence[int]) -> list[tuple[Any, float, float]]:
         after, rewards, discounts = self._model.step(self._model.pack(states), np.asarray(actions, np.int64))

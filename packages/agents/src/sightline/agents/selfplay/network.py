@@ -1,0 +1,222 @@
+"""A small residual network for boards, how a search asks it, and how it plays.
+
+PyTorch is imported where it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from sightline.agents.planning import Game, Method, Search
+from sightline.agents.selfplay.games import BoardGame, Boards
+from sightline.agents.selfplay.playing import Choices
+from sightline.retrieval.files import atomic_file, parse_record
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_CONFIG_FILE, _WEIGHTS_FILE = "config.json", "model.safetensors"
+Precision = Literal["float32", "bfloat16"]
+
+
+class NetworkConfig(BaseModel):
+    """Shape of a network.
+
+    Attributes:
+        columns: of the board.
+        rows: of the board.
+        actions: A.
+        channels: of every convolution.
+        blocks: residual blocks of two 3 x 3 convolutions.
+        value_width: hidden units before the value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    columns: int = Field(ge=1)
+    rows: int = Field(ge=1)
+    actions: int = Field(ge=1)
+    channels: int = Field(default=32, ge=1)
+    blocks: int = Field(default=2, ge=0)
+    value_width: int = Field(default=64, ge=1)
+
+    @classmethod
+    def for_game(cls, game: BoardGame, *, channels: int = 32, blocks: int = 2) -> NetworkConfig:
+        """The network of a game's board."""
+        columns, rows = game.shape
+        return cls(columns=columns, rows=rows, actions=game.max_actions, channels=channels, blocks=blocks)
+
+
+def build_network(config: NetworkConfig, seed: int) -> nn.Module:
+    """A new network: planes float32 ``[n, 2, columns, rows]`` -> (logits ``[n, A]``, value in [-1, 1] ``[n]``).
+
+    No normalisation: each block begins as the identity, because its second convolution begins at 0.
+    """
+    import torch
+
+    from sightline.agents.selfplay.residual import ResidualNetwork
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ResidualNetwork(
+            config.columns * config.rows, config.actions, config.channels, config.blocks, config.value_width
+        )
+
+
+class NetworkEvaluator:
+    """Asks a network about boards; see `Evaluator`.
+
+    Args:
+        module: of `build_network`.
+        game: whose boards they are.
+        device: where the module is.
+        precision: "bfloat16" computes under autocast.
+        symmetric: answer with the mean over a position and its mirror image.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        game: BoardGame,
+        *,
+        device: str = "cpu",
+        precision: Precision = "float32",
+        symmetric: bool = False,
+    ) -> None:
+        self._module, self._game, self._device = module, game, device
+        self._precision: Precision = precision
+        self._mirror = game.mirror_actions() if symmetric else None
+
+    def __call__(self, states: Boards) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(logits ``[n, A]``, value ``[n]``)."""
+        planes = self._game.planes(states)
+        if self._mirror is None:
+            return self._ask(planes)
+        number = len(planes)
+        logits, values = self._ask(np.concatenate([planes, planes[:, :, ::-1]]))
+        return (logits[:number] + logits[number:, self._mirror]) / 2, (values[:number] + values[number:]) / 2
+
+    def _ask(self, planes: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        import torch
+
+        kind = torch.device(self._device).type
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self._precision == "bfloat16"):
+            logits, values = self._module(torch.from_numpy(np.ascontiguousarray(planes)).to(self._device))
+        return logits.double().cpu().numpy(), values.double().cpu().numpy()
+
+
+class NetworkPlayer:
+    """Plays by a search whose leaves a network judges; with one simulation, by the network's first thought alone.
+
+    Args:
+        module: of `build_network`.
+        config: its shape.
+        game: what it plays.
+        simulations: of each search.
+        method: "puct" or "gumbel".
+        symmetric: see `NetworkEvaluator`.
+        name: for tables.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        config: NetworkConfig,
+        game: BoardGame,
+        *,
+        simulations: int = 50,
+        method: Method = "puct",
+        symmetric: bool = True,
+        name: str | None = None,
+    ) -> None:
+        module.eval()
+        self.module, self.config = module, config
+        self.name = name or f"network {simulations}"
+        self._evaluator = NetworkEvaluator(module, game, symmetric=symmetric)
+        self._model = game.model(self._evaluator)
+        self._search = Search(simulations=simulations, method=method, ties="random") if simulations > 1 else None
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str, game: BoardGame, **settings: Any) -> NetworkPlayer:
+        """A player with the network of a folder.
+
+        Args:
+            folder: of `save_pretrained`.
+            game: what it plays; the network must be of its board.
+            settings: as of the class.
+
+        Raises:
+            ValueError: the network is of another board.
+        """
+        module, config = load_network(Path(folder))
+        wanted = NetworkConfig.for_game(game)
+        if (config.columns, config.rows, config.actions) != (wanted.columns, wanted.rows, wanted.actions):
+            raise ValueError(
+                f"{folder} holds a network for {config.columns} x {config.rows} with {config.actions} actions, "
+                f"and {game!r} needs one for {wanted.columns} x {wanted.rows} with {wanted.actions}"
+            )
+        return cls(module, config, game, **settings)
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write configuration and weights."""
+        save_network(self.module, self.config, Path(folder))
+
+    def choose(self, game: Game[Any], states: Sequence[Any], seeds: Sequence[int]) -> Choices:
+        """The actions of the searches, and the values of their roots."""
+        del game
+        if self._search is None:
+            expansion = self._model.expand(self._model.pack(states))
+            return Choices(
+                np.where(expansion.legal, expansion.logits, -np.inf).argmax(axis=1),
+                np.asarray(expansion.value, np.float64),
+            )
+        result = self._search.run(self._model, states, seeds=seeds, executor="lockstep")
+        return Choices(result.action, result.value)
+
+
+def save_network(module: nn.Module, config: NetworkConfig, folder: Path) -> None:
+    """Write ``config.json`` and ``model.safetensors``."""
+    from safetensors.torch import save
+
+    with atomic_file(folder / _WEIGHTS_FILE) as file:
+        file.write(save({name: tensor.contiguous() for name, tensor in module.state_dict().items()}))
+    with atomic_file(folder / _CONFIG_FILE) as file:
+        file.write(config.model_dump_json(indent=2).encode())
+
+
+def load_network(folder: Path) -> tuple[nn.Module, NetworkConfig]:
+    """Read what `save_network` wrote.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        RecordError: the configuration is not one.
+        ValueError: the weights are of another network.
+    """
+    from safetensors.torch import load
+
+    path = folder / _CONFIG_FILE
+    config = parse_record(NetworkConfig, path.read_bytes(), where=str(path))
+    module = build_network(config, 0)
+    load_weights(module, load((folder / _WEIGHTS_FILE).read_bytes()), where=str(folder))
+    return module.eval(), config
+
+
+def load_weights(module: nn.Module, weights: dict[str, Any], *, where: str) -> None:
+    """Put weights into a network, all of them or none.
+
+    Raises:
+        ValueError: a name or shape differs; the message has the first.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise ValueError(f"{where} does not fit: {name} is {found.get(name)} there and {wanted.get(name)} here")
+    module.load_state_dict(weights)
