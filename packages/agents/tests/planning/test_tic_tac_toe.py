@@ -71,7 +71,7 @@ def test_two_hundred_games_against_perfect_play_are_not_lost() -> None:
     openings += [GAME.apply(GAME.initial(), cell) for cell in range(9)]
     openings += [GAME.apply(state, cell) for state in openings[1:] for cell in GAME.legal(state)]
     openings = [state for state in openings if value(state) == 0]
-    player = MCTSPlayer(1000, evaluator="uniform")
+    player = MCTSPlayer(1000)
     games = [(openings[at % len(openings)], at % 2) for at in range(200)]
     states = [state for state, _ in games]
     for ply in range(9):
