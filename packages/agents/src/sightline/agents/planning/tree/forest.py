@@ -61,22 +61,22 @@ class Forest:
         size: M.
         width: A.
         states: of all nodes.
-        used: int64 ``[B]`` nodes of each root in use.
-        node_visits: int64 ``[B M]`` simulations through a node, its own first one included.
-        value: ``[B M]`` mean value for the side to move.
-        raw: ``[B M]`` the evaluator's value.
-        best: ``[B M]`` the best exact value among its actions, -inf without one.
-        open: int64 ``[B M]`` legal actions whose value is not exact.
-        parent_edge: int64 ``[B M]``; -1 at roots.
-        next_edge: int64 ``[B M]`` the edge that the next simulation takes from here.
-        visits: int32 ``[B M, A]`` simulations through an edge.
-        q: ``[B M, A]`` mean value of an edge for the side to move, exact where closed, NaN where not visited.
-        prior: ``[B M, A]``.
-        logits: ``[B M, A]``, -inf where illegal.
-        bonus: ``[B M, A]`` PUCT: prior / (1 + visits); Gumbel: 0; -inf where illegal or closed.
-        child: int64 ``[B M, A]`` node, `MISSING` or `END`.
-        reward: ``[B M, A]``.
-        discount: ``[B M, A]``.
+        used: int64 `[B]` nodes of each root in use.
+        node_visits: int64 `[B M]` simulations through a node, its own first one included.
+        value: `[B M]` mean value for the side to move.
+        raw: `[B M]` the evaluator's value.
+        best: `[B M]` the best exact value among its actions, -inf without one.
+        open: int64 `[B M]` legal actions whose value is not exact.
+        parent_edge: int64 `[B M]`; -1 at roots.
+        next_edge: int64 `[B M]` the edge that the next simulation takes from here.
+        visits: int32 `[B M, A]` simulations through an edge.
+        q: `[B M, A]` mean value of an edge for the side to move, exact where closed, NaN where not visited.
+        prior: `[B M, A]`.
+        logits: `[B M, A]`, -inf where illegal.
+        bonus: `[B M, A]` PUCT: prior / (1 + visits); Gumbel: 0; -inf where illegal or closed.
+        child: int64 `[B M, A]` node, `MISSING` or `END`.
+        reward: `[B M, A]`.
+        discount: `[B M, A]`.
     """
 
     roots: int
@@ -135,7 +135,7 @@ class Forest:
         )
 
     def root_nodes(self) -> NDArray[np.int64]:
-        """int64 ``[B]``."""
+        """int64 `[B]`."""
         return np.arange(self.roots, dtype=np.int64) * self.size
 
     def enter(
@@ -152,12 +152,12 @@ class Forest:
         """Write new nodes.
 
         Args:
-            nodes: int64 ``[n]``.
+            nodes: int64 `[n]`.
             states: of these nodes.
-            logits: ``[n, A]``.
-            value: ``[n]``.
-            legal: ``[n, A]``, an action at least in each row.
-            tie_noise: ``[n, A]`` added to the logits.
+            logits: `[n, A]`.
+            value: `[n]`.
+            legal: `[n, A]`, an action at least in each row.
+            tie_noise: `[n, A]` added to the logits.
             bonus_of_prior: whether an open edge's bonus begins as its prior, or is 0.
 
         Raises:
@@ -204,7 +204,7 @@ class Forest:
         return closed
 
     def exhausted(self, upper: float) -> NDArray[np.bool_]:
-        """Bool ``[B]``: roots whose value is exact."""
+        """Bool `[B]`: roots whose value is exact."""
         roots = self.root_nodes()
         best = self.best[roots]
         return (best > -np.inf) & ((self.open[roots] == 0) | (best >= upper))
@@ -213,7 +213,7 @@ class Forest:
         """The subtrees below one action of each root, in a forest with room for more nodes of each.
 
         Args:
-            actions: int64 ``[B]``; each leads to a node of the tree.
+            actions: int64 `[B]`; each leads to a node of the tree.
             room: M of the new forest at least holds the largest kept subtree and so many nodes more.
 
         Raises:

@@ -26,18 +26,18 @@ def improved_logits(
     raw: NDArray[np.float64],
     scale: tuple[float, float] | None,
 ) -> NDArray[np.float64]:
-    """Logits + sigma(completed q), ``[A, n]`` (the paper's equations 8, 11 and 33).
+    """Logits + sigma(completed q), `[A, n]` (the paper's equations 8, 11 and 33).
 
     sigma(q) = (50 + most visits) 0.1 q, with q in units of the given scale or of the node's own actions. Unvisited
     actions are completed by a mixture of the evaluator's value and the visited ones'. Actions come first because NumPy
     sums along a first axis several times faster than along a short last one.
 
     Args:
-        q: ``[A, n]``, NaN where unvisited.
-        prior: ``[A, n]``.
-        logits: ``[A, n]``, -inf at illegal actions.
-        visits: ``[A, n]``.
-        raw: ``[n]`` the evaluator's values.
+        q: `[A, n]`, NaN where unvisited.
+        prior: `[A, n]`.
+        logits: `[A, n]`, -inf at illegal actions.
+        visits: `[A, n]`.
+        raw: `[n]` the evaluator's values.
         scale: lowest and highest value, or None.
     """
     unvisited = np.isnan(q)
@@ -93,7 +93,7 @@ def improved_logits_of_one(
 
 @lru_cache(maxsize=64)
 def halving_schedule(considered: int, simulations: int) -> NDArray[np.int64]:
-    """How often an action must have been visited to be tried in a simulation, ``[considered + 1, simulations]``.
+    """How often an action must have been visited to be tried in a simulation, `[considered + 1, simulations]`.
 
     Row m serves m considered actions: after each of log2(m) phases of about equally many simulations, only the better
     half goes on (at least two).

@@ -55,7 +55,7 @@ class LockStep:
         settings: how to search.
         world: what to search in.
         roots: single states, or a tree to go on from.
-        seeds: uint64 ``[B]`` of what is random at each root.
+        seeds: uint64 `[B]` of what is random at each root.
     """
 
     def __init__(
@@ -261,7 +261,7 @@ class LockStep:
         tree.next_edge[nodes] = nodes * self._width + score.argmax(axis=1)
 
     def _improved(self, nodes: Ids) -> tuple[Numbers, Numbers]:
-        """Improved logits and visits of these nodes, ``[A, n]`` each."""
+        """Improved logits and visits of these nodes, `[A, n]` each."""
         tree = self._tree
         q, prior, logits = (
             np.ascontiguousarray(array.take(nodes, axis=0).T) for array in (tree.q, tree.prior, tree.logits)
@@ -290,7 +290,7 @@ class LockStep:
         tree.next_edge[nodes] = nodes * self._width + score.argmax(axis=1)
 
     def _unit(self) -> Numbers:
-        """``[B]`` the range of values seen in each tree; 1 while all are equal."""
+        """`[B]` the range of values seen in each tree; 1 while all are equal."""
         span = self._high - self._low
         return np.where(span > 0, span, 1.0)
 

@@ -18,16 +18,16 @@ class RootStatistics:
     """What B roots know of their A actions.
 
     Attributes:
-        visits: int64 ``[B, A]``.
-        q: ``[B, A]`` mean value for the side to move, exact for closed actions, NaN for unvisited ones.
-        closed: bool ``[B, A]``; actions whose value is exact.
-        legal: bool ``[B, A]``.
-        logits: ``[B, A]``, -inf at illegal actions.
-        prior: ``[B, A]`` their softmax.
-        gumbel: ``[B, A]`` noise of the Gumbel method; 0 where it does not explore.
-        raw: ``[B]`` the evaluator's value.
-        value: ``[B]`` mean value.
-        exhausted: bool ``[B]``; roots whose value is exact.
+        visits: int64 `[B, A]`.
+        q: `[B, A]` mean value for the side to move, exact for closed actions, NaN for unvisited ones.
+        closed: bool `[B, A]`; actions whose value is exact.
+        legal: bool `[B, A]`.
+        logits: `[B, A]`, -inf at illegal actions.
+        prior: `[B, A]` their softmax.
+        gumbel: `[B, A]` noise of the Gumbel method; 0 where it does not explore.
+        raw: `[B]` the evaluator's value.
+        value: `[B]` mean value.
+        exhausted: bool `[B]`; roots whose value is exact.
     """
 
     visits: NDArray[np.int64]
@@ -47,14 +47,14 @@ class SearchResult:
     """One row for each of B roots.
 
     Attributes:
-        action: int64 ``[B]`` the best action; -1 where there is none.
-        policy: ``[B, A]`` what a policy should learn: shares of the visits (PUCT) or the improved policy (Gumbel); all
+        action: int64 `[B]` the best action; -1 where there is none.
+        policy: `[B, A]` what a policy should learn: shares of the visits (PUCT) or the improved policy (Gumbel); all
             on the chosen action where that one's value is exact.
-        value: ``[B]`` for the side to move: mean of all simulations, or exact.
-        visits: int64 ``[B, A]`` simulations through each action.
-        q: ``[B, A]`` value of each action for the side to move; NaN where not visited.
-        exhausted: bool ``[B]`` whether the value is exact: every line was searched, or one that cannot be bettered.
-        simulations: int64 ``[B]`` simulations done.
+        value: `[B]` for the side to move: mean of all simulations, or exact.
+        visits: int64 `[B, A]` simulations through each action.
+        q: `[B, A]` value of each action for the side to move; NaN where not visited.
+        exhausted: bool `[B]` whether the value is exact: every line was searched, or one that cannot be bettered.
+        simulations: int64 `[B]` simulations done.
         plans: for every root the best way to the end that was seen; None without one. Only in deterministic worlds of
             one player, where it can simply be followed.
         errors: for every root what the world raised, after which that root's search stopped; or None.
@@ -76,7 +76,7 @@ class SearchResult:
 def choose(
     roots: RootStatistics, settings: SearchSettings, scale: tuple[float, float] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The best action of every root and its policy: (``[B]``, ``[B, A]``); see `SearchResult`."""
+    """The best action of every root and its policy: (`[B]`, `[B, A]`); see `SearchResult`."""
     if settings.method == "gumbel":
         improved = improved_logits(
             roots.q.T, roots.prior.T, roots.logits.T, roots.visits.T.astype(np.float64), roots.raw, scale

@@ -42,7 +42,7 @@ class Search(SearchSettings):
 
         Raises:
             ValueError: the settings do not suit the world, there is no root, a root is an end, or the tree would take
-                more than ``max_memory``.
+                more than `max_memory`.
             EvaluatorError: an evaluator's numbers cannot be used.
             ModelError: the world breaks its own rules.
         """

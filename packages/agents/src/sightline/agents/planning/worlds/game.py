@@ -14,7 +14,7 @@ from sightline.agents.planning.worlds.serial import Judgement, Serial
 
 EvaluatorName = Literal["uniform", "rollouts"]
 EvaluatorChoice: TypeAlias = EvaluatorName | Evaluator
-"""``"uniform"``: all actions alike, value 0; ``"rollouts"``: all alike, value of one game of random moves."""
+"""`"uniform"`: all actions alike, value 0; `"rollouts"`: all alike, value of one game of random moves."""
 
 
 def as_model(game: Game[Any], evaluator: EvaluatorChoice = "uniform", *, players: Literal[1, 2] = 2) -> Model:
@@ -23,7 +23,7 @@ def as_model(game: Game[Any], evaluator: EvaluatorChoice = "uniform", *, players
     Args:
         game: its states are the model's; a batch of them is a list.
         evaluator: judges lists of states, or the name of a simple one.
-        players: 1 for a puzzle, in which ``to_move`` is always 0.
+        players: 1 for a puzzle, in which `to_move` is always 0.
 
     Raises:
         ValueError: the evaluator's name is unknown.
@@ -147,7 +147,7 @@ class RandomPlay:
         self._game, self._games, self._seed = game, games, seed
 
     def __call__(self, states: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(zeros ``[n, A]``, values ``[n]`` for the side to move)."""
+        """(zeros `[n, A]`, values `[n]` for the side to move)."""
         values = [np.mean([self._end(state, number) for number in range(self._games)]) for state in states]
         return np.zeros((len(states), self._game.max_actions)), np.array(values, dtype=np.float64)
 

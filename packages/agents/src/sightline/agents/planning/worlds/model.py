@@ -18,7 +18,7 @@ States: TypeAlias = Any
 State = TypeVar("State", bound=Hashable)
 
 Evaluator: TypeAlias = Callable[[States], tuple[NDArray[np.floating], NDArray[np.floating]]]
-"""Judges states in which the game goes on: (logits ``[n, A]``, value ``[n]`` for the side to move)."""
+"""Judges states in which the game goes on: (logits `[n, A]`, value `[n]` for the side to move)."""
 
 
 class ModelError(RuntimeError):
@@ -47,9 +47,9 @@ class Expansion:
     """What is known of n states in which the world goes on.
 
     Attributes:
-        logits: ``[n, A]`` log-probabilities of the actions up to a constant; anything at illegal ones.
-        value: ``[n]`` expected sum of rewards to come, for the side to move.
-        legal: bool ``[n, A]``.
+        logits: `[n, A]` log-probabilities of the actions up to a constant; anything at illegal ones.
+        value: `[n]` expected sum of rewards to come, for the side to move.
+        legal: bool `[n, A]`.
         plans: for every state a way to the end that the evaluator followed, or None.
     """
 
@@ -96,7 +96,7 @@ class Model(Protocol):
     def step(
         self, states: States, actions: NDArray[np.int64]
     ) -> tuple[States, NDArray[np.floating], NDArray[np.floating]]:
-        """Take a legal action in every state: (next states, reward ``[n]``, discount ``[n]``).
+        """Take a legal action in every state: (next states, reward `[n]`, discount `[n]`).
 
         The reward is that of the side which acted. The discount multiplies the next state's value: 0 where the world
         ended, -1 where the other side is to move, otherwise how much what is to come counts.
@@ -104,7 +104,7 @@ class Model(Protocol):
         ...
 
     def expand(self, states: States) -> Expansion:
-        """Judge states; for one in which the world has ended, ``legal`` is all False and the rest is ignored."""
+        """Judge states; for one in which the world has ended, `legal` is all False and the rest is ignored."""
         ...
 
     def key(self, state: Any) -> Hashable | None:

@@ -19,8 +19,8 @@ class Choices:
     """What a player does in n positions.
 
     Attributes:
-        actions: int64 ``[n]``.
-        values: ``[n]`` what it expects for the side to move, for example the root value of its search; NaN where it
+        actions: int64 `[n]`.
+        values: `[n]` what it expects for the side to move, for example the root value of its search; NaN where it
             does not say.
     """
 

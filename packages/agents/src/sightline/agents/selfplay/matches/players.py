@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from sightline.agents.planning import EvaluatorChoice, Game, Method, Search, as_model, mix_bits
-from sightline.agents.selfplay.playing import Choices
-from sightline.agents.selfplay.solver import Solver
+from sightline.agents.selfplay.games.solver import Solver
+from sightline.agents.selfplay.matches.playing import Choices
 
 
 class MCTSPlayer:
@@ -19,7 +19,7 @@ class MCTSPlayer:
         simulations: of each search.
         method: "puct" or "gumbel".
         evaluator: "rollouts" (one random game a leaf), "uniform", or a function of the game's states; a game with a
-            ``model`` of its own, such as `ConnectFour`, has its evaluators take arrays.
+            `model` of its own, such as `ConnectFour`, has its evaluators take arrays.
         name: for tables.
     """
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.agents.planning import EvaluatorChoice
-from sightline.agents.selfplay.games import Bits, Board, BoardModel, Boards
+from sightline.agents.selfplay.games.boards import Bits, Board, BoardModel, Boards
 
 _LINES = tuple(
     sum(1 << cell for cell in cells)
@@ -62,25 +62,25 @@ class TicTacToe:
         return "\n".join(" ".join(marks[column * 3 + row] for column in range(3)) for row in reversed(range(3)))
 
     def legal_mask(self, boards: Boards) -> NDArray[np.bool_]:
-        """Where there is room, whether or not the game is over, bool ``[n, A]``."""
+        """Where there is room, whether or not the game is over, bool `[n, A]`."""
         return ((boards[0] | boards[1])[:, None] >> np.arange(9, dtype=np.uint64) & np.uint64(1)) == 0
 
     def place(self, boards: Boards, actions: NDArray[np.int64]) -> tuple[Boards, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Put a stone: (positions with the other side to move, bool ``[n]`` won by it, bool ``[n]`` board full)."""
+        """Put a stone: (positions with the other side to move, bool `[n]` won by it, bool `[n]` board full)."""
         moved = boards[0] | (np.uint64(1) << actions.astype(np.uint64))
         return (boards[1], moved), self.won(moved), (moved | boards[1]) == np.uint64(_FULL)
 
     def won(self, stones: Bits) -> NDArray[np.bool_]:
-        """Whether these stones hold a winning line, bool ``[n]``."""
+        """Whether these stones hold a winning line, bool `[n]`."""
         return self._won[stones.astype(np.int64)]
 
     def planes(self, boards: Boards) -> NDArray[np.float32]:
-        """Stones of the side to move and of the other one, float32 ``[n, 2, columns, rows]``."""
+        """Stones of the side to move and of the other one, float32 `[n, 2, columns, rows]`."""
         bits = np.stack(boards, axis=1)[:, :, None] >> np.arange(9, dtype=np.uint64) & np.uint64(1)
         return bits.astype(np.float32).reshape(-1, 2, 3, 3)
 
     def mirror_actions(self) -> NDArray[np.int64]:
-        """What each action becomes where the columns are read from right to left, int64 ``[A]``."""
+        """What each action becomes where the columns are read from right to left, int64 `[A]`."""
         return np.array([(2 - cell // 3) * 3 + cell % 3 for cell in range(9)])
 
     def model(self, evaluator: EvaluatorChoice = "uniform") -> BoardModel:

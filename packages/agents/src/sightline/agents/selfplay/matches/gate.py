@@ -20,13 +20,13 @@ _PRIOR_WEIGHT = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class SequentialTest:
-    """Tests score = ``at_most`` against score = ``at_least`` (Wald 1945; Van den Bergh's pentanomial form).
+    """Tests score = `at_most` against score = `at_least` (Wald 1945; Van den Bergh's pentanomial form).
 
     Attributes:
         at_most: score under the hypothesis that there is no improvement.
         at_least: score under the one that there is.
-        alpha: chance of accepting a candidate whose score is ``at_most``.
-        beta: chance of rejecting one whose score is ``at_least``.
+        alpha: chance of accepting a candidate whose score is `at_most`.
+        beta: chance of rejecting one whose score is `at_least`.
         every: pairs between looks.
     """
 
@@ -43,7 +43,7 @@ class SequentialTest:
             raise ValueError(f"alpha and beta must lie between 0 and 0.5 and every be at least 1, got {self}")
 
     def ratios(self, scores: Sequence[float]) -> NDArray[np.float64]:
-        """Log-likelihood ratio of ``at_least`` against ``at_most`` after 1, 2, ... pairs, for normal means.
+        """Log-likelihood ratio of `at_least` against `at_most` after 1, 2, ... pairs, for normal means.
 
         The five possible scores enter mean and variance with a weight of 0.001 each, so that equal pairs have a
         variance.
@@ -60,7 +60,7 @@ class SequentialTest:
     def decide(self, scores: Sequence[float]) -> tuple[Decision, int]:
         """The decision and after how many pairs it fell; "undecided" after all of them.
 
-        Looks are taken after every ``every`` pairs and at no other time.
+        Looks are taken after every `every` pairs and at no other time.
         """
         accept, reject = math.log((1 - self.beta) / self.alpha), math.log(self.beta / (1 - self.alpha))
         looks = self.ratios(scores)[self.every - 1 :: self.every]
@@ -73,7 +73,7 @@ class SequentialTest:
         """Wald's approximation of the pairs until a decision.
 
         Args:
-            score: true mean of a pair's score; ``at_most`` and ``at_least`` are the cases the test is made for.
+            score: true mean of a pair's score; `at_most` and `at_least` are the cases the test is made for.
             deviation: standard deviation of a pair's score.
         """
         accept, reject = math.log((1 - self.beta) / self.alpha), math.log(self.beta / (1 - self.alpha))

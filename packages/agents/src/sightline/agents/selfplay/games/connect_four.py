@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.agents.planning import EvaluatorChoice
-from sightline.agents.selfplay.games import Bits, Board, BoardModel, Boards
+from sightline.agents.selfplay.games.boards import Bits, Board, BoardModel, Boards
 
 
 class ConnectFour:
@@ -90,11 +90,11 @@ class ConnectFour:
         )
 
     def legal_mask(self, boards: Boards) -> NDArray[np.bool_]:
-        """Where there is room, whether or not the game is over, bool ``[n, A]``."""
+        """Where there is room, whether or not the game is over, bool `[n, A]`."""
         return ((boards[0] | boards[1])[:, None] & self._tops) == 0
 
     def place(self, boards: Boards, actions: NDArray[np.int64]) -> tuple[Boards, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Put a stone: (positions with the other side to move, bool ``[n]`` won by it, bool ``[n]`` board full)."""
+        """Put a stone: (positions with the other side to move, bool `[n]` won by it, bool `[n]` board full)."""
         mover, other = boards
         stones = mover | other
         stone = (stones + self._bottoms[actions]) & ~stones & self._column_cells[actions]
@@ -102,7 +102,7 @@ class ConnectFour:
         return (other, moved), self.won(moved), (stones | stone) == np.uint64(self.cells)
 
     def won(self, stones: Bits) -> NDArray[np.bool_]:
-        """Whether these stones hold a winning line, bool ``[n]``."""
+        """Whether these stones hold a winning line, bool `[n]`."""
         lines = np.zeros_like(stones)
         for once, twice in self._shifts:
             pairs = stones & (stones >> once)
@@ -110,12 +110,12 @@ class ConnectFour:
         return lines != 0
 
     def planes(self, boards: Boards) -> NDArray[np.float32]:
-        """Stones of the side to move and of the other one, float32 ``[n, 2, columns, rows]``."""
+        """Stones of the side to move and of the other one, float32 `[n, 2, columns, rows]`."""
         bits = np.stack(boards, axis=1)[:, :, None] >> self._places & np.uint64(1)
         return bits.astype(np.float32).reshape(-1, 2, self.columns, self.rows)
 
     def mirror_actions(self) -> NDArray[np.int64]:
-        """What each action becomes where the columns are read from right to left, int64 ``[A]``."""
+        """What each action becomes where the columns are read from right to left, int64 `[A]`."""
         return np.arange(self.columns)[::-1].copy()
 
     def model(self, evaluator: EvaluatorChoice = "uniform") -> BoardModel:

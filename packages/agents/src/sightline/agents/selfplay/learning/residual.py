@@ -27,7 +27,7 @@ class ResidualNetwork(nn.Module):
         self.value = nn.Linear(value_width, 1)
 
     def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """Planes ``[n, 2, columns, rows]`` -> (logits ``[n, A]``, value in [-1, 1] ``[n]``), float32."""
+        """Planes `[n, 2, columns, rows]` -> (logits `[n, A]`, value in [-1, 1] `[n]`), float32."""
         hidden = functional.relu(self.stem(planes))
         for block in self.blocks:
             hidden = block(hidden)
@@ -45,5 +45,5 @@ class _Block(nn.Module):
         nn.init.zeros_(self.second.bias)  # ty: ignore[invalid-argument-type]
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """``[n, channels, columns, rows]`` -> the same shape."""
+        """`[n, channels, columns, rows]` -> the same shape."""
         return functional.relu(hidden + self.second(functional.relu(self.first(hidden))))

@@ -25,7 +25,7 @@ def balanced_openings(
     """Distinct positions after so many random moves in which neither side is much ahead.
 
     No opening lets the side to move win at once, and the mean result of 40 games of random moves is at most
-    ``max_imbalance`` from a draw.
+    `max_imbalance` from a draw.
 
     Args:
         game: the game.

@@ -17,12 +17,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from sightline.agents.files import atomic_file
 from sightline.agents.planning import Search
-from sightline.agents.selfplay.arena import Arena
-from sightline.agents.selfplay.checkpoint import read_checkpoint, write_checkpoint
-from sightline.agents.selfplay.games import BoardGame
-from sightline.agents.selfplay.generation import Generator
-from sightline.agents.selfplay.network import (
+from sightline.agents.selfplay.games.boards import BoardGame
+from sightline.agents.selfplay.learning.checkpoint import read_checkpoint, write_checkpoint
+from sightline.agents.selfplay.learning.generation import Generator
+from sightline.agents.selfplay.learning.network import (
     NetworkConfig,
     NetworkEvaluator,
     NetworkPlayer,
@@ -31,8 +31,8 @@ from sightline.agents.selfplay.network import (
     load_weights,
     save_network,
 )
-from sightline.agents.selfplay.replay import ReplayBuffer
-from sightline.retrieval.files import atomic_file
+from sightline.agents.selfplay.learning.replay import ReplayBuffer
+from sightline.agents.selfplay.matches.arena import Arena
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ _CHECKPOINT, _METRICS = "checkpoint.safetensors", "metrics.jsonl"
 _MOST_BAD_UPDATES = 3
 
 
-class TrainingDivergedError(RuntimeError):
+class SelfPlayDivergedError(RuntimeError):
     """Three updates in a row had a loss that is not finite; the last checkpoint stays."""
 
 
@@ -49,7 +49,7 @@ class SelfPlayConfig(BaseModel):
 
     Attributes:
         updates: of the network, 256 positions each by default.
-        minutes: stop after so many CPU minutes, counted on after a resume; only ``updates`` makes a run repeatable.
+        minutes: stop after so many CPU minutes, counted on after a resume; only `updates` makes a run repeatable.
         games: in progress at a time.
         simulations: of the search for each move.
         method: of that search.
@@ -156,7 +156,7 @@ class SelfPlayTrainer:
             on_update: called after every update with its metrics.
 
         Raises:
-            TrainingDivergedError: three losses in a row are not finite.
+            SelfPlayDivergedError: three losses in a row are not finite.
         """
         model = self.game.model(self._evaluator(self._best or self.network))
         while not self.is_done:
@@ -266,7 +266,7 @@ class SelfPlayTrainer:
         else:
             self.skipped, self._bad = self.skipped + 1, self._bad + 1
             if self._bad >= _MOST_BAD_UPDATES:
-                raise TrainingDivergedError(f"{self._bad} losses in a row were not finite, at update {self.updates}")
+                raise SelfPlayDivergedError(f"{self._bad} losses in a row were not finite, at update {self.updates}")
         return {
             "update": self.updates,
             "policy_loss": float(policy_loss.detach()),
@@ -319,7 +319,7 @@ def train_self_play(game: BoardGame, config: SelfPlayConfig, out: Path | str | N
         A player of 50 simulations a move.
 
     Raises:
-        TrainingDivergedError: three losses in a row are not finite.
+        SelfPlayDivergedError: three losses in a row are not finite.
         ValueError: the folder holds a run of another configuration or game.
     """
     folder = None if out is None else Path(out)

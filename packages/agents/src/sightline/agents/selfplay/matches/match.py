@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from sightline.agents.evaluation import Interval, bootstrap_interval, wilson_interval
-from sightline.agents.selfplay.gate import PAIR_SCORES, SequentialTest
-from sightline.agents.selfplay.playing import GameRecord
+from sightline.agents.evaluation import Interval, rate_interval, wilson_interval
+from sightline.agents.selfplay.matches.gate import PAIR_SCORES, SequentialTest
+from sightline.agents.selfplay.matches.playing import GameRecord
 
 MOST_ERRORS = 0.01
 Verdict = Literal["accept", "reject", "undecided", "errors"]
@@ -74,7 +74,7 @@ class MatchResult(BaseModel):
 
     def __str__(self) -> str:
         rate = self.win_rate
-        text = f"{self.verdict} after {self.eval_games} games: {rate.mean:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
+        text = f"{self.verdict} after {self.eval_games} games: {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
         return f"{text}, {sum(self.errors)} errors" if any(self.errors) else text
 
 
@@ -143,9 +143,9 @@ def elo_difference(scores: Sequence[float] | np.ndarray) -> tuple[float, float, 
 
 
 def _interval(scores: np.ndarray, seed: int) -> Interval:
-    if scores.min() == scores.max() and scores[0] in (0.0, 1.0):
-        return wilson_interval(int(scores.sum()), len(scores))
-    return bootstrap_interval(scores, np.random.default_rng(seed))
+    interval = rate_interval(scores, np.random.default_rng(seed), unit="pairs of games")
+    assert interval is not None, "a match has at least two pairs"
+    return interval
 
 
 def _mean_value(games: Sequence[GameRecord], side: int) -> float | None:

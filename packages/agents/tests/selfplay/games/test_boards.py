@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sightline.agents.selfplay import Board, ConnectFour, RandomGames, TicTacToe
-from sightline.agents.selfplay.games import pack, unpack
+from sightline.agents.selfplay.games.boards import pack, unpack
 
 GAMES = [TicTacToe(), ConnectFour(4, 4), ConnectFour(6, 5), ConnectFour(7, 6), ConnectFour(8, 7)]
 

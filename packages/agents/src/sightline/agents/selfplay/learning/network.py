@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from sightline.agents.files import atomic_file
 from sightline.agents.planning import Game, Method, Search
-from sightline.agents.selfplay.games import BoardGame, Boards
-from sightline.agents.selfplay.playing import Choices
-from sightline.retrieval.files import atomic_file, parse_record
+from sightline.agents.selfplay.games.boards import BoardGame, Boards
+from sightline.agents.selfplay.matches.playing import Choices
+from sightline.retrieval.jsonl import parse_record
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,13 +56,13 @@ class NetworkConfig(BaseModel):
 
 
 def build_network(config: NetworkConfig, seed: int) -> nn.Module:
-    """A new network: planes float32 ``[n, 2, columns, rows]`` -> (logits ``[n, A]``, value in [-1, 1] ``[n]``).
+    """A new network: planes float32 `[n, 2, columns, rows]` -> (logits `[n, A]`, value in [-1, 1] `[n]`).
 
     No normalisation: each block begins as the identity, because its second convolution begins at 0.
     """
     import torch
 
-    from sightline.agents.selfplay.residual import ResidualNetwork
+    from sightline.agents.selfplay.learning.residual import ResidualNetwork
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -95,7 +96,7 @@ class NetworkEvaluator:
         self._mirror = game.mirror_actions() if symmetric else None
 
     def __call__(self, states: Boards) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(logits ``[n, A]``, value ``[n]``)."""
+        """(logits `[n, A]`, value `[n]`)."""
         planes = self._game.planes(states)
         if self._mirror is None:
             return self._ask(planes)
@@ -182,7 +183,7 @@ class NetworkPlayer:
 
 
 def save_network(module: nn.Module, config: NetworkConfig, folder: Path) -> None:
-    """Write ``config.json`` and ``model.safetensors``."""
+    """Write `config.json` and `model.safetensors`."""
     from safetensors.torch import save
 
     with atomic_file(folder / _WEIGHTS_FILE) as file:

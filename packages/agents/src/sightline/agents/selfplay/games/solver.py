@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sightline.agents.selfplay.connect_four import ConnectFour
-from sightline.agents.selfplay.games import Board
+from sightline.agents.selfplay.games.boards import Board
+from sightline.agents.selfplay.games.connect_four import ConnectFour
 
 Search = Callable[[int, int, int, int, int], int]
 
@@ -53,7 +53,7 @@ class Solver:
         """The value of a position.
 
         Raises:
-            OutOfNodesError: it takes more than ``max_nodes``.
+            OutOfNodesError: it takes more than `max_nodes`.
             ValueError: the game is over.
         """
         if self.game.outcome(board) is not None:
@@ -83,7 +83,7 @@ class Solver:
         """The score of every legal action for the side to move; see `Solution`.
 
         Raises:
-            OutOfNodesError: one takes more than ``max_nodes``.
+            OutOfNodesError: one takes more than `max_nodes`.
             ValueError: the game is over.
         """
         legal = self.game.legal(board)

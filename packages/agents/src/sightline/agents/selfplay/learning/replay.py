@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.agents.selfplay.games import BoardGame, Boards
+from sightline.agents.selfplay.games.boards import BoardGame, Boards
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +18,10 @@ class Targets:
     """Positions with what a network should say of them.
 
     Attributes:
-        mover: uint64 ``[n]`` stones of the side to move.
-        other: uint64 ``[n]`` stones of the other side.
-        policy: float32 ``[n, A]``.
-        value: float32 ``[n]`` for the side to move.
+        mover: uint64 `[n]` stones of the side to move.
+        other: uint64 `[n]` stones of the other side.
+        policy: float32 `[n, A]`.
+        value: float32 `[n]` for the side to move.
     """
 
     mover: NDArray[np.uint64]
@@ -69,7 +69,7 @@ class ReplayBuffer:
         self.added += len(targets)
 
     def sample(self, number: int, rng: np.random.Generator, game: BoardGame) -> tuple[NDArray[np.float32], Targets]:
-        """Positions at random, half of them as their mirror images: (planes ``[n, 2, columns, rows]``, targets).
+        """Positions at random, half of them as their mirror images: (planes `[n, 2, columns, rows]`, targets).
 
         Raises:
             ValueError: nothing is held.

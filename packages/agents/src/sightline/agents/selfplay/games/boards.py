@@ -15,7 +15,7 @@ from sightline.agents.planning import EvaluatorChoice, Expansion, GameModel, Jud
 
 Bits: TypeAlias = NDArray[np.uint64]
 Boards: TypeAlias = tuple[Bits, Bits]
-"""n positions: stones of the side to move ``[n]`` and of the other side ``[n]``."""
+"""n positions: stones of the side to move `[n]` and of the other side `[n]`."""
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -70,23 +70,23 @@ class BoardGame(Protocol):
         ...
 
     def legal_mask(self, boards: Boards) -> NDArray[np.bool_]:
-        """Bool ``[n, A]``: where there is room, whether or not the game is over."""
+        """Bool `[n, A]`: where there is room, whether or not the game is over."""
         ...
 
     def place(self, boards: Boards, actions: NDArray[np.int64]) -> tuple[Boards, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Put a stone: (positions with the other side to move, bool ``[n]`` won by it, bool ``[n]`` board full)."""
+        """Put a stone: (positions with the other side to move, bool `[n]` won by it, bool `[n]` board full)."""
         ...
 
     def won(self, stones: Bits) -> NDArray[np.bool_]:
-        """Bool ``[n]``: whether these stones hold a winning line."""
+        """Bool `[n]`: whether these stones hold a winning line."""
         ...
 
     def planes(self, boards: Boards) -> NDArray[np.float32]:
-        """Stones of the side to move and of the other one, float32 ``[n, 2, columns, rows]``."""
+        """Stones of the side to move and of the other one, float32 `[n, 2, columns, rows]`."""
         ...
 
     def mirror_actions(self) -> NDArray[np.int64]:
-        """What each action becomes where the columns are read from right to left, int64 ``[A]``."""
+        """What each action becomes where the columns are read from right to left, int64 `[A]`."""
         ...
 
     def model(self, evaluator: EvaluatorChoice = "uniform") -> BoardModel:
@@ -189,7 +189,7 @@ class RandomGames:
         self._game, self._games, self._seed = game, games, np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
 
     def __call__(self, states: Boards) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(zeros ``[n, A]``, values ``[n]`` for the side to move)."""
+        """(zeros `[n, A]`, values `[n]` for the side to move)."""
         number = len(states[0])
         boards = (np.repeat(states[0], self._games), np.repeat(states[1], self._games))
         salt = np.tile(np.arange(self._games, dtype=np.uint64), number)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.agents.planning import Search, mix_bits
-from sightline.agents.selfplay.games import Board, BoardGame, BoardModel, pack, unpack
-from sightline.agents.selfplay.replay import Targets
+from sightline.agents.selfplay.games.boards import Board, BoardGame, BoardModel, pack, unpack
+from sightline.agents.selfplay.learning.replay import Targets
 
 
 class Generator:

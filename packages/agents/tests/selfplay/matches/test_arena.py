@@ -18,8 +18,8 @@ from sightline.agents.selfplay import (
     TicTacToe,
     balanced_openings,
 )
-from sightline.agents.selfplay.playing import play_pairs
-from sightline.retrieval.files import RecordError
+from sightline.agents.selfplay.matches.playing import play_pairs
+from sightline.retrieval.jsonl import RecordError
 
 GAME = ConnectFour(5, 4)
 
@@ -140,10 +140,10 @@ def test_a_match_says_what_its_games_say() -> None:
     result = arena.compare(MCTSPlayer(50), RandomPlayer(), sequential=False)
     assert result.eval_games == 80
     assert result.wins + result.losses + result.draws == 80
-    assert result.win_rate.mean == pytest.approx((result.wins + result.draws / 2) / 80)
+    assert result.win_rate.value == pytest.approx((result.wins + result.draws / 2) / 80)
     assert sum(result.pentanomial) == 40
     assert sum(n * s for n, s in zip(result.pentanomial, (0, 0.25, 0.5, 0.75, 1), strict=True)) / 40 == pytest.approx(
-        result.win_rate.mean
+        result.win_rate.value
     )
     assert result.is_better
     assert result.decided
@@ -168,7 +168,7 @@ def test_the_solver_never_loses_a_drawn_opening() -> None:
 
 
 def test_elo_is_the_logistic_of_the_score_and_infinite_at_its_ends() -> None:
-    from sightline.agents.selfplay.match import elo_difference
+    from sightline.agents.selfplay.matches.match import elo_difference
 
     estimate, low, high = elo_difference([0.5, 1.0, 0.5, 1.0, 0.75])
     assert estimate == pytest.approx(-400 * np.log10(1 / 0.75 - 1))

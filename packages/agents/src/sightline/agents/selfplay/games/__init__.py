@@ -1,0 +1,1 @@
+"""Board games of two players, their exact solver, and positions to begin from."""

@@ -1,0 +1,1 @@
+"""Learning a board game by playing it against oneself."""
