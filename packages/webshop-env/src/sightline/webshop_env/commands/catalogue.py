@@ -29,6 +29,14 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="DIR", help="folder to make for the stored catalogue")
     _add_goal_arguments(parser, "--seed")
     add("--replace", action="store_true", help="replace a stored catalogue in --out (default: refuse)")
+    add(
+        "--skip-invalid",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="leave out up to N faulty records and say what is wrong with them (default: 0, so one is an error)",
+    )
+    add("--faults", type=Path, metavar="FILE", help="write every fault to this file, one JSON object a line")
 
 
 def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,16 +87,23 @@ def run_import(arguments: argparse.Namespace) -> int:
         OSError: the folder cannot be written.
     """
     from sightline.webshop_env.catalogue.catalogue import write_catalogue
+    from sightline.webshop_env.catalogue.official.faults import SkippedRecords
     from sightline.webshop_env.catalogue.official.reading import iter_products
     from sightline.webshop_env.commands.progress import Meter
 
+    skipped = SkippedRecords(arguments.skip_invalid)
     sources = [path for path in (arguments.products, arguments.attributes, arguments.human) if path is not None]
     started = time.perf_counter()
-    with Meter("importing", arguments.num_products) as meter:
-        products = iter_products(
-            arguments.products, arguments.attributes, arguments.human, arguments.num_products, meter.set_bytes
-        )
-        catalogue = write_catalogue(meter.watch(products), arguments.out, replace=arguments.replace)
+    files = arguments.products, arguments.attributes, arguments.human
+    try:
+        with Meter("importing", arguments.num_products) as meter:
+            products = iter_products(*files, arguments.num_products, meter.set_bytes, skipped)
+            catalogue = write_catalogue(meter.watch(products), arguments.out, replace=arguments.replace)
+    finally:
+        if arguments.faults is not None:
+            skipped.write(arguments.faults)
+    if skipped.count:
+        _say(f"left out {skipped.count:,} faulty records:\n{skipped}")
     _say(f"imported {len(catalogue):,} products from {_size(sources)} in {time.perf_counter() - started:,.1f} s")
     _finish(catalogue, arguments)
     return 0
@@ -205,6 +220,12 @@ def _size(files: Iterable[Path]) -> str:
     from rich.filesize import decimal
 
     return decimal(sum(path.stat().st_size for path in files))
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 up")
+    return int(text)
 
 
 def _positive(text: str) -> int:

@@ -16,8 +16,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from sightline.webshop_env.catalogue.official.faults import RecordError, SkippedRecords, fail
 from sightline.webshop_env.catalogue.official.json_stream import Element, JsonStream, shown
-from sightline.webshop_env.catalogue.official.records import fail, parse_product
+from sightline.webshop_env.catalogue.official.records import parse_product
 from sightline.webshop_env.catalogue.official.writing import OfficialFiles, StrPath, write_products
 from sightline.webshop_env.errors import CatalogueError
 from sightline.webshop_env.product import Product
@@ -52,6 +53,7 @@ def iter_products(
     human: StrPath | None = None,
     num_products: int | None = None,
     progress: Progress | None = None,
+    skipped: SkippedRecords | None = None,
 ) -> Iterator[Product]:
     """Read the official files by the original's rules, one product at a time.
 
@@ -65,21 +67,27 @@ def iter_products(
         human: instructions written by people, `items_human_ins.json`.
         num_products: keep this many records from the head of the product file, before any is skipped.
         progress: function called about once per megabyte with the bytes read and those in all, over the three files.
+        skipped: takes the records that are wrong, which are left out then; without it the first one is an error.
 
     Returns:
         Products in file order: without those whose asin is `nan` or too long, and each asin once (the first).
 
     Raises:
         CatalogueError: a file is missing or says something else than it should; names file, record and field. All but
-            a wrong `num_products` are raised by the iterator.
+            a wrong `num_products` are raised by the iterator. Too many skipped records are raised at its end.
     """
     if num_products is not None and num_products < 1:
         raise CatalogueError(f"num_products must be at least 1, not {num_products!r}")
-    return _iterate(Path(products), attributes, human, num_products, progress)
+    return _iterate(Path(products), attributes, human, num_products, progress, skipped)
 
 
 def _iterate(
-    path: Path, attributes: StrPath | None, human: StrPath | None, num_products: int | None, progress: Progress | None
+    path: Path,
+    attributes: StrPath | None,
+    human: StrPath | None,
+    num_products: int | None,
+    progress: Progress | None,
+    skipped: SkippedRecords | None,
 ) -> Iterator[Product]:
     reports = _reports(progress, [attributes, human, path])
     seen: set[str] = set()
@@ -88,21 +96,30 @@ def _iterate(
         instructions = _AsinTable(stack, human, _HUMAN, reports[1])
         stream = stack.enter_context(JsonStream(path, _PRODUCTS, reports[2]))
         for index, element in enumerate(islice(_elements(stream, path, _PRODUCTS), num_products)):
-            asin = _asin(path, index, element.value)
-            if asin == "nan" or len(asin) > _ASIN_LENGTH or asin.upper() in seen:
-                continue
-            asin = asin.upper()
-            seen.add(asin)
-            name = shown(asin)
-            yield parse_product(
-                asin,
-                element.value,
-                annotations.get(asin, {}),
-                instructions.get(asin, []),
-                where=f"{path}: record {index} (asin {name})",
-                annotated=f"{attributes}: asin {name}",
-                instructed=f"{human}: asin {name}",
-            )
+            try:
+                asin = _asin(path, index, element.value)
+                if asin == "nan" or len(asin) > _ASIN_LENGTH or asin.upper() in seen:
+                    continue
+                asin = asin.upper()
+                seen.add(asin)
+                name = shown(asin)
+                product = parse_product(
+                    asin,
+                    element.value,
+                    annotations.get(asin, {}),
+                    instructions.get(asin, []),
+                    where=f"{path}: record {index} (asin {name})",
+                    annotated=f"{attributes}: asin {name}",
+                    instructed=f"{human}: asin {name}",
+                )
+            except RecordError as error:
+                if skipped is None:
+                    raise
+                skipped.add(error)
+            else:
+                yield product
+    if skipped is not None:
+        skipped.check()
     if not seen:
         raise CatalogueError(f"{path}: holds no product with a valid asin; expected {_PRODUCTS}")
     for source, table in ((attributes, annotations), (human, instructions)):

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, NoReturn, TypeAlias, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from sightline.webshop_env.catalogue.official.json_stream import shown
-from sightline.webshop_env.errors import CatalogueError
+from sightline.webshop_env.catalogue.official.faults import Fault, RecordError, fail, fault
 from sightline.webshop_env.product import (
     UNANNOTATED,
     UNPRICED,
@@ -84,7 +83,7 @@ def parse_product(
         instructed: the same for the instructions.
 
     Raises:
-        CatalogueError: a record says something else than it should; names its field.
+        RecordError: a record says something else than it should; names its fields.
     """
     raw = _validated(_RawProduct, record, where)
     notes = _validated(_RawAnnotation, annotation, annotated)
@@ -152,26 +151,12 @@ def _validated(model: type[_Model], value: Any, where: str) -> _Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or None
-        missing = first["type"] == "missing"
-        expected = "this key" if missing else first["msg"].removeprefix("Input should be ")
-        fail(where, field, first["input"], expected, missing=missing)
+        raise RecordError(tuple(_faults(error, where))) from None
 
 
-def fail(where: str, field: str | None, met: object, expected: str, *, missing: bool = False) -> NoReturn:
-    """Say what is wrong with a record.
-
-    Args:
-        where: file and record.
-        field: path of the wrong field; None where the record itself is wrong.
-        met: value that is there.
-        expected: description of what should be there.
-        missing: the field is absent from `met`.
-
-    Raises:
-        CatalogueError: always.
-    """
-    place = where if field is None else f"{where}, field {field!r}"
-    found = f"is missing from {shown(met)}" if missing else f"is {shown(met)}"
-    raise CatalogueError(f"{place}: {found}; expected {expected}") from None
+def _faults(error: ValidationError, where: str) -> Iterator[Fault]:
+    for found in error.errors(include_url=False):
+        field = ".".join(str(part) for part in found["loc"]) or None
+        missing = found["type"] == "missing"
+        expected = "this key" if missing else found["msg"].removeprefix("Input should be ")
+        yield fault(where, field, found["input"], expected, missing=missing)

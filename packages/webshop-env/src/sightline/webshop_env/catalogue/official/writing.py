@@ -13,8 +13,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from sightline.webshop_env.catalogue.official.faults import fail
 from sightline.webshop_env.catalogue.official.json_stream import check_encodable, shown
-from sightline.webshop_env.catalogue.official.records import fail, parse_product
+from sightline.webshop_env.catalogue.official.records import parse_product
 from sightline.webshop_env.files import atomic_files
 from sightline.webshop_env.product import UNANNOTATED, UNPRICED, Product
 
