@@ -82,9 +82,8 @@ class Fault:
     new: str
     kind: str
 
-    @property
     def key(self) -> str:
-        """Name of the fault in the log; another one as soon as the file before it, or the change, is another."""
+        """Return the fault's name in the log; it is another one as soon as the file or the change is another."""
         text = (ROOT / self.file).read_text(encoding="utf-8")
         return hashlib.sha256(f"{self.file}\0{text}\0{self.start}\0{self.new}".encode()).hexdigest()[:16]
 
@@ -290,13 +289,9 @@ class Copy:
                     break
         finally:
             target.write_text(source, encoding="utf-8")
-        shown = asdict(fault) | {"line": fault.line(source), "outcome": outcome}
-        return (
-            {"key": fault.key}
-            | shown
-            | {"by": "" if outcome == "survived" else by}
-            | {"seconds": round(time.monotonic() - began, 1)}
-        )
+        by = "" if outcome == "survived" else by
+        seconds = round(time.monotonic() - began, 1)
+        return asdict(fault) | {"line": fault.line(source), "outcome": outcome, "by": by, "seconds": seconds}
 
 
 def measure(copy: Copy, planned: Mapping[str, list[list[str]]]) -> dict[str, list[tuple[list[str], float]]]:
@@ -337,9 +332,9 @@ def run_faults(
         log: JSON Lines that grow by one row with each fault tried.
         workers: how many are tried at a time.
     """
-    wanted = {fault.key: fault for fault in faults}
+    wanted = {fault.key(): fault for fault in faults}
     rows = {row["key"]: row for row in map(json.loads, log.read_text().splitlines())} if log.exists() else {}
-    left = [fault for key, fault in wanted.items() if key not in rows]
+    left = [key for key in wanted if key not in rows]
     writing = threading.Lock()
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         copies: SimpleQueue[Copy] = SimpleQueue()
@@ -347,18 +342,18 @@ def run_faults(
             copies.put(Copy(Path(folder) / str(number)))
         if left:
             first = copies.get()
-            plans = measure(first, {file: planned[file] for file in {fault.file for fault in left}})
+            plans = measure(first, {file: planned[file] for file in {wanted[key].file for key in left}})
             copies.put(first)
 
-        def attempt(fault: Fault) -> None:
-            copy = copies.get()
+        def attempt(key: str) -> None:
+            copy, fault = copies.get(), wanted[key]
             try:
-                row = copy.test(fault, plans[fault.file])
+                row = {"key": key} | copy.test(fault, plans[fault.file])
             finally:
                 copies.put(copy)
             with writing, log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-                rows[fault.key] = row
+                rows[key] = row
             print(f"{row['outcome']:18s} {row['file']}:{row['line']}  {row['kind']}", flush=True)
 
         with ThreadPoolExecutor(max(1, workers)) as pool:
