@@ -12,6 +12,7 @@ from lab.run import RunDirectory
 from sightline.agents import Trajectory, read_trajectories, write_trajectories
 from sightline.agents.rollout import collect
 from sightline.webshop_env import Catalogue, Shop, WebShopEnv, build_goals, expert_action, split_indices
+from sightline.webshop_env.episodes import Generated, Official, write_shop
 
 LIVE_EPISODES = 64
 """Environments that play side by side; they share one shop, so each costs no more than its state."""
@@ -24,10 +25,12 @@ class World:
     Attributes:
         shop: rules over one catalogue.
         splits: goal numbers for "train", "dev" (choosing epochs, ablations) and "test" (final figures).
+        source: where the products come from.
     """
 
     shop: Shop
     splits: Mapping[str, Sequence[int]]
+    source: Generated | Official
 
     def environments(self, count: int = LIVE_EPISODES) -> list[WebShopEnv]:
         """Return environments over the one shop, in the page format that the prompts expect."""
@@ -41,17 +44,18 @@ def expert(environment: WebShopEnv) -> str:
 
 def open_world(settings: Phase1Settings) -> World:
     """Return the shop of a loaded or generated catalogue with its goals, and how these are divided."""
+    source: Generated | Official
     if settings.products is not None:
-        catalogue = Catalogue.from_official(
-            products=settings.products, attributes=settings.attributes, human=settings.human
-        )
+        source = Official(products=settings.products, attributes=settings.attributes, human=settings.human)
+        catalogue = Catalogue.from_official(source.products, source.attributes, source.human)
     else:
-        catalogue = Catalogue.generate(products=settings.generated_products, seed=settings.shop_seed)
+        source = Generated(products=settings.generated_products, seed=settings.shop_seed)
+        catalogue = Catalogue.generate(source.products, source.seed)
     goals = build_goals(catalogue, settings.goals, seed=settings.shop_seed)
     shop = Shop(catalogue, goals, step_limit=settings.step_limit)
     splits = _splits(len(goals.goals))
     wanted = {"train": settings.training_goals, "dev": settings.validation_goals, "test": settings.test_goals}
-    return World(shop, {name: splits[name][: wanted[name]] for name in splits})
+    return World(shop, {name: splits[name][: wanted[name]] for name in splits}, source)
 
 
 def _splits(count: int) -> dict[str, range]:
@@ -66,6 +70,8 @@ def collect_demonstrations_stage(
     settings: Phase1Settings, run: RunDirectory, world: World
 ) -> dict[str, list[Trajectory]]:
     """Return expert episodes of every split; only those for training are disturbed by random clicks."""
+    # So that `sightline-webshop serve --run` can open the shop in which everything was recorded.
+    write_shop(run.path / "shop.json", world.shop, world.source)
 
     def compute(folder: Path) -> None:
         (environment,) = world.environments(1)

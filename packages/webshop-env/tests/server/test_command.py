@@ -17,8 +17,15 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from sightline.webshop_env import Catalogue
+from sightline.webshop_env import Catalogue, Shop, build_goals, render_rich
 from sightline.webshop_env.catalogue.catalogue import write_catalogue
+from sightline.webshop_env.episodes import (
+    Generated,
+    RecordedStep,
+    Recording,
+    write_recordings,
+    write_shop,
+)
 from sightline.webshop_env.server.command import TOKEN_VARIABLE, add_arguments, run
 
 TOKEN = "correct-horse-battery"
@@ -50,6 +57,52 @@ def serving(*arguments: str, **environment: str) -> Generator[tuple[subprocess.P
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_run_is_served_in_its_own_shop_with_the_episodes_of_its_stages(tmp_path: Path) -> None:
+    catalogue = Catalogue.generate(30, seed=7)
+    shop = Shop(catalogue, build_goals(catalogue, "human", 7), step_limit=8)
+    write_shop(tmp_path / "shop.json", shop, Generated(products=30, seed=7))
+    state, steps = shop.start(2), []
+    for action in ("search[shirt]", "click[back to search]"):
+        page = shop.page(state)
+        steps.append(
+            RecordedStep(observation=render_rich(page), available_actions=(action,), action=action, reward=0.0)
+        )
+        state, _ = shop.act(state, action)
+    recording = Recording(
+        episode_id="a-seed0-goal2",
+        goal=2,
+        agent="a",
+        seed=0,
+        instruction=shop.goal(state).instruction_text,
+        steps=tuple(steps),
+        total_reward=0.0,
+        terminated=False,
+        truncated=False,
+        final_observation=render_rich(shop.page(state)),
+    )
+    write_recordings(tmp_path / "stages" / "7-agent-a" / "episodes.jsonl", [recording])
+    (tmp_path / "stages" / "7-agent-a" / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    with serving("--run", str(tmp_path)) as (_, address):
+        home = httpx.get(address).text
+        assert "7-agent-a.episodes.jsonl" in home
+        assert "metrics" not in home
+        for step in range(3):
+            page = httpx.get(f"{address}trajectories/7-agent-a.episodes.jsonl/0?step={step}").text
+            assert "iffers" not in page
+        forked = httpx.post(f"{address}trajectories/7-agent-a.episodes.jsonl/0/fork", data={"step": "1"})
+        assert forked.status_code == 303
+    assert list((tmp_path / "people").iterdir()) == []
+
+
+def test_a_run_without_the_file_of_its_shop_and_a_run_beside_a_catalogue_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(parse("--port", "0", "--run", str(tmp_path))) == 2
+    assert "shop.json cannot be read" in capsys.readouterr().err
+    assert run(parse("--port", "0", "--run", str(tmp_path), "--products", "9")) == 2
+    assert "give --run without a catalogue" in capsys.readouterr().err
 
 
 def test_it_serves_until_interrupted_and_leaves_quietly(tmp_path: Path) -> None:

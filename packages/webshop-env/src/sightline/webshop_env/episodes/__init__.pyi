@@ -15,5 +15,11 @@ from .replay import Difference as Difference
 from .replay import Replay as Replay
 from .request_words import content_words as content_words
 from .request_words import proposed_searches as proposed_searches
+from .shop_file import Generated as Generated
+from .shop_file import Official as Official
+from .shop_file import ShopFile as ShopFile
+from .shop_file import Stored as Stored
+from .shop_file import open_shop as open_shop
+from .shop_file import write_shop as write_shop
 from .tree import Node as Node
 from .tree import TimeTree as TimeTree

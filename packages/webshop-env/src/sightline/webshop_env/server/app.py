@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def create_app(
-    shop: Shop, *, token: str | None = None, sessions: Sessions | None = None, trajectories: Path | None = None
+    shop: Shop,
+    *,
+    token: str | None = None,
+    sessions: Sessions | None = None,
+    trajectories: Path | None = None,
+    run: Path | None = None,
 ) -> FastAPI:
     """Put the server together; run it in one process, whose memory holds the sessions.
 
@@ -30,7 +35,8 @@ def create_app(
         shop: shop in which all episodes take place.
         token: secret that every request must bring; without one only requests to this machine's own names are answered.
         sessions: the table of open sessions; one with the default limits when None.
-        trajectories: the folder of the files that people open and save; without one they can do neither.
+        trajectories: folder of the files that people open and save; without one they can do neither.
+        run: folder of an experiment's run, whose recorded episodes people can open, too.
 
     Raises:
         ValueError: for a weak token, or sessions of another shop.
@@ -58,7 +64,7 @@ def create_app(
     app.include_router(agentgym.create_router(shop), prefix="/agentgym")
     if openenv_app is not None:
         app.mount("/openenv", openenv_app)
-    app.include_router(web.create_router(sessions, trajectories))
+    app.include_router(web.create_router(sessions, trajectories, run))
     return app
 
 

@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments, each with its meaning, unit and default."""
     add = parser.add_argument
     add("catalogue", nargs="?", type=Path, help="folder of a stored catalogue (default: generated products)")
+    add(
+        "--run",
+        type=Path,
+        metavar="FOLDER",
+        help="open the shop of an experiment's run (its shop.json) and show the run's episodes (default: none)",
+    )
     add("--products", type=_positive, metavar="N", help="how many products to generate (default: 1000)")
     add("--goals", choices=("human", "synthetic"), default="human", help="whose instructions (default: human)")
     add("--seed", type=int, default=42, help="of prices and price limits (default: 42)")
@@ -69,10 +75,13 @@ def run(arguments: argparse.Namespace) -> int:
         bound = _bind(arguments.host, arguments.port, token)
         with bound:
             shop = _make_shop(arguments)
-            if arguments.trajectories is not None:
-                arguments.trajectories.mkdir(parents=True, exist_ok=True)
+            trajectories = arguments.trajectories
+            if trajectories is None and arguments.run is not None:
+                trajectories = arguments.run / "people"
+            if trajectories is not None:
+                trajectories.mkdir(parents=True, exist_ok=True)
             sessions = Sessions(shop, capacity=arguments.capacity, idle_seconds=arguments.idle_seconds)
-            app = create_app(shop, token=token, sessions=sessions, trajectories=arguments.trajectories)
+            app = create_app(shop, token=token, sessions=sessions, trajectories=trajectories, run=arguments.run)
             # No access log: it would hold the token of the first visit.
             config = uvicorn.Config(
                 app, log_level="warning", access_log=False, timeout_graceful_shutdown=_SHUTDOWN_SECONDS
@@ -130,6 +139,12 @@ def _make_shop(arguments: argparse.Namespace) -> Shop:
     from sightline.webshop_env.goals.goals import build_goals
     from sightline.webshop_env.rules.shop import Shop
 
+    if arguments.run is not None:
+        from sightline.webshop_env.episodes.shop_file import SHOP_FILE, open_shop
+
+        if arguments.catalogue is not None or arguments.products is not None:
+            raise _StartError("a run says what its shop is made of: give --run without a catalogue and --products")
+        return open_shop(arguments.run / SHOP_FILE)
     if arguments.catalogue is None:
         catalogue = Catalogue.generate(arguments.products or 1000)
     elif arguments.products is not None:

@@ -28,6 +28,7 @@ SUFFIX: Final = ".jsonl"
 MAX_UPLOADS: Final = 4
 EPISODES_PER_PAGE: Final = 50
 _MAX_LISTED: Final = 500
+_HEAD_BYTES: Final = 400
 
 
 class ShelfError(WebShopError, LookupError):
@@ -64,17 +65,38 @@ class Shelf:
     """Finds, reads and keeps trajectory files.
 
     Args:
-        folder: whose files are offered and where episodes are saved; None for uploads only.
+        folder: folder whose files are offered and where episodes are saved; None for uploads only.
+        run: folder of an experiment's run, whose recorded episodes (`stages/STAGE/NAME.jsonl`) are offered, too, as
+            `STAGE.NAME.jsonl`; None for none.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, run: Path | None = None) -> None:
         self.folder = folder
+        self._run = run
         self._uploads: OrderedDict[str, Path] = OrderedDict()
         self._upload_folder: Path | None = None
         self._lock = threading.Lock()
 
     def entries(self) -> list[Entry]:
-        """Return the folder's files, the latest first, at most 500."""
+        """Return the run's files in the order of its stages, then the folder's, the latest first, at most 500."""
+        return (self._run_entries() + self._folder_entries())[:_MAX_LISTED]
+
+    def _run_entries(self) -> list[Entry]:
+        entries = []
+        for name, path in sorted(self._run_files().items()):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                entries.append(Entry(name, status.st_size, status.st_mtime))
+        return entries
+
+    def _run_files(self) -> dict[str, Path]:
+        """Return name -> path of the recorded episodes of the run."""
+        if self._run is None:
+            return {}
+        found = (path for path in (self._run / "stages").glob(f"*/*{SUFFIX}") if _holds_recordings(path))
+        return {f"{path.parent.name}.{path.name}": path for path in found}
+
+    def _folder_entries(self) -> list[Entry]:
         if self.folder is None or not self.folder.is_dir():
             return []
         found = []
@@ -188,6 +210,8 @@ class Shelf:
             uploaded = self._uploads.get(name)
         if uploaded is not None:
             return uploaded
+        if (recorded := self._run_files().get(name)) is not None:
+            return recorded
         if self.folder is None or not self._is_ours(name):
             raise ShelfError(f"there is no trajectory file {name[:80]!r}")
         return self.folder / name
@@ -203,6 +227,16 @@ class Shelf:
             return path.parent == self.folder.resolve() and path.is_file()
         except (OSError, RuntimeError, UnicodeError):
             return False
+
+
+def _holds_recordings(path: Path) -> bool:
+    """Tell by its beginning whether a file holds recorded episodes rather than other lines of JSON."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return False
+    return head.startswith(b'{"schema_version"') and b'"episode_id"' in head and b'"goal"' in head
 
 
 @lru_cache(maxsize=4)

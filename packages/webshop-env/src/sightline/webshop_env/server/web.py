@@ -36,15 +36,16 @@ _NOTICES: Final = {
 }
 
 
-def create_router(sessions: Sessions, trajectories: Path | None) -> APIRouter:
+def create_router(sessions: Sessions, trajectories: Path | None, run: Path | None = None) -> APIRouter:
     """Make the pages for people, to be included at `/` after everything else: they answer every unknown address.
 
     Args:
         sessions: the table of open sessions, which others may use as well.
-        trajectories: the folder whose files are shown and where episodes are saved; None to offer uploads only.
+        trajectories: folder whose files are shown and where episodes are saved; None to offer uploads only.
+        run: folder of a run whose recorded episodes are shown, too; None for none.
     """
     router = APIRouter(route_class=PageRoute, include_in_schema=False)
-    shelf = Shelf(trajectories)
+    shelf = Shelf(trajectories, run)
     play, viewer = Play(sessions, shelf), Viewer(sessions, shelf)
     add_static(router)
     get, post = ["GET"], ["POST"]
