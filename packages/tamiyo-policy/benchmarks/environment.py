@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -63,8 +64,8 @@ def random_policy(environment: GrowthEnvironment) -> Policy:
 
 
 def build(num_envs: int, config: GrowthConfig, workers: int, *, compiled: bool) -> GrowthEnvironment:
-    """An environment whose networks are compiled, or computed by torch because its modules are not said to be known."""
-    modules = {index: replace(module, kernel=module.kernel if compiled else None) for index, module in MODULES.items()}
+    """An environment whose networks are compiled, or computed by torch because its modules are not the known ones."""
+    modules = MODULES if compiled else {at: replace(of, residual=partial(of.residual)) for at, of in MODULES.items()}
     return GrowthEnvironment(digits_data(), num_envs, config=config, blueprints=modules, workers=workers)
 
 

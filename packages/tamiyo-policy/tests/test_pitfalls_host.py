@@ -8,8 +8,8 @@ from sightline.tamiyo_policy.hosts.config import HostTrainingConfig
 from sightline.tamiyo_policy.hosts.counterfactual import contributions, gain, interactions, members
 from sightline.tamiyo_policy.hosts.hosts import TokenHost
 from sightline.tamiyo_policy.hosts.operations import LORA, MLP, NORM
-from sightline.tamiyo_policy.hosts.routing import SeedSetting
-from sightline.tamiyo_policy.hosts.stacked import StackedModel
+from sightline.tamiyo_policy.hosts.stacked.autograd import AutogradModel
+from sightline.tamiyo_policy.hosts.stacked.routing import SeedSetting
 from sightline.tamiyo_policy.hosts.training import StackedTraining
 
 worths = st.lists(st.floats(-20, 20), min_size=3, max_size=3)
@@ -34,7 +34,7 @@ def test_pitfall_20_seeds_that_add_up_have_no_interaction_and_contribute_their_w
 
 
 def test_pitfall_20_a_contribution_is_filed_under_the_slot_that_was_switched_off():
-    model = StackedModel(TokenHost(), token_blueprints(), 1, channels=8)
+    model = AutogradModel(TokenHost(), token_blueprints(), 1, channels=8)
     model.draw_host(0, "A", np.random.default_rng(0))
     blueprint = np.array([[NORM, MLP, LORA]])
     for slot in range(3):

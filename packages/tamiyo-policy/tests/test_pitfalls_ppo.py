@@ -251,12 +251,8 @@ def test_pitfall_06_the_default_baseline_leaves_the_policy_gradient_unbiased() -
 
     true, expected = estimates(trainer.network)
     assert torch.allclose(true, expected, atol=1e-6)
-    biased = RecurrentActorCritic(
-        InputShape(1),
-        trainer.action_space,
-        NetworkConfig(hidden_dim=16, value_mode="op_q"),
-        generator=torch.Generator(),
-    )
+    config = NetworkConfig(hidden_dim=16, value_mode="op_q")
+    biased = RecurrentActorCritic(InputShape(1), trainer.action_space, config, generator=torch.Generator())
     true, expected = estimates(biased)
     assert not torch.allclose(true, expected, atol=1e-4)
 

@@ -6,11 +6,11 @@ from sightline.tamiyo_policy.growth.snapshots import HostSnapshots
 from sightline.tamiyo_policy.hosts.blueprints import token_blueprints
 from sightline.tamiyo_policy.hosts.hosts import TokenHost
 from sightline.tamiyo_policy.hosts.operations import MLP
-from sightline.tamiyo_policy.hosts.stacked import StackedModel
+from sightline.tamiyo_policy.hosts.stacked.autograd import AutogradModel
 
 
 def build():
-    model = StackedModel(TokenHost(), token_blueprints(), 3, channels=8)
+    model = AutogradModel(TokenHost(), token_blueprints(), 3, channels=8)
     for network in range(3):
         model.draw_host(network, "A", np.random.default_rng(network))
         model.plant(network, 0, MLP, np.random.default_rng(network))

@@ -8,7 +8,7 @@ from sightline.tamiyo_policy.hosts.blueprints import token_blueprints
 from sightline.tamiyo_policy.hosts.config import HostTrainingConfig
 from sightline.tamiyo_policy.hosts.hosts import TokenHost
 from sightline.tamiyo_policy.hosts.operations import MLP, NORM
-from sightline.tamiyo_policy.hosts.routing import SeedSetting
+from sightline.tamiyo_policy.hosts.stacked.routing import SeedSetting
 from sightline.tamiyo_policy.hosts.training import StackedTraining
 
 CONFIG = HostTrainingConfig(steps=30, minibatches=3, batch_size=16)

@@ -13,8 +13,8 @@ from sightline.tamiyo_policy.hosts.compiled.model import CompiledModel
 from sightline.tamiyo_policy.hosts.config import FAMILIES, AdamConfig, HostTrainingConfig
 from sightline.tamiyo_policy.hosts.hosts import TokenHost
 from sightline.tamiyo_policy.hosts.operations import MLP, NORM
-from sightline.tamiyo_policy.hosts.routing import SeedSetting
-from sightline.tamiyo_policy.hosts.stacked import StackedModel
+from sightline.tamiyo_policy.hosts.stacked.autograd import AutogradModel
+from sightline.tamiyo_policy.hosts.stacked.routing import SeedSetting
 from sightline.tamiyo_policy.hosts.training import StackedTraining
 
 BLUEPRINTS = token_blueprints()
@@ -88,7 +88,7 @@ def compare(one, other):
 @given(slots, st.lists(st.booleans(), min_size=3 * NETWORKS, max_size=3 * NETWORKS))
 def test_training_is_that_of_torch(drawn, frozen):
     what, frozen = seed_setting(drawn), np.array(frozen).reshape(-1, 3)
-    compare(*(train_once(build(kind, what), what, frozen, *samples(1)) for kind in (StackedModel, CompiledModel)))
+    compare(*(train_once(build(kind, what), what, frozen, *samples(1)) for kind in (AutogradModel, CompiledModel)))
 
 
 @settings(max_examples=40, deadline=None)
@@ -99,7 +99,7 @@ def test_measurements_are_those_of_torch(drawn, data):
     networks, alpha = np.array([row[0] for row in rows]), np.array([row[1:] for row in rows], np.float32)
     size = data.draw(st.sampled_from([1, 63, 64, 65, 130, 193]))
     inputs, labels = samples(1, 1, size)
-    models = build(StackedModel, what), build(CompiledModel, what, workers=2)
+    models = build(AutogradModel, what), build(CompiledModel, what, workers=2)
     (right, loss), (found, other) = (m.evaluate(what, networks, alpha, inputs[0, 0], labels[0, 0]) for m in models)
     np.testing.assert_allclose(other, loss, atol=1e-4, rtol=1e-4)
     assert (np.abs(found - right) * size / 100 < 1.5).all()  # a tie may go either way
@@ -112,7 +112,7 @@ def test_hosts_of_other_sizes_are_computed_as_well(host):
     blueprints = token_blueprints(host.channels, host.tokens)
     kinds = np.array([[list(blueprints)[(n + k) % 6] for k in range(host.num_slots)] for n in range(6)])
     what = SeedSetting(kinds, np.full(kinds.shape, 0.7, np.float32), kinds % 3, np.zeros(kinds.shape, np.bool_))
-    models = [build(kind, what, host, blueprints, 6) for kind in (StackedModel, CompiledModel)]
+    models = [build(kind, what, host, blueprints, 6) for kind in (AutogradModel, CompiledModel)]
     batch = np.zeros(kinds.shape, np.bool_), *samples(1, 6, 7, host)
     compare(*(train_once(model, what, *batch) for model in models))
 
@@ -162,6 +162,17 @@ def test_a_network_that_is_lost_keeps_its_parameters_and_harms_no_other():
         assert torch.equal(model.host_parameters[other], healthy.host_parameters[other])
 
 
+def test_a_seed_that_only_learns_does_not_reach_its_host_whatever_it_gives():
+    what = SeedSetting(
+        np.full((5, 3), MLP), np.zeros((5, 3), np.float32), np.arange(15).reshape(5, 3) % 3, np.ones((5, 3), np.bool_)
+    )
+    model, alone = build(CompiledModel, what), build(CompiledModel, NOTHING)
+    model.seed_parameters[:, :2] = torch.nan
+    for stack, its in ((model, what), (alone, NOTHING)):
+        stack.train(its, np.zeros((5, 3), np.bool_), *samples(2))
+    assert torch.equal(model.host_parameters, alone.host_parameters)
+
+
 NOTHING = SeedSetting(
     np.full((5, 3), -1), np.zeros((5, 3), np.float32), np.zeros((5, 3), np.int64), np.zeros((5, 3), np.bool_)
 )
@@ -207,11 +218,11 @@ def test_modules_without_a_kernel_other_hosts_and_no_numba_are_left_to_torch(sma
     def kind(host, blueprints):
         return type(StackedTraining(small_digits, host, blueprints, 2, channels=8, config=HostTrainingConfig()).model)
 
-    own = {**BLUEPRINTS, MLP: replace(BLUEPRINTS[MLP], kernel=None)}
+    own = {**BLUEPRINTS, MLP: replace(BLUEPRINTS[MLP], residual=lambda parameters, x: x)}
     assert kind(TokenHost(), BLUEPRINTS) is CompiledModel
-    assert kind(TokenHost(), own) is kind(OtherHost(), BLUEPRINTS) is StackedModel
+    assert kind(TokenHost(), own) is kind(OtherHost(), BLUEPRINTS) is AutogradModel
     monkeypatch.setattr("sightline.tamiyo_policy.hosts.training.find_spec", lambda name: None)
-    assert kind(TokenHost(), BLUEPRINTS) is StackedModel
+    assert kind(TokenHost(), BLUEPRINTS) is AutogradModel
 
 
 def test_numba_is_imported_only_where_networks_are_compiled():

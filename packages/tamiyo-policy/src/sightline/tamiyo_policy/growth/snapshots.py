@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sightline.tamiyo_policy.hosts.stacked import StackedModel
+from sightline.tamiyo_policy.hosts.stacked.model import StackedModel
 
 
 class HostSnapshots:

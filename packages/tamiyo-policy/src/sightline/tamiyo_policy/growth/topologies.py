@@ -18,8 +18,8 @@ from sightline.tamiyo_policy.hosts.config import HostTrainingConfig
 from sightline.tamiyo_policy.hosts.digits import ClassificationData
 from sightline.tamiyo_policy.hosts.hosts import Host
 from sightline.tamiyo_policy.hosts.operations import NOOP
-from sightline.tamiyo_policy.hosts.routing import SeedSetting
 from sightline.tamiyo_policy.hosts.slots import Operator
+from sightline.tamiyo_policy.hosts.stacked.routing import SeedSetting
 from sightline.tamiyo_policy.hosts.training import StackedTraining
 
 Topology = tuple[int, ...]

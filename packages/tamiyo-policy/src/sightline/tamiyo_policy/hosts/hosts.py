@@ -1,41 +1,23 @@
 """The networks that seeds grow in: a protocol, and a small token network in five families.
 
-A host is a set of pure functions over stacked flat parameters, one row for each network, cut into stages (stem, one
-block before each slot, readout) so that the caller can insert seeds, and rows, between them. A stage is bound to
-parameters once and then applied many times; it reads them anew each time. It gives its result and a pullback, which
-turns the result's gradient into those of what went in; a host that need not be fast can take pullbacks from
-`torch.func.vjp`. Axes: R networks, C input channels, D channels, B samples, S tokens.
+A host is a set of pure differentiable functions over stacked flat parameters, one row for each network, cut into stages
+(stem, one block before each slot, readout) so that the caller can insert seeds, and rows, between them. Axes:
+R networks, C input channels, D channels, B samples, S tokens.
 
-Knows nothing about seeds, optimisers or episodes.
+Knows nothing about seeds, gradients, optimisers or episodes.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sightline.tamiyo_policy.hosts.blueprints import columns, rows, through_relu
+from sightline.tamiyo_policy.hosts.blueprints import columns, rows
 from sightline.tamiyo_policy.hosts.config import FAMILIES
-
-StemPullback: TypeAlias = Callable[[Tensor], Tensor]
-"""Gradient of the result -> gradient of the parameters [R, p]."""
-
-StagePullback: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Gradient of the result -> gradients of the hidden activations [R, D, B, S] and of the parameters [R, p]."""
-
-Stem: TypeAlias = Callable[[Tensor], tuple[Tensor, StemPullback]]
-"""Inputs [R, C, B, S] -> hidden activations [R, D, B, S], contiguous, and their pullback."""
-
-Block: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, StagePullback]]
-"""Hidden activations [R, D, B, S] and inputs [R, C, B, S] -> hidden activations, contiguous, and their pullback."""
-
-Readout: TypeAlias = Callable[[Tensor], tuple[Tensor, StagePullback]]
-"""Hidden activations [R, D, B, S] -> logits [R, classes, B] and their pullback."""
 
 
 @dataclass(frozen=True)
@@ -81,16 +63,16 @@ class Host(Protocol):
         """Draw a host of one family."""
         ...
 
-    def stem(self, parameters: Tensor) -> Stem:
-        """The stem with parameters [R, p]."""
+    def stem(self, parameters: Tensor, inputs: Tensor) -> Tensor:
+        """Turn inputs [R, C, B, S] into hidden activations [R, D, B, S], with parameters [R, p]."""
         ...
 
-    def block(self, index: int, parameters: Tensor, constants: Tensor) -> Block:
-        """A block with parameters [R, p] and constants [R, Q]."""
+    def block(self, index: int, parameters: Tensor, constants: Tensor, hidden: Tensor, inputs: Tensor) -> Tensor:
+        """Turn hidden activations [R, D, B, S] into the next, with parameters [R, p] and constants [R, Q]."""
         ...
 
-    def readout(self, parameters: Tensor) -> Readout:
-        """The readout with parameters [R, p]."""
+    def readout(self, parameters: Tensor, hidden: Tensor) -> Tensor:
+        """Turn hidden activations [R, D, B, S] into logits [R, classes, B], with parameters [R, p]."""
         ...
 
 
@@ -189,103 +171,63 @@ class TokenHost:
         )
         return HostDraw(parameters.astype(np.float32), trainable, constants.astype(np.float32))
 
-    def stem(self, parameters: Tensor) -> Stem:
-        """Embeds patches and adds the position.
+    def stem(self, parameters: Tensor, inputs: Tensor) -> Tensor:
+        """Embed patches and add the position.
 
         Args:
             parameters: [R, D (C + S)].
+            inputs: [R, C, B, S].
+
+        Returns:
+            Hidden activations [R, D, B, S].
         """
         embedding, position = parameters.split([self.channels * self.input_channels, self.channels * self.tokens], 1)
-        embedding = embedding.unflatten(1, (self.channels, -1))
-        position = position.unflatten(1, (self.channels, 1, -1))
+        embedded = torch.bmm(embedding.unflatten(1, (self.channels, -1)), rows(inputs))
+        return embedded.unflatten(2, inputs.shape[2:]) + position.unflatten(1, (self.channels, 1, -1))
 
-        def apply(inputs: Tensor) -> tuple[Tensor, StemPullback]:
-            pixels = inputs.reshape(*inputs.shape[:2], -1)
-            hidden = torch.bmm(embedding, pixels).unflatten(2, inputs.shape[2:])
-            hidden += position
-
-            def pullback(gradient: Tensor) -> Tensor:
-                of_embedding = torch.bmm(rows(gradient), pixels.mT)
-                return torch.cat([of_embedding.flatten(1), gradient.sum(2).flatten(1)], dim=1)
-
-            return hidden, pullback
-
-        return apply
-
-    def block(self, index: int, parameters: Tensor, constants: Tensor) -> Block:
-        """Mixes tokens, maps channels, and cuts off below zero, each as far as the family does.
-
-        The family's positive scale is folded into map and bias, which a ReLU permits.
+    def block(self, index: int, parameters: Tensor, constants: Tensor, hidden: Tensor, inputs: Tensor) -> Tensor:
+        """Mix tokens, map channels, and cut off below zero, each as far as the family does.
 
         Args:
-            index: of the block.
+            index: number of the block.
             parameters: [R, S S + D D + D].
             constants: [R, Q].
+            hidden: [R, D, B, S].
+            inputs: [R, C, B, S].
+
+        Returns:
+            Hidden activations [R, D, B, S].
         """
         mixer, channel_map, bias = parameters.split(self._block_sizes, dim=1)
-        mixer, channel_map = mixer.unflatten(1, (self.tokens, -1)), channel_map.unflatten(1, (self.channels, -1))
-        bias = bias.unsqueeze(2)
         linear, mixing, bypass, projection, scale = constants.split(
             [1, 1, 1, self.channels * self.input_channels, self.num_slots * self.channels], dim=1
         )
+        mixes = mixing[:, 0].nonzero()[:, 0]
+        if len(mixes):
+            mix = mixer.index_select(0, mixes).unflatten(1, (self.tokens, -1))
+            unmixed = hidden.index_select(0, mixes)
+            hidden = hidden.index_add(0, mixes, torch.bmm(columns(unmixed), mix.mT).view_as(unmixed))
+        if index == self.num_slots - 1 and bool(bypass.any()):
+            pixels = torch.bmm(projection.unflatten(1, (self.channels, -1)), rows(inputs)).view_as(hidden)
+            hidden = torch.where(bypass[:, :, None, None] > 0, pixels, hidden)
+        # The family's scale is positive and can go before the ReLU, into the map, which is smaller than what it makes.
         scale = scale.narrow(1, index * self.channels, self.channels).unsqueeze(2)
-        mixing_rows = mixing[:, 0].nonzero()[:, 0]
-        bypassed = bypass[:, 0].nonzero()[:, 0] if index == self.num_slots - 1 else mixing_rows[:0]
-        projection = projection.unflatten(1, (self.channels, -1)).index_select(0, bypassed)
-        kept = linear.new_ones(len(linear), 1, 1, 1).index_fill_(0, bypassed, 0.0)
-        # A block without ReLU is one whose ReLU cuts off at minus infinity.
-        depth = torch.where(linear > 0, torch.inf, 0.0)[:, :, None, None]
+        channel_map = channel_map.unflatten(1, (self.channels, -1)) * scale
+        mapped = torch.baddbmm(bias.unsqueeze(2) * scale, channel_map, rows(hidden))
+        return torch.where(linear.unsqueeze(2) > 0, mapped, mapped.relu()).view_as(hidden)
 
-        def apply(hidden: Tensor, inputs: Tensor) -> tuple[Tensor, StagePullback]:
-            weight = channel_map * scale
-            mixed = hidden * kept if len(mixing_rows) or len(bypassed) else hidden
-            if len(mixing_rows):
-                unmixed, mix = hidden.index_select(0, mixing_rows), mixer.index_select(0, mixing_rows)
-                mixed.index_add_(0, mixing_rows, torch.bmm(columns(unmixed), mix.mT).view_as(unmixed))
-            if len(bypassed):
-                pixels = rows(inputs.index_select(0, bypassed))
-                mixed.index_add_(0, bypassed, torch.bmm(projection, pixels).unflatten(2, hidden.shape[2:]))
-            result = torch.baddbmm(bias * scale, weight, rows(mixed)).view_as(hidden).clamp_(min=-depth)
-
-            def pullback(gradient: Tensor) -> tuple[Tensor, Tensor]:
-                of_straight = rows(through_relu(gradient, result + depth))
-                of_weight = torch.bmm(of_straight, rows(mixed).mT) * scale
-                of_bias = of_straight.sum(2, keepdim=True) * scale
-                of_hidden = torch.bmm(weight.mT, of_straight).view_as(hidden)
-                if len(bypassed):
-                    of_hidden *= kept
-                of_mixer = torch.zeros(mixer.shape, device=mixer.device, dtype=mixer.dtype)
-                if len(mixing_rows):
-                    of_mixed = of_hidden.index_select(0, mixing_rows)
-                    of_mixer.index_copy_(0, mixing_rows, torch.bmm(columns(of_mixed).mT, columns(unmixed)))
-                    of_hidden.index_add_(0, mixing_rows, torch.bmm(columns(of_mixed), mix).view_as(of_mixed))
-                return of_hidden, torch.cat([part.flatten(1) for part in (of_mixer, of_weight, of_bias)], dim=1)
-
-            return result, pullback
-
-        return apply
-
-    def readout(self, parameters: Tensor) -> Readout:
-        """Averages the tokens and maps channels to classes.
+    def readout(self, parameters: Tensor, hidden: Tensor) -> Tensor:
+        """Average the tokens and map channels to classes.
 
         Args:
             parameters: [R, classes (D + 1)].
+            hidden: [R, D, B, S].
+
+        Returns:
+            Logits [R, classes, B].
         """
         weight, bias = parameters.split([self.num_classes * self.channels, self.num_classes], dim=1)
-        weight, bias = weight.unflatten(1, (-1, self.channels)), bias.unsqueeze(2)
-
-        def apply(hidden: Tensor) -> tuple[Tensor, StagePullback]:
-            share = hidden.new_full((self.tokens, 1), 1 / self.tokens)  # faster than a mean over short rows
-            pooled = torch.mm(hidden.view(-1, self.tokens), share).view(hidden.shape[:3])
-
-            def pullback(gradient: Tensor) -> tuple[Tensor, Tensor]:
-                of_parameters = [torch.bmm(gradient, pooled.mT).flatten(1), gradient.sum(2)]
-                of_pooled = torch.bmm(weight.mT, gradient).div_(self.tokens)
-                return of_pooled.unsqueeze(3).expand(hidden.shape).contiguous(), torch.cat(of_parameters, dim=1)
-
-            return torch.baddbmm(bias, weight, pooled), pullback
-
-        return apply
+        return torch.baddbmm(bias.unsqueeze(2), weight.unflatten(1, (-1, self.channels)), hidden.mean(3))
 
 
 def _normal(generator: np.random.Generator, size: int, fan_in: float) -> NDArray[np.float64]:

@@ -18,8 +18,8 @@ from sightline.tamiyo_policy.hosts.counterfactual import (
     shapley_values,
     wanted_coalitions,
 )
-from sightline.tamiyo_policy.hosts.routing import SeedSetting
 from sightline.tamiyo_policy.hosts.slots import SlotStates, Stage
+from sightline.tamiyo_policy.hosts.stacked.routing import SeedSetting
 from sightline.tamiyo_policy.hosts.training import StackedTraining
 
 

@@ -18,8 +18,9 @@ from sightline.tamiyo_policy.hosts.config import AdamConfig, HostTrainingConfig
 from sightline.tamiyo_policy.hosts.counterfactual import members
 from sightline.tamiyo_policy.hosts.digits import ClassificationData, Split
 from sightline.tamiyo_policy.hosts.hosts import Host, TokenHost
-from sightline.tamiyo_policy.hosts.routing import SeedSetting
-from sightline.tamiyo_policy.hosts.stacked import StackedModel
+from sightline.tamiyo_policy.hosts.stacked.autograd import AutogradModel
+from sightline.tamiyo_policy.hosts.stacked.model import StackedModel
+from sightline.tamiyo_policy.hosts.stacked.routing import SeedSetting
 
 _HOST_DRAW, _SAMPLE_ORDER, _LABEL_NOISE, _SEED_DRAW = range(4)
 
@@ -196,14 +197,14 @@ def _stack(
     device: torch.device,
     workers: int,
 ) -> StackedModel:
-    """Networks that are computed by compiled functions if there are such and numba is installed, else by torch."""
-    known = type(host) is TokenHost and all(module.kernel is not None for module in blueprints.values())
-    if known and device.type == "cpu" and find_spec("numba"):
+    """Return networks that compiled functions compute if there are such and numba is installed, else torch."""
+    if device.type == "cpu" and find_spec("numba"):
         # numba is an extra, and takes a second to import.
-        from sightline.tamiyo_policy.hosts.compiled.model import CompiledModel
+        from sightline.tamiyo_policy.hosts.compiled.model import CompiledModel, can_compile
 
-        return CompiledModel(host, blueprints, num_networks, channels=channels, adam=adam, workers=workers)
-    return StackedModel(host, blueprints, num_networks, channels=channels, adam=adam, device=device)
+        if type(host) is TokenHost and can_compile(blueprints):
+            return CompiledModel(host, blueprints, num_networks, channels=channels, adam=adam, workers=workers)
+    return AutogradModel(host, blueprints, num_networks, channels=channels, adam=adam, device=device)
 
 
 def _keep_freed_memory() -> None:

@@ -1,9 +1,10 @@
 """Products, the token host's stages, the loss and Adam, compiled for one network on the CPU.
 
-The same functions as in `hosts`, `stacked` and `adam`, which say what they are; here they are loops over the samples
-of one network, which stay in a core's cache. Samples are the innermost axis: activations [D, n] hold the B samples of
-token s of channel d side by side, n = S B, so that loops over them become vector instructions. Everything is float32.
-Parameters are flat, [P]; `start` says where those meant begin. Functions add to gradients of parameters.
+The same functions as in `hosts`, `stacked.autograd` and `stacked.adam`, which say what they are; here they are loops
+over the samples of one network, which stay in a core's cache. Samples are the innermost axis: activations [D, n] hold
+the B samples of token s of channel d side by side, n = S B, so that loops over them become vector instructions.
+Everything is float32. Parameters are flat, [P]; `start` says where those meant begin. Functions add to gradients of
+parameters.
 
 Masks are multiplied, where a condition would be clearer, because compiled conditions are four times as slow. Stages are
 inlined where they are used: a call would compile all that is below it once more, and slices take longest to compile.
@@ -25,13 +26,7 @@ Index = NDArray[np.int64]
 
 # Sums may be reordered, which is what makes them vector sums; NaN and infinity must go on meaning what they mean.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp"}}
-_FILES = (
-    "../blueprints.py",
-    "../slots.py",
-    "kernels.py",
-    "module_kernels.py",
-    "model.py",
-)  # of the functions or constants
+_FILES = "../slots.py", "kernels.py", "module_kernels.py", "model.py"  # of the functions or constants
 _DIGEST = sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in _FILES)).hexdigest()[:12]
 
 
@@ -366,7 +361,7 @@ def adam_step(
     active: bool,
     constants: tuple[float, float, float, float, float],
 ) -> np.float32:
-    """`adam.adam_step` on module `at` of [E, P], steps [E], with its gradient [P]; returns the gradient's norm."""
+    """Take the step of `stacked.adam` for module `at` of [E, P], with its gradient [P]; return the gradient's norm."""
     learning_rate, beta1, beta2, epsilon, max_norm = constants
     squares = 0.0
     for p in range(gradient.shape[0]):

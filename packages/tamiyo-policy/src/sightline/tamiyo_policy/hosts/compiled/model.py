@@ -1,7 +1,7 @@
 """A stack of token hosts on the CPU, computed by compiled functions, one network after the other.
 
-What a stack computes is said in `stacked`, with operations over all networks at once that run on any device. Here a
-network does not meet the others, so that what becomes of it is the same to the last bit in any stack.
+What a stack computes is said in `stacked.autograd`, with operations over all networks at once that run on any device.
+Here a network does not meet the others, so that what becomes of it is the same to the last bit in any stack.
 """
 
 import threading
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sightline.tamiyo_policy.hosts.blueprints import Blueprint
+from sightline.tamiyo_policy.hosts.blueprints import Blueprint, Residual, attention, lora, mixer, mlp, norm
 from sightline.tamiyo_policy.hosts.compiled.kernels import (
     Array,
     Index,
@@ -34,11 +34,20 @@ from sightline.tamiyo_policy.hosts.compiled.kernels import (
     stem_back,
     times,
 )
-from sightline.tamiyo_policy.hosts.compiled.module_kernels import blend, blend_back, grow, grow_back, saved_rows
+from sightline.tamiyo_policy.hosts.compiled.module_kernels import Kernel, blend, blend_back, grow, grow_back, saved_rows
 from sightline.tamiyo_policy.hosts.config import AdamConfig
 from sightline.tamiyo_policy.hosts.hosts import TokenHost
-from sightline.tamiyo_policy.hosts.routing import SeedSetting
-from sightline.tamiyo_policy.hosts.stacked import StackedModel
+from sightline.tamiyo_policy.hosts.stacked.model import StackedModel
+from sightline.tamiyo_policy.hosts.stacked.routing import SeedSetting
+
+_KERNELS: Mapping[Residual, Kernel] = {
+    norm: Kernel.NORM,
+    lora: Kernel.LORA,
+    mlp: Kernel.MLP,
+    mixer: Kernel.MIXER,
+    attention: Kernel.ATTENTION,
+}
+"""The kernel that computes the same as a module's function."""
 
 _EVALUATED_AT_ONCE = 64
 _ZERO, _ONE, _LEARNS = np.float32(0.0), np.float32(1.0), np.bool_(True)
@@ -78,8 +87,13 @@ class _Scratch(NamedTuple):
     work: Array  # [rows, n]
 
 
+def can_compile(blueprints: Mapping[int, Blueprint]) -> bool:
+    """Return whether there are compiled functions for all modules."""
+    return all(module.residual in _KERNELS for module in blueprints.values())
+
+
 class CompiledModel(StackedModel):
-    """E token hosts on the CPU with modules from `token_blueprints`; otherwise as `StackedModel`.
+    """Stacked token hosts on the CPU, with modules for which `can_compile` holds.
 
     Args:
         workers: threads that share the networks among them.
@@ -103,13 +117,12 @@ class CompiledModel(StackedModel):
         # By id; the last entries are those of -1.
         self._kernels, self._units = np.full(max(blueprints) + 2, -1), np.zeros(max(blueprints) + 2, np.int64)
         for index, module in blueprints.items():
-            assert module.kernel is not None
-            self._kernels[index], self._units[index] = module.kernel, module.shapes[0][0]
+            self._kernels[index], self._units[index] = _KERNELS[module.residual], module.shapes[0][0]
 
     def train(
         self, setting: SeedSetting, frozen: NDArray[np.bool_], inputs: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `StackedModel.train`.
+        """Take one Adam step per minibatch; see `StackedModel.train`.
 
         Raises:
             ValueError: a setting, samples or labels that are not for these networks.
@@ -146,7 +159,7 @@ class CompiledModel(StackedModel):
         inputs: Tensor,
         labels: Tensor,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """As `StackedModel.evaluate`.
+        """Measure networks under given alphas; see `StackedModel.evaluate`.
 
         Raises:
             ValueError: a setting, networks, samples or labels that are not for these networks.
@@ -293,8 +306,9 @@ def _train(
             bypassed, hidden, mixed, x = _activations(scratch, fixed, k, runs[k])
             block(block_at, parameters, scale_at, fixed, bypassed, scratch.pixels, hidden, mixed, x, tokens)
             if runs[k]:
-                shown = _ZERO if slots.through[e, k] else alpha[e, k]
-                _forward_slot(scratch, slots, seeds.parameters[e * count + k], e, k, shown, tokens)
+                _forward_slot(scratch, slots, seeds.parameters[e * count + k], e, k, alpha[e, k], tokens)
+                if slots.through[e, k]:
+                    copy(scratch.hidden[k + 1], x)
         readout(readout_at, parameters, scratch.hidden[count], scratch.pooled, logits)
         cross_entropy(logits, labels[m, e], found[e])
         times(logits, _ONE / np.float32(samples))

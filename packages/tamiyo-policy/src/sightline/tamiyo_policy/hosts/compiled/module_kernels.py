@@ -1,14 +1,14 @@
 """Modules in slots and the operators that blend them, compiled for one network on the CPU.
 
-The same functions as in `blueprints` and `blending`; see `kernels` for the axes. A forward pass leaves in `saved`
-[rows, n] what its way back reads; `work` [rows, n] is scratch of the way back.
+The same functions as in `blueprints` and `stacked.blending`; see `kernels` for the axes. A forward pass leaves in
+`saved` [rows, n] what its way back reads; `work` [rows, n] is scratch of the way back.
 """
 
 import math
+from enum import IntEnum
 
 import numpy as np
 
-from sightline.tamiyo_policy.hosts.blueprints import Kernel
 from sightline.tamiyo_policy.hosts.compiled.kernels import (
     START,
     Array,
@@ -35,6 +35,18 @@ _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
 _EPSILON = np.float32(1e-5)
 _BLOCK = 4
 _NEGLIGIBLE = np.float32(-40.0)  # of a logit; numbers too small for a normal exponent would make all slow
+
+
+class Kernel(IntEnum):
+    """The modules that are compiled."""
+
+    NORM = 0
+    LORA = 1
+    MLP = 2
+    MIXER = 3
+    ATTENTION = 4
+
+
 _NORM, _LORA, _MLP, _MIXER, _ATTENTION = (int(kernel) for kernel in Kernel)
 _MULTIPLY, _GATE = int(Operator.MULTIPLY), int(Operator.GATE)
 

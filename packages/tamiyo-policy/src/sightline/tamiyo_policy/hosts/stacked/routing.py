@@ -7,6 +7,7 @@ Letters: E networks, K slots, R rows at the end of the pass. Knows nothing about
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,9 +52,8 @@ class SlotRoute:
         modules: [n] int64, networks whose modules these are.
         groups: blueprint id and count of consecutive entries of `rows`.
         operators: operator and positions in `rows`, without `ADD`.
-        order: [n] int64, where each row's residual is once the operators' results are put behind all residuals.
         alpha: [n, 1, 1, 1], share of the residual in the output; 1 where it passes straight through.
-        straight_through: [m] int64, positions in `rows` that add nothing, whose residual gets the whole gradient, and
+        straight_through: bool [n, 1, 1, 1], rows to which nothing is added, whose residual gets the whole gradient, and
             that pass none on to their input; None for none.
     """
 
@@ -64,7 +64,6 @@ class SlotRoute:
     modules: Tensor
     groups: tuple[tuple[int, int], ...]
     operators: tuple[tuple[Operator, Tensor], ...]
-    order: Tensor
     alpha: Tensor
     straight_through: Tensor | None
 
@@ -138,10 +137,8 @@ def _route(
     kinds, counts = np.unique(blueprint, return_counts=True)
     operator = setting.operator[networks[used], slot]
     places = {kind: np.flatnonzero(operator == kind) for kind in (Operator.MULTIPLY, Operator.GATE)}
-    order = np.arange(len(used))
-    order[np.concatenate(list(places.values()))] = len(used) + np.arange(sum(map(len, places.values())))
 
-    def send(values: NDArray[np.int64]) -> Tensor:
+    def send(values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
     share = np.where(through[used], 1.0, alpha[used]).astype(np.float32)
@@ -153,7 +150,6 @@ def _route(
         modules=send(networks[used]),
         groups=tuple(zip(kinds.tolist(), counts.tolist(), strict=True)),
         operators=tuple((kind, send(at)) for kind, at in places.items() if len(at)),
-        order=send(order),
-        alpha=torch.from_numpy(share.reshape(-1, 1, 1, 1)).to(device),
-        straight_through=send(np.flatnonzero(through[used])) if through[used].any() else None,
+        alpha=send(share.reshape(-1, 1, 1, 1)),
+        straight_through=send(through[used].reshape(-1, 1, 1, 1)) if through[used].any() else None,
     )

@@ -3,7 +3,7 @@ import math
 import torch
 
 from sightline.tamiyo_policy.hosts.config import AdamConfig
-from sightline.tamiyo_policy.hosts.stacked_adam import AdamState, adam_step
+from sightline.tamiyo_policy.hosts.stacked.adam import AdamState, adam_step
 
 
 def test_adam_on_a_stack_agrees_with_the_adam_of_torch_on_each_module():

@@ -9,15 +9,15 @@ from sightline.tamiyo_policy.hosts.blueprints import token_blueprints
 from sightline.tamiyo_policy.hosts.config import FAMILIES
 from sightline.tamiyo_policy.hosts.hosts import TokenHost
 from sightline.tamiyo_policy.hosts.operations import ATTENTION, LORA, MLP, NORM
-from sightline.tamiyo_policy.hosts.routing import SeedSetting, evaluation_routes, training_routes
 from sightline.tamiyo_policy.hosts.slots import Operator
-from sightline.tamiyo_policy.hosts.stacked import StackedModel
+from sightline.tamiyo_policy.hosts.stacked.autograd import AutogradModel
+from sightline.tamiyo_policy.hosts.stacked.routing import SeedSetting, evaluation_routes, training_routes
 
 BLUEPRINTS = token_blueprints()
 
 
 def build(num_networks):
-    model = StackedModel(TokenHost(), BLUEPRINTS, num_networks, channels=8)
+    model = AutogradModel(TokenHost(), BLUEPRINTS, num_networks, channels=8)
     for network in range(num_networks):
         model.draw_host(network, FAMILIES[network % 5], np.random.default_rng(network))
     return model
@@ -73,11 +73,11 @@ def test_a_seed_at_birth_changes_nothing_at_full_alpha_under_any_operator(index,
 def slow_host(model, network, inputs, blend):
     """Logits of one network; `blend(slot, hidden)` replaces what the slot does."""
     stages = model.host_parameters[network : network + 1].split(model.host.stage_sizes, dim=1)
-    hidden, _ = model.host.stem(stages[0])(inputs)
+    hidden = model.host.stem(stages[0], inputs)
     for slot in range(3):
-        hidden, _ = model.host.block(slot, stages[slot + 1], model.constants[network : network + 1])(hidden, inputs)
+        hidden = model.host.block(slot, stages[slot + 1], model.constants[network : network + 1], hidden, inputs)
         hidden = blend(slot, hidden)
-    return model.host.readout(stages[-1])(hidden)[0]
+    return model.host.readout(stages[-1], hidden)
 
 
 @pytest.mark.parametrize("operator", list(Operator))
@@ -93,7 +93,7 @@ def test_operators_blend_as_their_formulas_say(operator):
             if kind < 0:
                 return h
             own = model.seed_parameters[network, slot]
-            s = h + BLUEPRINTS[kind].bind(own[None])(h)[0]
+            s = h + BLUEPRINTS[kind].apply(own[None], h)
             if operator == Operator.MULTIPLY:
                 return h * (1 + 0.37 * torch.tanh(s - h))
             gate = 1.0
@@ -181,59 +181,26 @@ def test_gradients_of_a_growing_network_agree_with_finite_differences():
     what = setting([[MLP, NORM, LORA], [ATTENTION, 4, 10], [-1, MLP, 4], [4, -1, NORM], [LORA, ATTENTION, -1]], 0.6)
     what.operator[:] = [[0, 1, 2], [2, 0, 0], [0, 2, 1], [1, 0, 0], [0, 0, 0]]
     plant_all(model, what, scramble=True)
-    for name in ("host_parameters", "constants", "seed_parameters"):
-        setattr(model, name, getattr(model, name).double())
+    model.constants = model.constants.double()
     routes = training_routes(what, torch.device("cpu"))
-    seeds = [model.seed_parameters[route.modules, slot] for slot, route in enumerate(routes)]
-    gradients = [torch.zeros_like(part) for part in seeds]
-    forward = model._bind(None, routes, seeds, gradients)
+    hosts = model.host_parameters.double().requires_grad_()
+    seeds = [model.seed_parameters[route.modules, slot].double() for slot, route in enumerate(routes)]
     inputs = batches(5)[0][0].double()
-    logits, pullback = forward(inputs)
     generator = torch.Generator().manual_seed(3)
-    weight = torch.randn(logits.shape, generator=generator, dtype=torch.float64)
-    found = [pullback(weight.clone()) * model.trainable, *gradients]
-    for tensor, gradient in zip([model.host_parameters, *seeds], found, strict=True):
-        direction = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
-        if tensor is model.host_parameters:
-            direction *= model.trainable
+    weight = torch.randn(5, 10, 8, generator=generator, dtype=torch.float64)
+    points = [hosts, *(part.requires_grad_() for part in seeds)]
+
+    def value(points):
+        return (model._forward(None, routes, points[0], points[1:], inputs) * weight).sum()
+
+    for index, gradient in enumerate(torch.autograd.grad(value(points), points)):
+        direction = torch.randn(gradient.shape, generator=generator, dtype=torch.float64)
         ends = []
-        for step in (1e-6, -2e-6):
-            tensor += step * direction
-            ends.append(float((forward(inputs)[0] * weight).sum()))
-        tensor += 1e-6 * direction
+        for step in (1e-6, -1e-6):
+            moved = [point.detach() for point in points]
+            moved[index] = moved[index] + step * direction
+            ends.append(float(value(moved)))
         assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(float((gradient * direction).sum()), rel=1e-5)
-
-
-class FunctionalHost(TokenHost):
-    """The same network, its pullbacks left to torch."""
-
-    def stem(self, parameters):
-        def apply(inputs):
-            result, back, *_ = torch.func.vjp(lambda flat: self._embed(flat, inputs), parameters)
-            return result, lambda gradient: back(gradient)[0]
-
-        return apply
-
-    def _embed(self, flat, inputs):
-        weight, position = flat[:, :32].view(-1, 8, 4), flat[:, 32:].view(-1, 8, 1, 16)
-        return torch.einsum("ndc,ncbs->ndbs", weight, inputs) + position
-
-    def readout(self, parameters):
-        def logits(hidden, flat):
-            weight = flat[:, :80].view(-1, 10, 8)
-            return torch.einsum("ncd,ndb->ncb", weight, hidden.mean(3)) + flat[:, 80:, None]
-
-        return lambda hidden: torch.func.vjp(logits, hidden, parameters)
-
-
-def test_a_host_may_take_its_pullbacks_from_torch():
-    what = setting([[MLP, NORM, LORA]] * 3, 0.5)
-    model, other = build(3), build(3)
-    other.host = FunctionalHost()
-    for stack in (model, other):
-        plant_all(stack, what)
-        train(stack, what)
-    torch.testing.assert_close(other.host_parameters, model.host_parameters, atol=1e-5, rtol=0)
 
 
 def test_a_stack_agrees_with_its_networks_one_by_one():
@@ -247,7 +214,7 @@ def test_a_stack_agrees_with_its_networks_one_by_one():
     frozen = np.zeros((6, 3), np.bool_)
     singles = []
     for network in range(6):
-        single = StackedModel(TokenHost(), BLUEPRINTS, 1, channels=8)
+        single = AutogradModel(TokenHost(), BLUEPRINTS, 1, channels=8)
         mine = {name: tensor[network : network + 1] for name, tensor in stack.state_dict().items()}
         single.load_state_dict(mine)
         own = SeedSetting(*(getattr(what, name)[network : network + 1] for name in SeedSetting.__dataclass_fields__))
@@ -292,7 +259,7 @@ def test_evaluation_changes_nothing():
 
 def test_a_saved_stack_goes_on_bit_for_bit():
     what = setting([[MLP, NORM, LORA]] * 3, 0.5)
-    model, other = build(3), StackedModel(TokenHost(), BLUEPRINTS, 3, channels=8)
+    model, other = build(3), AutogradModel(TokenHost(), BLUEPRINTS, 3, channels=8)
     plant_all(model, what)
     train(model, what)
     other.load_state_dict(model.state_dict())
@@ -328,7 +295,7 @@ def test_a_stack_on_a_cuda_device_agrees_with_one_on_the_cpu():
     what = setting([[MLP, NORM, LORA], [ATTENTION, 4, -1]], 0.5)
     model = build(2)
     plant_all(model, what, scramble=True)
-    other = StackedModel(TokenHost(), BLUEPRINTS, 2, channels=8, device="cuda")
+    other = AutogradModel(TokenHost(), BLUEPRINTS, 2, channels=8, device="cuda")
     other.load_state_dict(model.state_dict())
     inputs, labels = batches(2)
     frozen = np.zeros((2, 3), np.bool_)
