@@ -1,3 +1,4 @@
+from .config import AnyReasonerConfig as AnyReasonerConfig
 from .config import HRMConfig as HRMConfig
 from .config import PlainConfig as PlainConfig
 from .config import TrainerConfig as TrainerConfig
