@@ -94,7 +94,7 @@ class Trainer:
         self._evaluate = evaluate
         self._progress = progress
         self._rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(1,)))
-        self.precision = choose_precision(config.precision, config.device)
+        self.precision = choose_precision(config.precision, self.model, config.device)
         self._scaler = torch.amp.GradScaler("cuda", enabled=self.precision == "float16")
         self._optimizer = _optimizer(model, config)
         self.averaged = AveragedWeights(model, config.ema) if config.ema is not None else None
