@@ -5,6 +5,8 @@ from .config import TrainerConfig as TrainerConfig
 from .config import TRMConfig as TRMConfig
 from .models.answers import Answers as Answers
 from .models.baseline import PlainNetwork as PlainNetwork
+from .models.boards import BoardReasoner as BoardReasoner
+from .models.boards import board_tokens as board_tokens
 from .models.heads import Output as Output
 from .models.hrm import HRM as HRM
 from .models.loading import load_reasoner as load_reasoner
