@@ -37,7 +37,9 @@ def ablations_chapter(settings: ReasoningSettings, run: RunDirectory, results: S
         )
         for regime, values in found.items()
     )
-    rates = {regime: np.mean([r.solved().mean() for r in chosen if r.method == BASE]) for regime, chosen in by_regime.items()}
+    rates = {
+        regime: np.mean([r.solved().mean() for r in chosen if r.method == BASE]) for regime, chosen in by_regime.items()
+    }
     section = Section(
         "What of TRM does the work",
         paragraphs=(

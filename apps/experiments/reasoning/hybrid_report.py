@@ -35,9 +35,13 @@ def hybrid_chapter(run: RunDirectory, task: str, results: Sequence[HybridResult]
         caption=f"{task}, {len(alone)} test puzzles of unseen symmetry classes. A node is a digit put into a cell; of a "
         "tree search it is a simulation.",
     )
-    saved = paired_difference(
-        np.log10(nodes[GUIDED].clip(min=1)), np.log10(nodes[CONSTRAINED].clip(min=1)), np.random.default_rng(seed)
-    ) if np.isfinite(nodes[GUIDED]).all() and np.isfinite(nodes[CONSTRAINED]).all() else None
+    saved = (
+        paired_difference(
+            np.log10(nodes[GUIDED].clip(min=1)), np.log10(nodes[CONSTRAINED].clip(min=1)), np.random.default_rng(seed)
+        )
+        if np.isfinite(nodes[GUIDED]).all() and np.isfinite(nodes[CONSTRAINED]).all()
+        else None
+    )
     failed = [index for index, solved in enumerate(alone) if not solved]
     rescued = {budget: sum(found[index].solved for index in failed) for budget, found in tree.items()}
     claims = [

@@ -23,7 +23,10 @@ ByMethod = Mapping[str, Sequence[TrialResult]]
 
 
 def puzzles_chapter(
-    settings: ReasoningSettings, run: RunDirectory, results: Sequence[TrialResult], easy: Mapping[str, Mapping[int, Interval]]
+    settings: ReasoningSettings,
+    run: RunDirectory,
+    results: Sequence[TrialResult],
+    easy: Mapping[str, Mapping[int, Interval]],
 ) -> Chapter:
     """Return the chapter of E1; its figures are written now.
 
