@@ -9,14 +9,14 @@ import numpy as np
 from experiments.reasoning.ablations import BASE, NO_AVERAGE, VARIANTS
 from experiments.reasoning.chapters import Chapter
 from experiments.reasoning.figures import differences
-from experiments.reasoning.puzzles_report import compared, trained_puzzles
+from experiments.reasoning.puzzles_report import solved_puzzles, trained_puzzles, verdict
 from experiments.reasoning.settings import ReasoningSettings
 from experiments.reasoning.trials import TrialResult
 from lab.figures import save_figure
 from lab.report import Section
 from lab.run import RunDirectory
 from sightline.agents import Table
-from sightline.agents.evaluation import Interval, paired_difference
+from sightline.agents.evaluation import MethodDifference, compare_methods
 
 COMPUTE, UPDATES = "equal compute", "equal updates"
 
@@ -32,10 +32,10 @@ def ablations_chapter(settings: ReasoningSettings, run: RunDirectory, results: S
     table = _table(by_regime, found)
     figures = tuple(
         save_figure(
-            differences(values, f"points of TRM's share solved lost or won, {regime}"),
+            differences({each.baseline: each.difference for each in comparisons}, f"points TRM is ahead, {regime}"),
             run.path / "plots" / f"ablations_{regime.replace(' ', '_')}.svg",
         )
-        for regime, values in found.items()
+        for regime, comparisons in found.items()
     )
     rates = {
         regime: np.mean([r.solved().mean() for r in chosen if r.method == BASE]) for regime, chosen in by_regime.items()
@@ -50,38 +50,46 @@ def ablations_chapter(settings: ReasoningSettings, run: RunDirectory, results: S
         figures=figures,
     )
     summary = {
-        regime: {name: (value.mean, value.low, value.high) for name, value in values.items()}
-        for regime, values in found.items()
+        regime: {
+            each.baseline: {
+                "difference": each.difference.value,
+                "low": each.difference.low,
+                "high": each.difference.high,
+                "adjusted_p_value": each.adjusted_p_value,
+                "outcome": each.outcome,
+            }
+            for each in comparisons
+        }
+        for regime, comparisons in found.items()
     }
     return Chapter(_claims(found), [table], [section], {"ablations": summary})
 
 
-def ablation_differences(results: Sequence[TrialResult], seed: int) -> dict[str, Interval]:
-    """Return each variant's share solved minus TRM's, on the same puzzles, over puzzles and trainings."""
-    base = np.array([result.solved() for result in results if result.method == BASE]).T
-    variants = {name: np.array([r.solved() for r in results if r.method == name]).T for name in VARIANTS}
-    variants[NO_AVERAGE] = np.array([result.raw_solved() for result in results if result.method == BASE]).T
-    return {name: paired_difference(values, base, np.random.default_rng(seed)) for name, values in variants.items()}
+def ablation_differences(results: Sequence[TrialResult], seed: int) -> list[MethodDifference]:
+    """Compare TRM with each variant of it on the same puzzles, over puzzles and trainings."""
+    base = [result for result in results if result.method == BASE]
+    values = {name: solved_puzzles([r for r in results if r.method == name]) for name in (BASE, *VARIANTS)}
+    values[NO_AVERAGE] = np.array([result.raw_solved() for result in base], dtype=np.float64).T
+    return compare_methods(BASE, (*VARIANTS, NO_AVERAGE), values, seed=seed, unit="puzzles")
 
 
-def _claims(found: dict[str, dict[str, Interval]]) -> list[str]:
+def _claims(found: dict[str, list[MethodDifference]]) -> list[str]:
+    words = {"better": "TRM loses by it", "worse": "TRM gains by it", "undecided": "not told apart"}
     sentences = []
-    for regime, values in found.items():
-        worse = [name for name, value in values.items() if value.high < 0]
-        better = [name for name, value in values.items() if value.low > 0]
-        same = [name for name in values if name not in (*worse, *better)]
+    for regime, comparisons in found.items():
         parts = [
-            f"{verb}: {', '.join(names)}"
-            for verb, names in (("worse", worse), ("better", better), ("not told apart", same))
-            if names
+            f"{word}: {', '.join(names)}"
+            for outcome, word in words.items()
+            if (names := [comparison.baseline for comparison in comparisons if comparison.outcome == outcome])
         ]
-        sentences.append(f"TRM with one part left out, at {regime}: {'; '.join(parts)}.")
+        sentences.append(f"One part left out, at {regime}: {'; '.join(parts)}.")
     return sentences
 
 
-def _table(by_regime: dict[str, list[TrialResult]], found: dict[str, dict[str, Interval]]) -> Table:
+def _table(by_regime: dict[str, list[TrialResult]], found: dict[str, list[MethodDifference]]) -> Table:
     rows = []
     for regime, results in by_regime.items():
+        verdicts = {comparison.baseline: verdict(comparison) for comparison in found[regime]}
         for name in (BASE, *VARIANTS, NO_AVERAGE):
             own = [result for result in results if result.method == (BASE if name == NO_AVERAGE else name)]
             rates = [
@@ -95,11 +103,12 @@ def _table(by_regime: dict[str, list[TrialResult]], found: dict[str, dict[str, I
                     " ".join(f"{100 * rate:.1f}" for rate in rates),
                     " ".join(f"{result.report.seconds:.0f}" for result in own),
                     " ".join(f"{result.report.steps:,}" for result in own),
-                    "" if name == BASE else f"{name} {compared(found[regime][name])} TRM",
+                    verdicts.get(name, ""),
                 )
             )
     return Table(
         columns=("regime", "variant", "solved % by seed", "CPU s", "steps", "verdict"),
         rows=tuple(rows),
-        caption="Differences on the same test puzzles with 95 % bootstrap intervals over puzzles, trainings as they are.",
+        caption="Differences on the same test puzzles with 95 % bootstrap intervals over puzzles and trainings, "
+        "p-values adjusted by Holm's method for all variants of a regime.",
     )

@@ -60,8 +60,8 @@ def differences(values: Mapping[str, Interval], label: str) -> Figure:
     """
     figure, axes = one_panel(height=1.0 + 0.34 * len(values))
     for row, value in enumerate(values.values()):
-        whiskers = [[100 * (value.mean - value.low)], [100 * (value.high - value.mean)]]
-        axes.errorbar(100 * value.mean, row, xerr=whiskers, fmt="o", color=COLOURS[0], capsize=3)
+        whiskers = [[100 * (value.value - value.low)], [100 * (value.high - value.value)]]
+        axes.errorbar(100 * value.value, row, xerr=whiskers, fmt="o", color=COLOURS[0], capsize=3)
     axes.axvline(0, color="black", lw=0.8)
     axes.set_yticks(range(len(values)), list(values))
     axes.invert_yaxis()

@@ -32,8 +32,8 @@ def hybrid_chapter(run: RunDirectory, task: str, results: Sequence[HybridResult]
             *(_row(name, [r for r in results if r.method == name]) for name in nodes),
             *(_row(f"{TREE}, {budget} simulations", found) for budget, found in tree.items()),
         ),
-        caption=f"{task}, {len(alone)} test puzzles of unseen symmetry classes. A node is a digit put into a cell; of a "
-        "tree search it is a simulation.",
+        caption=f"{task}, {len(alone)} test puzzles of unseen symmetry classes. A node is a digit put into a cell; of "
+        "a tree search it is a simulation.",
     )
     saved = (
         paired_difference(
@@ -45,9 +45,9 @@ def hybrid_chapter(run: RunDirectory, task: str, results: Sequence[HybridResult]
     failed = [index for index, solved in enumerate(alone) if not solved]
     rescued = {budget: sum(found[index].solved for index in failed) for budget, found in tree.items()}
     claims = [
-        f"Backtracking at the most constrained cell takes {np.median(nodes[CONSTRAINED]):.0f} nodes in the median puzzle "
-        f"of {task}, with TRM's order of digits {np.median(nodes[GUIDED]):.0f}"
-        + (f" (geometric mean x {10**saved.mean:.2f} [{10**saved.low:.2f}, {10**saved.high:.2f}])." if saved else "."),
+        f"Backtracking at the most constrained cell takes {np.median(nodes[CONSTRAINED]):.0f} nodes in the median "
+        f"puzzle of {task}, with TRM's order of digits {np.median(nodes[GUIDED]):.0f}"
+        + (f" (geometric mean x {10**saved.value:.2f} [{10**saved.low:.2f}, {10**saved.high:.2f}])." if saved else "."),
         f"Of the {len(failed)} puzzles that TRM alone fails, tree search with its distribution solves "
         + ", ".join(f"{count} with {budget} simulations" for budget, count in rescued.items())
         + ".",

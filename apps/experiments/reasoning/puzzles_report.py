@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.reasoning.chapters import Chapter
 from experiments.reasoning.figures import rates_by_minute, rates_by_step
@@ -16,7 +17,7 @@ from lab.figures import save_figure
 from lab.report import Section
 from lab.run import RunDirectory, slug
 from sightline.agents import Table
-from sightline.agents.evaluation import Interval, paired_difference, wilson_interval
+from sightline.agents.evaluation import Interval, MethodDifference, compare_methods, rate_interval, show_interval
 from sightline.agents.reasoning import PuzzleReport
 
 ByMethod = Mapping[str, Sequence[TrialResult]]
@@ -88,10 +89,9 @@ def trained_puzzles(result: TrialResult) -> PuzzleReport:
     return result.report.puzzles
 
 
-def difference(candidate: Sequence[TrialResult], baseline: Sequence[TrialResult], seed: int) -> Interval:
-    """Return the difference of the shares solved on the same puzzles, over puzzles and trainings."""
-    first, second = (np.array([result.solved() for result in results]).T for results in (candidate, baseline))
-    return paired_difference(first, second, np.random.default_rng(seed))
+def solved_puzzles(results: Sequence[TrialResult]) -> NDArray[np.float64]:
+    """Return which test puzzles were solved, [puzzles, trainings]."""
+    return np.array([result.solved() for result in results], dtype=np.float64).T
 
 
 def claims(settings: ReasoningSettings, main: ByMethod) -> list[str]:
@@ -99,13 +99,15 @@ def claims(settings: ReasoningSettings, main: ByMethod) -> list[str]:
     task = settings.puzzles.task
     trm = main[TRM_NAME]
     minutes = settings.puzzles.minutes
+    rates = {name: pooled(main[name], settings.seed) for name in (TRM_NAME, PLAIN)}
     sentences = [
-        f"After {minutes:g} CPU minutes TRM solves {share(pooled(trm))} of the {task} test puzzles, all of symmetry "
-        f"classes it has never seen; a plain network of as many parameters solves {share(pooled(main[PLAIN]))} after "
+        f"After {minutes:g} CPU minutes TRM solves {share(rates[TRM_NAME])} of the {task} test puzzles, all of "
+        f"symmetry classes it has never seen; a plain network of as many parameters solves {share(rates[PLAIN])} after "
         "as many minutes."
     ]
-    for name in (HRM_NAME, PLAIN, DEEP):
-        sentences.append(f"TRM {compared(difference(trm, main[name], settings.seed))} {name}.")
+    values = {name: solved_puzzles(main[name]) for name in (TRM_NAME, HRM_NAME, PLAIN, DEEP)}
+    found = compare_methods(TRM_NAME, (HRM_NAME, PLAIN, DEEP), values, seed=settings.seed, unit="puzzles")
+    sentences += [verdict(comparison) for comparison in found]
     first = np.mean([trained_puzzles(result).exact_by_step[0] for result in trm])
     last = np.mean([trained_puzzles(result).exact_by_step[-1] for result in trm])
     sentences.append(
@@ -123,25 +125,24 @@ def claims(settings: ReasoningSettings, main: ByMethod) -> list[str]:
     return sentences
 
 
-def compared(interval: Interval) -> str:
-    """Return the verdict on a difference in words: beats, does worse than, or cannot be told apart from."""
-    numbers = f"{100 * interval.mean:+.1f} points [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
-    if interval.low > 0:
-        return f"beats ({numbers})"
-    if interval.high < 0:
-        return f"does worse than ({numbers})"
-    return f"cannot be told apart ({numbers}) from"
+def verdict(comparison: MethodDifference) -> str:
+    """Return what may be said of a difference: beats, is worse than, or cannot be told apart from."""
+    words = {"better": "beats", "worse": "is worse than", "undecided": "cannot be told apart from"}
+    numbers = show_interval(comparison.difference, "+.1f", scale=100)
+    return (
+        f"{comparison.candidate} {words[comparison.outcome]} {comparison.baseline} ({numbers} points, adjusted "
+        f"p {comparison.adjusted_p_value:.3f})."
+    )
 
 
-def pooled(results: Sequence[TrialResult]) -> Interval:
-    """Return the share of test puzzles solved, the mean of all trainings, with Wilson's interval over the puzzles."""
-    rate = np.mean([result.solved() for result in results], axis=0)
-    return wilson_interval(round(float(rate.sum())), len(rate))
+def pooled(results: Sequence[TrialResult], seed: int) -> Interval | None:
+    """Return the share of test puzzles solved, over puzzles and trainings."""
+    return rate_interval(solved_puzzles(results), np.random.default_rng(seed), unit="puzzles")
 
 
-def share(interval: Interval) -> str:
+def share(interval: Interval | None) -> str:
     """Return a rate in per cent with its interval."""
-    return f"{100 * interval.mean:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    return f"{show_interval(interval, '.1f', scale=100)} %"
 
 
 def methods_table(task: str, methods: ByMethod) -> Table:
@@ -221,8 +222,8 @@ def easy_table(easy: Mapping[str, Mapping[int, Interval]]) -> Table:
 
 def _fairness() -> str:
     return (
-        "All methods have the same trainer, puzzles and CPU seconds. A plain network takes one segment, so it sees many "
-        "more puzzles in them; the table counts them."
+        "All methods have the same trainer, puzzles and CPU seconds. A plain network takes one segment, so it sees "
+        "many more puzzles in them; the table counts them."
     )
 
 
