@@ -9,8 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lab.settings import RunSettings
 from sightline.agents.reasoning import TrainerConfig
+from sightline.agents.selfplay import SelfPlayConfig
 
 Experiment = Literal["puzzles", "ablations", "hybrid", "selfplay"]
+
+Network = Literal["conv", "trm", "hrm"]
 
 _PART = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -68,6 +71,33 @@ class HybridSettings(BaseModel):
     """Budgets of the tree search with TRM's distribution as prior."""
 
 
+class PlayerSettings(BaseModel):
+    """TRM and HRM as players of Connect Four, against convolutional networks."""
+
+    model_config = _PART
+
+    columns: int = Field(default=6, ge=4)
+    """Of the board."""
+    rows: int = Field(default=5, ge=4)
+    """Of the board."""
+    minutes: float = Field(default=2.0, gt=0)
+    """CPU minutes of self-play and learning of each player and of each opponent."""
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """Trainings of each."""
+    pairs: int = Field(default=200, ge=2)
+    """Openings of a match, each played with both colours."""
+    match_simulations: int = Field(default=50, ge=1)
+    """Of the search for each move of a match."""
+    segments: int = Field(default=1, ge=1)
+    """Segments that a reasoner goes through for each position it judges in a search."""
+    reasoner: dict[str, int | str] = {"cycles": 2, "updates": 2}
+    """What differs from the sizes of reasoners for puzzles."""
+    trainer: TrainerConfig = TrainerConfig(batch_size=256, segments=2, warmup=100)
+    """The reasoners' trainer."""
+    loop: SelfPlayConfig = SelfPlayConfig(updates=1_000_000)
+    """Self-play of both, and the convolutional network's training."""
+
+
 class ReasoningSettings(RunSettings):
     """How far do small recursive reasoners and search get, and what of them does the work?"""
 
@@ -83,6 +113,15 @@ class ReasoningSettings(RunSettings):
         },
         "ablations": {"minutes": 0.02, "steps": 20},
         "hybrid": {"puzzles": 5, "node_limit": 200, "simulations": (1, 4)},
+        "players": {
+            "columns": 5,
+            "rows": 4,
+            "minutes": 0.05,
+            "pairs": 4,
+            "match_simulations": 4,
+            "loop": {"games": 8, "simulations": 4, "batch_size": 16},
+            "trainer": {"batch_size": 16, "segments": 2, "precision": "float32"},
+        },
     }
     FULL: ClassVar[Mapping[str, Any]] = {
         "puzzles": {
@@ -93,11 +132,14 @@ class ReasoningSettings(RunSettings):
         },
         "ablations": {"seeds": (0, 1, 2)},
         "hybrid": {"puzzles": 256},
+        "players": {"minutes": 5.0},
     }
-    INCIDENTAL: ClassVar[frozenset[str]] = RunSettings.INCIDENTAL | {"processes", "only"}
+    INCIDENTAL: ClassVar[frozenset[str]] = RunSettings.INCIDENTAL | {"processes", "only", "network"}
 
     only: tuple[Experiment, ...] = ("puzzles", "ablations", "hybrid", "selfplay")
     """Experiments to run; those that need another's models run it as well."""
+    network: tuple[Network, ...] = ("conv", "trm", "hrm")
+    """Networks that learn by self-play: the convolutional one, and reasoners that are matched against it."""
     processes: int = Field(default=2, ge=1)
     """Worker processes of one thread each; more of them share the machine and slow each other down."""
     puzzles: PuzzleSettings = PuzzleSettings()
@@ -106,3 +148,5 @@ class ReasoningSettings(RunSettings):
     """What of TRM does the work."""
     hybrid: HybridSettings = HybridSettings()
     """TRM with search."""
+    players: PlayerSettings = PlayerSettings()
+    """TRM and HRM in the self-play loop."""

@@ -38,5 +38,5 @@ from .training.losses import PolicyValueObjective as PolicyValueObjective
 from .training.puzzle_sets import PuzzleSets as PuzzleSets
 from .training.report import PuzzleReport as PuzzleReport
 from .training.report import TrainingReport as TrainingReport
+from .training.trainer import DivergenceError as DivergenceError
 from .training.trainer import Trainer as Trainer
-from .training.trainer import TrainingDivergedError as TrainingDivergedError
