@@ -41,8 +41,9 @@ def players_chapter(settings: PlayerSettings, results: Sequence[PlayerResult]) -
     )
     claims = [
         f"As a player of Connect Four {settings.columns}x{settings.rows}, {result.player} scores "
-        f"{show_interval(result.match.win_rate, '.1f', scale=100)} % against a convolutional network of as many parameters "
-        f"after {settings.minutes:g} CPU minutes each, having seen {result.games[0]:,} games to its {result.games[1]:,}."
+        f"{show_interval(result.match.win_rate, '.1f', scale=100)} % against a convolutional network of as many "
+        f"parameters after {settings.minutes:g} CPU minutes each, having seen {result.games[0]:,} games to its "
+        f"{result.games[1]:,}."
         for result in results
     ]
     summary = [result.model_dump(mode="json", exclude={"seconds"}) for result in results]
