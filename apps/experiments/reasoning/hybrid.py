@@ -93,7 +93,7 @@ def search_puzzles(
     assert isinstance(reasoner, TRM | HRM)
     inputs = sets.test.inputs[: settings.puzzles]
     if budget:
-        results = _tree(task, reasoner, inputs, budget, segments)
+        results = _tree(task, reasoner, inputs, budget, settings.segments)
     else:
         results = [*_alone(reasoner, inputs, segments), *_backtracking(task, reasoner, inputs, settings, segments)]
     lines = DurableLines(file)

@@ -54,7 +54,7 @@ class AblationSettings(BaseModel):
     """CPU minutes at which methods are compared at equal compute: before all of them solve everything."""
     steps: int = Field(default=700, ge=1)
     """Optimiser steps at which they are compared at equal updates."""
-    seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     """Trainings of each variant."""
 
 
@@ -67,8 +67,10 @@ class HybridSettings(BaseModel):
     """Test puzzles that are searched."""
     node_limit: int = Field(default=10_000, ge=1)
     """Nodes after which backtracking gives up."""
-    simulations: tuple[int, ...] = (1, 4, 16, 64)
-    """Budgets of the tree search with TRM's distribution as prior."""
+    simulations: tuple[int, ...] = (32, 128)
+    """Budgets of the tree search with TRM's distribution as prior; each fills in a cell."""
+    segments: int = Field(default=2, ge=1)
+    """Segments that TRM goes through for each position that the tree search asks about."""
 
 
 class PlayerSettings(BaseModel):
@@ -80,7 +82,7 @@ class PlayerSettings(BaseModel):
     """Of the board."""
     rows: int = Field(default=5, ge=4)
     """Of the board."""
-    minutes: float = Field(default=2.0, gt=0)
+    minutes: float = Field(default=1.0, gt=0)
     """CPU minutes of self-play and learning of each player and of each opponent."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     """Trainings of each."""
@@ -104,15 +106,15 @@ class ReasoningSettings(RunSettings):
     SMOKE: ClassVar[Mapping[str, Any]] = {
         "puzzles": {
             "task": "sudoku-4",
-            "minutes": 0.03,
-            "seeds": (0, 1),
+            "minutes": 0.01,
+            "seeds": (0,),
             "depths": (1,),
             "trainer": {"batch_size": 16, "segments": 4, "warmup": 5, "precision": "float32"},
             "puzzles": 400,
             "held_out": 8,
         },
-        "ablations": {"minutes": 0.02, "steps": 20},
-        "hybrid": {"puzzles": 5, "node_limit": 200, "simulations": (1, 4)},
+        "ablations": {"minutes": 0.01, "steps": 8},
+        "hybrid": {"puzzles": 5, "node_limit": 200, "simulations": (16,)},
         "players": {
             "columns": 5,
             "rows": 4,
@@ -131,11 +133,13 @@ class ReasoningSettings(RunSettings):
             "held_out": 512,
         },
         "ablations": {"seeds": (0, 1, 2)},
-        "hybrid": {"puzzles": 256},
+        "hybrid": {"simulations": (64, 256, 1024)},
         "players": {"minutes": 5.0},
     }
     INCIDENTAL: ClassVar[frozenset[str]] = RunSettings.INCIDENTAL | {"processes", "only", "network"}
 
+    full: bool = False
+    """Longer trainings, more of them, and harder puzzles: hours on two cores."""
     only: tuple[Experiment, ...] = ("puzzles", "ablations", "hybrid", "selfplay")
     """Experiments to run; those that need another's models run it as well."""
     network: tuple[Network, ...] = ("conv", "trm", "hrm")
