@@ -3,9 +3,13 @@
     uv run apps/tamiyo.py                    # everything, about twenty minutes on two cores; resumes if stopped
     uv run apps/tamiyo.py --smoke            # a small version of about a minute
     uv run apps/tamiyo.py --no-memoryless --no-joint-ratio --training.rounds 200
+    uv run apps/tamiyo.py --processes 16     # the same results, sooner
 
 Search for the best fixed topology -> training of policies, one per seed -> all methods on the same unseen episodes
 -> paired differences -> tables, plots, report. Nothing that is trained or chosen reads the test split.
+
+The work is spread over processes. A job writes its episodes to a file of its own, so that one that was stopped goes on
+after its last complete stack.
 """
 
 from __future__ import annotations

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+import yaml
+
+from experiments.growth.settings import GrowthSettings
+from experiments.shopping.settings import Phase2Settings
+from experiments.steering.settings import SteeringSettings
+from lab.settings import RunSettings, parse_settings
 
 APPS = Path(__file__).resolve().parents[1] / "apps"
+FILES = sorted(APPS.rglob("*.py"))
+RECORDED = Path(__file__).parent / "lab" / "runs-of-0.1"
 SCRIPTS = sorted(path.name for path in APPS.glob("*.py"))
 HEAVY = ("torch", "transformers", "matplotlib", "sklearn", "numba")
 
@@ -41,9 +51,41 @@ def test_the_check_sees_what_is_loaded(tmp_path: Path) -> None:
     assert done.stdout.endswith("heavy: ['matplotlib']\n")
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_is_short(script: str) -> None:
-    assert len((APPS / script).read_text(encoding="utf-8").splitlines()) <= 120
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(APPS).as_posix())
+def test_scripts_files_and_functions_are_short(file: Path) -> None:
+    source = file.read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= (120 if file.parent == APPS else 400)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 70, node.name
+
+
+def test_no_folder_holds_more_than_fifteen_modules() -> None:
+    for folder in {file.parent for file in FILES}:
+        assert len([file for file in folder.glob("*.py") if file.name != "__init__.py"]) <= 15, folder.name
+
+
+def imported_modules(file: Path) -> set[str]:
+    """The modules of `apps/` that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.split(".")[0] in ("lab", "experiments")}
+
+
+def test_the_kit_knows_no_experiment_no_experiment_another_and_no_files_form_a_circle() -> None:
+    graph = {".".join(file.relative_to(APPS).with_suffix("").parts): imported_modules(file) for file in FILES}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError
+    for module, imported in graph.items():
+        room = module.split(".")[:2]
+        if room[0] == "lab":
+            assert all(name.startswith("lab.") for name in imported), module
+        elif room[0] == "experiments":
+            allowed = ("lab.", f"experiments.{room[-1]}.")
+            assert all(name.startswith(allowed) for name in imported), module
 
 
 def past_a_door(source: str) -> list[str]:
@@ -57,7 +99,7 @@ def past_a_door(source: str) -> list[str]:
     return [name for name in modules if name.startswith("sightline.") and name.count(".") > 2]
 
 
-@pytest.mark.parametrize("file", sorted(APPS.rglob("*.py")), ids=lambda file: file.relative_to(APPS).as_posix())
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(APPS).as_posix())
 def test_no_app_imports_past_a_front_door(file: Path) -> None:
     assert past_a_door(file.read_text(encoding="utf-8")) == []
 
@@ -84,3 +126,47 @@ def test_each_experiment_names_its_stages_in_one_enum_and_nowhere_else(room: str
     for file in [*(APPS / "experiments" / room).glob("*.py"), *APPS.glob("*.py")]:
         text = file.read_text(encoding="utf-8")
         assert file == stages or not [name for name in names if f'"{name}' in text], file.name
+
+
+@pytest.mark.parametrize("app", ["phase2", "jepa", "tamiyo"])
+def test_a_run_of_version_0_1_is_refused_with_a_sentence_and_left_as_it_was(app: str, tmp_path: Path) -> None:
+    shutil.copytree(RECORDED / app, tmp_path / app / "base")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    command = [sys.executable, str(APPS / f"{app}.py"), "--smoke", "--name", "base", "--output", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "was made by version 0.1" in done.stderr
+    assert "choose another --name, or delete the folder" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("app", "settings_type"), [("phase2", Phase2Settings), ("jepa", SteeringSettings), ("tamiyo", GrowthSettings)]
+)
+def test_settings_of_version_0_1_say_the_same_now_or_are_refused_by_name(
+    app: str, settings_type: type[RunSettings]
+) -> None:
+    file = RECORDED / app / "config.yaml"
+    recorded = yaml.safe_load(file.read_text())
+    try:
+        now = parse_settings(settings_type, ["--config", str(file)]).identity()
+    except SystemExit as ended:
+        for line in str(ended.code).splitlines():
+            name = line.removeprefix(f"{file}: ").removesuffix(": there is no such setting; --help shows all")
+            assert dotted(recorded, name) is not None
+    else:
+        assert same(recorded, now)
+
+
+def dotted(settings: dict, name: str) -> object:
+    for part in name.split("."):
+        settings = settings[part]
+    return settings
+
+
+def same(then: object, now: object) -> bool:
+    """Whether everything that was said then is said now; more may be."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        return all(key in now and same(value, now[key]) for key, value in then.items())
+    return then == now

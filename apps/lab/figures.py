@@ -85,6 +85,25 @@ def bars_with_intervals(values: Mapping[str, Interval], label: str) -> Figure:
 
 
 @in_style
+def differences_with_intervals(differences: Mapping[str, Interval], label: str) -> Figure:
+    """Draw differences as points with whiskers, in the given order from top to bottom, and zero as a line.
+
+    Args:
+        differences: name -> difference, in the unit of the axis.
+        label: label of the axis.
+    """
+    figure, axes = one_panel(height=1.0 + 0.34 * len(differences))
+    for row, difference in enumerate(differences.values()):
+        whiskers = [[difference.value - difference.low], [difference.high - difference.value]]
+        axes.errorbar(difference.value, row, xerr=whiskers, fmt="o", color=COLOURS[0], capsize=3)
+    axes.axvline(0, color="black", lw=0.8)
+    axes.set_yticks(range(len(differences)), list(differences))
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    return figure
+
+
+@in_style
 def learning_curves(curves: Mapping[str, Sequence[float]], ylabel: str) -> Figure:
     """Draw one line per name over epochs, counted from 1."""
     figure, axes = one_panel(height=3.6)

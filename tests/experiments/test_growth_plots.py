@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from experiments.growth.plots import (
     action_mix,
-    difference_bars,
     entropy_curves,
     growth_timeline,
     score_curves,
@@ -77,9 +76,3 @@ def test_the_timeline_has_a_row_per_slot_and_names_what_was_grown():
 def test_a_timeline_without_steps_is_refused():
     with pytest.raises(ValueError, match="step by step"):
         growth_timeline([RECORD.model_copy(update={"stages": ()})], {})
-
-
-def test_differences_are_drawn_with_their_intervals():
-    figure = difference_bars({"random": (2.0, 1.0, 4.0)}, "points")
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["random"]
-    assert "svg" in drawn(figure)

@@ -6,9 +6,17 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from lab.figures import bars_with_intervals, in_style, learning_curves, one_panel, save_figure
+from lab.figures import (
+    bars_with_intervals,
+    differences_with_intervals,
+    in_style,
+    learning_curves,
+    one_panel,
+    save_figure,
+)
 from lab.palette import COLOURS
 from sightline.agents.evaluation import Interval
 
@@ -67,3 +75,18 @@ def test_a_figure_has_the_style_and_leaves_no_trace_of_it() -> None:
     assert not axes.spines["top"].get_visible()
     assert all(line.get_visible() for line in axes.get_xgridlines())
     assert dict(mpl.rcParams) == before
+
+
+def test_differences_are_points_between_the_ends_of_their_intervals_with_a_line_at_zero() -> None:
+    figure = differences_with_intervals(
+        {"random": interval(2.0, 1.0, 4.0), "rule": interval(-1.0, -1.5, 0.5)}, "points"
+    )
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["random", "rule"]
+    assert axes.yaxis_inverted()
+    places = [np.asarray(line.get_xydata()).tolist() for line in axes.lines]
+    assert [[2.0, 0.0]] in places
+    assert [[-1.0, 1.0]] in places
+    assert [[0, 0], [0, 1]] in places
+    bars = [bar for bar in axes.collections if isinstance(bar, LineCollection)]
+    assert [np.asarray(bar.get_segments()[0]).tolist() for bar in bars] == [[[1, 0], [4, 0]], [[-1.5, 1], [0.5, 1]]]

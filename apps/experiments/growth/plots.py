@@ -133,22 +133,3 @@ def growth_timeline(records: Sequence[GrowthRecord], names: Mapping[int, str]) -
     handles = [Patch(color=_STAGE_COLOURS[stage], label=stage.name.lower()) for stage in seen]
     axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
-
-
-@in_style
-def difference_bars(differences: Mapping[str, tuple[float, float, float]], label: str) -> Figure:
-    """Draw the mean and interval of each difference as a point with whiskers, zero as a line.
-
-    Args:
-        differences: name -> (mean, low, high).
-        label: label of the axis.
-    """
-    figure, axes = one_panel(height=1.0 + 0.34 * len(differences))
-    for row, (mean, low, high) in enumerate(differences.values()):
-        whiskers = [[mean - low], [high - mean]]
-        axes.errorbar(mean, row, xerr=whiskers, fmt="o", color=COLOURS[0], capsize=3)
-    axes.axvline(0, color="black", lw=0.8)
-    axes.set_yticks(range(len(differences)), list(differences))
-    axes.invert_yaxis()
-    axes.set_xlabel(label)
-    return figure

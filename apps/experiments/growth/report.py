@@ -6,9 +6,9 @@ from pathlib import Path
 
 from experiments.growth.evaluation import BEST_FIXED
 from experiments.growth.findings import Findings, topology_name
-from experiments.growth.plots import action_mix, difference_bars, entropy_curves, growth_timeline, score_curves
+from experiments.growth.plots import action_mix, entropy_curves, growth_timeline, score_curves
 from experiments.growth.work import HEURISTIC, LEARNED, NO_GROWTH, RANDOM
-from lab.figures import save_figure
+from lab.figures import differences_with_intervals, save_figure
 from lab.report import Report, Section
 from lab.run import RunDirectory
 from sightline.agents import Table
@@ -90,13 +90,9 @@ def comparisons_table(findings: Findings) -> Table:
 
 
 def _outcome_section(plots: Path, findings: Findings) -> Section:
-    bars = {
-        item.baseline: (item.difference.value, item.difference.low, item.difference.high)
-        for item in findings.comparisons
-    }
-    figure = save_figure(
-        difference_bars(bars, "J of the learned policy minus J of the method, points"), plots / "differences.svg"
-    )
+    differences = {item.baseline: item.difference for item in findings.comparisons}
+    drawing = differences_with_intervals(differences, "J of the learned policy minus J of the method, points")
+    figure = save_figure(drawing, plots / "differences.svg")
     tables = (comparisons_table(findings), methods_table(findings), validation_table(findings))
     few = "An interval over few training seeds is itself uncertain; every seed is shown beside it."
     return Section("On unseen episodes", (*findings.claims()[1:], few), tables, (figure,))
