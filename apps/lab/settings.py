@@ -23,6 +23,8 @@ class RunSettings(BaseModel):
 
     SMOKE: ClassVar[Mapping[str, Any]] = {}
     """What `--smoke` sets."""
+    FULL: ClassVar[Mapping[str, Any]] = {}
+    """What `--full` sets, in an experiment whose settings have a field `full`."""
     INCIDENTAL: ClassVar[frozenset[str]] = frozenset({"config", "output"})
     """Settings that change no result, so that a stopped run may go on with others."""
 
@@ -60,7 +62,7 @@ Settings = TypeVar("Settings", bound=RunSettings)
 
 
 def parse_settings(settings_type: type[Settings], arguments: Sequence[str]) -> Settings:
-    """Return settings from defaults, then `--smoke`, then the `--config` file, then the other flags.
+    """Return settings from defaults, then `--smoke` or `--full`, then the `--config` file, then the other flags.
 
     What is wrong with a file or a flag is printed, and ends the program.
 
@@ -70,8 +72,9 @@ def parse_settings(settings_type: type[Settings], arguments: Sequence[str]) -> S
     """
     file = _flag_value(arguments, "--config")
     given = {} if file is None else _read_yaml(Path(file)) | {"config": Path(file)}
-    if "--smoke" in arguments or given.get("smoke") is True:
-        given = {"smoke": True, "name": "smoke"} | dict(settings_type.SMOKE) | given
+    for preset, fixed in (("smoke", settings_type.SMOKE), ("full", settings_type.FULL)):
+        if f"--{preset}" in arguments or given.get(preset) is True:
+            given = {preset: True, "name": preset} | dict(fixed) | given
     try:
         default = settings_type.model_validate(given)
     except ValidationError as error:

@@ -226,3 +226,14 @@ def test_a_batch_can_be_cut_and_joined() -> None:
     assert (joined.inputs == batch.inputs).all()
     assert (joined.targets == batch.targets).all()
     assert (joined.group == batch.group).all()
+
+
+def test_candidates_are_what_rows_columns_and_boxes_leave() -> None:
+    task = Sudoku(6)
+    cells = task.sample(np.random.default_rng(12), 1).inputs[0].tolist()
+    expected = {
+        cell: sorted(set(range(1, 7)) - {cells[other] for unit in task.units if cell in unit for other in unit})
+        for cell in range(36)
+        if not cells[cell]
+    }
+    assert task.candidates(cells) == expected

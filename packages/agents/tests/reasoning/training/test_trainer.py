@@ -19,6 +19,7 @@ from sightline.agents.reasoning import (
     TRM,
     Addition,
     CheckpointError,
+    DivergenceError,
     Examples,
     HRMConfig,
     Output,
@@ -27,7 +28,6 @@ from sightline.agents.reasoning import (
     Sudoku,
     Trainer,
     TrainerConfig,
-    TrainingDivergedError,
     TrainingReport,
     TRMConfig,
     load_reasoner,
@@ -169,7 +169,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted() -> None:
 
 def test_three_in_a_row_end_the_training_and_leave_the_checkpoint(tmp_path: Path) -> None:
     trainer = Trainer(model(), SETS, config(checkpoint_every=4), objective=Spoilt(10, 11, 12), out=tmp_path)
-    with pytest.raises(TrainingDivergedError, match="3 steps in a row until step 12"):
+    with pytest.raises(DivergenceError, match="3 steps in a row until step 12"):
         trainer.fit()
     assert Trainer(model(), SETS, config(checkpoint_every=4), out=tmp_path).step == 8
 

@@ -1,9 +1,12 @@
+from .config import AnyReasonerConfig as AnyReasonerConfig
 from .config import HRMConfig as HRMConfig
 from .config import PlainConfig as PlainConfig
 from .config import TrainerConfig as TrainerConfig
 from .config import TRMConfig as TRMConfig
 from .models.answers import Answers as Answers
 from .models.baseline import PlainNetwork as PlainNetwork
+from .models.boards import BoardReasoner as BoardReasoner
+from .models.boards import board_tokens as board_tokens
 from .models.heads import Output as Output
 from .models.hrm import HRM as HRM
 from .models.loading import load_reasoner as load_reasoner
@@ -35,5 +38,5 @@ from .training.losses import PolicyValueObjective as PolicyValueObjective
 from .training.puzzle_sets import PuzzleSets as PuzzleSets
 from .training.report import PuzzleReport as PuzzleReport
 from .training.report import TrainingReport as TrainingReport
+from .training.trainer import DivergenceError as DivergenceError
 from .training.trainer import Trainer as Trainer
-from .training.trainer import TrainingDivergedError as TrainingDivergedError

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 if TYPE_CHECKING:
     from sightline.agents.reasoning.puzzles.tasks import PuzzleTask
 
-_LONGEST_MIXED = 100
+_LONGEST_MIXED = 81
 
 
 class ReasonerConfig(BaseModel):

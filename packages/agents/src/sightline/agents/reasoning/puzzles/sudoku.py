@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,6 +115,11 @@ class Sudoku(PuzzleTask):
             cell = self._conflict(cells)
             if cell is not None:
                 raise PuzzleError(f"puzzle {example}, cell {cell}: {cells[cell]} is already in its row, column or box")
+
+    def candidates(self, cells: Sequence[int]) -> dict[int, list[int]]:
+        """Return the digits that rows, columns and boxes leave to each empty cell of a puzzle, [L]."""
+        search = _Search(self, list(cells), limit=1)
+        return {cell: _digits(search.values(cell)) for cell, digit in enumerate(cells) if not digit}
 
     def _conflict(self, cells: list[int]) -> int | None:
         """Return the first cell whose clue repeats an earlier one of its row, column or box."""

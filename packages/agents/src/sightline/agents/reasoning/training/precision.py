@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Literal
 
 import torch
-from torch import nn
-from torch.nn import functional
+
+from sightline.agents.reasoning.models.reasoner import Reasoner
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -17,8 +16,8 @@ _DTYPES: dict[Precision, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-_REPEATS = 12  # of which the fastest counts: other processes slow down some
-_ROWS, _WIDTH = 2048, 64
+_QUESTIONS = 16
+_REPEATS = 4  # of which the fastest counts: other processes slow down some
 
 
 def dtype_of(precision: Precision) -> torch.dtype:
@@ -26,38 +25,25 @@ def dtype_of(precision: Precision) -> torch.dtype:
     return _DTYPES[precision]
 
 
-def choose_precision(precision: Literal["auto"] | Precision, device: str) -> Precision:
-    """Return the arithmetic to use; `auto` is bfloat16 where a gated layer forth and back is faster with it."""
+def choose_precision(precision: Literal["auto"] | Precision, model: Reasoner, device: str) -> Precision:
+    """Return the arithmetic to use; `auto` is bfloat16 where a segment of this model is faster with it."""
     if precision != "auto":
         return precision
     if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     if device != "cpu":
         return "float32"
-    return "bfloat16" if _seconds(torch.bfloat16) < _seconds(torch.float32) else "float32"
+    return "bfloat16" if _seconds(model, torch.bfloat16) < _seconds(model, torch.float32) else "float32"
 
 
-def _seconds(dtype: torch.dtype) -> float:
-    """Return the least seconds that a gated layer takes forth and back."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(_ROWS, _WIDTH, generator=generator).to(dtype)
-    weights = [
-        nn.Parameter(torch.randn(rows, columns, generator=generator).to(dtype))
-        for rows, columns in ((2 * _WIDTH, _WIDTH), (2 * _WIDTH, _WIDTH), (_WIDTH, 2 * _WIDTH))
-    ]
-
-    def once() -> None:
-        hidden = functional.silu(functional.linear(x, weights[0])) * functional.linear(x, weights[1])
-        functional.linear(hidden, weights[2]).sum().backward()
-
-    return _fastest(once)
-
-
-def _fastest(work: Callable[[], None]) -> float:
-    work()
+def _seconds(model: Reasoner, dtype: torch.dtype) -> float:
+    """Return the least seconds that a segment takes forth and back."""
+    inputs = torch.zeros(_QUESTIONS, model.config.length, dtype=torch.int64)
+    latents = model.initial(inputs, dtype).detach()
     best = float("inf")
     for _ in range(_REPEATS):
-        start = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - start)
+        begun = time.perf_counter()
+        _, output = model(inputs, latents, dtype)
+        torch.autograd.grad(output.logits.sum(), list(model.parameters()), allow_unused=True)
+        best = min(best, time.perf_counter() - begun)
     return best

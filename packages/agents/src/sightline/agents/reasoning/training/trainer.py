@@ -43,7 +43,7 @@ ProgressFn = Callable[[dict[str, Any]], None]
 """Told each row of metrics as it is written."""
 
 
-class TrainingDivergedError(RuntimeError):
+class DivergenceError(RuntimeError):
     """Three steps in a row had no finite loss or gradient; the checkpoint before them stays."""
 
 
@@ -94,7 +94,7 @@ class Trainer:
         self._evaluate = evaluate
         self._progress = progress
         self._rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(1,)))
-        self.precision = choose_precision(config.precision, config.device)
+        self.precision = choose_precision(config.precision, self.model, config.device)
         self._scaler = torch.amp.GradScaler("cuda", enabled=self.precision == "float16")
         self._optimizer = _optimizer(model, config)
         self.averaged = AveragedWeights(model, config.ema) if config.ema is not None else None
@@ -117,7 +117,7 @@ class Trainer:
 
         Raises:
             ValueError: neither steps nor minutes are configured.
-            TrainingDivergedError: three steps in a row were not finite.
+            DivergenceError: three steps in a row were not finite.
         """
         config = self.config
         if config.steps is None and config.minutes is None:
@@ -143,7 +143,7 @@ class Trainer:
         """Take one optimiser step; one whose loss or gradient is not finite changes no weight.
 
         Raises:
-            TrainingDivergedError: it is the third of them in a row.
+            DivergenceError: it is the third of them in a row.
         """
         config = self.config
         self.model.train()
@@ -250,7 +250,7 @@ class Trainer:
         self.skipped += not finite
         if self._failures >= _DIVERGED_AFTER:
             last = self.rows[-1] if self.rows else {}
-            raise TrainingDivergedError(
+            raise DivergenceError(
                 f"{_DIVERGED_AFTER} steps in a row until step {self.step} had no finite loss or gradient; last metrics "
                 f"{last}. Lower learning_rate or clip, or set precision to float32; the last checkpoint is intact"
             )

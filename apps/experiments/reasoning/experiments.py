@@ -1,0 +1,80 @@
+"""The experiments by name, in the order of the report; each makes a chapter of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from experiments.reasoning.ablations import ablate_stage, easy_rates
+from experiments.reasoning.ablations_report import ablations_chapter
+from experiments.reasoning.chapters import Chapter
+from experiments.reasoning.hybrid import hybrid_stage
+from experiments.reasoning.hybrid_report import hybrid_chapter
+from experiments.reasoning.players import HRM_PLAYER, TRM_PLAYER, player_stage
+from experiments.reasoning.players_report import players_chapter
+from experiments.reasoning.puzzles import HRM_NAME, TRM_NAME, compare_stage, puzzle_stage
+from experiments.reasoning.puzzles_report import model_folder, puzzles_chapter
+from experiments.reasoning.settings import Experiment, ReasoningSettings
+from lab.jobs import Workers
+from lab.run import RunDirectory
+
+RunFn = Callable[[ReasoningSettings, RunDirectory, Workers], list[Chapter]]
+
+
+def run_experiments(settings: ReasoningSettings, run: RunDirectory, workers: Workers) -> list[Chapter]:
+    """Run the experiments that the settings name and return their chapters."""
+    experiments: dict[Experiment, RunFn] = {
+        "puzzles": run_puzzles,
+        "ablations": run_ablations,
+        "hybrid": run_hybrid,
+        "selfplay": run_selfplay,
+    }
+    return [
+        chapter
+        for name, make in experiments.items()
+        if name in settings.only
+        for chapter in make(settings, run, workers)
+    ]
+
+
+def run_puzzles(settings: ReasoningSettings, run: RunDirectory, workers: Workers) -> list[Chapter]:
+    """E1: TRM, HRM and plain networks, test-time steps, halting, nearly complete puzzles."""
+    puzzles = puzzle_stage(settings, run, workers)
+    results = compare_stage(settings, run, workers, puzzles)
+    part = settings.puzzles
+    easy = {}
+    for name in (TRM_NAME, HRM_NAME):
+        result = next(r for r in results if (r.method, r.task, r.seed) == (name, part.task, part.seeds[0]))
+        model = model_folder(run.stage_folder("compare"), result)
+        easy[name] = easy_rates(model, puzzles / f"{part.task}.safetensors", part.trainer.segments, settings.seed)
+    return [puzzles_chapter(settings, run, results, easy)]
+
+
+def run_ablations(settings: ReasoningSettings, run: RunDirectory, workers: Workers) -> list[Chapter]:
+    """E2: TRM with one part left out."""
+    puzzles = puzzle_stage(settings, run, workers)
+    return [ablations_chapter(settings, run, ablate_stage(settings, run, workers, puzzles))]
+
+
+def run_hybrid(settings: ReasoningSettings, run: RunDirectory, workers: Workers) -> list[Chapter]:
+    """E3: TRM with search, with the models of E1."""
+    puzzles = puzzle_stage(settings, run, workers)
+    results = compare_stage(settings, run, workers, puzzles)
+    part = settings.puzzles
+    task = next((task for task in part.harder if task.startswith("sudoku")), part.task)
+    result = next(r for r in results if (r.method, r.task) == (TRM_NAME, task))
+    found = hybrid_stage(
+        settings.hybrid,
+        run,
+        workers,
+        puzzles / f"{task}.safetensors",
+        model_folder(run.stage_folder("compare"), result),
+        part.trainer.segments,
+    )
+    return [hybrid_chapter(run, task, found, settings.seed)]
+
+
+def run_selfplay(settings: ReasoningSettings, run: RunDirectory, workers: Workers) -> list[Chapter]:
+    """TRM and HRM in the self-play loop, against the convolutional network."""
+    names = {"trm": TRM_PLAYER, "hrm": HRM_PLAYER}
+    chosen = [names[network] for network in settings.network if network in names]
+    return [players_chapter(settings.players, player_stage(settings.players, chosen, run, workers))] if chosen else []

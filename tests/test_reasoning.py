@@ -1,0 +1,34 @@
+"""The experiment on reasoning end to end, in small."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(output: Path, *flags: str) -> str:
+    command = [sys.executable, str(ROOT / "apps" / "reasoning.py"), "--output", str(output), "--smoke", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_every_experiment_makes_its_chapter_and_a_selection_goes_on_from_the_same_run(tmp_path: Path) -> None:
+    shown = run(tmp_path, "--only", "puzzles")
+    folder = tmp_path / "reasoning" / "smoke"
+    assert set(json.loads((folder / "results.json").read_text())) == {"puzzles"}
+    assert "A smoke run" in shown
+    run(tmp_path)
+    results = json.loads((folder / "results.json").read_text())
+    assert {"puzzles", "ablations", "hybrid", "players"} <= set(results)
+    assert {row["method"] for row in results["puzzles"]} >= {"TRM", "HRM", "plain, equal parameters", "TRM, K = 1"}
+    page = (folder / "report.html").read_text()
+    for heading in ("Thinking longer at test time", "What of TRM does the work", "TRM with search", "as players"):
+        assert heading in page
