@@ -30,6 +30,8 @@ from sightline.webshop_env.rules.state import PageKind, ShopState
 from sightline.webshop_env.server.models import (
     ActionRequest,
     AvailableActionsView,
+    BatchActionRequest,
+    BatchOpenRequest,
     ErrorView,
     GoalParameters,
     GoalsView,
@@ -40,12 +42,14 @@ from sightline.webshop_env.server.models import (
     OpenRequest,
     OutcomeView,
     PageParameters,
+    PagesView,
     PageView,
     RewardPartsView,
     SearchParameters,
     ShopView,
     SnapshotRequest,
     SnapshotView,
+    StepsView,
     StepView,
 )
 from sightline.webshop_env.server.security import error_response
@@ -144,20 +148,55 @@ async def search(parameters: Annotated[SearchParameters, Query()], sessions: _Se
     return HitsView(hits=hits)
 
 
+async def _name_client(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
+
+
+_Client = Annotated[str, Depends(_name_client)]
+
+
 @_router.post("/sessions", status_code=201)
-async def open_session(parameters: _PageParameters, sessions: _Sessions, body: OpenRequest | None = None) -> PageView:
+async def open_session(
+    parameters: _PageParameters, sessions: _Sessions, client: _Client, body: OpenRequest | None = None
+) -> PageView:
     """Open a session; without a body at a goal drawn by weight among all."""
-    body = body or OpenRequest()
-    if body.snapshot is not None:
-        session = sessions.restore(_decode(body.snapshot))
-    elif body.split is not None:
-        seed = secrets.randbits(32) if body.seed is None else body.seed
-        goals = sessions.shop.goals
-        goal = draw_goal(goals, random.Random(seed), within=_indices(goals, body.split))
-        session = sessions.create(goal, seed)
-    else:
-        session = sessions.create(body.goal, body.seed)
+    session = _open(sessions, body or OpenRequest(), client)
     return PageView(**_page(sessions.shop, session, parameters))
+
+
+@_router.post("/batch/sessions", status_code=201)
+async def open_sessions(
+    body: BatchOpenRequest, parameters: _PageParameters, sessions: _Sessions, client: _Client
+) -> PagesView:
+    """Open many sessions; all of them, or none."""
+    opened: list[Session] = []
+    try:
+        for request in body.sessions:
+            opened.append(_open(sessions, request, client))  # noqa: PERF401  (what was opened before an error is closed)
+    except WebShopError:
+        for session in opened:
+            sessions.close(session.identifier)
+        raise
+    return PagesView(pages=[PageView(**_page(sessions.shop, session, parameters)) for session in opened])
+
+
+@_router.post("/batch/actions")
+async def act_in_many(body: BatchActionRequest, parameters: _PageParameters, sessions: _Sessions) -> StepsView:
+    """Take one action in each of many sessions; where one is unknown, in none."""
+    for identifier in body.actions:
+        sessions.get(identifier)
+    return StepsView(steps=[_step(sessions, each, action, parameters) for each, action in body.actions.items()])
+
+
+def _open(sessions: Sessions, body: OpenRequest, client: str) -> Session:
+    if body.snapshot is not None:
+        return sessions.restore(_decode(body.snapshot), client=client)
+    if body.split is None:
+        return sessions.create(body.goal, body.seed, client=client)
+    seed = secrets.randbits(32) if body.seed is None else body.seed
+    goals = sessions.shop.goals
+    goal = draw_goal(goals, random.Random(seed), within=_indices(goals, body.split))
+    return sessions.create(goal, seed, client=client)
 
 
 @_router.get("/sessions/{session}")
@@ -169,9 +208,7 @@ async def show_page(session: str, parameters: _PageParameters, sessions: _Sessio
 @_router.post("/sessions/{session}/actions")
 async def act(session: str, body: ActionRequest, parameters: _PageParameters, sessions: _Sessions) -> StepView:
     """Take one action."""
-    after, outcome = sessions.act(session, body.action)
-    brought = OutcomeView(reward=outcome.reward, done=outcome.done, valid=outcome.valid)
-    return StepView(**_page(sessions.shop, after, parameters), outcome=brought)
+    return _step(sessions, session, body.action, parameters)
 
 
 @_router.get("/sessions/{session}/snapshot")
@@ -235,6 +272,12 @@ def _page(shop: Shop, session: Session, parameters: PageParameters) -> dict[str,
         "reward": state.reward,
         "reward_parts": _reward_parts(shop, state),
     }
+
+
+def _step(sessions: Sessions, session: str, action: str, parameters: PageParameters) -> StepView:
+    after, outcome = sessions.act(session, action)
+    brought = OutcomeView(reward=outcome.reward, done=outcome.done, valid=outcome.valid)
+    return StepView(**_page(sessions.shop, after, parameters), outcome=brought)
 
 
 def _reward_parts(shop: Shop, state: ShopState) -> RewardPartsView | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from sightline.webshop_env.server.api import PREFIX, create_api
+from sightline.webshop_env.server.metrics import Metrics
 from sightline.webshop_env.server.security import Guard, check_token
 from sightline.webshop_env.server.sessions import Sessions
 
@@ -28,8 +29,8 @@ def create_app(
 ) -> FastAPI:
     """Put the server together; run it in one process, whose memory holds the sessions.
 
-    The JSON API is at `/api/v1`, AgentGym's routes at `/agentgym`, the OpenEnv protocol at `/openenv` where
-    `openenv` is installed, and the pages for people at `/`.
+    The JSON API is at `/api/v1`, figures for Prometheus at `/metrics`, AgentGym's routes at `/agentgym`, the OpenEnv
+    protocol at `/openenv` where `openenv` is installed, and the pages for people at `/`.
 
     Args:
         shop: shop in which all episodes take place.
@@ -59,6 +60,7 @@ def create_app(
             yield
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.add_middleware(Metrics, sessions=sessions)  # inside the guard, which decides who may read the figures
     app.add_middleware(Guard, token=token)
     app.mount(PREFIX, create_api(sessions))
     app.include_router(agentgym.create_router(shop), prefix="/agentgym")

@@ -50,6 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--trajectories", type=Path, metavar="FOLDER", help="where people open and save episodes; made if missing")
     add("--capacity", type=_positive, default=10_000, metavar="N", help="sessions open at once (default: 10000)")
+    add("--quota", type=_positive, metavar="N", help="sessions that one program may hold (default: all for programs)")
+    add("--connections", type=_positive, default=2_000, metavar="N", help="connections open at once (default: 2000)")
+    add("--header-seconds", type=_seconds, default=10.0, metavar="S", help="for a request's headers (default: 10)")
+    add("--body-seconds", type=_seconds, default=60.0, metavar="S", help="for a request's body (default: 60)")
     add("--idle-seconds", type=_seconds, default=3600.0, metavar="S", help="close unused sessions (default: 3600)")
 
 
@@ -66,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         import uvicorn
 
         from sightline.webshop_env.server.app import create_app
+        from sightline.webshop_env.server.connections import ConnectionLimits, limited_protocol
         from sightline.webshop_env.server.sessions import Sessions
     except ModuleNotFoundError as error:
         sys.stderr.write(f"the server needs the package {error.name!r}, which is not installed: {_INSTALL}\n")
@@ -80,11 +85,18 @@ def run(arguments: argparse.Namespace) -> int:
                 trajectories = arguments.run / "people"
             if trajectories is not None:
                 trajectories.mkdir(parents=True, exist_ok=True)
-            sessions = Sessions(shop, capacity=arguments.capacity, idle_seconds=arguments.idle_seconds)
+            sessions = Sessions(
+                shop, capacity=arguments.capacity, idle_seconds=arguments.idle_seconds, quota=arguments.quota
+            )
+            limits = ConnectionLimits(arguments.header_seconds, arguments.body_seconds, arguments.connections)
             app = create_app(shop, token=token, sessions=sessions, trajectories=trajectories, run=arguments.run)
             # No access log: it would hold the token of the first visit.
             config = uvicorn.Config(
-                app, log_level="warning", access_log=False, timeout_graceful_shutdown=_SHUTDOWN_SECONDS
+                app,
+                http=limited_protocol(limits),
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             )
             sys.stdout.write(_greeting(shop, bound, token))
             sys.stdout.flush()

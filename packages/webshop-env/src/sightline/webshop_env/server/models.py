@@ -12,6 +12,9 @@ from sightline.webshop_env.rules.shop import MAX_ACTION_LENGTH, RESULT_LIMIT
 
 Split: TypeAlias = Literal["test", "dev", "train", "eval", "train_and_dev"]
 
+MAX_BATCH = 1024
+"""Sessions that one request may open or act in."""
+
 _MAX_BASE64 = 4 * -(-MAX_SNAPSHOT_BYTES // 3)
 _Snapshot = Annotated[str, Field(max_length=_MAX_BASE64, description="What GET .../snapshot gave, in base64.")]
 _SplitField = Annotated[
@@ -62,6 +65,20 @@ class ActionRequest(_Request):
 
     action: str = Field(
         max_length=MAX_ACTION_LENGTH, description="`search[words]`, or `click[label]` with one of `clickables`."
+    )
+
+
+class BatchOpenRequest(_Request):
+    """Sessions to open together."""
+
+    sessions: list[OpenRequest] = Field(min_length=1, max_length=MAX_BATCH, description="One entry for each session.")
+
+
+class BatchActionRequest(_Request):
+    """One action in each of many sessions."""
+
+    actions: dict[str, Annotated[str, Field(max_length=MAX_ACTION_LENGTH)]] = Field(
+        min_length=1, max_length=MAX_BATCH, description="Session name -> action."
     )
 
 
@@ -145,6 +162,18 @@ class StepView(PageView):
     """The page after an action, and what the action brought."""
 
     outcome: OutcomeView
+
+
+class PagesView(_View):
+    """The pages of sessions that were opened together, in the order of the request."""
+
+    pages: list[PageView]
+
+
+class StepsView(_View):
+    """The pages after actions that were taken together, in the order of the request."""
+
+    steps: list[StepView]
 
 
 class SnapshotView(_View):

@@ -9,7 +9,7 @@ import random
 import secrets
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -27,6 +27,8 @@ MAX_TRAIL: Final = 1_000
 """Moments that a recorded session can hold."""
 
 _IDENTIFIER_BYTES = 16
+_KEPT_FOR_PEOPLE = 20
+"""One place in so many is kept for people."""
 
 
 class SessionError(WebShopError, LookupError):
@@ -50,12 +52,14 @@ class Session:
         state: state of the episode.
         trail: past states and the actions taken in them, oldest first; None where they are not recorded.
         used: when it was last looked at or acted on, in seconds of the table's clock.
+        client: name of the program that opened it; None for a person's.
     """
 
     identifier: str
     state: ShopState
     trail: tuple[Moment, ...] | None
     used: float
+    client: str | None = None
 
 
 class Sessions:
@@ -68,10 +72,12 @@ class Sessions:
         shop: shop in which all episodes take place.
         capacity: number of sessions that may be open at once.
         idle_seconds: how long an unused session lives.
+        quota: number of sessions that one program may hold; all that programs may when None. One place in twenty is
+            kept for people, so that programs cannot lock them out.
         clock: seconds that never go backwards.
 
     Raises:
-        ValueError: for a capacity below 1 or no time at all.
+        ValueError: for a capacity or quota below 1 or no time at all.
     """
 
     def __init__(
@@ -80,14 +86,21 @@ class Sessions:
         *,
         capacity: int = 10_000,
         idle_seconds: float = 3600.0,
+        quota: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, not {capacity!r}")
         if not idle_seconds > 0:
             raise ValueError(f"idle_seconds must be more than 0, not {idle_seconds!r}")
+        if quota is not None and quota < 1:
+            raise ValueError(f"quota must be at least 1 or None, not {quota!r}")
         self.shop = shop
         self.capacity = capacity
+        self.for_programs = capacity - capacity // _KEPT_FOR_PEOPLE
+        self.quota = self.for_programs if quota is None else quota
+        self.steps = 0
+        self._held: Counter[str] = Counter()
         self.idle_seconds = idle_seconds
         self._clock = clock
         # Ordered by last use, so that whatever has expired stands at the front.
@@ -99,23 +112,26 @@ class Sessions:
             self._drop_expired()
             return len(self._open)
 
-    def create(self, goal: int | None = None, seed: int | None = None, *, record: bool = False) -> Session:
+    def create(
+        self, goal: int | None = None, seed: int | None = None, *, record: bool = False, client: str | None = None
+    ) -> Session:
         """Open a session on the index page.
 
         Args:
             goal: index into the shop's goals; drawn by weight with the seed when None.
             seed: seed of the draw and of the random results of the query `<r>`; a fresh one of 32 bits when None.
             record: keep the past.
+            client: name of the program that asks; None for a person.
 
         Raises:
             GoalError: if there is no such goal.
-            CapacityError: if the table is full.
+            CapacityError: if the table is full, or the program holds as many as it may.
         """
         if seed is None:
             seed = secrets.randbits(32)
         if goal is None:
             goal = draw_goal(self.shop.goals, random.Random(seed))
-        return self._add(self.shop.start(goal, seed), () if record else None)
+        return self._add(self.shop.start(goal, seed), () if record else None, client)
 
     def adopt(self, state: ShopState, trail: Sequence[Moment] | None) -> Session:
         """Open a session at a state of this shop, with the past that led to it, or None not to record.
@@ -128,13 +144,16 @@ class Sessions:
             raise TrailError(f"a session holds at most {MAX_TRAIL:,} past steps, not {len(trail):,}; fork earlier")
         return self._add(state, None if trail is None else tuple(trail))
 
-    def restore(self, snapshot: bytes, *, identifier: str | None = None, record: bool = False) -> Session:
+    def restore(
+        self, snapshot: bytes, *, identifier: str | None = None, record: bool = False, client: str | None = None
+    ) -> Session:
         """Open a session where a snapshot was taken, or move an open one there.
 
         Args:
             snapshot: bytes that `encode` returned; any history in it is left out.
             identifier: the session to move; a new one is opened when None.
             record: keep the past, beginning with the restored state.
+            client: name of the program that asks; None for a person.
 
         Raises:
             SnapshotError: if the snapshot cannot be restored here; the session stays as it was.
@@ -146,7 +165,7 @@ class Sessions:
         state, _ = decode(self.shop, snapshot)
         trail = () if record else None
         if identifier is None:
-            return self._add(state, trail)
+            return self._add(state, trail, client)
         with self._lock:
             return self._put(replace(self._find(identifier), state=state, trail=trail))
 
@@ -182,6 +201,7 @@ class Sessions:
                 # Longer actions are invalid whatever they say, and so is what is kept of them.
                 trail = (*trail, (session.state, action[: MAX_ACTION_LENGTH + 1]))
             state, outcome = self.shop.act(session.state, action)
+            self.steps += 1
             return self._put(replace(session, state=state, trail=trail)), outcome
 
     def close(self, identifier: str) -> None:
@@ -191,14 +211,25 @@ class Sessions:
             SessionError: if there is no such session.
         """
         with self._lock:
-            del self._open[self._find(identifier).identifier]
+            self._drop(self._find(identifier).identifier)
 
-    def _add(self, state: ShopState, trail: tuple[Moment, ...] | None) -> Session:
+    def _add(self, state: ShopState, trail: tuple[Moment, ...] | None, client: str | None = None) -> Session:
         with self._lock:
             self._drop_expired()
-            if len(self._open) >= self.capacity:
+            if len(self._open) >= self.capacity or (client is not None and self._held.total() >= self.for_programs):
                 raise CapacityError(f"all {self.capacity:,} sessions are in use; close one, or try again later")
-            return self._put(Session(secrets.token_urlsafe(_IDENTIFIER_BYTES), state, trail, 0.0))
+            if client is not None:
+                if self._held[client] >= self.quota:
+                    raise CapacityError(f"one program may hold {self.quota:,} sessions, and this one does; close one")
+                self._held[client] += 1
+            return self._put(Session(secrets.token_urlsafe(_IDENTIFIER_BYTES), state, trail, 0.0, client))
+
+    def _drop(self, identifier: str) -> None:
+        client = self._open.pop(identifier).client
+        if client is not None:
+            self._held[client] -= 1
+            if not self._held[client]:
+                del self._held[client]
 
     def _find(self, identifier: str) -> Session:
         self._drop_expired()
@@ -219,4 +250,4 @@ class Sessions:
     def _drop_expired(self) -> None:
         oldest_kept = self._clock() - self.idle_seconds
         while self._open and next(iter(self._open.values())).used < oldest_kept:
-            self._open.popitem(last=False)
+            self._drop(next(iter(self._open)))
