@@ -65,7 +65,7 @@ def test_the_mounted_protocol_is_started_and_stopped_with_the_application(
 def test_every_route_and_field_is_documented_and_nothing_is_loaded_from_elsewhere(shop: Shop) -> None:
     described, shown, other = get(create_app(shop), "/api/v1/openapi.json", "/api/v1/docs", "/api/v1/redoc")
     schema, reference = described.json(), shown.text
-    assert len(schema["paths"]) == 8
+    assert len(schema["paths"]) == 10
     for path, operations in schema["paths"].items():
         assert f"/api/v1{path}<" in reference
         for operation in operations.values():

@@ -46,7 +46,10 @@ def ended(connection: socket.socket, within: float) -> bytes:
 
 
 HALF_SENT = [b"", b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"POST /api/v1/sessions HTTP/1.1\r\nHost: localhost\r\n"]
-BODY = b"POST /api/v1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+BODY = (
+    b"POST /api/v1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 99\r\n\r\n{"
+)
 
 
 @pytest.mark.parametrize("sent", [*HALF_SENT, BODY])
@@ -62,10 +65,14 @@ def test_a_half_sent_request_is_dropped_when_its_time_is_over(shop: Shop, sent: 
 def test_trickling_bytes_do_not_buy_time(shop: Shop) -> None:
     with serving(shop, ConnectionLimits(0.6, 0.6)) as address, socket.create_connection(address) as connection:
         started = time.monotonic()
-        with pytest.raises(OSError, match=".*"):
+
+        def trickle() -> None:
             for _ in range(200):
                 connection.sendall(b"G")
                 time.sleep(0.05)
+
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            trickle()
         assert time.monotonic() - started < 9
 
 
