@@ -35,7 +35,7 @@ Policy = Callable[[GrowthObservation], Tensor]
 
 
 def growing_policy(environment: GrowthEnvironment, seeds: list[int]) -> Policy:
-    """Germinates the wanted number of seeds in each environment as early as the rules permit, then waits."""
+    """Germinate the wanted number of seeds in each environment as early as the rules permit, then wait."""
     names = environment.action_space.names
     kinds = sorted(MODULES)
 
@@ -64,7 +64,7 @@ def random_policy(environment: GrowthEnvironment) -> Policy:
 
 
 def build(num_envs: int, config: GrowthConfig, workers: int, *, compiled: bool) -> GrowthEnvironment:
-    """An environment whose networks are compiled, or computed by torch because its modules are not the known ones."""
+    """Return an environment whose networks are compiled, or left to torch because its modules are not known ones."""
     modules = MODULES if compiled else {at: replace(of, residual=partial(of.residual)) for at, of in MODULES.items()}
     return GrowthEnvironment(digits_data(), num_envs, config=config, blueprints=modules, workers=workers)
 
@@ -72,7 +72,7 @@ def build(num_envs: int, config: GrowthConfig, workers: int, *, compiled: bool) 
 def measure(
     load: str, num_envs: int, repetitions: int, workers: int, *, compiled: bool = True
 ) -> tuple[list[float], float]:
-    """Environment steps per second of each repetition, and the mean number of blended seeds per environment."""
+    """Return environment steps per second of each repetition, and the mean number of blended seeds per environment."""
     lifecycle = LifecycleConfig(auto_forward=frozenset({"G1", "G2", "G3"}))
     config = GrowthConfig() if load == "random" else GrowthConfig(lifecycle=lifecycle)
     environment = build(num_envs, config, workers, compiled=compiled)
@@ -99,7 +99,7 @@ def measure(
 
 
 def shares(num_envs: int, workers: int, *, compiled: bool) -> dict[str, float]:
-    """Seconds per step of the parts of a typical step."""
+    """Return seconds per step of the parts of a typical step."""
     lifecycle = LifecycleConfig(auto_forward=frozenset({"G1", "G2", "G3"}))
     config = GrowthConfig(lifecycle=lifecycle)
     environment = build(num_envs, config, workers, compiled=compiled)

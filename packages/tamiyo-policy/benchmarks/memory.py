@@ -91,7 +91,7 @@ class Run:
 
 
 def last_hundred(history: list[dict[str, float]]) -> float | None:
-    """Mean return of the last rounds that hold 100 episodes; None before there are 100."""
+    """Return the mean return of the last rounds that hold 100 episodes; None before there are 100."""
     episodes, total = 0.0, 0.0
     for metrics in reversed(history):
         if "episode_return" in metrics:
@@ -183,25 +183,25 @@ CONTENDERS = (
 
 
 def key(done: Run) -> tuple[str, str, int, str]:
-    """What tells a run from all others."""
+    """Return what tells a run from all others."""
     return done.anchor, done.name, done.seed, done.settings
 
 
 def read_runs(path: Path) -> list[Run]:
-    """The runs in a file of earlier ones; none if there is no such file."""
+    """Return the runs in a file of earlier ones; none if there is no such file."""
     if not path.exists():
         return []
     return [Run(**json.loads(line)) for line in path.read_text().splitlines() if line.endswith("}")]
 
 
 def interval(values: Sequence[float]) -> str:
-    """Mean and its 95% interval (Student's t), to whole numbers."""
+    """Return a mean and its 95% interval (Student's t), to whole numbers."""
     low, high = stats.t.interval(0.95, len(values) - 1, fmean(values), stats.sem(values))
     return f"{fmean(values):,.0f} [{low:,.0f}, {high:,.0f}]"
 
 
 def verdicts(runs: list[Run]) -> list[str]:
-    """One line per anchor that was run with all its contenders."""
+    """Return one line per anchor that was run with all its contenders."""
 
     def of(anchor: str, name: str) -> list[Run]:
         return [each for each in runs if (each.anchor, each.name) == (anchor, name)]

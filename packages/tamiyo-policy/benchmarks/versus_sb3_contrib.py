@@ -190,11 +190,11 @@ PLAYERS = {"sightline": play_ours, "sb3-contrib": play_contrib}
 
 
 def ignore(steps: int, finished: list[float]) -> None:
-    """Notes nothing."""
+    """Do nothing."""
 
 
 def speed(shape: Shape, threads: int, repeats: int, rounds: int) -> dict[str, tuple[float, float]]:
-    """Median steps per second of wall time and of processor time, by player."""
+    """Return median steps per second of wall time and of processor time, by player."""
     torch.set_num_threads(threads)
     steps = shape.environments * shape.steps
     learners = {name: play(shape, 1e-3, 0, ignore) for name, play in PLAYERS.items()}
@@ -265,7 +265,7 @@ def learning_run(player: str, asked: Comparison, rate: float, seed: int) -> Run:
 
 
 def interquartile_mean(values: np.ndarray) -> float:
-    """Mean of the middle half, the outermost of it counted in part where the number is no multiple of four."""
+    """Return the mean of the middle half, whose ends count in part where the number is no multiple of four."""
     ordered = np.sort(values)
     trimmed = len(ordered) / 4
     weights = np.clip(np.minimum(np.arange(1, len(ordered) + 1), np.arange(len(ordered), 0, -1)) - trimmed, 0, 1)
@@ -273,13 +273,13 @@ def interquartile_mean(values: np.ndarray) -> float:
 
 
 def resampled(values: Sequence[float], resamples: int = 10_000) -> np.ndarray:
-    """Interquartile means of a bootstrap over seeds, [resamples]; the same seeds are drawn in every call."""
+    """Return interquartile means of a bootstrap over seeds, [resamples]; the same seeds are drawn in every call."""
     array, generator = np.asarray(values, float), np.random.default_rng(0)
     return np.array([interquartile_mean(generator.choice(array, len(array))) for _ in range(resamples)])
 
 
 def interval(values: Sequence[float]) -> str:
-    """Interquartile mean and its 95% percentile interval."""
+    """Return an interquartile mean and its 95% percentile interval."""
     low, high = np.quantile(resampled(values), [0.025, 0.975])
     return f"{interquartile_mean(np.asarray(values, float)):+.3f} [{low:+.3f}, {high:+.3f}]"
 
@@ -293,7 +293,7 @@ class Runs:
         self._known = [Run(**json.loads(line)) for line in lines]
 
     def get(self, player: str, asked: Comparison, rate: float, seed: int) -> Run:
-        """The run, made now if it is not known."""
+        """Return the run, made now if it is not known."""
         for known in self._known:
             if (known.player, known.settings, known.rate, known.seed) == (player, asked.settings, rate, seed):
                 return known

@@ -27,7 +27,7 @@ class CheckpointError(ValueError):
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Writes a state, so that the path holds the whole of it or what it held before.
+    """Write a state, so that the path holds the whole of it or what it held before.
 
     Args:
         path: the file; its folder is made when missing.
@@ -46,7 +46,7 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The state that `write_checkpoint` wrote, tensors on the CPU.
+    """Return the state that `write_checkpoint` wrote, tensors on the CPU.
 
     Raises:
         CheckpointError: the file is damaged or not a checkpoint.
@@ -70,7 +70,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """JSON that stands for a value; its tensors are put aside under the names it mentions."""
+    """Return JSON that stands for a value; its tensors are put aside under the names it mentions."""
     if isinstance(value, Mapping):
         return {"dict": [[_key(key), _encode(item, tensors)] for key, item in value.items()]}
     if isinstance(value, (list, tuple)):

@@ -27,44 +27,38 @@ ByHead: TypeAlias = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ActionResult:
-    """One action for each of B environments.
-
-    Attributes:
-        actions: by head, int64 [B].
-        log_probs: by head, float [B]; 0 where the head does not matter.
-        value: [B], for the chosen operation where the critic depends on it; also the bootstrap value.
-        hidden: state after the step.
-        op_logits: [B, ops], unmasked.
-        head_entropies: by head, normalised, [B] in [0, 1].
-    """
+    """One action for each of B environments."""
 
     actions: ByHead
+    """Choices by head, int64 [B]."""
     log_probs: ByHead
+    """Log-probabilities by head, float [B]; 0 where the head does not matter."""
     value: Tensor
+    """[B], for the chosen operation where the critic depends on it; also the bootstrap value."""
     hidden: Hidden
+    """State after the step."""
     op_logits: Tensor
+    """[B, ops], unmasked."""
     head_entropies: ByHead
+    """Normalised entropies by head, [B] in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Stored actions under the present weights.
-
-    Attributes:
-        log_probs: by head, float [B, T].
-        value: [B, T], for the stored operation where the critic depends on it.
-        entropy: [B, T], exact, of the distribution over whole actions, in nats.
-        head_entropies: by head, normalised, [B, T].
-        hidden: state after the last step.
-        contributions: predicted contribution of each slot, [B, T, K].
-    """
+    """Stored actions under the present weights."""
 
     log_probs: ByHead
+    """Log-probabilities by head, float [B, T]."""
     value: Tensor
+    """[B, T], for the stored operation where the critic depends on it."""
     entropy: Tensor
+    """[B, T], exact, of the distribution over whole actions, in nats."""
     head_entropies: ByHead
+    """Normalised entropies by head, [B, T]."""
     hidden: Hidden
+    """State after the last step."""
     contributions: Tensor
+    """Predicted contribution of each slot, [B, T, K]."""
 
 
 @runtime_checkable
@@ -106,7 +100,7 @@ class PolicyBundle(Protocol):
         deterministic: bool = False,
         generator: torch.Generator | None = None,
     ) -> ActionResult:
-        """Acts for one step: state [B, D], blueprint_indices [B, K]."""
+        """Act for one step: state [B, D], blueprint_indices [B, K]."""
         ...
 
     def forward(
@@ -119,7 +113,7 @@ class PolicyBundle(Protocol):
         episode_starts: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> ForwardOutput:
-        """Runs over sequences: state [B, T, D], blueprint_indices [B, T, K]."""
+        """Run over sequences: state [B, T, D], blueprint_indices [B, T, K]."""
         ...
 
     def evaluate_actions(
@@ -132,33 +126,33 @@ class PolicyBundle(Protocol):
         hidden: Hidden | None = None,
         episode_starts: Tensor | None = None,
     ) -> EvaluationResult:
-        """Evaluates stored actions, with gradients: by head [B, T], or [B, T, heads]."""
+        """Evaluate stored actions, with gradients: by head [B, T], or [B, T, heads]."""
         ...
 
     def get_value(
         self, state: Tensor, blueprint_indices: Tensor, *, hidden: Hidden | None = None, op: Tensor | None = None
     ) -> Tensor:
-        """Shows the critic's values [B, T] for debugging; never used in training."""
+        """Show the critic's values [B, T] for debugging; never used in training."""
         ...
 
     def initial_hidden(self, batch: int) -> Hidden:
-        """Gives the state in which B episodes start."""
+        """Return the state in which B episodes start."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Gives configuration and weights."""
+        """Return configuration and weights."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over weights of a policy with the same configuration."""
+        """Take over weights of a policy with the same configuration."""
         ...
 
     def to(self, device: torch.device | str) -> Self:
-        """Moves the parameters, before `compile`."""
+        """Move the parameters, before `compile`."""
         ...
 
     def compile(self, mode: CompileMode = "default") -> None:
-        """Compiles what can be compiled."""
+        """Compile what can be compiled."""
         ...
 
 
@@ -209,7 +203,7 @@ class LSTMPolicyBundle:
         deterministic: bool = False,
         generator: torch.Generator | None = None,
     ) -> ActionResult:
-        """Acts for one step, see `FactoredRecurrentActorCritic.get_action`: state [B, D], blueprint_indices [B, K].
+        """Act for one step, see `FactoredRecurrentActorCritic.get_action`: state [B, D], blueprint_indices [B, K].
 
         Raises:
             ValueError: as the network's method.
@@ -245,7 +239,7 @@ class LSTMPolicyBundle:
         episode_starts: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> ForwardOutput:
-        """Runs over sequences, see `FactoredRecurrentActorCritic.forward`."""
+        """Run over sequences, see `FactoredRecurrentActorCritic.forward`."""
         return self._network(
             state,
             blueprint_indices,
@@ -265,7 +259,7 @@ class LSTMPolicyBundle:
         hidden: Hidden | None = None,
         episode_starts: Tensor | None = None,
     ) -> EvaluationResult:
-        """Evaluates stored actions, see `FactoredRecurrentActorCritic.evaluate_actions`."""
+        """Evaluate stored actions, see `FactoredRecurrentActorCritic.evaluate_actions`."""
         output = self._network.evaluate_actions(
             state, blueprint_indices, actions, masks=masks, hidden=hidden, episode_starts=episode_starts
         )
@@ -283,19 +277,19 @@ class LSTMPolicyBundle:
     def get_value(
         self, state: Tensor, blueprint_indices: Tensor, *, hidden: Hidden | None = None, op: Tensor | None = None
     ) -> Tensor:
-        """Shows the critic's values [B, T] for debugging; see `FactoredRecurrentActorCritic.get_value`."""
+        """Show the critic's values [B, T] for debugging; see `FactoredRecurrentActorCritic.get_value`."""
         return self._network.get_value(state, blueprint_indices, hidden=hidden, op=op)
 
     def initial_hidden(self, batch: int) -> Hidden:
-        """The state in which B episodes start: zeros, each float32 [1, B, N]."""
+        """Return the state in which B episodes start: zeros, each float32 [1, B, N]."""
         return self._network.initial_hidden(batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """`"config"`, plain values, and `"network"`, the weights by name."""
+        """Return `"config"`, plain values, and `"network"`, the weights by name."""
         return {"config": self._config.model_dump(mode="json"), "network": self._network.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave; nothing is changed if it does not fit.
+        """Take over what `state_dict` gave; nothing is changed if it does not fit.
 
         Raises:
             ValueError: the weights belong to another configuration (the order of the slots counts, the seed and
@@ -317,7 +311,7 @@ class LSTMPolicyBundle:
         self._network.load_state_dict(state["network"])
 
     def to(self, device: torch.device | str) -> Self:
-        """Moves the parameters.
+        """Move the parameters.
 
         Raises:
             RuntimeError: the policy is compiled, for the device it is on.
@@ -328,7 +322,7 @@ class LSTMPolicyBundle:
         return self
 
     def compile(self, mode: CompileMode = "default") -> None:
-        """Compiles the perceptrons, at their first use; the LSTM is one fused call already. Names of weights stay.
+        """Compile the perceptrons, at their first use; the LSTM is one fused call already. Names of weights stay.
 
         Raises:
             RuntimeError: the policy is compiled already.

@@ -20,7 +20,7 @@ class FactoredRecurrentActorCritic(RecurrentActorCritic):
         state_dim: D, features of an observation.
         num_slots: K.
         config: what the network is made of.
-        slot_feature_dim: how many features each slot has at the end of the observation; 0 for none.
+        slot_feature_dim: number of features of each slot at the end of the observation; 0 for none.
         num_blueprints: size of the blueprint head, and how many may stand in a slot.
         generator: source of the initial weights; None is torch's default.
 

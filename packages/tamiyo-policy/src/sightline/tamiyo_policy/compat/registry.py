@@ -22,7 +22,7 @@ _Class = TypeVar("_Class", bound=type)
 
 
 def register_policy(name: str) -> Callable[[_Class], _Class]:
-    """Makes a class known under a name; use it as a decorator.
+    """Make a class known under a name; use it as a decorator.
 
     Args:
         name: what `get_policy` and `create_policy` find it by.
@@ -48,12 +48,12 @@ def register_policy(name: str) -> Callable[[_Class], _Class]:
 
 
 def list_policies() -> list[str]:
-    """Registered names in alphabetical order."""
+    """Return registered names in alphabetical order."""
     return sorted(_POLICIES)
 
 
 def get_policy(name: str, config: PolicyConfig) -> PolicyBundle:
-    """A fresh policy of a registered kind, on the CPU.
+    """Return a fresh policy of a registered kind, on the CPU.
 
     Raises:
         ValueError: no policy has this name.
@@ -72,12 +72,12 @@ def create_policy(
     device: torch.device | str = "cpu",
     compile_mode: CompileMode | Literal["off"] = "off",
 ) -> PolicyBundle:
-    """A policy ready for training: built, moved, then compiled.
+    """Return a policy ready for training: built, moved, then compiled.
 
     Args:
         policy_type: a registered name.
         config: what it is made of; None is the default `PolicyConfig`.
-        device: where it works.
+        device: device of the policy.
         compile_mode: `"off"`, or how much `torch.compile` may spend.
 
     Raises:

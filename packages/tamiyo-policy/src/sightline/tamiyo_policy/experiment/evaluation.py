@@ -28,20 +28,17 @@ from sightline.tamiyo_policy.hosts.slots import SlotStates
 
 @dataclass(frozen=True)
 class GrowthSituation:
-    """What may be known when the next action of E episodes is chosen.
-
-    Attributes:
-        observation: what a learned policy sees.
-        slots: [E, K], for rules.
-        signals: [E], for rules.
-        restarted: bool [E], whether what happened before belongs to another course: at the start of an episode, and
-            after a rollback.
-    """
+    """What may be known when the next action of E episodes is chosen."""
 
     observation: GrowthObservation
+    """What a learned policy sees."""
     slots: SlotStates
+    """[E, K], for rules."""
     signals: HostSignals
+    """[E], for rules."""
     restarted: Tensor
+    """bool [E], whether what happened before belongs to another course: at the start of an episode, and after a
+    rollback."""
 
 
 Act: TypeAlias = Callable[[GrowthSituation], Tensor]
@@ -73,10 +70,10 @@ def play_episodes(
 
 
 def topology_record(result: TopologyResult, environment: GrowthEnvironment) -> GrowthRecord:
-    """The record of a network that was trained with a fixed topology.
+    """Return the record of a network that was trained with a fixed topology.
 
     Args:
-        result: from `train_topologies`, with the environment's reward.
+        result: what `train_topologies` gave, with the environment's reward.
         environment: gives the rent, for the score on the test part.
     """
     read = not math.isnan(result.test_accuracy)
@@ -152,7 +149,7 @@ def _counts(operations: np.ndarray) -> dict[str, int]:
 
 
 def _scores(environment: GrowthEnvironment, accuracies: Sequence[float], parameters: Sequence[float]) -> list[float]:
-    """J in points of accuracies in percent."""
+    """Return J in points of accuracies in percent."""
     config = environment.config
     score = growth_score(
         torch.tensor(accuracies, dtype=torch.float64),

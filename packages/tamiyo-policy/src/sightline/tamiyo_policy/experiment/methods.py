@@ -27,7 +27,7 @@ from sightline.tamiyo_policy.policy.network import RecurrentActorCritic
 
 
 def no_growth(space: FactoredActionSpace) -> Method:
-    """Waits from the first step to the last."""
+    """Wait from the first step to the last."""
 
     def begin(episodes: Sequence[Episode]) -> Act:
         actions = waiting(len(episodes), space)
@@ -37,11 +37,11 @@ def no_growth(space: FactoredActionSpace) -> Method:
 
 
 def random_legal(space: FactoredActionSpace, *, seed: int) -> Method:
-    """Legal operations at random, see `random_legal_actions`.
+    """Return a method that draws legal operations, see `random_legal_actions`.
 
     Args:
         space: the eight heads.
-        seed: of the choices, together with the seed of a stack's first episode.
+        seed: seed of the choices, together with the seed of a stack's first episode.
     """
 
     def begin(episodes: Sequence[Episode]) -> Act:
@@ -52,7 +52,7 @@ def random_legal(space: FactoredActionSpace, *, seed: int) -> Method:
 
 
 def heuristic(space: FactoredActionSpace, config: HeuristicConfig, lifecycle: LifecycleConfig) -> Method:
-    """The careful gardener, see `heuristic_actions`."""
+    """Return the careful gardener as a method, see `heuristic_actions`."""
 
     def begin(episodes: Sequence[Episode]) -> Act:
         memory = HeuristicMemory.start(len(episodes), config)
@@ -78,7 +78,7 @@ def heuristic(space: FactoredActionSpace, config: HeuristicConfig, lifecycle: Li
 def fixed_schedule(
     space: FactoredActionSpace, lifecycle: LifecycleConfig, topology: Topology, *, plateau_epochs: int = 3
 ) -> Method:
-    """Grows one topology, slot by slot, whenever the host is stable and on a plateau; keeps whatever it grew.
+    """Grow one topology, slot by slot, whenever the host is stable and on a plateau; keep whatever was grown.
 
     Args:
         space: the eight heads.
@@ -103,7 +103,7 @@ def fixed_schedule(
 def greedy_counterfactual(
     space: FactoredActionSpace, lifecycle: LifecycleConfig, rotation: Sequence[int], *, keep_above: float
 ) -> Method:
-    """Tries one blueprint after another in the first empty slot, without waiting, and keeps those that contribute.
+    """Try one blueprint after another in the first empty slot, without waiting, and keep those that contribute.
 
     Args:
         space: the eight heads.
@@ -130,12 +130,12 @@ def greedy_counterfactual(
 
 
 def learned(network: RecurrentActorCritic, *, deterministic: bool, seed: int) -> Method:
-    """A trained policy.
+    """Return a trained policy.
 
     Args:
-        network: left as it is.
+        network: the policy; left as it is.
         deterministic: the most probable choice of every head; else one drawn at random.
-        seed: of the draws, together with the seed of a stack's first episode.
+        seed: seed of the draws, together with the seed of a stack's first episode.
     """
     device = next(network.parameters()).device
 
@@ -172,7 +172,7 @@ def _tend(
     *,
     keep_above: float,
 ) -> Tensor:
-    """One legal action in every episode: judge what is held, advance what is ready, plant, or wait.
+    """Return one legal action in every episode: judge what is held, advance what is ready, plant, or wait.
 
     Args:
         situation: E episodes.
@@ -211,6 +211,6 @@ def _tend(
 
 
 def _generator(seed: int, episodes: Sequence[Episode], device: torch.device | str = "cpu") -> torch.Generator:
-    """Of the draws in a stack of episodes, whatever was played before."""
+    """Return the generator of a stack's draws, the same whatever was played before."""
     (state,) = np.random.SeedSequence([seed, episodes[0].seed]).generate_state(1)
     return torch.Generator(device).manual_seed(int(state))

@@ -24,57 +24,51 @@ SELECTION_SEED: Final = 2**32
 
 @dataclass(frozen=True)
 class Episode:
-    """What is given before anything is decided; equal ones are comparable whatever acts in them.
-
-    Attributes:
-        family: of the host.
-        seed: of host, order of samples and birth of modules.
-    """
+    """What is given before anything is decided; equal ones are comparable whatever acts in them."""
 
     family: str
+    """The host's family."""
     seed: int
+    """Seed of host, order of samples and birth of modules."""
 
 
 def episodes_from(first_seed: int, count: int, families: Sequence[str]) -> tuple[Episode, ...]:
-    """`count` episodes with consecutive seeds, the families taking turns.
+    """Return `count` episodes with consecutive seeds, the families taking turns.
 
     Args:
         first_seed: `EVALUATION_SEED`, `SELECTION_SEED`, or one beyond.
-        count: how many.
+        count: number of episodes.
         families: names, at least one.
     """
     return tuple(Episode(families[index % len(families)], first_seed + index) for index in range(count))
 
 
 class GrowthRecord(BaseModel):
-    """What became of one episode. `Score` is J: accuracy minus rent, in points.
+    """What became of one episode. `Score` is J: accuracy minus rent, in points."""
 
-    Attributes:
-        family: of the host.
-        seed: of the episode.
-        score: J on the validation part, of the mean of the last accuracies.
-        accuracy: on the validation part in percent, mean of the last measurements.
-        parameters: of the modules at the end, weighted by alpha.
-        test_score: J on the test part at the end; None where it was not read.
-        test_accuracy: on the test part in percent, likewise.
-        total_reward: undiscounted return; None for a fixed topology.
-        rollbacks: how often the governor went back.
-        operations: steps in which an operation was executed, by its name.
-        topology: K blueprint ids at the end, 0 where there is none.
-        stages: for each slot, one hexadecimal digit per step, its `Stage` after it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     family: str
+    """The host's family."""
     seed: int
+    """The episode's seed."""
     score: float
+    """J on the validation part, of the mean of the last accuracies."""
     accuracy: float
+    """Percent of the validation part, mean of the last measurements."""
     parameters: float
+    """Number of parameters of the modules at the end, weighted by alpha."""
     test_score: float | None = None
+    """J on the test part at the end; None where it was not read."""
     test_accuracy: float | None = None
+    """Percent of the test part, likewise."""
     total_reward: float | None = None
+    """Undiscounted return; None for a fixed topology."""
     rollbacks: int = 0
+    """Number of times the governor went back."""
     operations: dict[str, int] = {}
+    """Steps in which an operation was executed, by its name."""
     topology: tuple[int, ...]
+    """K blueprint ids at the end, 0 where there is none."""
     stages: tuple[str, ...] = ()
+    """Text for each slot, one hexadecimal digit per step: its `Stage` after it."""

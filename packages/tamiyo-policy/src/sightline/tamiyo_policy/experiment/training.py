@@ -41,7 +41,7 @@ class _Settings(BaseModel):
     training: GrowthTrainingConfig
 
     def differences(self, other: _Settings) -> list[str]:
-        """Names of what differs, but for how long and how often."""
+        """Return names of what differs, but for how long and how often."""
         mine, theirs = (
             {"seed": of.seed, "environments": of.environments, **dict(of.growth), **dict(of.training)}
             for of in (self, other)
@@ -62,11 +62,11 @@ def train_policy(
 
     Args:
         environment: E hosts; what it is doing is abandoned.
-        config: how.
-        folder: of this training alone; made when missing.
-        seed: of first weights, actions, minibatches and episodes.
-        on_round: called with the row of each round that is played now.
-        device: where the network is.
+        config: settings of the training.
+        folder: folder of this training alone; made when missing.
+        seed: seed of first weights, actions, minibatches and episodes.
+        on_round: what is called with the row of each round that is played now.
+        device: device of the network.
 
     Returns:
         The trained network.
@@ -109,13 +109,13 @@ def train_policy(
 def load_trained_policy(
     folder: Path, environment: GrowthEnvironment, config: GrowthTrainingConfig, *, device: torch.device | str = "cpu"
 ) -> RecurrentActorCritic:
-    """The network of a training's last checkpoint.
+    """Return the network of a training's last checkpoint.
 
     Args:
         folder: what `train_policy` wrote.
-        environment: as it was trained in; it is left in the middle of an episode.
-        config: as it was trained with.
-        device: where the network is to be.
+        environment: the environment it was trained in; it is left in the middle of an episode.
+        config: the settings it was trained with.
+        device: device of the network.
 
     Raises:
         CheckpointError: the checkpoint is damaged or of another environment.
@@ -125,7 +125,7 @@ def load_trained_policy(
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a `metrics.jsonl`, one per round; a last line that was not written to its end is left out.
+    """Return the rows of a `metrics.jsonl`, one per round; a last line that was not written to its end is left out.
 
     Raises:
         ValueError: another line is not a JSON object.

@@ -37,14 +37,14 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
 
     Args:
         environment: stepped and reset by this object alone.
-        families: of the hosts that are drawn, at least one.
+        families: families of the hosts that are drawn, at least one.
         copies: hosts that play the same episode side by side; 1 for rewards as they are.
 
     Attributes:
         environment: the same.
         factored_action_space: heads and their relevance.
         num_slots: K.
-        num_categories: how many blueprints there are.
+        num_categories: number of blueprints.
         continuous_features: bool [D], the columns of an observation that may be standardised.
         slot_feature_dim: the last `num_slots` times so many columns describe the slots, one after the other.
         last: means over the last complete set of episodes, by name: `score` J and `accuracy` at the end, in points and
@@ -136,7 +136,7 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the future depends on."""
+        """Return everything that the future depends on."""
         return {
             "environment": self.environment.state_dict(),
             "generator": json.dumps(self.np_random.bit_generator.state),
@@ -160,12 +160,12 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
 
 
 def compared(reward: Tensor, panicked: Tensor, copies: int) -> Tensor:
-    """Rewards less the mean of those of the other copies of the same episode; a penalty stays, and is 0 for the others.
+    """Return rewards less the mean of those of an episode's other copies; a penalty stays, and is 0 for the others.
 
     Args:
         reward: float [E], copies of an episode side by side.
         panicked: bool [E], where the reward is a penalty.
-        copies: that there are of each.
+        copies: number of copies of each episode.
     """
     if copies == 1:
         return reward

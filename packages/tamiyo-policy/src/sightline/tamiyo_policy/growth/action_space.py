@@ -29,7 +29,7 @@ _GROWTH_HEADS: Mapping[str, tuple[int, frozenset[Op]]] = {
 
 
 def growth_action_space(num_slots: int, num_blueprints: int = NUM_BLUEPRINTS) -> FactoredActionSpace:
-    """The eight heads with which networks are grown.
+    """Return the eight heads with which networks are grown.
 
     Args:
         num_slots: K, size of the slot head.

@@ -138,7 +138,7 @@ class GrowthEnvironment:
         return self.observe()
 
     def observe(self) -> GrowthObservation:
-        """What a policy sees of the present state."""
+        """Return what a policy sees of the present state."""
         features, blueprint_indices = observe(
             self.slots,
             self.signals,
@@ -206,11 +206,11 @@ class GrowthEnvironment:
         return GrowthStep(self.observe(), reward, terminated, torch.zeros_like(terminated), info)
 
     def test_accuracy(self) -> NDArray[np.float64]:
-        """[E] accuracies in percent of the present hosts on the test part, which only final reports may read."""
+        """Return [E] accuracies in percent of the present hosts on the test part, which only final reports may read."""
         return self._training.test_accuracy(seed_setting(self.slots))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything that the future depends on, as tensors by name; a restored environment continues bit for bit."""
+        """Return all that the future depends on, as tensors by name; a restored environment continues bit for bit."""
         families = [self._host.families.index(family) for family in self._families]
         parts: dict[str, Mapping[str, Tensor]] = {
             "model": self._training.model.state_dict(),
@@ -319,7 +319,7 @@ class GrowthEnvironment:
     def _score_reward(
         self, before: SlotStates, signals_before: HostSignals, score: Tensor, terminated: Tensor
     ) -> Tensor:
-        """The reward of mode 'score', [E]."""
+        """Return the reward of mode 'score', [E]."""
         reward = self.config.reward
         return growth_reward(
             reward,
@@ -340,7 +340,7 @@ class GrowthEnvironment:
         gains: tuple[Tensor, Tensor],
         terminated: Tensor,
     ) -> Tensor:
-        """The reward of mode 'shaped', [E]; `gains` are those before and after the step."""
+        """Return the reward of mode 'shaped', [E]; `gains` are those before and after the step."""
         step = ShapedStep(
             before=before,
             after=after,
@@ -374,17 +374,17 @@ class GrowthEnvironment:
         return torch.where(panicked, self._current_score(measured.accuracy), score)
 
     def _current_score(self, accuracy: Tensor) -> Tensor:
-        """J in points, [E]."""
+        """Return J in points, [E]."""
         parameters = effective_parameters(self.slots, self._sizes(self.slots))
         return growth_score(accuracy, parameters, self.config.reference_parameters, rent=self.config.reward.rent)
 
     def _sizes(self, slots: SlotStates) -> Tensor:
-        """int64 [E, K], parameters of the module in each slot."""
+        """Return int64 [E, K], parameters of the module in each slot."""
         return torch.from_numpy(self._training.model.seed_sizes(slots.blueprint.numpy(), slots.operator.numpy()))
 
 
 def waiting(num_envs: int, space: FactoredActionSpace) -> Tensor:
-    """Actions int64 [E, 8] that do nothing.
+    """Return actions int64 [E, 8] that do nothing.
 
     Args:
         num_envs: E.

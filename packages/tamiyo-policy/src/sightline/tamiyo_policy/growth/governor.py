@@ -33,28 +33,25 @@ class Panic(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class GovernorState:
-    """What the governor remembers of E hosts.
-
-    Attributes:
-        losses: float32 [E, window], good losses, the latest last; NaN where there is none yet.
-        anomalies: int64 [E], anomalous losses in a row.
-        snapshot_age: int64 [E], epochs since the last snapshot.
-    """
+    """What the governor remembers of E hosts."""
 
     losses: Tensor
+    """float32 [E, window], good losses, the latest last; NaN where there is none yet."""
     anomalies: Tensor
+    """int64 [E], anomalous losses in a row."""
     snapshot_age: Tensor
+    """int64 [E], epochs since the last snapshot."""
 
     @classmethod
     def start(
         cls, num_environments: int, config: GovernorConfig, *, device: torch.device | str = "cpu"
     ) -> GovernorState:
-        """The state for fresh hosts, whose first snapshot has just been taken."""
+        """Return the state for fresh hosts, whose first snapshot has just been taken."""
         counts = torch.zeros(num_environments, dtype=torch.int64, device=device)
         return cls(torch.full((num_environments, config.window), torch.nan, device=device), counts, counts)
 
     def select(self, keep: Tensor, other: GovernorState) -> GovernorState:
-        """These states where `keep` (bool [E]), the other ones elsewhere."""
+        """Return these states where `keep` (bool [E]), the other ones elsewhere."""
         pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
         return GovernorState(*(torch.where(keep.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs))
 
@@ -76,23 +73,20 @@ class RestorableHosts(Protocol):
 
 
 class GovernorOutcome(NamedTuple):
-    """What the governor did after an epoch.
-
-    Attributes:
-        governor: its state.
-        slots: [E, K], without experimental seeds where a host was rolled back.
-        panic: int64 [E], a `Panic`.
-    """
+    """What the governor did after an epoch."""
 
     governor: GovernorState
+    """Its state."""
     slots: SlotStates
+    """[E, K], without experimental seeds where a host was rolled back."""
     panic: Tensor
+    """int64 [E], a `Panic`."""
 
 
 def judge(
     state: GovernorState, loss: Tensor, config: GovernorConfig, *, num_classes: int
 ) -> tuple[GovernorState, Tensor]:
-    """Judges the validation losses of an epoch.
+    """Judge the validation losses of an epoch.
 
     At once: a loss that is not finite, and a loss within `chance_margin` of ln(num_classes) in a host whose mean was
     below `learned_share` of it. After `consecutive` epochs: a loss above the absolute bound, above the mean by
@@ -103,7 +97,7 @@ def judge(
         state: [E].
         loss: float [E], in nats.
         config: the bounds.
-        num_classes: of the host's task.
+        num_classes: number of classes of the host's task.
 
     Returns:
         The state after the epoch, and panic int64 [E].
@@ -126,7 +120,7 @@ def judge(
 
 
 def remember_fossils(hosts: RestorableHosts, state: GovernorState, fossilized: Tensor) -> GovernorState:
-    """Remembers the hosts in which a seed has just become permanent, so that every rollback keeps every fossil.
+    """Remember the hosts in which a seed has just become permanent, so that every rollback keeps every fossil.
 
     To be called between the operations and the epoch's training.
 
@@ -150,7 +144,7 @@ def govern(
     *,
     num_classes: int,
 ) -> GovernorOutcome:
-    """Judges an epoch, takes lost hosts back, and remembers healthy ones every `snapshot_every` epochs.
+    """Judge an epoch, take lost hosts back, and remember healthy ones every `snapshot_every` epochs.
 
     Args:
         hosts: what is restored and remembered.
@@ -158,7 +152,7 @@ def govern(
         slots: [E, K], after the epoch.
         loss: float [E], validation loss of the epoch in nats.
         config: the bounds.
-        num_classes: of the hosts' task.
+        num_classes: number of classes of the hosts' task.
     """
     state, panic = judge(state, loss, config, num_classes=num_classes)
     panicked = panic != Panic.NONE
@@ -176,7 +170,7 @@ def govern(
 
 
 def prune_experimental(slots: SlotStates, where: Tensor) -> SlotStates:
-    """The slots without any seed that is not a fossil, in some environments.
+    """Return the slots without any seed that is not a fossil, in some environments.
 
     Args:
         slots: [E, K].
@@ -186,7 +180,7 @@ def prune_experimental(slots: SlotStates, where: Tensor) -> SlotStates:
 
 
 def preflight(state: GovernorState, op: Tensor, loss: Tensor, accuracy: Tensor) -> Tensor:
-    """Bool [E]: whether a host may be changed by an operation.
+    """Return bool [E]: whether a host may be changed by an operation.
 
     Nothing is decided on measurements that are not finite, and no seed becomes permanent in a host whose loss is
     anomalous, as that host would be what a rollback restores.

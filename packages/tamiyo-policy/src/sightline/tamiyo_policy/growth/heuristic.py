@@ -23,23 +23,20 @@ from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
 
 @dataclass(frozen=True, slots=True)
 class HeuristicMemory:
-    """What the heuristic remembers of E environments.
-
-    Attributes:
-        position: int64 [E], where in the rotation the next seed is looked for.
-        embargo: int64 [E], epochs until a seed may be germinated again.
-        penalties: float32 [E, rotation], of each blueprint in the rotation.
-    """
+    """What the heuristic remembers of E environments."""
 
     position: Tensor
+    """int64 [E], where in the rotation the next seed is looked for."""
     embargo: Tensor
+    """int64 [E], epochs until a seed may be germinated again."""
     penalties: Tensor
+    """float32 [E, rotation], of each blueprint in the rotation."""
 
     @classmethod
     def start(
         cls, num_environments: int, config: HeuristicConfig, *, device: torch.device | str = "cpu"
     ) -> HeuristicMemory:
-        """The memory at the beginning of an episode."""
+        """Return the memory at the beginning of an episode."""
         counts = torch.zeros(num_environments, dtype=torch.int64, device=device)
         return cls(counts, counts, torch.zeros(num_environments, len(config.rotation), device=device))
 
@@ -54,18 +51,18 @@ def heuristic_actions(
     config: HeuristicConfig,
     lifecycle: LifecycleConfig,
 ) -> tuple[Tensor, HeuristicMemory]:
-    """One legal action in every environment.
+    """Return one legal action in every environment.
 
     In this order: a held seed whose contribution is known becomes permanent or is pruned; a seed that hurts is pruned;
     a seed whose gate is open advances; and when the host is stable and on a plateau, the next blueprint of the rotation
     is germinated. Otherwise it waits. A masked choice is never taken.
 
     Args:
-        memory: from the previous step.
+        memory: memory of the previous step.
         states: [E, K].
         signals: [E].
-        masks: from `legality_masks`.
-        space: from `growth_action_space`.
+        masks: legal choices, from `legality_masks`.
+        space: the eight heads.
         config: the thresholds.
         lifecycle: the rules in force.
 
@@ -97,12 +94,12 @@ def heuristic_actions(
 
 
 def random_legal_actions(masks: Mapping[str, Tensor], space: FactoredActionSpace, generator: torch.Generator) -> Tensor:
-    """Actions int64 [E, 8]: the operation uniform over the legal ones, then every head that matters over its own.
+    """Return actions int64 [E, 8]: the operation uniform over the legal ones, then every head that matters likewise.
 
     Args:
-        masks: from `legality_masks`.
-        space: from `growth_action_space`.
-        generator: advanced; on the masks' device.
+        masks: legal choices, from `legality_masks`.
+        space: the eight heads.
+        generator: source of the choices, on the masks' device.
     """
     op = _uniform(masks["op"], generator)
     rows = masks["slot_by_op"][torch.arange(len(op), device=op.device), op]
@@ -123,7 +120,7 @@ def _wanted_slots(
     config: HeuristicConfig,
     lifecycle: LifecycleConfig,
 ) -> dict[Op, Tensor]:
-    """Bool [E, K] by operation, the most urgent first; not all of them need be legal."""
+    """Return bool [E, K] by operation, the most urgent first; not all of them need be legal."""
     known = states.contribution_age >= 0
     held = states.in_stage(Stage.HOLDING) & known
     worthy = states.contribution > config.fossilize_above
@@ -140,7 +137,7 @@ def _wanted_slots(
 
 
 def _next_in_rotation(memory: HeuristicMemory, selectable: Tensor, config: HeuristicConfig) -> tuple[Tensor, Tensor]:
-    """Rank in the rotation and id of the first blueprint that is selectable and not passed over; id -1 if none is."""
+    """Return rank and id of the first blueprint in the rotation that is selectable and not passed over; -1 if none."""
     length = len(config.rotation)
     rotation = torch.tensor(config.rotation, device=selectable.device)
     ranks = (memory.position[:, None] + torch.arange(length, device=selectable.device)) % length

@@ -15,7 +15,7 @@ from sightline.tamiyo_policy.hosts.slots import SlotStates
 
 
 def legality_masks(states: SlotStates, config: LifecycleConfig, selectable_blueprints: Tensor) -> dict[str, Tensor]:
-    """The masks of all heads; every head has at least one legal choice.
+    """Return the masks of all heads; every head has at least one legal choice.
 
     Args:
         states: [E, K].

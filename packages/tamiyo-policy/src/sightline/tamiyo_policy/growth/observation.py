@@ -31,36 +31,30 @@ _MAX_POINTS = 100.0
 
 
 class Feature(NamedTuple):
-    """One kind of column of the observation.
-
-    Attributes:
-        name: what it shows, as a snake-case name.
-        size: columns it fills.
-        kind: "continuous" may be standardised; "binary" is 0 or 1; "sentinel" is -1 where there is no value yet and
-            must not be standardised either.
-        low: least value.
-        high: greatest value.
-    """
+    """One kind of column of the observation."""
 
     name: str
+    """What it shows, as a snake-case name."""
     size: int
+    """Columns it fills."""
     kind: FeatureKind
+    """"continuous" may be standardised; "binary" is 0 or 1; "sentinel" is -1 where there is no value yet and must not
+    be standardised either."""
     low: float
+    """Least value."""
     high: float
+    """Greatest value."""
 
 
 class Column(NamedTuple):
-    """Where a feature lies.
-
-    Attributes:
-        feature: what it is.
-        slot: the slot it describes; None for the host.
-        start: its first column.
-    """
+    """Where a feature lies."""
 
     feature: Feature
+    """What it is."""
     slot: int | None
+    """The slot it describes; None for the host."""
     start: int
+    """Its first column."""
 
 
 _BASE = (
@@ -104,21 +98,18 @@ _AGE = Feature("age", 1, "continuous", 0, 1)
 
 @dataclass(frozen=True, slots=True)
 class ObservationLayout:
-    """Which column of an observation shows what.
-
-    Attributes:
-        num_slots: K.
-        base: the host's features, in order.
-        slot: the features of each slot, in order; slot after slot.
-    """
+    """Which column of an observation shows what."""
 
     num_slots: int
+    """K."""
     base: tuple[Feature, ...] = _BASE
+    """The host's features, in order."""
     slot: tuple[Feature, ...] = (*_SLOT, _AGE)
+    """The features of each slot, in order; slot after slot."""
 
     @classmethod
     def named(cls, name: Literal["v114", "v116"], num_slots: int = 3) -> ObservationLayout:
-        """A layout by the name of its size at 3 slots.
+        """Return a layout by the name of its size at 3 slots.
 
         Args:
             name: "v114" has 24 + 30 K columns, with the host's stability and without a seed's age; "v116" has 23 + 31 K
@@ -140,7 +131,7 @@ class ObservationLayout:
         return sum(feature.size for feature in self.base) + self.num_slots * sum(feature.size for feature in self.slot)
 
     def columns(self) -> Iterator[Column]:
-        """The table of the layout, in the order of the columns."""
+        """Return the table of the layout, in the order of the columns."""
         start = 0
         for feature in self.base:
             yield Column(feature, None, start)
@@ -151,13 +142,13 @@ class ObservationLayout:
                 start += feature.size
 
     def continuous(self) -> Tensor:
-        """Bool [D]: the columns that may be standardised."""
+        """Return bool [D]: the columns that may be standardised."""
         return torch.cat(
             [torch.full((column.feature.size,), column.feature.kind == "continuous") for column in self.columns()]
         )
 
     def bounds(self) -> Tensor:
-        """float32 [2, D]: the least and the greatest value of every column."""
+        """Return float32 [2, D]: the least and the greatest value of every column."""
         sides = [
             (column.feature.low, column.feature.high) for column in self.columns() for _ in range(column.feature.size)
         ]
@@ -166,35 +157,32 @@ class ObservationLayout:
 
 @dataclass(frozen=True, slots=True)
 class HostSignals:
-    """What is known of E hosts besides their slots.
-
-    Attributes:
-        epoch: int64 [E], environment steps since the episode began.
-        loss_history: float32 [E, 5], validation losses in nats, the latest last; NaN where there was none yet.
-        accuracy_history: float32 [E, 5], validation accuracies in percent; NaN where there was none yet.
-        steady_epochs: int64 [E], validations in a row that improved the loss by less than 3 percent.
-        stabilized: bool [E], whether there were ever three of those in a row.
-        last_op: int64 [E], the last operation that was executed; WAIT at the beginning.
-        last_success: bool [E], whether the last wanted operation was executed; True at the beginning.
-    """
+    """What is known of E hosts besides their slots."""
 
     epoch: Tensor
+    """int64 [E], environment steps since the episode began."""
     loss_history: Tensor
+    """float32 [E, 5], validation losses in nats, the latest last; NaN where there was none yet."""
     accuracy_history: Tensor
+    """float32 [E, 5], validation accuracies in percent; NaN where there was none yet."""
     steady_epochs: Tensor
+    """int64 [E], validations in a row that improved the loss by less than 3 percent."""
     stabilized: Tensor
+    """bool [E], whether there were ever three of those in a row."""
     last_op: Tensor
+    """int64 [E], the last operation that was executed; WAIT at the beginning."""
     last_success: Tensor
+    """bool [E], whether the last wanted operation was executed; True at the beginning."""
 
     @classmethod
     def start(cls, num_environments: int, *, device: torch.device | str = "cpu") -> HostSignals:
-        """The signals of hosts that were never trained or validated."""
+        """Return the signals of hosts that were never trained or validated."""
         counts = torch.zeros(num_environments, dtype=torch.int64, device=device)
         history = torch.full((num_environments, HISTORY), torch.nan, device=device)
         return cls(counts, history, history, counts, counts > 0, torch.full_like(counts, int(Op.WAIT)), counts == 0)
 
     def record(self, *, loss: Tensor, accuracy: Tensor) -> HostSignals:
-        """The signals after a validation.
+        """Return the signals after a validation.
 
         Args:
             loss: float [E], mean loss in nats; one that is not finite is remembered as 1e6.
@@ -215,7 +203,7 @@ class HostSignals:
         )
 
     def acted(self, *, op: Tensor, success: Tensor) -> HostSignals:
-        """The signals after an environment step.
+        """Return the signals after an environment step.
 
         Args:
             op: int64 [E], the operation that was executed.
@@ -226,14 +214,14 @@ class HostSignals:
 
 
 def symlog(value: Tensor) -> Tensor:
-    """sign(x) ln(1 + |x|) (Hafner et al. 2023, equation 9): close to x near 0, a logarithm far away."""
+    """Return sign(x) ln(1 + |x|) (Hafner et al. 2023, equation 9): close to x near 0, a logarithm far away."""
     return value.sign() * value.abs().log1p()
 
 
 def observe(
     states: SlotStates, signals: HostSignals, layout: ObservationLayout, *, horizon: int, gamma: float
 ) -> tuple[Tensor, Tensor]:
-    """The observation of E environments.
+    """Return the observation of E environments.
 
     Contributions, velocities and interactions are shown as symlog(points) / symlog(100), so that they stay within
     -1 and 1 without all large ones looking alike. An empty slot is zero in every column.
@@ -241,7 +229,7 @@ def observe(
     Args:
         states: [E, K].
         signals: [E].
-        layout: with K slots.
+        layout: a layout with K slots.
         horizon: T, the steps of an episode.
         gamma: the discount; a contribution measured n epochs ago has the freshness gamma^n.
 
@@ -266,7 +254,7 @@ def observe(
 
 
 def _base_features(states: SlotStates, signals: HostSignals, horizon: int) -> dict[str, Tensor]:
-    """float32 [E] or [E, size] by name."""
+    """Return float32 [E] or [E, size] by name."""
     losses = symlog(_finite(signals.loss_history)) / 7
     accuracies = signals.accuracy_history / 100
     missing = signals.accuracy_history.isnan()
@@ -291,7 +279,7 @@ _SHARES = {
 
 
 def _slot_features(states: SlotStates, horizon: int, gamma: float) -> dict[str, Tensor]:
-    """float32 [E, K] or [E, K, size] by name."""
+    """Return float32 [E, K] or [E, K, size] by name."""
     freshness = gamma ** states.contribution_age.clamp(min=0).float()
     codes = torch.tensor([int(stage) for stage in _STAGES], device=states.stage.device)
     return {

@@ -26,7 +26,7 @@ for _stage, _value in _STAGE_POTENTIALS.items():
 
 
 def effective_parameters(states: SlotStates, parameters: Tensor) -> Tensor:
-    """float32 [E]: parameters of all modules, each weighted by its alpha.
+    """Return float32 [E]: parameters of all modules, each weighted by its alpha.
 
     Args:
         states: [E, K].
@@ -36,24 +36,24 @@ def effective_parameters(states: SlotStates, parameters: Tensor) -> Tensor:
 
 
 def growth_score(accuracy: Tensor, parameters: Tensor, host_parameters: Tensor | float, *, rent: float) -> Tensor:
-    """J = accuracy - rent ln(1 + parameters / host_parameters), in points; what the policy is to maximise.
+    """Return J = accuracy - rent ln(1 + parameters / host_parameters), in points; what the policy is to maximise.
 
     Args:
         accuracy: float [E], in percent.
         parameters: float [E], of the seeds, from `effective_parameters`.
-        host_parameters: of the host alone, positive.
+        host_parameters: parameters of the host alone, positive.
         rent: points.
     """
     return accuracy - rent * torch.log1p(parameters / host_parameters)
 
 
 def final_accuracy(signals: HostSignals, config: RewardConfig) -> Tensor:
-    """The mean of the last accuracies, float [E] in percent, less noisy than one; of those that exist, if fewer."""
+    """Return the mean of the last accuracies there are, float [E] in percent, which is less noisy than the last one."""
     return signals.accuracy_history[:, -config.final_validations :].nanmean(1)
 
 
 def stage_potential(states: SlotStates) -> Tensor:
-    """float32 [E]: how far all seeds of an environment have come, summed over the slots.
+    """Return float32 [E]: how far all seeds of an environment have come, summed over the slots.
 
     GERMINATED 1, TRAINING 2, BLENDING 3.5, HOLDING 5.5, FOSSILIZED 6, else 0; and 0.3 for every epoch in such a stage,
     at most 2. It looks at every slot: a potential of the slot alone that an action names would not telescope.
@@ -64,7 +64,7 @@ def stage_potential(states: SlotStates) -> Tensor:
 
 
 def potential_shaping(before: Tensor, after: Tensor, *, gamma: float, terminal: Tensor) -> Tensor:
-    """Shaping gamma Phi(after) - Phi(before), with Phi 0 after the end (Ng, Harada and Russell 1999, theorem 1).
+    """Return shaping gamma Phi(after) - Phi(before), with Phi 0 after the end (Ng, Harada and Russell 1999, theorem 1).
 
     Discounted, an episode's shaping sums to -Phi(first state) whatever is done in between.
 
@@ -78,7 +78,7 @@ def potential_shaping(before: Tensor, after: Tensor, *, gamma: float, terminal: 
 
 
 def growth_potential(states: SlotStates, loss: Tensor, config: RewardConfig) -> Tensor:
-    """The potential, float [E], that `config` asks for.
+    """Return the potential, float [E], that `config` asks for.
 
     Args:
         states: [E, K].
@@ -97,7 +97,7 @@ def growth_reward(
     potential_after: Tensor,
     terminal: Tensor,
 ) -> Tensor:
-    """The reward of a step, (J' - J) / scale plus shaping, where J' is measured after the action had its effect.
+    """Return the reward of a step, (J' - J) / scale plus shaping, where J' is measured after the action had its effect.
 
     Args:
         config: scale and discount.

@@ -26,61 +26,55 @@ _BLENDED = (Stage.BLENDING, Stage.HOLDING, Stage.FOSSILIZED)
 
 @dataclass(frozen=True, slots=True)
 class ShapedStep:
-    """One step of E environments as the SHAPED reward sees it.
-
-    Attributes:
-        before: slots that the action was chosen in.
-        after: slots after the operation, the epoch and its measurements.
-        slot: int64 [E], the slot that the action names.
-        wanted_op: int64 [E], the operation chosen.
-        effective_op: int64 [E], the operation executed.
-        epoch: int64 [E], steps of the episode before the action.
-        accuracy: float [E], after the step, in percent.
-        gain_before: float [E], accuracy minus accuracy without any seed before the action, in points.
-        gain_after: float [E], the same after the step.
-        parameters: [E, K], of the module that was in a slot before the step or is in it after.
-        host_parameters: of the host alone.
-        terminal: bool [E], whether the episode ended for good.
-    """
+    """One step of E environments as the SHAPED reward sees it."""
 
     before: SlotStates
+    """Slots that the action was chosen in."""
     after: SlotStates
+    """Slots after the operation, the epoch and its measurements."""
     slot: Tensor
+    """int64 [E], the slot that the action names."""
     wanted_op: Tensor
+    """int64 [E], the operation chosen."""
     effective_op: Tensor
+    """int64 [E], the operation executed."""
     epoch: Tensor
+    """int64 [E], steps of the episode before the action."""
     accuracy: Tensor
+    """float [E], after the step, in percent."""
     gain_before: Tensor
+    """float [E], accuracy minus accuracy without any seed before the action, in points."""
     gain_after: Tensor
+    """float [E], the same after the step."""
     parameters: Tensor
+    """[E, K], of the module that was in a slot before the step or is in it after."""
     host_parameters: float
+    """Number of parameters of the host alone."""
     terminal: Tensor
+    """bool [E], whether the episode ended for good."""
 
 
 class ShapedReward(NamedTuple):
-    """The terms of the reward, each float [E]; costs are negative.
-
-    Attributes:
-        attribution: credit of the named seed.
-        warnings: what its state warns of.
-        shaping: of the potential of all slots.
-        synergy: of the named seed with the others.
-        rent: of the modules' parameters.
-        shock: of sudden changes of alpha.
-        occupancy: of filled slots.
-        action: of the operation itself.
-        final_accuracy: at the end of the episode.
-    """
+    """The terms of the reward, each float [E]; costs are negative."""
 
     attribution: Tensor
+    """Credit of the named seed."""
     warnings: Tensor
+    """What its state warns of."""
     shaping: Tensor
+    """Change of the potential of all slots."""
     synergy: Tensor
+    """Gain of the named seed and the others together."""
     rent: Tensor
+    """Cost of the modules' parameters."""
     shock: Tensor
+    """Cost of sudden changes of alpha."""
     occupancy: Tensor
+    """Cost of filled slots."""
     action: Tensor
+    """Worth of the operation itself."""
     final_accuracy: Tensor
+    """Worth of the accuracy at the end of the episode."""
 
     @property
     def total(self) -> Tensor:
@@ -103,7 +97,7 @@ class _Judged(NamedTuple):
 
 
 def shaped_reward(step: ShapedStep, config: ShapedRewardConfig) -> ShapedReward:
-    """The SHAPED reward of a step.
+    """Return the SHAPED reward of a step.
 
     PRUNE and FOSSILIZE are judged by what was measured before them, everything else by what followed.
     """
@@ -161,7 +155,7 @@ def _attribution(step: ShapedStep, seed: _Judged, config: ShapedRewardConfig) ->
 
 
 def _warnings(step: ShapedStep, seed: _Judged, attribution: Tensor) -> Tensor:
-    """Costs between 0 and 0.7 in sum, never a gain, whatever the operation."""
+    """Return costs between 0 and 0.7 in sum, never a gain, whatever the operation."""
     c, u = seed.contribution, seed.gain
     excess = (0.1 * (c / u.clamp(min=0.1) - 5) / 5).clamp(min=0.0, max=0.3)
     ratio = torch.where(u > 0.1, excess, 0.3 * (c / 10).clamp(max=1.0))

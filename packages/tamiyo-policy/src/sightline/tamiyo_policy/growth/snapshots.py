@@ -64,7 +64,7 @@ class HostSnapshots:
         self._model.seed_adam.clear(at[:, None].expand(-1, self._fossils.shape[1]))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """A copy of all tensors by name."""
+        """Return a copy of all tensors by name."""
         return {"fossils": self._fossils.clone(), "host": self._host.clone(), "seeds": self._seeds.clone()}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:

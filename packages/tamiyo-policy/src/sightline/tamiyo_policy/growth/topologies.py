@@ -28,40 +28,34 @@ Topology = tuple[int, ...]
 
 @dataclass(frozen=True)
 class TopologyRun:
-    """One network with a topology, to be trained.
-
-    Attributes:
-        topology: K blueprint ids.
-        family: of the host.
-        seed: of its draws; equal seeds make runs comparable.
-    """
+    """One network with a topology, to be trained."""
 
     topology: Topology
+    """K blueprint ids."""
     family: str
+    """The host's family."""
     seed: int
+    """Seed of its draws; equal seeds make runs comparable."""
 
 
 @dataclass(frozen=True)
 class TopologyResult:
-    """What one network reached.
-
-    Attributes:
-        run: what was trained.
-        accuracy: on the validation part in percent, mean of the last measurements.
-        score: J in points.
-        parameters: of its modules.
-        test_accuracy: in percent; NaN unless asked for.
-    """
+    """What one network reached."""
 
     run: TopologyRun
+    """What was trained."""
     accuracy: float
+    """Percent of the validation part, mean of the last measurements."""
     score: float
+    """J in points."""
     parameters: int
+    """Number of parameters of its modules."""
     test_accuracy: float
+    """Percent of the test part; NaN unless asked for."""
 
 
 def all_topologies(blueprints: Mapping[int, Blueprint], num_slots: int) -> list[Topology]:
-    """Every assignment of a blueprint or nothing to the slots: (1 + blueprints)^K topologies."""
+    """Return every assignment of a blueprint or nothing to the slots: (1 + blueprints)^K topologies."""
     return list(itertools.product([NOOP, *sorted(blueprints)], repeat=num_slots))
 
 
@@ -84,16 +78,16 @@ def train_topologies(
 
     Args:
         runs: what to train.
-        data: on what.
-        host: in what.
+        data: what the networks learn.
+        host: what the modules stand in.
         blueprints: modules by id.
         channels: D, of the host.
-        training: how; 60 intervals by default.
+        training: settings of the training; 60 intervals by default.
         reward: rent, and how many last measurements are averaged.
         reference_parameters: parameters by which rent is measured.
         stack: networks trained at once.
         read_test: whether the test part is read at the end; for final reports only.
-        device: where.
+        device: device of the networks.
         workers: threads that share a stack among them; see `StackedTraining`.
 
     Yields:
@@ -125,10 +119,10 @@ def train_topologies(
 
 
 def best_topologies(results: Sequence[TopologyResult]) -> list[tuple[Topology, float]]:
-    """Topologies by mean score over families and seeds, the best first.
+    """Return topologies by mean score over families and seeds, the best first.
 
     Args:
-        results: of any number of runs per topology.
+        results: results of any number of runs per topology.
 
     Returns:
         Topology and mean score in points; equal scores in the order of the ids.
@@ -141,7 +135,7 @@ def best_topologies(results: Sequence[TopologyResult]) -> list[tuple[Topology, f
 
 
 def topology_setting(topologies: NDArray[np.int64]) -> SeedSetting:
-    """The setting in which the modules of topologies [E, K] run in full."""
+    """Return the setting in which the modules of topologies [E, K] run in full."""
     grown = topologies != NOOP
     return SeedSetting(
         blueprint=np.where(grown, topologies, -1),

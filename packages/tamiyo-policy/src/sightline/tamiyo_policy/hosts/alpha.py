@@ -16,7 +16,7 @@ _STEEPNESS = {AlphaCurve.SIGMOID_GENTLE: 6.0, AlphaCurve.SIGMOID: 12.0, AlphaCur
 
 
 def curve_value(time: Tensor, curve: Tensor) -> Tensor:
-    """How far a ramp has come: monotone, 0 at time 0 and 1 at time 1, for every curve.
+    """Return how far a ramp has come: monotone, 0 at time 0 and 1 at time 1, for every curve.
 
     Linear is t, cosine (1 - cos(pi t)) / 2, a sigmoid the logistic of steepness 6, 12 or 24 about 1/2, scaled to meet
     both ends.
@@ -37,7 +37,7 @@ def curve_value(time: Tensor, curve: Tensor) -> Tensor:
 
 
 def begin_ramp(states: SlotStates, at: Tensor, *, target: Tensor | float, steps: Tensor) -> SlotStates:
-    """Starts ramps from the present alpha; a ramp of 0 steps, or to where alpha already is, ends at once.
+    """Start ramps from the present alpha; a ramp of 0 steps, or to where alpha already is, ends at once.
 
     Args:
         states: [E, K]; `curve` gives the shape. Alpha must stand still where a ramp begins.
@@ -65,7 +65,7 @@ def begin_ramp(states: SlotStates, at: Tensor, *, target: Tensor | float, steps:
 
 
 def advance_ramps(states: SlotStates) -> SlotStates:
-    """Moves every ramp by one epoch, and ends those that have arrived."""
+    """Move every ramp by one epoch, and end those that have arrived."""
     moving = states.alpha_mode != AlphaMode.HOLD
     done = states.alpha_steps_done + moving
     time = (done / states.alpha_steps_total.clamp(min=1)).clamp(max=1.0)
@@ -81,6 +81,6 @@ def advance_ramps(states: SlotStates) -> SlotStates:
 
 
 def time_to_target(states: SlotStates) -> Tensor:
-    """int64 [E, K]: epochs until the current ramp ends, 0 where alpha stands still."""
+    """Return int64 [E, K]: epochs until the current ramp ends, 0 where alpha stands still."""
     moving = states.alpha_mode != AlphaMode.HOLD
     return torch.where(moving, states.alpha_steps_total - states.alpha_steps_done, 0)

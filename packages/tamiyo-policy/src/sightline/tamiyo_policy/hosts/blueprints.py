@@ -28,21 +28,18 @@ Initialise: TypeAlias = Callable[[np.random.Generator], list[NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Blueprint:
-    """One kind of module.
-
-    Attributes:
-        name: short name.
-        index: its id among the policy's thirteen blueprints.
-        shapes: shapes of its parameters.
-        initialise: draws the parameters of one module.
-        residual: what it adds.
-    """
+    """One kind of module."""
 
     name: str
+    """Short name."""
     index: int
+    """Its id among the policy's thirteen blueprints."""
     shapes: tuple[tuple[int, ...], ...]
+    """Shapes of its parameters."""
     initialise: Initialise
+    """Draws the parameters of one module."""
     residual: Residual
+    """What it adds."""
 
     @property
     def sizes(self) -> list[int]:

@@ -31,21 +31,18 @@ class HostTrainingConfig(BaseModel):
 
 @dataclass(frozen=True)
 class AdamConfig:
-    """Constants of Adam (Kingma and Ba 2015, algorithm 1), after a clip of each module's gradient.
-
-    Attributes:
-        learning_rate: step size.
-        beta1: decay of the mean of gradients.
-        beta2: decay of the mean of their squares.
-        epsilon: added to the root, large enough that rounding noise in a gradient of zero cannot move a parameter.
-        max_norm: clip of the gradient of a host, and of each seed.
-    """
+    """Constants of Adam (Kingma and Ba 2015, algorithm 1), after a clip of each module's gradient."""
 
     learning_rate: float = 1e-2
+    """Step size."""
     beta1: float = 0.9
+    """Decay of the mean of gradients."""
     beta2: float = 0.999
+    """Decay of the mean of their squares."""
     epsilon: float = 1e-6
+    """What is added to the root, large enough that rounding noise in a gradient of zero cannot move a parameter."""
     max_norm: float = 1.0
+    """Clip of the gradient of a host, and of each seed."""
 
 
 class LifecycleConfig(BaseModel):

@@ -20,7 +20,7 @@ Scope = Literal["leave_one_out", "pairs", "every"]
 
 
 def members(num_slots: int) -> NDArray[np.bool_]:
-    """Which slots are on in each coalition, bool [C, K].
+    """Return which slots are on in each coalition, bool [C, K].
 
     Raises:
         ValueError: for fewer than one or more than `MAX_SLOTS` slots.
@@ -31,12 +31,12 @@ def members(num_slots: int) -> NDArray[np.bool_]:
 
 
 def coalition(slots: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Numbers [...] of the coalitions whose slots [..., K] are on."""
+    """Return numbers [...] of the coalitions whose slots [..., K] are on."""
     return (slots.astype(np.int64) << np.arange(slots.shape[-1])).sum(-1)
 
 
 def wanted_coalitions(players: NDArray[np.bool_], fixed: NDArray[np.bool_], scope: Scope) -> NDArray[np.bool_]:
-    """The coalitions that must be measured.
+    """Return the coalitions that must be measured.
 
     Args:
         players: bool [E, K].
@@ -67,7 +67,7 @@ def wanted_coalitions(players: NDArray[np.bool_], fixed: NDArray[np.bool_], scop
 def contributions(
     values: NDArray[np.float64], players: NDArray[np.bool_], fixed: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Value with all on minus value without one player: c_i = f(N) - f(N - i).
+    """Return the value with all on minus value without one player: c_i = f(N) - f(N - i).
 
     What changes every coalition's value alike, such as the host learning by itself, changes no contribution.
 
@@ -85,7 +85,7 @@ def contributions(
 
 
 def gain(values: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Value with all seeds on minus value with all off, [E].
+    """Return the value with all seeds on minus value with all off, [E].
 
     Args:
         values: [E, C].
@@ -97,7 +97,7 @@ def gain(values: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.
 def interactions(
     values: NDArray[np.float64], players: NDArray[np.bool_], fixed: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """How much more pairs reach than their members alone, summed over a player's pairs.
+    """Return how much more pairs reach than their members alone, summed over a player's pairs.
 
     I_ij = f(F + i + j) - f(F + i) - f(F + j) + f(F), with F the fixed seeds; it is 0 where seeds add up.
 
@@ -122,7 +122,7 @@ def interactions(
 
 
 def shapley_values(values: NDArray[np.float64], players: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Exact Shapley values: the mean over all orders of joining of what a player adds (Shapley 1953).
+    """Return exact Shapley values: the mean over all orders of joining of what a player adds (Shapley 1953).
 
     Args:
         values: [E, C] with every subset of the players.
@@ -148,5 +148,5 @@ def shapley_values(values: NDArray[np.float64], players: NDArray[np.bool_]) -> N
 
 
 def _at(values: NDArray[np.float64], index: NDArray[np.int64]) -> NDArray[np.float64]:
-    """values[e, index[e]] for every e, [E]."""
+    """Return values[e, index[e]] for every e, [E]."""
     return values[np.arange(len(values)), index]

@@ -15,15 +15,12 @@ PATCH = 2
 
 @dataclass(frozen=True)
 class Split:
-    """One part of a data set.
-
-    Attributes:
-        inputs: [N, C, S] float32, C channels of each of S tokens.
-        labels: [N] int64 class indices.
-    """
+    """One part of a data set."""
 
     inputs: NDArray[np.float32]
+    """[N, C, S] float32, C channels of each of S tokens."""
     labels: NDArray[np.int64]
+    """[N] int64 class indices."""
 
     def __post_init__(self) -> None:
         if self.inputs.ndim != 3 or self.inputs.dtype != np.float32:
@@ -41,19 +38,16 @@ class Split:
 
 @dataclass(frozen=True)
 class ClassificationData:
-    """Tokenised samples in three parts.
-
-    Attributes:
-        train: what hosts and seeds are fitted to.
-        validation: what rewards and counterfactuals are measured on.
-        test: read by final reports only.
-        num_classes: number of classes; labels lie in [0, num_classes).
-    """
+    """Tokenised samples in three parts."""
 
     train: Split
+    """What hosts and seeds are fitted to."""
     validation: Split
+    """What rewards and counterfactuals are measured on."""
     test: Split
+    """Read by final reports only."""
     num_classes: int
+    """Number of classes; labels lie in [0, num_classes)."""
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test"):
@@ -104,7 +98,7 @@ def split_images(
         labels: [N] int64.
         train: samples of the training part.
         validation: samples of the validation part; the remainder is the test part.
-        seed: of the shuffle.
+        seed: seed of the shuffle.
 
     Returns:
         The three parts, each token 2 x 2 pixels.
@@ -123,10 +117,10 @@ def split_images(
 
 
 def digits_data(seed: int = 0) -> ClassificationData:
-    """The 1,797 handwritten 8 x 8 digits that come with scikit-learn: 1,000 / 300 / 497 samples of 16 tokens.
+    """Return the 1,797 handwritten 8 x 8 digits that come with scikit-learn: 1,000 / 300 / 497 samples of 16 tokens.
 
     Args:
-        seed: of the split; runs that are compared must share it.
+        seed: seed of the split; runs that are compared must share it.
 
     Returns:
         The data; nothing is downloaded.

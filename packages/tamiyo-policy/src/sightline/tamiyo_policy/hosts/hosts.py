@@ -22,17 +22,14 @@ from sightline.tamiyo_policy.hosts.config import FAMILIES
 
 @dataclass(frozen=True)
 class HostDraw:
-    """One freshly drawn host.
-
-    Attributes:
-        parameters: [P] float32, the stages' parameters one after the other.
-        trainable: [P] bool; the others stay as they were drawn and do not count as parameters.
-        constants: [Q] float32, what is fixed by the family and the draw.
-    """
+    """One freshly drawn host."""
 
     parameters: NDArray[np.float32]
+    """[P] float32, the stages' parameters one after the other."""
     trainable: NDArray[np.bool_]
+    """[P] bool; the others stay as they were drawn and do not count as parameters."""
     constants: NDArray[np.float32]
+    """[Q] float32, what is fixed by the family and the draw."""
 
 
 @runtime_checkable
@@ -89,20 +86,18 @@ class TokenHost:
     - D lacks the token mixer, and its last block reads a fixed random projection of the pixels and nothing of what
       came before: only a seed in the last slot has any effect, or any gradient.
     - E has neither token mixer nor ReLU: it has two needs.
-
-    Attributes:
-        input_channels: C.
-        tokens: S.
-        num_classes: number of classes.
-        channels: D.
-        num_slots: K.
     """
 
     input_channels: int = 4
+    """C."""
     tokens: int = 16
+    """S."""
     num_classes: int = 10
+    """Number of classes."""
     channels: int = 8
+    """D."""
     num_slots: int = 3
+    """K."""
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -131,8 +126,8 @@ class TokenHost:
 
         Args:
             family: one of `FAMILIES`.
-            generator: advanced by the draw; the parameters that families share are drawn first, so that they are
-                equal for equal generators.
+            generator: source of the draw, which advances it; the parameters that families share are drawn first, so
+                that they are equal for equal generators.
 
         Returns:
             Parameters, which of them train, and the family's constants.
@@ -231,5 +226,5 @@ class TokenHost:
 
 
 def _normal(generator: np.random.Generator, size: int, fan_in: float) -> NDArray[np.float64]:
-    """Normal values of variance 1 / fan_in."""
+    """Return normal values of variance 1 / fan_in."""
     return generator.standard_normal(size) / math.sqrt(fan_in)

@@ -34,41 +34,35 @@ _VELOCITY_DECAY = 0.7
 
 
 class AppliedOperations(NamedTuple):
-    """What an action did.
-
-    Attributes:
-        states: [E, K] after the operations.
-        effective_op: int64 [E], the operation that was executed; WAIT where the wanted one was impossible.
-        success: bool [E], whether the wanted operation was executed.
-        germinated: bool [E, K], slots that hold a seed since this action: their optimiser state must be cleared.
-        fossilized: bool [E, K], slots that became permanent with this action.
-    """
+    """What an action did."""
 
     states: SlotStates
+    """[E, K] after the operations."""
     effective_op: Tensor
+    """int64 [E], the operation that was executed; WAIT where the wanted one was impossible."""
     success: Tensor
+    """bool [E], whether the wanted operation was executed."""
     germinated: Tensor
+    """bool [E, K], slots that hold a seed since this action: their optimiser state must be cleared."""
     fossilized: Tensor
+    """bool [E, K], slots that became permanent with this action."""
 
 
 class GradientReading(NamedTuple):
-    """Gradients of the seeds in one epoch, all [E, K].
-
-    Attributes:
-        norm: float32, of a seed's parameters; may be infinite or NaN.
-        ratio: float32, of seed to host, from `gradient_ratio`.
-        measured: bool, whether the seed had a gradient in this epoch.
-    """
+    """Gradients of the seeds in one epoch, all [E, K]."""
 
     norm: Tensor
+    """float32, of a seed's parameters; may be infinite or NaN."""
     ratio: Tensor
+    """float32, of seed to host, from `gradient_ratio`."""
     measured: Tensor
+    """bool, whether the seed had a gradient in this epoch."""
 
 
 def gradient_ratio(
     seed_norm: Tensor, host_norm: Tensor, seed_parameters: Tensor, host_parameters: Tensor | float, previous: Tensor
 ) -> Tensor:
-    """The moving average of a seed's gradient against its host's, per root of their sizes.
+    """Return the moving average of a seed's gradient against its host's, per root of their sizes.
 
     (|g_seed| / |g_host|) sqrt(P_host / P_seed), at most 10; 0.9 of the previous value and 0.1 of the present one.
 
@@ -88,7 +82,7 @@ def gradient_ratio(
 
 
 def open_gates(states: SlotStates, config: LifecycleConfig) -> Tensor:
-    """Bool [E, K]: whether the gate to the next stage is open for a seed; False where there is none.
+    """Return bool [E, K]: whether the gate to the next stage is open for a seed; False where there is none.
 
     G1 to TRAINING, G2 to BLENDING, G3 to HOLDING and G5 to FOSSILIZED. The gate of germination (G0) asks for an empty
     slot and a blueprint; `legal_slots` and `apply_operations` see to that.
@@ -112,7 +106,7 @@ def open_gates(states: SlotStates, config: LifecycleConfig) -> Tensor:
 
 
 def legal_slots(states: SlotStates, config: LifecycleConfig) -> Tensor:
-    """Bool [E, ops, K]: which slots each operation may be applied to; WAIT may name any slot.
+    """Return bool [E, ops, K]: which slots each operation may be applied to; WAIT may name any slot.
 
     Seeds are developed one after the other: GERMINATE is illegal while another seed is GERMINATED, TRAINING or cooling
     down. ADVANCE and FOSSILIZE look at the stage alone unless `mask_closed_gates`, so a closed gate turns them to WAIT.
@@ -147,7 +141,7 @@ def apply_operations(
     gain: Tensor,
     permitted: Tensor | None = None,
 ) -> AppliedOperations:
-    """Executes one action in every environment; an impossible one is executed as WAIT.
+    """Execute one action in every environment; an impossible one is executed as WAIT.
 
     Args:
         states: [E, K].
@@ -182,7 +176,7 @@ def apply_operations(
 
 
 def tick(states: SlotStates, config: LifecycleConfig) -> SlotStates:
-    """Lets one epoch pass: cooldowns, ramps, prunes that have faded out, automatic gates, and ages.
+    """Let one epoch pass: cooldowns, ramps, prunes that have faded out, automatic gates, and ages.
 
     A removed seed's slot is seen one epoch in PRUNED, `embargo_epochs` in EMBARGOED and one in RESETTING.
     """
@@ -205,7 +199,7 @@ def tick(states: SlotStates, config: LifecycleConfig) -> SlotStates:
 
 
 def remove(states: SlotStates, at: Tensor) -> SlotStates:
-    """The states without the seeds in some slots, which begin to cool down. Fossils cannot be removed.
+    """Return the states without the seeds in some slots, which begin to cool down. Fossils cannot be removed.
 
     Args:
         states: [E, K].
@@ -222,7 +216,7 @@ def remove(states: SlotStates, at: Tensor) -> SlotStates:
 
 
 def record_gradients(states: SlotStates, reading: GradientReading) -> SlotStates:
-    """Takes in the gradients of an epoch.
+    """Take in the gradients of an epoch.
 
     Health is 1 for a usable gradient, 0.5 for a vanishing one (norm below 1e-6) and 0 for an exploding one (norm above
     100 or not finite).
@@ -243,7 +237,7 @@ def record_gradients(states: SlotStates, reading: GradientReading) -> SlotStates
 def record_measurements(
     states: SlotStates, *, accuracy: Tensor, gain: Tensor, contribution: Tensor, interaction: Tensor, measured: Tensor
 ) -> SlotStates:
-    """Takes in the validation of an epoch.
+    """Take in the validation of an epoch.
 
     The velocity keeps 0.7 of itself and takes 0.3 of the change of contribution, from the second measurement on.
 
@@ -315,7 +309,7 @@ def _advance(states: SlotStates, at: Tensor) -> SlotStates:
 
 
 def _look_up(choices: tuple[float, ...], index: Tensor) -> Tensor:
-    """The chosen values, [E, 1]."""
+    """Return the chosen values, [E, 1]."""
     return torch.tensor(choices, device=index.device)[index, None]
 
 

@@ -24,25 +24,22 @@ from sightline.tamiyo_policy.hosts.training import StackedTraining
 
 
 class HostMeasurement(NamedTuple):
-    """A validation of E hosts, all float32.
-
-    Attributes:
-        accuracy: [E], in percent.
-        loss: [E], in nats.
-        gain: [E], accuracy minus accuracy with all seeds off, in points.
-        contribution: [E, K], accuracy minus accuracy without the seed, in points; NaN where there is no live seed.
-        interaction: [E, K], sum of the seed's pairwise interactions in points; NaN where there is no live seed.
-    """
+    """A validation of E hosts, all float32."""
 
     accuracy: Tensor
+    """[E], in percent."""
     loss: Tensor
+    """[E], in nats."""
     gain: Tensor
+    """[E], accuracy minus accuracy with all seeds off, in points."""
     contribution: Tensor
+    """[E, K], accuracy minus accuracy without the seed, in points; NaN where there is no live seed."""
     interaction: Tensor
+    """[E, K], sum of the seed's pairwise interactions in points; NaN where there is no live seed."""
 
 
 def seed_setting(slots: SlotStates) -> SeedSetting:
-    """What slots [E, K] compute in the forward pass."""
+    """Return what slots [E, K] compute in the forward pass."""
     return SeedSetting(
         blueprint=torch.where(slots.in_forward, slots.blueprint, -1).numpy(),
         alpha=slots.alpha.numpy(),
@@ -57,7 +54,8 @@ def measure_hosts(training: StackedTraining, slots: SlotStates, *, counterfactua
     Args:
         training: the networks; unchanged.
         slots: [E, K].
-        counterfactuals: False for the hosts with all seeds alone; gains, contributions and interactions are 0 then.
+        counterfactuals: whether coalitions are measured; without, only hosts with all seeds are, and gains,
+            contributions and interactions are 0.
     """
     live, fossil = _players(slots)
     everything = coalition(live | fossil)
@@ -74,7 +72,7 @@ def measure_hosts(training: StackedTraining, slots: SlotStates, *, counterfactua
 
 
 def measure_shapley(training: StackedTraining, slots: SlotStates) -> Tensor:
-    """Exact Shapley values of all seeds that have an effect, fossils too: float32 [E, K] in points, else NaN.
+    """Return exact Shapley values of all seeds that have an effect, fossils too: float32 [E, K] in points, else NaN.
 
     Args:
         training: the networks; unchanged.
@@ -86,7 +84,7 @@ def measure_shapley(training: StackedTraining, slots: SlotStates) -> Tensor:
 
 
 def _players(slots: SlotStates) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Seeds with an effect on the output: live ones and fossils, bool [E, K] each."""
+    """Return seeds with an effect on the output: live ones and fossils, bool [E, K] each."""
     effective = slots.in_forward & (slots.alpha > 0)
     fossil = slots.in_stage(Stage.FOSSILIZED)
     return (effective & ~fossil).numpy(), (effective & fossil).numpy()

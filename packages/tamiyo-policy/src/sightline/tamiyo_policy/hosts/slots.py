@@ -67,69 +67,66 @@ NUM_STAGE_CODES = max(Stage) + 1
 
 @dataclass(frozen=True, slots=True)
 class SlotStates:
-    """The slots of E environments. Every field is a tensor [E, K]; an empty slot holds the values of `empty`.
-
-    Attributes:
-        stage: int64, a `Stage`.
-        blueprint: int64, what the slot holds; -1 where there is no module (empty or cooling down).
-        age: int64, epochs since germination.
-        epochs_in_stage: int64, epochs since the stage was entered.
-        alpha: float32 in [0, 1], the share of the seed in the forward pass.
-        alpha_start: float32, where the current ramp began.
-        alpha_target: float32, where the current ramp ends; before BLENDING, where the first one will.
-        alpha_mode: int64, an `AlphaMode`.
-        alpha_steps_total: int64, epochs of the current ramp.
-        alpha_steps_done: int64, epochs of it that are over.
-        alpha_velocity: float32, change of alpha in the last epoch.
-        curve: int64, the shape of the ramp (`actions.AlphaCurve`).
-        operator: int64, an `Operator`.
-        tempo_steps: int64, epochs of the ramp that ADVANCE to BLENDING begins.
-        prune_pending: bool, the ramp goes to 0 and the seed is removed there; its parameters are frozen.
-        accuracy_at_germination: float32, the host's accuracy in percent when the seed was put in.
-        gain_at_germination: float32, the gain of all other seeds then, in points.
-        progress: float32, accuracy minus `accuracy_at_germination`, in points.
-        clean_progress: float32, gain of all seeds minus `gain_at_germination`, in points: free of the host's drift.
-        contribution: float32, accuracy minus accuracy without this seed, in points; 0 until measured.
-        contribution_age: int64, epochs since `contribution` was measured; -1 for never.
-        velocity: float32, moving average of the change of `contribution`, in points per epoch.
-        interaction: float32, sum of the seed's pairwise interactions, in points.
-        gradient_norm: float32, of the seed's parameters.
-        gradient_ratio: float32, moving average of its gradient against the host's; see `gradient_ratio`.
-        health: float32 in [0, 1], of its gradient; -1 for never measured.
-        previous_health: float32, the reading before; -1 for never.
-        vanishing: bool, the gradient is too small to learn from.
-        exploding: bool, the gradient is too large or not finite.
-    """
+    """The slots of E environments. Every field is a tensor [E, K]; an empty slot holds the values of `empty`."""
 
     stage: Tensor
+    """int64, a `Stage`."""
     blueprint: Tensor
+    """int64, what the slot holds; -1 where there is no module (empty or cooling down)."""
     age: Tensor
+    """int64, epochs since germination."""
     epochs_in_stage: Tensor
+    """int64, epochs since the stage was entered."""
     alpha: Tensor
+    """float32 in [0, 1], the share of the seed in the forward pass."""
     alpha_start: Tensor
+    """float32, where the current ramp began."""
     alpha_target: Tensor
+    """float32, where the current ramp ends; before BLENDING, where the first one will."""
     alpha_mode: Tensor
+    """int64, an `AlphaMode`."""
     alpha_steps_total: Tensor
+    """int64, epochs of the current ramp."""
     alpha_steps_done: Tensor
+    """int64, epochs of it that are over."""
     alpha_velocity: Tensor
+    """float32, change of alpha in the last epoch."""
     curve: Tensor
+    """int64, the shape of the ramp (`actions.AlphaCurve`)."""
     operator: Tensor
+    """int64, an `Operator`."""
     tempo_steps: Tensor
+    """int64, epochs of the ramp that ADVANCE to BLENDING begins."""
     prune_pending: Tensor
+    """bool, the ramp goes to 0 and the seed is removed there; its parameters are frozen."""
     accuracy_at_germination: Tensor
+    """float32, the host's accuracy in percent when the seed was put in."""
     gain_at_germination: Tensor
+    """float32, the gain of all other seeds then, in points."""
     progress: Tensor
+    """float32, accuracy minus `accuracy_at_germination`, in points."""
     clean_progress: Tensor
+    """float32, gain of all seeds minus `gain_at_germination`, in points: free of the host's drift."""
     contribution: Tensor
+    """float32, accuracy minus accuracy without this seed, in points; 0 until measured."""
     contribution_age: Tensor
+    """int64, epochs since `contribution` was measured; -1 for never."""
     velocity: Tensor
+    """float32, moving average of the change of `contribution`, in points per epoch."""
     interaction: Tensor
+    """float32, sum of the seed's pairwise interactions, in points."""
     gradient_norm: Tensor
+    """float32, of the seed's parameters."""
     gradient_ratio: Tensor
+    """float32, moving average of its gradient against the host's; see `gradient_ratio`."""
     health: Tensor
+    """float32 in [0, 1], of its gradient; -1 for never measured."""
     previous_health: Tensor
+    """float32, the reading before; -1 for never."""
     vanishing: Tensor
+    """bool, the gradient is too small to learn from."""
     exploding: Tensor
+    """bool, the gradient is too large or not finite."""
 
     _INTEGERS: ClassVar = frozenset(
         {
@@ -158,7 +155,7 @@ class SlotStates:
 
     @classmethod
     def empty(cls, num_environments: int, num_slots: int, *, device: torch.device | str = "cpu") -> SlotStates:
-        """E environments with K empty slots each."""
+        """Return the states of E environments with K empty slots each."""
 
         def fill(name: str) -> Tensor:
             dtype = torch.int64 if name in cls._INTEGERS else torch.bool if name in cls._FLAGS else torch.float32
@@ -167,7 +164,7 @@ class SlotStates:
         return cls(**{field.name: fill(field.name) for field in fields(cls)})
 
     def update(self, at: Tensor, **values: Tensor | float) -> SlotStates:
-        """The states with other values in some slots.
+        """Return the states with other values in some slots.
 
         Args:
             at: bool [E, K], where.
@@ -183,7 +180,7 @@ class SlotStates:
         return replace(self, **{name: merge(name, value) for name, value in values.items()})
 
     def clear(self, at: Tensor) -> SlotStates:
-        """The states with nothing in some slots: their stage is DORMANT.
+        """Return the states with nothing in some slots: their stage is DORMANT.
 
         Args:
             at: bool [E, K], where.
@@ -191,7 +188,7 @@ class SlotStates:
         return self.select(~at, SlotStates.empty(*self.stage.shape, device=self.stage.device))
 
     def select(self, keep: Tensor, other: SlotStates) -> SlotStates:
-        """These states where `keep`, the other ones elsewhere.
+        """Return these states where `keep`, the other ones elsewhere.
 
         Args:
             keep: bool [E, K] or [E, 1].
@@ -201,7 +198,7 @@ class SlotStates:
         return SlotStates(**{name: torch.where(keep, mine, theirs) for name, mine, theirs in pairs})
 
     def enter(self, at: Tensor, stage: Stage) -> SlotStates:
-        """The states with some slots in another stage, 0 epochs old there.
+        """Return the states with some slots in another stage, 0 epochs old there.
 
         Args:
             at: bool [E, K], where.
@@ -223,7 +220,7 @@ class SlotStates:
         return self.update(at, stage=stage, epochs_in_stage=0)
 
     def in_stage(self, *stages: Stage) -> Tensor:
-        """Bool [E, K]: whether a slot is in one of the stages."""
+        """Return bool [E, K]: whether a slot is in one of the stages."""
         return _codes(stages).to(self.stage.device)[self.stage]
 
     @property
@@ -237,12 +234,12 @@ class SlotStates:
         return self.in_stage(Stage.TRAINING, Stage.BLENDING, Stage.HOLDING, Stage.FOSSILIZED)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """A copy of every field by its name."""
+        """Return a copy of every field by its name."""
         return {field.name: getattr(self, field.name).clone() for field in fields(self)}
 
     @classmethod
     def from_state_dict(cls, tensors: Mapping[str, Tensor]) -> SlotStates:
-        """The states that `state_dict` was taken from.
+        """Return the states that `state_dict` was taken from.
 
         Raises:
             ValueError: a field is missing, unknown or of another shape than the rest.
@@ -258,7 +255,7 @@ class SlotStates:
 
 @cache
 def _codes(stages: tuple[Stage, ...]) -> Tensor:
-    """Bool [NUM_STAGE_CODES]: whether a code is that of one of the stages."""
+    """Return bool [NUM_STAGE_CODES]: whether a code is that of one of the stages."""
     return torch.tensor([code in stages for code in range(NUM_STAGE_CODES)])
 
 

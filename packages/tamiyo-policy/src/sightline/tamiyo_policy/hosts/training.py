@@ -26,17 +26,14 @@ _HOST_DRAW, _SAMPLE_ORDER, _LABEL_NOISE, _SEED_DRAW = range(4)
 
 
 class TrainingReport(NamedTuple):
-    """What an interval of training did, on the CPU.
-
-    Attributes:
-        loss: float32 [E], mean cross-entropy in nats.
-        host_norm: float32 [E], mean gradient norm of the hosts.
-        seed_norm: float32 [E, K], of the seeds; 0 where none learned.
-    """
+    """What an interval of training did, on the CPU."""
 
     loss: Tensor
+    """float32 [E], mean cross-entropy in nats."""
     host_norm: Tensor
+    """float32 [E], mean gradient norm of the hosts."""
     seed_norm: Tensor
+    """float32 [E, K], of the seeds; 0 where none learned."""
 
 
 class StackedTraining:
@@ -45,7 +42,7 @@ class StackedTraining:
     Attributes:
         model: the networks.
         data: what they learn.
-        config: how.
+        config: settings of the training.
 
     Args:
         workers: threads that share the networks among them, where there are compiled functions for these; torch's own
@@ -129,7 +126,7 @@ class StackedTraining:
         Args:
             setting: [E, K].
             frozen: bool [E, K], modules that run but do not learn.
-            step: of the episode, from 0.
+            step: number of the episode's interval, from 0.
 
         Raises:
             IndexError: the episode has no such step.
@@ -160,7 +157,7 @@ class StackedTraining:
         return tables[0], tables[1]
 
     def test_accuracy(self, setting: SeedSetting) -> NDArray[np.float64]:
-        """[E] accuracies in percent on the test part, which only final reports may read.
+        """Return [E] accuracies in percent on the test part, which only final reports may read.
 
         Args:
             setting: [E, K].
@@ -170,7 +167,7 @@ class StackedTraining:
         return self.model.evaluate(setting, np.arange(len(alpha)), alpha, *samples)[0]
 
     def _draw_samples(self, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Labels [N] and indices [T, M, B] of one network: passes over the data, each in a new order."""
+        """Return labels [N] and indices [T, M, B] of one network: passes over the data, each in a new order."""
         labels = self.data.train.labels.copy()
         count = len(labels)
         noise = np.random.default_rng([seed, _LABEL_NOISE])
@@ -183,7 +180,7 @@ class StackedTraining:
         return labels, np.concatenate(passes)[:needed].reshape(shape)
 
     def _samples_last(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Inputs [C, B, S] and labels [B] on the device."""
+        """Return inputs [C, B, S] and labels [B] on the device."""
         inputs = torch.tensor(split.inputs, device=self.model.device).transpose(0, 1).contiguous()
         return inputs, torch.tensor(split.labels, device=self.model.device)
 

@@ -21,26 +21,24 @@ if TYPE_CHECKING:
 class FactoredActionSpace:
     """Heads, which of them an operation uses, and what the others are set to.
 
-    Attributes:
-        names: H distinct names, column h of an action is head `names[h]`.
-        sizes: H numbers of choices.
-        op_head: the head whose choice, the operation, decides which others matter; None if all always do.
-        slot_head: the head that names the object of the operation, whose legal choices depend on the operation; None
-            if there is no such head.
-        relevance: bool [operations, H], which heads an operation uses; one row of True without an operation. The
-            operation's own column is True.
-        placeholder: int64 [H], what a head is set to when it does not matter.
-
     Raises:
         ValueError: the parts contradict each other.
     """
 
     names: tuple[str, ...]
+    """H distinct names, column h of an action is head `names[h]`."""
     sizes: tuple[int, ...]
+    """H numbers of choices."""
     op_head: int | None
+    """The head whose choice, the operation, decides which others matter; None if all always do."""
     relevance: Tensor
+    """bool [operations, H], which heads an operation uses; one row of True without an operation. The operation's own
+    column is True."""
     placeholder: Tensor
+    """int64 [H], what a head is set to when it does not matter."""
     slot_head: int | None = None
+    """The head that names the object of the operation, whose legal choices depend on the operation; None if there is no
+    such head."""
 
     def __post_init__(self) -> None:
         heads = len(self.names)
@@ -79,11 +77,11 @@ class FactoredActionSpace:
         return shapes
 
     def by_name(self, columns: Tensor) -> dict[str, Tensor]:
-        """Splits [..., H] (actions, log-probabilities, entropies) into one tensor [...] for each head."""
+        """Split [..., H] (actions, log-probabilities, entropies) into one tensor [...] for each head."""
         return dict(zip(self.names, columns.unbind(-1), strict=True))
 
     def columns(self, by_name: Mapping[str, Tensor]) -> Tensor:
-        """Puts one tensor [...] for each head into [..., H], the inverse of `by_name`.
+        """Put one tensor [...] for each head into [..., H], the inverse of `by_name`.
 
         Raises:
             ValueError: a head is missing, or a name is none of the heads.
@@ -96,13 +94,13 @@ class FactoredActionSpace:
 
     @classmethod
     def independent(cls, names: tuple[str, ...], sizes: tuple[int, ...]) -> FactoredActionSpace:
-        """Heads that all matter, always."""
+        """Return heads that all matter, always."""
         relevance = torch.ones(1, len(names), dtype=torch.bool)
         return cls(names, sizes, None, relevance, torch.zeros(len(names), dtype=torch.int64))
 
     @classmethod
     def from_gymnasium(cls, space: gymnasium.Space) -> FactoredActionSpace:
-        """One head `"action"` for `Discrete`, heads `"action_0"`, ... for a flat `MultiDiscrete`.
+        """Return one head `"action"` for `Discrete`, heads `"action_0"`, ... for a flat `MultiDiscrete`.
 
         Raises:
             TypeError: another kind of space.

@@ -16,17 +16,14 @@ from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
 
 
 class Context(NamedTuple):
-    """One situation in which a head is drawn.
-
-    Attributes:
-        head: the head's column.
-        ops: the operations under which it is drawn so.
-        slot: the chosen slot under which it is drawn so, or None if any.
-    """
+    """One situation in which a head is drawn."""
 
     head: int
+    """The head's column."""
     ops: tuple[int, ...]
+    """The operations under which it is drawn so."""
     slot: int | None = None
+    """The chosen slot under which it is drawn so, or None if any."""
 
 
 class ContextTable(nn.Module):
@@ -97,15 +94,15 @@ class ContextTable(nn.Module):
         self.direct = bool(self.choices.all()) and torch.equal(self.logit_index, rows)
 
     def of(self, head: int) -> list[Context]:
-        """The contexts of a head, in the order in which a conditioned head gives their logits."""
+        """Return the contexts of a head, in the order in which a conditioned head gives their logits."""
         return [context for context in self.contexts if context.head == head]
 
     def shares_logits(self, head: int) -> bool:
-        """Whether a head's logits have shape [..., size] and not [..., contexts of the head, size]."""
+        """Return whether a head's logits have shape [..., size] and not [..., contexts of the head, size]."""
         return not self.conditioned or head == self.space.op_head
 
     def _rows(self, starts: list[int]) -> Tensor:
-        """Positions from each start on, as wide as the head, and the start itself at padding: [C * W]."""
+        """Return positions from each start on, as wide as the head, and the start itself at padding: [C * W]."""
         sizes = torch.tensor([[self.space.sizes[context.head]] for context in self.contexts])
         column = torch.arange(self.width)
         return (torch.tensor(starts)[:, None] + torch.where(column < sizes, column, 0)).flatten()
@@ -169,7 +166,7 @@ class ContextTable(nn.Module):
 
 
 def _contexts(space: FactoredActionSpace, conditioned: bool) -> list[Context]:
-    """Contexts in the order operation, slots, others; heads that no operation uses have none."""
+    """Return contexts in the order operation, slots, others; heads that no operation uses have none."""
     if space.op_head is None:
         return [Context(head, (0,)) for head in range(len(space.sizes))]
     ops = range(space.num_ops)

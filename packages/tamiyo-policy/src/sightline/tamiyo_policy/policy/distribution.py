@@ -30,7 +30,7 @@ class FactoredDistribution:
         table: contexts of the action space.
         logits: one tensor for each head, [..., size], or, where the table is conditioned, [..., contexts of the head,
             size] for all heads but the operation. Any float dtype, any finite values.
-        masks: True where legal, by the names and shapes of `space.mask_shapes` behind the batch; further names are
+        masks: legal choices (True), by the names and shapes of `space.mask_shapes` behind the batch; further names are
             not read. None if everything is legal.
         epsilon: share of the uniform distribution, in [0, 1).
 
@@ -72,7 +72,7 @@ class FactoredDistribution:
         return rows.unflatten(-1, (len(table.contexts), table.width))
 
     def _legal_choices(self, masks: Mapping[str, Tensor], batch: tuple[int, ...]) -> Tensor:
-        """Legal choices of every context, [..., C, W] bool."""
+        """Return legal choices of every context, [..., C, W] bool."""
         table = self.table
         shapes = table.space.mask_shapes
         missing = [name for name in shapes if name not in masks]
@@ -96,7 +96,7 @@ class FactoredDistribution:
         return legal
 
     def _reachable(self, legal: Tensor) -> Tensor:
-        """Contexts that some legal operation and slot lead to, [..., C] bool."""
+        """Return contexts that some legal operation and slot lead to, [..., C] bool."""
         table = self.table
         if table.space.op_head is None:
             return table.always.bool()
@@ -105,10 +105,10 @@ class FactoredDistribution:
         return reachable & (~table.follows_slot | legal.flatten(-2).index_select(-1, table.slot_index))
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Draws actions.
+        """Draw actions.
 
         Args:
-            generator: where the randomness comes from, on the device of the logits; None is torch's default.
+            generator: source of randomness, on the device of the logits; None is torch's default.
 
         Returns:
             int64 [..., H], heads that do not matter at their placeholder.
@@ -118,11 +118,11 @@ class FactoredDistribution:
         return self._assemble((self._log_probs.detach() - noise.log()).argmax(-1))
 
     def mode(self) -> Tensor:
-        """The most probable operation, then the most probable slot for it, then the most probable rest: [..., H]."""
+        """Return the most probable operation, then the most probable slot for it, then the rest likewise: [..., H]."""
         return self._assemble(self._log_probs.argmax(-1))
 
     def _assemble(self, choices: Tensor) -> Tensor:
-        """Actions [..., H] from one choice in every context [..., C]."""
+        """Return actions [..., H] from one choice in every context [..., C]."""
         table, space = self.table, self.table.space
         if space.op_head is None:
             return choices
@@ -136,7 +136,7 @@ class FactoredDistribution:
         return torch.where(table.relevance[op], actions, table.placeholder)
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """Log-probability of each head's choice given the operation and slot in the same row.
+        """Return the log-probability of each head's choice given the operation and slot in the same row.
 
         Args:
             actions: int64 [..., H].
@@ -188,7 +188,7 @@ class FactoredDistribution:
         return -(self._probabilities * self._log_probs).sum(-1)
 
     def entropy_terms(self) -> Tensor:
-        """Each head's share of the entropy, in nats: [..., H].
+        """Return each head's share of the entropy, in nats: [..., H].
 
         The term of a head is sum over operations o and slots s of pi(o) pi(s | o) H(h | o, s), that of the operation
         H(o): nothing is sampled, and the gradient through pi(o) is included.
@@ -199,11 +199,11 @@ class FactoredDistribution:
         return (weighted.unsqueeze(-1) * self.table.of_head).sum(-2)
 
     def entropy(self) -> Tensor:
-        """Entropy of the distribution over whole actions, in nats: [...], the chain rule's sum of `entropy_terms`."""
+        """Return the entropy of whole actions in nats, [...]: by the chain rule, the sum of `entropy_terms`."""
         return self.entropy_terms().sum(-1)
 
     def normalised_entropies(self) -> Tensor:
-        """Entropy of each head over ln(legal choices), given that it matters: [..., H] in [0, 1].
+        """Return the entropy of each head over ln(legal choices), given that it matters: [..., H] in [0, 1].
 
         The mean over the contexts of a head weighted by their probability; 0 where there is one choice, and for heads
         that no legal operation uses.

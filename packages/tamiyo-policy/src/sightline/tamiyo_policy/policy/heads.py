@@ -18,12 +18,12 @@ from sightline.tamiyo_policy.policy.recurrence import initialise_linear
 def perceptron(
     widths: Sequence[int], *, last_gain: float, normalised: int = 0, generator: torch.Generator | None = None
 ) -> nn.Sequential:
-    """Linear layers with ReLU between them, orthogonal with gain sqrt(2), the last with its own gain.
+    """Return linear layers with ReLU between them, orthogonal with gain sqrt(2), the last with its own gain.
 
     Args:
         widths: input, hidden and output widths.
         last_gain: gain of the last layer; small for policies, which then begin near uniform (Andrychowicz et al. 2021).
-        normalised: how many hidden layers, from the first, have a LayerNorm before the ReLU.
+        normalised: number of hidden layers, from the first, that have a LayerNorm before the ReLU.
         generator: draws the weights; None is torch's default.
 
     Returns:
@@ -49,7 +49,7 @@ class ConditionedHead(nn.Module):
     Args:
         widths: features, hidden widths (at least one) and number of choices.
         contexts: the head's C contexts.
-        num_ops: how many operations there are.
+        num_ops: number of operations.
         slot_features: F, features of a slot.
         generator: draws the weights; None is torch's default.
     """
@@ -84,7 +84,7 @@ class ConditionedHead(nn.Module):
         self.rest = nn.Sequential(nn.ReLU(), *perceptron(widths[1:], last_gain=0.01, generator=generator))
 
     def forward(self, features: Tensor, slots: Tensor) -> Tensor:
-        """Logits of all contexts.
+        """Return logits of all contexts.
 
         Args:
             features: [..., widths[0]].

@@ -124,7 +124,7 @@ class RecurrentActorCritic(nn.Module):
         return layer
 
     def initial_hidden(self, batch: int) -> Hidden:
-        """The state at the start of an episode: zeros, h and c each float32 [1, B, N]."""
+        """Return the state at the start of an episode: zeros, h and c each float32 [1, B, N]."""
         zeros = self.memory_norm.weight.new_zeros(1, batch, self.config.hidden_dim)
         return zeros, zeros.clone()
 
@@ -137,7 +137,7 @@ class RecurrentActorCritic(nn.Module):
         episode_starts: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> ForwardOutput:
-        """Runs over sequences and draws an operation at every step.
+        """Run over sequences and draw an operation at every step.
 
         Args:
             state: float [B, T, D].
@@ -170,7 +170,7 @@ class RecurrentActorCritic(nn.Module):
         deterministic: bool = False,
         generator: torch.Generator | None = None,
     ) -> ActionOutput:
-        """Acts for one step. The value belongs to the operation in the returned action, so it also serves as bootstrap.
+        """Act for one step. The value belongs to the operation in the returned action, so it also serves as bootstrap.
 
         Args:
             state: float [B, 1, D].
@@ -206,7 +206,7 @@ class RecurrentActorCritic(nn.Module):
         hidden: Hidden | None = None,
         episode_starts: Tensor | None = None,
     ) -> EvaluationOutput:
-        """Log-probabilities, entropies and values of stored actions; arguments as in `forward`.
+        """Return the log-probabilities, entropies and values of stored actions; arguments as in `forward`.
 
         Raises:
             ValueError: as `forward`, or a head is missing from `actions`.
@@ -233,11 +233,11 @@ class RecurrentActorCritic(nn.Module):
         hidden: Hidden | None = None,
         op: Tensor | None = None,
     ) -> Tensor:
-        """The critic's view for inspection and debugging, never for training: bootstraps come from `get_action`.
+        """Return the critic's view for debugging, never for training: bootstraps come from `get_action`.
 
         Args:
             state: float [B, T, D].
-            categories: see `forward`.
+            categories: what is in the slots; see `forward`.
             hidden: state before the first step.
             op: int64 [B, T], for which operation where the critic depends on it; None is the mean over pi(o), every
                 operation taken for legal.
@@ -284,7 +284,7 @@ class RecurrentActorCritic(nn.Module):
         return _Pass(lstm_out, (h.float(), c.float()), logits, distribution)
 
     def _embed(self, indices: Tensor | None, batch: int, steps: int) -> Tensor | None:
-        """Embedded categories, [B, T, K, embedding]; the row behind the last category stands for an empty slot."""
+        """Return embedded categories, [B, T, K, embedding]; the row behind the last one stands for an empty slot."""
         if self.category_embedding is None:
             if indices is not None:
                 raise ValueError("this network has no slots, so it takes no categories")
@@ -310,7 +310,7 @@ class RecurrentActorCritic(nn.Module):
         }
 
     def _slot_features(self, state: Tensor, embedded: Tensor | None) -> Tensor:
-        """What conditioned heads read of each slot, [..., K, features]: which one, its category, what is observed."""
+        """Return what conditioned heads read of each slot, [..., K, features]: its number, category and observation."""
         slot_head = self.action_space.slot_head
         number = 0 if slot_head is None else self.action_space.sizes[slot_head]
         one_hot = torch.eye(number, dtype=state.dtype, device=state.device)
@@ -343,12 +343,12 @@ class RecurrentActorCritic(nn.Module):
         return self.critic(run.lstm_out).squeeze(-1).float()
 
     def _q(self, lstm_out: Tensor, op: Tensor) -> Tensor:
-        """Q(s, o), [...] for features [..., N] and operations [...]."""
+        """Return Q(s, o), [...] for features [..., N] and operations [...]."""
         one_hot = nn.functional.one_hot(op, self.action_space.num_ops).to(lstm_out.dtype)
         return self.critic(torch.cat([lstm_out, one_hot], dim=-1)).squeeze(-1).float()
 
     def _expected_q(self, run: _Pass) -> Tensor:
-        """Sum over o of pi(o) Q(s, o), [B, T]; pi is held fixed, the critic's loss must not move the actor."""
+        """Return the sum over o of pi(o) Q(s, o), [B, T]; pi is fixed, as the critic's loss must not move the actor."""
         number = self.action_space.num_ops
         every = torch.arange(number, device=run.lstm_out.device).expand(*run.lstm_out.shape[:-1], number)
         features = run.lstm_out.unsqueeze(-2).expand(*every.shape, self.config.hidden_dim)
@@ -357,7 +357,7 @@ class RecurrentActorCritic(nn.Module):
 
 @contextmanager
 def _weights_stay_trainable() -> Generator[None]:
-    """Keeps autocast from remembering weights that were rounded without a graph.
+    """Keep autocast from remembering weights that were rounded without a graph.
 
     Autocast rounds each weight once and reuses the copy until its region ends. In older versions of torch a copy made
     while gradients were off has no graph, and every later use in the region leaves the weight without gradient

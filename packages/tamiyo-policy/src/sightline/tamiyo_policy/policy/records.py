@@ -25,21 +25,19 @@ Actions: TypeAlias = Tensor | Mapping[str, Tensor]
 class InputShape:
     """What a network sees at every step: features, and, where the problem has slots, a category in each of them.
 
-    Attributes:
-        features: D, features of an observation.
-        slots: K, slots whose categories are embedded; 0 for problems without slots.
-        categories: ids 0 to `categories` - 1 may stand in a slot; -1 is an empty one.
-        slot_features: how many features each slot has at the end of the observation, slot after slot, for conditioned
-            sub-heads to read; 0 for none.
-
     Raises:
         ValueError: the slots' features are more than there are.
     """
 
     features: int
+    """D, features of an observation."""
     slots: int = 0
+    """K, slots whose categories are embedded; 0 for problems without slots."""
     categories: int = 0
+    """Ids 0 to `categories` - 1 may stand in a slot; -1 is an empty one."""
     slot_features: int = 0
+    """Number of features of each slot at the end of the observation, slot after slot, for conditioned sub-heads to
+    read; 0 for none."""
 
     def __post_init__(self) -> None:
         if self.slot_features * self.slots > self.features:
@@ -50,35 +48,29 @@ class InputShape:
 
 @dataclass(frozen=True)
 class PolicyInput:
-    """What a policy sees of B environments.
-
-    Attributes:
-        states: [B, D] float32, raw observations.
-        categories: [B, K] int64, or None.
-        masks: legal actions, each [B, ...] bool, or None when all are legal.
-    """
+    """What a policy sees of B environments."""
 
     states: Tensor
+    """[B, D] float32, raw observations."""
     categories: Tensor | None
+    """[B, K] int64, or None."""
     masks: dict[str, Tensor] | None
+    """Legal actions, each [B, ...] bool, or None when all are legal."""
 
 
 class ForwardOutput(NamedTuple):
-    """What `RecurrentActorCritic.forward` gives; `output.op_logits` is short for `output.logits["op"]`.
-
-    Attributes:
-        logits: by head, unmasked, float [B, T, size], or [B, T, contexts of the head, size] for conditioned sub-heads.
-        value: [B, T], for the sampled operation where the critic depends on it.
-        sampled_op: int64 [B, T], drawn from the masked distribution; None without an operation head.
-        hidden: state after the last step.
-        lstm_out: [B, T, N], what the heads read.
-    """
+    """What `RecurrentActorCritic.forward` gives; `output.op_logits` is short for `output.logits["op"]`."""
 
     logits: dict[str, Tensor]
+    """Unmasked logits by head, float [B, T, size], or [B, T, contexts of the head, size] for conditioned sub-heads."""
     value: Tensor
+    """[B, T], for the sampled operation where the critic depends on it."""
     sampled_op: Tensor | None
+    """int64 [B, T], drawn from the masked distribution; None without an operation head."""
     hidden: Hidden
+    """State after the last step."""
     lstm_out: Tensor
+    """[B, T, N], what the heads read."""
 
     def __getattr__(self, name: str) -> Tensor:
         head = name.removesuffix("_logits")
@@ -88,25 +80,22 @@ class ForwardOutput(NamedTuple):
 
 
 class ActionOutput(NamedTuple):
-    """One action for each of B environments, without gradients.
-
-    Attributes:
-        actions: int64 [B, H].
-        log_probs: float [B, H], 0 for heads that do not matter.
-        value: [B], for the operation in `actions` where the critic depends on it.
-        hidden: state after the step.
-        sampled_op: int64 [B], the operation's column of `actions`; None without an operation head.
-        op_logits: [B, ops], unmasked; None without an operation head.
-        distribution: where the actions come from, batch shape [B].
-    """
+    """One action for each of B environments, without gradients."""
 
     actions: Tensor
+    """int64 [B, H]."""
     log_probs: Tensor
+    """float [B, H], 0 for heads that do not matter."""
     value: Tensor
+    """[B], for the operation in `actions` where the critic depends on it."""
     hidden: Hidden
+    """State after the step."""
     sampled_op: Tensor | None
+    """int64 [B], the operation's column of `actions`; None without an operation head."""
     op_logits: Tensor | None
+    """[B, ops], unmasked; None without an operation head."""
     distribution: FactoredDistribution
+    """What the actions come from, batch shape [B]."""
 
     @property
     def entropies(self) -> Tensor:
@@ -115,22 +104,19 @@ class ActionOutput(NamedTuple):
 
 
 class EvaluationOutput(NamedTuple):
-    """Stored actions seen by the present weights, with gradients.
-
-    Attributes:
-        log_probs: float [B, T, H], 0 for heads that do not matter.
-        value: [B, T], for the stored operation where the critic depends on it.
-        hidden: state after the last step.
-        slot_predictions: what is predicted for each slot, [B, T, K]; None without slots. Its gradient ends at the
-            predictor and does not reach the recurrent features.
-        distribution: where the actions come from, batch shape [B, T].
-    """
+    """Stored actions seen by the present weights, with gradients."""
 
     log_probs: Tensor
+    """float [B, T, H], 0 for heads that do not matter."""
     value: Tensor
+    """[B, T], for the stored operation where the critic depends on it."""
     hidden: Hidden
+    """State after the last step."""
     slot_predictions: Tensor | None
+    """What is predicted for each slot, [B, T, K]; None without slots. Its gradient ends at the predictor and does not
+    reach the recurrent features."""
     distribution: FactoredDistribution
+    """What the actions come from, batch shape [B, T]."""
 
     @property
     def entropy(self) -> Tensor:

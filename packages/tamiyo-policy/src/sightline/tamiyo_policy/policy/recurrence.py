@@ -52,7 +52,7 @@ class ResettingLSTM(nn.Module):
             parameters["weight_ih_l0"][:, inputs:] = controls
 
     def forward(self, inputs: Tensor, hidden: Hidden, episode_starts: Tensor | None = None) -> tuple[Tensor, Hidden]:
-        """Outputs of every step and the state after the last.
+        """Return outputs of every step and the state after the last.
 
         Args:
             inputs: [B, T, M].
@@ -74,7 +74,7 @@ class ResettingLSTM(nn.Module):
         return self._with_resets(inputs, hidden, nn.functional.pad(resets, (1, 0)), most)
 
     def _run(self, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        """The layer over [B, T, M] without resets."""
+        """Run the layer over [B, T, M] without resets."""
         if inputs.shape[1] != 1 or torch.is_grad_enabled():
             return self.lstm(nn.functional.pad(inputs, (0, 2)), hidden)
         # A single step, as in a rollout, takes the cell half as long as the layer.
@@ -84,7 +84,7 @@ class ResettingLSTM(nn.Module):
         return output.unsqueeze(1), (output.unsqueeze(0), cell.unsqueeze(0))
 
     def _with_resets(self, inputs: Tensor, hidden: Hidden, resets: Tensor, most: int) -> tuple[Tensor, Hidden]:
-        """`forward` with the number of resets before each step, [B, T], and the largest of them."""
+        """Run `forward` with the number of resets before each step, [B, T], and the largest of them."""
         batch, steps, _ = inputs.shape
         row = torch.arange(batch, device=inputs.device)[:, None]
         position = torch.arange(steps, device=inputs.device) + resets
@@ -116,13 +116,13 @@ class Memoryless(nn.Module):
             initialise_linear(layer, gain, generator)
 
     def forward(self, inputs: Tensor, hidden: Hidden, episode_starts: Tensor | None = None) -> tuple[Tensor, Hidden]:
-        """Outputs [B, T, N], each from its own step alone, and the state as it came."""
+        """Return outputs [B, T, N], each from its own step alone, and the state as it came."""
         del episode_starts  # nothing is remembered that would have to be forgotten
         return self.layers(inputs), hidden
 
 
 def initialise_linear(layer: nn.Module, gain: float, generator: torch.Generator | None) -> None:
-    """Draws an orthogonal weight times `gain` (Saxe et al. 2014) for a linear layer, and sets its bias to 0.
+    """Draw an orthogonal weight times `gain` (Saxe et al. 2014) for a linear layer, and set its bias to 0.
 
     Raises:
         TypeError: the module is no `torch.nn.Linear`.

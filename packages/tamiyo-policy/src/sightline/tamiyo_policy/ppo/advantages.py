@@ -22,7 +22,7 @@ def generalised_advantages(
     gamma: float,
     gae_lambda: float,
 ) -> Tensor:
-    """Advantages by GAE(lambda) (Schulman et al. 2016, equation 16), each row an environment of its own.
+    """Return advantages by GAE(lambda) (Schulman et al. 2016, equation 16), each row an environment of its own.
 
     The value that follows a step is its own bootstrap value where the step was truncated and in the last column, else
     the value of the next column; it counts as zero where the step terminated, also if it was truncated at the same
@@ -53,7 +53,7 @@ def generalised_advantages(
 
 
 def discounted_sums(rewards: Tensor, terminated: Tensor, truncated: Tensor, *, gamma: float) -> Tensor:
-    """Discounted rewards to the end of each episode or row, without any value estimate: [E, T].
+    """Return discounted rewards to the end of each episode or row, without any value estimate: [E, T].
 
     Args:
         rewards: [E, T] float.
@@ -66,7 +66,7 @@ def discounted_sums(rewards: Tensor, terminated: Tensor, truncated: Tensor, *, g
 
 
 def normalise_advantages(advantages: Tensor, learnable: Tensor) -> Tensor:
-    """Advantages with mean 0 and population standard deviation 1 over the learnable steps, others scaled alike.
+    """Return advantages with mean 0 and population standard deviation 1 over the learnable steps, others scaled alike.
 
     Args:
         advantages: [E, T] float, in units of the return scale, so that the floor of the divisor has no unit.

@@ -18,54 +18,44 @@ from sightline.tamiyo_policy.policy.recurrence import Hidden
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutStep:
-    """One step of all E environments.
-
-    Attributes:
-        states: [E, D] float, as the network saw them.
-        actions: [E, H] int64, in the order of the action space's heads.
-        log_probs: [E, H] float, of the actions, 0 for heads that did not matter.
-        values: [E] float, outputs of the critic.
-        rewards: [E] float.
-        terminated: [E] bool, the step ended its episode for good.
-        truncated: [E] bool, the step ended its episode because of a limit.
-        episode_starts: [E] bool, the step was the first of its episode.
-        bootstrap_values: [E] float or None, the critic's output after the step; read where truncated and in the last
-            column of a row.
-        masks: legal actions by the names in `mask_shapes` of the action space, each [E, ...] bool (others are left
-            out), or None when all are legal.
-        categories: [E, K] int64 or None.
-        effective_ops: [E] int64, the operation that was carried out, or None when it is always the chosen one.
-        valid: [E] bool, False where the environment ignored the action and nothing is to be learned; None for all True.
-        slot_targets: [E, K] float or None, measured slot_targets of the slots, targets of the auxiliary head.
-        slot_targets_known: [E, K] bool or None, which slot_targets were measured at this step.
-    """
+    """One step of all E environments."""
 
     states: Tensor
+    """[E, D] float, as the network saw them."""
     actions: Tensor
+    """[E, H] int64, in the order of the action space's heads."""
     log_probs: Tensor
+    """[E, H] float, of the actions, 0 for heads that did not matter."""
     values: Tensor
+    """[E] float, outputs of the critic."""
     rewards: Tensor
+    """[E] float."""
     terminated: Tensor
+    """[E] bool, the step ended its episode for good."""
     truncated: Tensor
+    """[E] bool, the step ended its episode because of a limit."""
     episode_starts: Tensor
+    """[E] bool, the step was the first of its episode."""
     bootstrap_values: Tensor | None = None
+    """[E] float or None, the critic's output after the step; read where truncated and in the last column of a row."""
     masks: Mapping[str, Tensor] | None = None
+    """Legal actions by the names in `mask_shapes` of the action space, each [E, ...] bool (others are left out), or
+    None when all are legal."""
     categories: Tensor | None = None
+    """[E, K] int64 or None."""
     effective_ops: Tensor | None = None
+    """[E] int64, the operation that was carried out, or None when it is always the chosen one."""
     valid: Tensor | None = None
+    """[E] bool, False where the environment ignored the action and nothing is to be learned; None for all True."""
     slot_targets: Tensor | None = None
+    """[E, K] float or None, measured slot_targets of the slots, targets of the auxiliary head."""
     slot_targets_known: Tensor | None = None
+    """[E, K] bool or None, which slot_targets were measured at this step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sequences:
-    """Whole rows of a rollout, the fields as in `RolloutStep` with a time axis behind the first: [E, T, ...].
-
-    Attributes:
-        relevance: [E, T, H] bool, heads that the executed operation used.
-        learnable: [E, T] bool, valid steps at which there was a choice.
-        initial_hidden: state of the network before the first step, [1, E, hidden] each.
-    """
+    """Whole rows of a rollout, the fields as in `RolloutStep` with a time axis behind the first: [E, T, ...]."""
 
     states: Tensor
     actions: Tensor
@@ -78,15 +68,18 @@ class Sequences:
     bootstrap_values: Tensor
     valid: Tensor
     relevance: Tensor
+    """[E, T, H] bool, heads that the executed operation used."""
     learnable: Tensor
+    """[E, T] bool, valid steps at which there was a choice."""
     masks: dict[str, Tensor] | None
     categories: Tensor | None
     slot_targets: Tensor | None
     slot_targets_known: Tensor | None
     initial_hidden: Hidden
+    """State of the network before the first step, [1, E, hidden] each."""
 
     def rows(self, environments: Tensor | slice) -> Sequences:
-        """The rows of some environments: copies for numbers [B] int64, views for a slice."""
+        """Return the rows of some environments: copies for numbers [B] int64, views for a slice."""
         chosen: dict[str, object] = {}
         for name, value in vars(self).items():
             if name == "masks" and value is not None:
@@ -113,7 +106,7 @@ class RolloutBuffer:
         num_steps: T, how many steps a rollout has.
         state_dim: D, features of an observation.
         action_space: heads, their relevance by operation, and which head is the operation.
-        device: where the tensors live.
+        device: device of the tensors.
     """
 
     def __init__(
@@ -148,11 +141,11 @@ class RolloutBuffer:
         self._position = 0
 
     def __len__(self) -> int:
-        """Steps written since `start`."""
+        """Return steps written since `start`."""
         return self._position
 
     def start(self, hidden: Hidden) -> None:
-        """Begins a rollout; what was in the buffer is overwritten.
+        """Begin a rollout; what was in the buffer is overwritten.
 
         Args:
             hidden: state of the network before the first step, [1, E, hidden] each; it is copied.
@@ -162,7 +155,7 @@ class RolloutBuffer:
         self._present = frozenset()
 
     def add(self, step: RolloutStep) -> None:
-        """Writes the next column.
+        """Write the next column.
 
         Raises:
             ValueError: the buffer is full, or the step has other optional fields than the first one.
@@ -207,7 +200,7 @@ class RolloutBuffer:
             )
 
     def set_bootstrap_values(self, at: int, values: Tensor, where: Tensor) -> None:
-        """Writes the critic's outputs after step `at`, where they become known only later.
+        """Write the critic's outputs after step `at`, where they become known only later.
 
         Args:
             at: the column.
@@ -218,7 +211,7 @@ class RolloutBuffer:
         column.copy_(torch.where(where, values, column))
 
     def mark_rollback(self, environment: int, penalty: float) -> bool:
-        """Blames the last executed step of an environment for a rollback and takes its episode's earlier rewards away.
+        """Blame the last executed step of an environment for a rollback and take its episode's earlier rewards away.
 
         The step becomes terminal with `penalty` as its reward. The action that was chosen but not executed is not to be
         added: its column has `valid` False for the environment, and the next valid step starts an episode.
@@ -244,7 +237,7 @@ class RolloutBuffer:
         return True
 
     def sequences(self) -> Sequences:
-        """All rows, once the rollout is full; tensors are views of the buffer.
+        """Return all rows, once the rollout is full; tensors are views of the buffer.
 
         Raises:
             ValueError: steps are missing, an episode goes on after it ended, or a row has a hole within an episode.
@@ -267,7 +260,7 @@ class RolloutBuffer:
         )
 
     def _check_episodes(self) -> None:
-        """A step that is not the first of its episode follows a valid one that did not end it."""
+        """Require that a step which is not the first of its episode follows a valid one that did not end it."""
         fields = self._fields
         open_before = fields["valid"] & ~(fields["terminated"] | fields["truncated"])
         continues = fields["valid"][:, 1:] & ~fields["episode_starts"][:, 1:]
@@ -285,7 +278,7 @@ class RolloutBuffer:
         return self.action_space.relevance.to(self.device)[self._fields["effective_ops"]]
 
     def _has_choice(self, relevance: Tensor) -> Tensor:
-        """Steps at which more than one action was legal: [E, T]; a lone legal WAIT, for example, teaches nothing."""
+        """Return where more than one action was legal, [E, T]; a step with a single legal action teaches nothing."""
         space = self.action_space
         if "masks" not in self._present:
             return torch.ones_like(self._fields["valid"])
@@ -300,6 +293,6 @@ class RolloutBuffer:
 
 
 def _chosen_rows(by_op: Tensor, ops: Tensor) -> Tensor:
-    """The rows [E, T, size] of a mask [E, T, ops, size] that belong to operations [E, T]."""
+    """Return the rows [E, T, size] of a mask [E, T, ops, size] that belong to operations [E, T]."""
     index = ops[..., None, None].expand(*ops.shape, 1, by_op.shape[-1])
     return by_op.gather(2, index).squeeze(2)

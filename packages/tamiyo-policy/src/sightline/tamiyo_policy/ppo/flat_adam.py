@@ -38,7 +38,7 @@ class FlatAdam:
         self._adam.param_groups[0]["lr"] = rate
 
     def step(self, loss: Tensor) -> float:
-        """Moves the parameters against the gradient of a loss; those that it does not depend on have gradient 0.
+        """Move the parameters against the gradient of a loss; those that it does not depend on have gradient 0.
 
         Args:
             loss: scalar with a graph.
@@ -63,11 +63,11 @@ class FlatAdam:
         return norm
 
     def state_dict(self) -> dict[str, Any]:
-        """Moments and step count."""
+        """Return the moments and the step count."""
         return self._adam.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Puts back what `state_dict` returned, for a module of the same shape.
+        """Put back what `state_dict` returned, for a module of the same shape.
 
         Raises:
             RuntimeError: the state is of other parameters.

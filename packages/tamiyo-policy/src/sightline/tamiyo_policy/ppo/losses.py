@@ -16,19 +16,16 @@ LOG_RATIO_BOUND = 20.0
 
 @dataclass(frozen=True)
 class PolicyTerm:
-    """The clipped surrogate and what it says about how far the policy has moved.
-
-    Attributes:
-        loss: scalar, to be minimised.
-        divergence: scalar, estimate of KL(old || new) per learnable step.
-        clip_fraction: [groups], share of counted steps whose ratio left the clip range.
-        largest_ratio: scalar, over counted steps.
-    """
+    """The clipped surrogate and what it says about how far the policy has moved."""
 
     loss: Tensor
+    """Scalar, to be minimised."""
     divergence: Tensor
+    """Scalar, estimate of KL(old || new) per learnable step."""
     clip_fraction: Tensor
+    """[groups], share of counted steps whose ratio left the clip range."""
     largest_ratio: Tensor
+    """Scalar, over counted steps."""
 
 
 def policy_term(
@@ -41,7 +38,7 @@ def policy_term(
     *,
     joint: bool = False,
 ) -> PolicyTerm:
-    """PPO's clipped surrogate (Schulman et al. 2017, equation 7), one ratio per head, summed over heads.
+    """Return PPO's clipped surrogate (Schulman et al. 2017, equation 7), one ratio per head, summed over heads.
 
     Each head is averaged over the steps at which it mattered, so that a rare head weighs as much as a frequent one. The
     divergence is the estimator (r - 1) - ln r, never negative, of every head, weighted by how often the head mattered.
@@ -52,7 +49,7 @@ def policy_term(
         advantages: [E, T] float32, normalised.
         weights: [E, T, H] float32, 1 where a head mattered at a learnable step, else 0.
         divisors: [H] float32, steps counted per head; with `joint`, the largest of them counts the learnable steps.
-        clip_range: how far a ratio may leave 1 before its gradient is cut.
+        clip_range: distance from 1 that a ratio may have before its gradient is cut.
         joint: one ratio of the whole action, the product over heads, as a control.
 
     Returns:
@@ -78,12 +75,12 @@ def policy_term(
 
 
 def weighted_mean(values: Tensor, weights: Tensor, divisor: Tensor) -> Tensor:
-    """Sum of `values` x `weights`, both of one shape, over `divisor` (a scalar, at least 1e-8)."""
+    """Return the sum of `values` x `weights`, both of one shape, over `divisor` (a scalar, at least 1e-8)."""
     return (values * weights).sum() / divisor.clamp(min=1e-8)
 
 
 def explained_variance(predictions: Tensor, targets: Tensor) -> Tensor:
-    """1 - variance of the error / variance of the targets, for vectors [N]; 0 for targets without spread."""
+    """Return 1 - variance of the error / variance of the targets, for vectors [N]; 0 for targets without spread."""
     spread = targets.var(correction=0)
     if not bool(spread > 1e-12):
         return torch.zeros_like(spread)

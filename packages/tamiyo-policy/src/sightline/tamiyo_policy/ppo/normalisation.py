@@ -41,7 +41,7 @@ class RunningMoments(nn.Module):
 
     @torch.no_grad()
     def update(self, batch: Tensor) -> None:
-        """Moves the moments towards those of a batch [N, size]; an empty batch changes nothing.
+        """Move the moments towards those of a batch [N, size]; an empty batch changes nothing.
 
         The variance is that of the mixture of both distributions (law of total variance), so a mean that moves counts
         as spread.
@@ -79,15 +79,15 @@ class ValueNormaliser(nn.Module):
         return int(self.moments.updates) > 0
 
     def denormalise(self, outputs: Tensor) -> Tensor:
-        """Values in the unit of rewards, from the critic's outputs of any shape."""
+        """Return values in the unit of rewards, from the critic's outputs of any shape."""
         return outputs * self.moments.deviation + self.moments.mean
 
     def normalise(self, returns: Tensor) -> Tensor:
-        """Targets for the critic's outputs, from returns of any shape."""
+        """Return targets for the critic's outputs, from returns of any shape."""
         return (returns - self.moments.mean) / self.moments.deviation
 
     def initialise(self, returns: Tensor) -> None:
-        """Takes the scale from the first returns [N]; later calls change nothing.
+        """Take the scale from the first returns [N]; later calls change nothing.
 
         The critic is not rewritten: an untrained one is taken to speak in normalised units from the start, so that the
         first update, too, is the same whatever the unit of rewards.
@@ -97,7 +97,7 @@ class ValueNormaliser(nn.Module):
 
     @torch.no_grad()
     def update(self, returns: Tensor, output_layer: nn.Linear) -> None:
-        """Moves the scale towards returns [N] and rewrites `output_layer` so that denormalised values stay the same."""
+        """Move the scale towards returns [N] and rewrite `output_layer` so that denormalised values stay the same."""
         old_mean, old_deviation = self.moments.mean.clone(), self.moments.deviation
         self.moments.update(returns.reshape(-1, 1))
         scale = old_deviation / self.moments.deviation
@@ -120,14 +120,14 @@ class ObservationNormaliser(nn.Module):
         self.moments = RunningMoments(len(continuous))
 
     def normalise(self, observations: Tensor) -> Tensor:
-        """Observations [..., D] with continuous features standardised and clipped to +-10."""
+        """Return observations [..., D] with continuous features standardised and clipped to +-10."""
         if int(self.moments.updates) == 0:
             return observations
         standard = (observations - self.moments.mean) / self.moments.deviation
         return torch.where(self.continuous, standard.clamp(-OBSERVATION_BOUND, OBSERVATION_BOUND), observations)
 
     def update(self, observations: Tensor) -> None:
-        """Learns from the raw observations [N, D] of a finished round."""
+        """Learn from the raw observations [N, D] of a finished round."""
         self.moments.update(observations)
 
 
@@ -139,7 +139,7 @@ class RewardScaler(nn.Module):
         self.moments = RunningMoments(1)
 
     def scale(self, rewards: Tensor, returns: Tensor) -> Tensor:
-        """Rewards of a finished round, scaled by what all rounds up to this one have shown.
+        """Return rewards of a finished round, scaled by what all rounds up to this one have shown.
 
         Args:
             rewards: any shape.

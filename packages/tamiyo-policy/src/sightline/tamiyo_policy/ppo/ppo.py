@@ -67,7 +67,7 @@ class PPO:
     Args:
         network: policy and critic; its parameters are changed in place.
         config: settings.
-        seed: of the order of environments in minibatches.
+        seed: seed of the order of environments in minibatches.
 
     Attributes:
         train_steps: updates that took at least one gradient step.
@@ -85,7 +85,7 @@ class PPO:
         self.train_steps = 0
 
     def update(self, buffer: RolloutBuffer) -> dict[str, float]:
-        """Learns from a full rollout.
+        """Learn from a full rollout.
 
         Args:
             buffer: filled with the network's present parameters.
@@ -117,7 +117,7 @@ class PPO:
         return metrics
 
     def _optimise(self, batch: Sequences, targets: _Targets) -> dict[str, float]:
-        """Gradient steps over all epochs, and the means of what they report."""
+        """Take gradient steps over all epochs; return the means of what they report."""
         reports: list[dict[str, Tensor]] = []
         norms: list[float] = []
         skipped = 0
@@ -173,7 +173,7 @@ class PPO:
 
     @torch.no_grad()
     def _check_log_probs(self, batch: Sequences) -> dict[str, float]:
-        """The largest difference between stored and recomputed log-probabilities, and the entropy of each head."""
+        """Return the largest difference of stored and recomputed log-probabilities, and the entropy of each head."""
         output = self._evaluate(batch)
         difference = (output.log_probs - batch.log_probs).abs()[batch.valid]
         difference = difference[difference.isfinite()]
@@ -189,7 +189,7 @@ class PPO:
 
     @torch.no_grad()
     def _reference_log_probs(self, batch: Sequences) -> Tensor:
-        """Log-probabilities in bfloat16, so that the first ratio is 1: [E, T, H].
+        """Return the log-probabilities in bfloat16, so that the first ratio is 1: [E, T, H].
 
         This autocast region ends before that of the gradient steps begins. Within a single one the first touch of a
         weight would cache a copy without a graph, and the weight would get no gradient.
@@ -237,7 +237,7 @@ class PPO:
         }
 
     def _loss(self, batch: Sequences, targets: _Targets) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective on some rows, in float32, and what to report about it."""
+        """Return the objective on some rows, in float32, and what to report about it."""
         config, names = self.config, self.network.action_space.names
         with self._autocast():
             output = self._evaluate(batch)
@@ -275,7 +275,7 @@ class PPO:
         return loss, report
 
     def _auxiliary_loss(self, predictions: Tensor, batch: Sequences) -> Tensor:
-        """Mean squared error of predicted slot_targets [B, T, K], where they were measured."""
+        """Return the mean squared error of what is predicted for slots [B, T, K], where it was measured."""
         assert batch.slot_targets is not None
         known = batch.valid.unsqueeze(-1).expand_as(predictions)
         if batch.slot_targets_known is not None:
@@ -284,7 +284,7 @@ class PPO:
         return weighted_mean((predictions - wanted).square(), known.float(), known.float().sum())
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimiser, scales, generator and counter; the network's parameters are its own affair."""
+        """Return the state of optimiser, scales, generator and counter; the network's parameters are its own affair."""
         return {
             "optimiser": self.optimiser.state_dict(),
             "value_normaliser": self.value_normaliser.state_dict(),
@@ -294,7 +294,7 @@ class PPO:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Puts back what `state_dict` returned, into an updater of a network of the same shape."""
+        """Put back what `state_dict` returned, into an updater of a network of the same shape."""
         self.optimiser.load_state_dict(state["optimiser"])
         self.value_normaliser.load_state_dict(state["value_normaliser"])
         self.reward_scaler.load_state_dict(state["reward_scaler"])
@@ -303,6 +303,6 @@ class PPO:
 
 
 def _parts(count: int, number: int) -> list[slice]:
-    """`number` consecutive slices of `count` rows, of sizes that differ by at most one."""
+    """Return `number` consecutive slices of `count` rows, of sizes that differ by at most one."""
     bounds = [count * index // number for index in range(number + 1)]
     return [slice(*pair) for pair in pairwise(bounds)]

@@ -38,8 +38,8 @@ class RecurrentPPO:
     Args:
         environment: steps E environments, with next-step or same-step automatic resets; the trainer resets it.
         config: settings.
-        seed: of the network's first weights, of actions, of minibatches and of the environments.
-        device: where network and rollouts live.
+        seed: seed of the network's first weights, of actions, of minibatches and of the environments.
+        device: device of network and rollouts.
 
     Attributes:
         network: policy and critic.
@@ -94,11 +94,11 @@ class RecurrentPPO:
     def learn(
         self, steps: int, *, on_round: Callable[[dict[str, float]], None] | None = None
     ) -> list[dict[str, float]]:
-        """Plays and learns in whole rounds until at least `steps` more environment steps are taken.
+        """Play and learn in whole rounds until at least `steps` more environment steps are taken.
 
         Args:
-            steps: of all environments together.
-            on_round: called with the metrics of each round when it is done.
+            steps: number of steps, all environments together.
+            on_round: what is called with the metrics of each round when it is done.
 
         Returns:
             The metrics of each round: those of `RolloutCollector.collect` and `PPO.update`, and the total `steps`.
@@ -118,7 +118,7 @@ class RecurrentPPO:
         return history
 
     def _count(self, steps: int) -> None:
-        """Sets how many steps were taken, and epsilon and learning rate to what they are for the next round."""
+        """Set how many steps were taken, and epsilon and learning rate to what they are for the next round."""
         self.steps = steps
         config = self.config
         if config.epsilon_steps is not None:
@@ -135,10 +135,10 @@ class RecurrentPPO:
         information: Mapping[str, Any] | None = None,
         deterministic: bool = True,
     ) -> tuple[NDArray[np.int64], Hidden]:
-        """Actions for observations [B, ...], and the recurrent state to give to the next call.
+        """Return actions for observations [B, ...], and the recurrent state to give to the next call.
 
         Args:
-            observations: of any number of environments.
+            observations: observations of any number of environments.
             hidden: what the previous call returned; None, or zero in a row, where an episode begins.
             information: the environment's, with `masks` and `categories` if it has any.
             deterministic: the most probable choice of every head; else one drawn at random.
@@ -151,7 +151,7 @@ class RecurrentPPO:
         return self._collector.as_taken(output.actions), output.hidden
 
     def save(self, path: Path | str) -> None:
-        """Writes everything that training needs to go on exactly as if it had not stopped.
+        """Write everything that training needs to go on exactly as if it had not stopped.
 
         That holds for environments with `state_dict` and `load_state_dict`; others begin new episodes after `load`.
 
@@ -175,12 +175,12 @@ class RecurrentPPO:
     def load(
         cls, path: Path | str, environment: VectorEnv[Any, Any, Any], *, device: torch.device | str = "cpu"
     ) -> RecurrentPPO:
-        """A trainer as it was saved.
+        """Return a trainer as it was saved.
 
         Args:
             path: what `save` wrote.
-            environment: of the same kind and number as the saved one.
-            device: where network and rollouts live.
+            environment: environments of the same kind and number as the saved ones.
+            device: device of network and rollouts.
 
         Raises:
             CheckpointError: the file is damaged, or of another network, another environment or other settings.
@@ -205,7 +205,7 @@ class RecurrentPPO:
         return trainer
 
     def _shape(self) -> dict[str, Any]:
-        """What must agree between a checkpoint and an environment; the order of the heads is part of it."""
+        """Return what must agree between a checkpoint and an environment; the order of the heads is part of it."""
         return {
             "environments": self.environment.num_envs,
             "state_dim": self._state_dim,

@@ -30,7 +30,7 @@ Flags = NDArray[np.bool_]
 
 
 def policy_input(observations: Any, information: Mapping[str, Any], device: torch.device) -> PolicyInput:
-    """Observations [B, ...], and `masks` and `categories` of an environment's information, as tensors."""
+    """Return observations [B, ...], and `masks` and `categories` of an environment's information, as tensors."""
     rows = np.asarray(observations, np.float32)
     indices, masks = information.get("categories"), information.get("masks")
     return PolicyInput(
@@ -46,8 +46,8 @@ class RolloutCollector:
     Args:
         environment: steps E environments; with next-step or same-step automatic resets.
         network: the policy.
-        normaliser: applied to observations before the network and the buffer see them; None to leave them.
-        seed: of the environments and of the actions.
+        normaliser: what standardises observations before the network and the buffer see them; None to leave them.
+        seed: seed of the environments and of the actions.
 
     Attributes:
         seen: what the policy sees next.
@@ -79,7 +79,7 @@ class RolloutCollector:
         self._begin_all()
 
     def _begin_all(self) -> None:
-        """Stands before the first step of an episode in every environment."""
+        """Forget what was played, before the first step of an episode in every environment."""
         environments = self.environment.num_envs
         self._hidden: Hidden = self._network.initial_hidden(environments)
         self._starts = np.ones(environments, np.bool_)
@@ -88,10 +88,10 @@ class RolloutCollector:
         self._lengths = np.zeros(environments, np.int64)
 
     def collect(self, buffer: RolloutBuffer) -> dict[str, float]:
-        """Fills a buffer with one rollout.
+        """Fill a buffer with one rollout.
 
         Args:
-            buffer: of as many environments; what it held is overwritten.
+            buffer: a buffer of as many environments; what it held is overwritten.
 
         Returns:
             `episodes` that ended and, if any did, their mean `episode_return` and `episode_length`.
@@ -122,7 +122,7 @@ class RolloutCollector:
         return metrics
 
     def _step(self, buffer: RolloutBuffer, at: int, truncated_before: Flags) -> tuple[Flags, Flags]:
-        """Writes one column and returns which episodes were truncated by it and which ended, each [E]."""
+        """Write one column and return which episodes were truncated by it and which ended, each [E]."""
         seen, starts, ignored = self.seen, self._starts, self._ignored
         self._raw_states.append(seen.states)
         output = self._act(seen, self._before(starts), deterministic=False)
@@ -163,7 +163,7 @@ class RolloutCollector:
         return truncated, ended
 
     def _measured(self, information: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Optional fields of a `RolloutStep` that an environment tells about the step just taken."""
+        """Return optional fields of a `RolloutStep` that an environment tells about the step just taken."""
         fields: dict[str, Tensor] = {}
         if "effective_ops" in information:
             fields["effective_ops"] = torch.as_tensor(information["effective_ops"], device=self._device)
@@ -174,28 +174,28 @@ class RolloutCollector:
         return fields
 
     def as_taken(self, actions: Tensor) -> NDArray[np.int64]:
-        """Actions [B, H] in the form that the environment takes: [B] for a Discrete space, else [B, H]."""
+        """Return actions [B, H] in the form that the environment takes: [B] for a Discrete space, else [B, H]."""
         choice = actions.cpu().numpy()
         return choice[:, 0] if self._takes_scalars else choice
 
     def raw_states(self) -> Tensor:
-        """The observations of the last rollout before normalisation, [N, D], for the normaliser to learn from."""
+        """Return the last rollout's observations before normalisation, [N, D], for the normaliser to learn from."""
         return torch.cat(self._raw_states)
 
     def predict(self, seen: PolicyInput, hidden: Hidden | None, *, deterministic: bool) -> ActionOutput:
-        """What the policy does for some input; None as `hidden` is the state in which episodes start."""
+        """Return what the policy does for some input; None as `hidden` is the state in which episodes start."""
         state = self._network.initial_hidden(len(seen.states)) if hidden is None else hidden
         return self._act(seen, state, deterministic=deterministic)
 
     def _before(self, starts: Flags) -> Hidden:
-        """The recurrent state with which the next step begins: zero where an episode starts."""
+        """Return the recurrent state with which the next step begins: zero where an episode starts."""
         if not starts.any():
             return self._hidden
         keeps = torch.from_numpy(~starts).to(self._device, torch.float32)[None, :, None]
         return self._hidden[0] * keeps, self._hidden[1] * keeps
 
     def _final_values(self, truncated: Flags, information: Mapping[str, Any]) -> Tensor:
-        """Outputs of the critic for the last states of the truncated episodes, 0 for the others: [E]."""
+        """Return outputs of the critic for the last states of the truncated episodes, 0 for the others: [E]."""
         chosen = np.flatnonzero(truncated)
         final = information.get("final_info", {})
         extras = {name: final[name] for name in ("masks", "categories") if name in final}
@@ -221,7 +221,7 @@ class RolloutCollector:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the rollouts stand, and the environment's own state where it has a `state_dict` method."""
+        """Return where the rollouts stand, and the environment's own state where it has a `state_dict` method."""
         seen = self.seen
         save = getattr(self.environment, "state_dict", None)
         return {
@@ -238,7 +238,7 @@ class RolloutCollector:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `state_dict` stood; an environment that can't be restored begins anew in every row."""
+        """Go on where `state_dict` stood; an environment that can't be restored begins anew in every row."""
         self._generator.set_state(state["generator"])
         if state["environment"] is None:
             self.seen = policy_input(*self.environment.reset(), self._device)
@@ -258,7 +258,7 @@ class RolloutCollector:
 
 
 def _rows(extras: Mapping[str, Any], chosen: NDArray[np.int64]) -> dict[str, Any]:
-    """The chosen rows of masks and categories."""
+    """Return the chosen rows of masks and categories."""
     return {
         name: {mask: rows[chosen] for mask, rows in value.items()} if name == "masks" else value[chosen]
         for name, value in extras.items()

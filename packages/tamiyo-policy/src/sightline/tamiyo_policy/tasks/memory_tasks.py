@@ -33,7 +33,7 @@ class MemoryTask(VectorEnv[Floats, NDArray[np.int64], Any]):
     Args:
         num_envs: E.
         observation_size: D, features of an observation in [-inf, inf].
-        action_space: of a single environment.
+        action_space: the space of a single environment.
     """
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012 - Gymnasium's declaration
@@ -47,15 +47,15 @@ class MemoryTask(VectorEnv[Floats, NDArray[np.int64], Any]):
         self._arrays: dict[str, NDArray[Any]] = {"steps": np.zeros(num_envs, np.int64)}
 
     def _begin(self, chosen: NDArray[np.int64]) -> None:
-        """Draws a new episode for the chosen environments, given by their numbers."""
+        """Draw a new episode for the chosen environments, given by their numbers."""
         raise NotImplementedError
 
     def _apply(self, actions: NDArray[np.int64]) -> tuple[Floats, Flags, Flags]:
-        """Rewards, terminated and truncated, each [E], of one action per environment."""
+        """Return rewards, terminated and truncated, each [E], of one action per environment."""
         raise NotImplementedError
 
     def _observe(self) -> Floats:
-        """Observations [E, D] of the present state, in an array of their own."""
+        """Return observations [E, D] of the present state, in an array of their own."""
         raise NotImplementedError
 
     def _information(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class MemoryTask(VectorEnv[Floats, NDArray[np.int64], Any]):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Floats, dict[str, Any]]:
-        """Begins an episode in every environment; one generator, seeded with `seed`, serves all of them.
+        """Begin an episode in every environment; one generator, seeded with `seed`, serves all of them.
 
         Raises:
             TypeError: a list of seeds was given.
@@ -77,7 +77,7 @@ class MemoryTask(VectorEnv[Floats, NDArray[np.int64], Any]):
         return self._observe(), self._information()
 
     def step(self, actions: NDArray[np.int64]) -> tuple[Floats, Floats, Flags, Flags, dict[str, Any]]:
-        """Applies one action per environment and starts the next episode where one ended.
+        """Apply one action per environment and start the next episode where one ended.
 
         Where an episode ended, the observation is the first of the next one, and the last of the ended one is in
         `info["final_obs"]` [E, D], with `info["_final_obs"]` [E] saying where.
@@ -95,12 +95,12 @@ class MemoryTask(VectorEnv[Floats, NDArray[np.int64], Any]):
         return observations, rewards, terminated, truncated, information | self._information()
 
     def state_dict(self) -> dict[str, NDArray[Any] | str]:
-        """Everything that changes: arrays [E, ...], and the generator's state as JSON text."""
+        """Return everything that changes: arrays [E, ...], and the generator's state as JSON text."""
         arrays = {name: array.copy() for name, array in self._arrays.items()}
         return arrays | {"generator": json.dumps(self.np_random.bit_generator.state)}
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any] | str]) -> tuple[Floats, dict[str, Any]]:
-        """Puts a saved state back and returns what `reset` would: observations [E, D] and information.
+        """Put a saved state back and return what `reset` would: observations [E, D] and information.
 
         Raises:
             ValueError: the state is of another task or number of environments.
@@ -126,8 +126,8 @@ class RepeatPrevious(MemoryTask):
 
     Args:
         num_envs: E.
-        delay: how many steps to look back.
-        symbols: how many there are.
+        delay: number of steps to look back.
+        symbols: number of symbols.
         length: steps of an episode.
     """
 
@@ -238,8 +238,8 @@ class CuedGrowth(MemoryTask):
 
     Args:
         num_envs: E.
-        slots: how many slots.
-        blueprints: how many blueprints.
+        slots: number of slots.
+        blueprints: number of blueprints.
         delay: steps between the cue and its use.
     """
 

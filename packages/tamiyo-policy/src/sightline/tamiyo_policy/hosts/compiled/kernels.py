@@ -31,7 +31,7 @@ _DIGEST = sha256(b"".join((Path(__file__).parent / name).read_bytes() for name i
 
 
 def compiled(function: FunctionType) -> Callable[..., Any]:
-    """The function compiled, and kept on disk under a name that changes with all code that it may call or read.
+    """Return the function, compiled and kept on disk under a name that changes with all code that it may call or read.
 
     Numba's cache looks for changes in the function's own file only.
     """
@@ -47,7 +47,7 @@ _PROJECTION = np.int64(3)
 
 @compiled
 def add_product(out: Array, weight: Array, start: int, x: Array) -> None:
-    """Adds W [i, k] x [k, n] to out [i, n]."""
+    """Add W [i, k] x [k, n] to out [i, n]."""
     inner = x.shape[0]
     for i in range(out.shape[0]):
         _add_rows(out[i], weight, start + i * inner, np.int64(1), x)
@@ -55,7 +55,7 @@ def add_product(out: Array, weight: Array, start: int, x: Array) -> None:
 
 @compiled
 def add_product_back(of_x: Array, weight: Array, start: int, gradient: Array) -> None:
-    """Adds the transpose of W [i, k] times gradient [i, n] to of_x [k, n]."""
+    """Add the transpose of W [i, k] times gradient [i, n] to of_x [k, n]."""
     inner = of_x.shape[0]
     for k in range(inner):
         _add_rows(of_x[k], weight, start + k, inner, gradient)
@@ -63,7 +63,7 @@ def add_product_back(of_x: Array, weight: Array, start: int, gradient: Array) ->
 
 @compiled
 def _add_rows(row: Array, weight: Array, start: int, step: int, rows: Array) -> None:
-    """Adds rows [k, n], each times a weight, `step` from the one before, to row [n]."""
+    """Add rows [k, n], each times a weight, `step` from the one before, to row [n]."""
     k = 0
     while k + 4 <= rows.shape[0]:  # four at a time, so that the row is read and written less often
         at = start + k * step
@@ -81,7 +81,7 @@ def _add_rows(row: Array, weight: Array, start: int, step: int, rows: Array) -> 
 
 @compiled
 def add_outer(of_weight: Array, start: int, gradient: Array, x: Array) -> None:
-    """Adds gradient [i, n] times the transpose of x [k, n] to of_W [i, k]."""
+    """Add gradient [i, n] times the transpose of x [k, n] to of_W [i, k]."""
     inner = x.shape[0]
     for i in range(gradient.shape[0]):
         row, at = gradient[i], start + i * inner
@@ -109,7 +109,7 @@ def add_outer(of_weight: Array, start: int, gradient: Array, x: Array) -> None:
 
 @compiled
 def add_mixed(out: Array, weight: Array, start: int, x: Array, tokens: int) -> None:
-    """Adds what W [S, S], over the tokens of every channel, makes of x [D, n] to out [D, n]."""
+    """Add what W [S, S], over the tokens of every channel, makes of x [D, n] to out [D, n]."""
     for d in range(x.shape[0]):
         add_product(out[d].reshape(tokens, -1), weight, start, x[d].reshape(tokens, -1))
 
@@ -118,7 +118,7 @@ def add_mixed(out: Array, weight: Array, start: int, x: Array, tokens: int) -> N
 def add_mixed_back(
     of_x: Array, weight: Array, of_weight: Array, start: int, gradient: Array, x: Array, tokens: int
 ) -> None:
-    """Adds the gradients of `add_mixed`."""
+    """Add the gradients of `add_mixed`."""
     for d in range(x.shape[0]):
         row = gradient[d].reshape(tokens, -1)
         add_outer(of_weight, start, row, x[d].reshape(tokens, -1))
@@ -127,7 +127,7 @@ def add_mixed_back(
 
 @compiled
 def clear(rows: Array) -> None:
-    """Sets rows [i, n] to 0."""
+    """Set rows [i, n] to 0."""
     for i in range(rows.shape[0]):
         row = rows[i]
         for j in range(row.shape[0]):
@@ -136,7 +136,7 @@ def clear(rows: Array) -> None:
 
 @compiled
 def copy(out: Array, rows: Array) -> None:
-    """Sets out [i, n] to rows [i, n]."""
+    """Set out [i, n] to rows [i, n]."""
     for i in range(rows.shape[0]):
         row, target = rows[i], out[i]
         for j in range(row.shape[0]):
@@ -145,7 +145,7 @@ def copy(out: Array, rows: Array) -> None:
 
 @compiled
 def fill(out: Array, bias: Array, start: int) -> None:
-    """Sets out [i, n] to b [i]."""
+    """Set out [i, n] to b [i]."""
     for i in range(out.shape[0]):
         row, value = out[i], bias[start + i]
         for j in range(row.shape[0]):
@@ -154,7 +154,7 @@ def fill(out: Array, bias: Array, start: int) -> None:
 
 @compiled
 def add_sums(of_bias: Array, start: int, rows: Array) -> None:
-    """Adds the sums of rows [i, n] to of_b [i]."""
+    """Add the sums of rows [i, n] to of_b [i]."""
     for i in range(rows.shape[0]):
         row, total = rows[i], _ZERO
         for j in range(row.shape[0]):
@@ -164,7 +164,7 @@ def add_sums(of_bias: Array, start: int, rows: Array) -> None:
 
 @compiled
 def scale(rows: Array, factors: Array, start: int) -> None:
-    """Multiplies rows [i, n] by factors [i]."""
+    """Multiply rows [i, n] by factors [i]."""
     for i in range(rows.shape[0]):
         row, factor = rows[i], factors[start + i]
         for j in range(row.shape[0]):
@@ -173,7 +173,7 @@ def scale(rows: Array, factors: Array, start: int) -> None:
 
 @compiled
 def times(rows: Array, factor: float) -> None:
-    """Multiplies rows [i, n] by a factor."""
+    """Multiply rows [i, n] by a factor."""
     for i in range(rows.shape[0]):
         row = rows[i]
         for j in range(row.shape[0]):
@@ -182,7 +182,7 @@ def times(rows: Array, factor: float) -> None:
 
 @compiled
 def add_scaled(out: Array, factor: float, rows: Array) -> None:
-    """Adds a factor times rows [i, n] to out [i, n]."""
+    """Add a factor times rows [i, n] to out [i, n]."""
     for i in range(rows.shape[0]):
         row, target = rows[i], out[i]
         for j in range(row.shape[0]):
@@ -191,7 +191,7 @@ def add_scaled(out: Array, factor: float, rows: Array) -> None:
 
 @compiled
 def keep_positive(rows: Array, result: Array) -> None:
-    """Sets rows [i, n] to 0 where the result [i, n] of a ReLU is."""
+    """Set rows [i, n] to 0 where the result [i, n] of a ReLU is."""
     for i in range(rows.shape[0]):
         row, own = rows[i], result[i]
         for j in range(row.shape[0]):
@@ -200,7 +200,7 @@ def keep_positive(rows: Array, result: Array) -> None:
 
 @compiled
 def mean_of_tokens(out: Array, rows: Array) -> None:
-    """Sets out [D, B] to the means of rows [D, n]."""
+    """Set out [D, B] to the means of rows [D, n]."""
     channels, samples = out.shape
     share = np.float32(samples) / np.float32(rows.shape[1])
     clear(out)
@@ -214,7 +214,7 @@ def mean_of_tokens(out: Array, rows: Array) -> None:
 
 @compiled
 def add_to_tokens(out: Array, factor: float, mean: Array) -> None:
-    """Adds a factor times mean [D, B] to out [D, n], for every token."""
+    """Add a factor times mean [D, B] to out [D, n], for every token."""
     samples = mean.shape[1]
     for d in range(out.shape[0]):
         row = mean[d]
@@ -226,7 +226,7 @@ def add_to_tokens(out: Array, factor: float, mean: Array) -> None:
 
 @compiled
 def samples_last(pixels: Array, inputs: Array) -> None:
-    """Sets pixels [C, n] to inputs [C, B, S]."""
+    """Set pixels [C, n] to inputs [C, B, S]."""
     channels, samples, tokens = inputs.shape
     for c in range(channels):
         for b in range(samples):
@@ -236,14 +236,14 @@ def samples_last(pixels: Array, inputs: Array) -> None:
 
 @inlined
 def stem(parameters: Array, pixels: Array, hidden: Array, samples: int) -> None:
-    """Sets hidden [D, n] to what the stem makes of pixels [C, n]."""
+    """Set hidden [D, n] to what the stem makes of pixels [C, n]."""
     fill(hidden.reshape(-1, samples), parameters, hidden.shape[0] * pixels.shape[0])
     add_product(hidden, parameters, START, pixels)
 
 
 @inlined
 def stem_back(of_parameters: Array, gradient: Array, pixels: Array, samples: int) -> None:
-    """Adds the gradients of the stem's parameters, from that of its result [D, n]."""
+    """Add the gradients of the stem's parameters, from that of its result [D, n]."""
     add_outer(of_parameters, START, gradient, pixels)
     add_sums(of_parameters, gradient.shape[0] * pixels.shape[0], gradient.reshape(-1, samples))
 
@@ -261,7 +261,7 @@ def block(
     result: Array,
     tokens: int,
 ) -> None:
-    """Sets a block's result, and what its channel map reads, mixed, from hidden; all [D, n].
+    """Set a block's result, and what its channel map reads, mixed, from hidden; all [D, n].
 
     A block that neither mixes tokens nor is bypassed takes `mixed` as it is, which must be hidden itself.
     """
@@ -294,7 +294,7 @@ def block_back(
     result: Array,
     tokens: int,
 ) -> None:
-    """Adds the gradients of a block's parameters and sets that of hidden, from its result's, which is lost."""
+    """Add the gradients of a block's parameters and set that of hidden, from its result's, which is lost."""
     square, depth = tokens * tokens, hidden.shape[0]
     scale(gradient, constants, scale_at)
     if constants[0] == _ZERO:
@@ -311,7 +311,7 @@ def block_back(
 
 @inlined
 def readout(start: int, parameters: Array, hidden: Array, pooled: Array, logits: Array) -> None:
-    """Sets logits [classes, B], and pooled [D, B], from hidden [D, n]."""
+    """Set logits [classes, B], and pooled [D, B], from hidden [D, n]."""
     mean_of_tokens(pooled, hidden)
     fill(logits, parameters, start + logits.shape[0] * hidden.shape[0])
     add_product(logits, parameters, start, pooled)
@@ -321,7 +321,7 @@ def readout(start: int, parameters: Array, hidden: Array, pooled: Array, logits:
 def readout_back(
     start: int, parameters: Array, of_parameters: Array, gradient: Array, of_hidden: Array, pooled: Array
 ) -> None:
-    """Adds the gradients of the readout's parameters and sets that of hidden, from the logits'; pooled is lost."""
+    """Add the gradients of the readout's parameters and set that of hidden, from the logits'; pooled is lost."""
     add_outer(of_parameters, start, gradient, pooled)
     add_sums(of_parameters, start + gradient.shape[0] * pooled.shape[0], gradient)
     clear(pooled)
@@ -332,7 +332,7 @@ def readout_back(
 
 @compiled
 def cross_entropy(logits: Array, labels: Index, found: NDArray[np.float64]) -> None:
-    """Adds loss in nats and correct answers to found [2 or more]; logits [classes, B] become B times their gradient."""
+    """Add loss in nats and correct answers to found [2 or more]; logits [classes, B] become B times their gradient."""
     classes, samples = logits.shape
     for b in range(samples):
         label, best = labels[b], 0

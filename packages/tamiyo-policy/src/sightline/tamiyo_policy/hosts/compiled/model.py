@@ -219,7 +219,7 @@ class CompiledModel(StackedModel):
         return _Slots(self._kernels[at], self._units[at], setting.operator, setting.straight_through)
 
     def _scratch(self, samples: int) -> _Scratch:
-        """This thread's memory for a pass over B samples, kept because new memory costs as much as a pass."""
+        """Return this thread's memory for a pass over B samples, kept because new memory costs as much as a pass."""
         if not hasattr(self._memory, "scratch"):
             self._memory.scratch = {}
         known: dict[int, _Scratch] = self._memory.scratch
@@ -244,7 +244,7 @@ class CompiledModel(StackedModel):
 
 @inlined
 def _layout(scratch: _Scratch) -> tuple[int, int, int, int, int]:
-    """Samples, tokens, and where constants of scale, block parameters, and those of the next block begin."""
+    """Return samples, tokens, and where constants of scale, block parameters, and those of the next block begin."""
     _, depth, long = scratch.result.shape
     channels, samples = scratch.pixels.shape[0], scratch.pooled.shape[1]
     tokens = long // samples
@@ -254,7 +254,7 @@ def _layout(scratch: _Scratch) -> tuple[int, int, int, int, int]:
 
 @inlined
 def _activations(scratch: _Scratch, constants: Array, k: int, runs: bool) -> tuple[bool, Array, Array, Array]:
-    """Whether block k reads pixels only, and its hidden, mixed and result, which are one where nothing is between."""
+    """Return whether block k reads pixels only, and hidden, mixed and result, which are one if nothing is between."""
     bypassed = k == scratch.result.shape[0] - 1 and constants[2] > _ZERO
     hidden = scratch.hidden[k]
     mixed = scratch.mixed[k] if bypassed or constants[1] > _ZERO else hidden
@@ -265,7 +265,7 @@ def _activations(scratch: _Scratch, constants: Array, k: int, runs: bool) -> tup
 def _forward_slot(
     scratch: _Scratch, slots: _Slots, parameters: Array, e: int, k: int, alpha: float, tokens: int
 ) -> None:
-    """Sets what is hidden after slot k, with that share of its module."""
+    """Set what is hidden after slot k, with that share of its module."""
     x, residual, saved = scratch.result[k], scratch.residual[k], scratch.saved[k]
     grow(slots.kernel[e, k], parameters, x, residual, saved, saved[: slots.units[e, k]], tokens)
     blend(slots.operator[e, k], alpha, parameters, x, residual, scratch.share[k], scratch.hidden[k + 1])
@@ -287,7 +287,7 @@ def _train(
     scratch: _Scratch,
     found: NDArray[np.float64],
 ) -> None:
-    """Trains network e in place; adds its loss, correct answers and norms of host and seeds to `found` [E, 3 + K]."""
+    """Train network e in place; add its loss, correct answers and norms of host and seeds to `found` [E, 3 + K]."""
     count, depth, _ = scratch.result.shape
     samples, tokens, first_scale, first_block, per_block = _layout(scratch)
     readout_at = first_block + count * per_block
@@ -357,7 +357,7 @@ def _evaluate(
     scratch: _Scratch,
     found: NDArray[np.float64],
 ) -> None:
-    """Adds losses and correct answers of network e to `found` [N, 2], for alphas [N, K] that are sorted."""
+    """Add losses and correct answers of network e to `found` [N, 2], for alphas [N, K] that are sorted."""
     count, depth, _ = scratch.result.shape
     samples, tokens, first_scale, first_block, per_block = _layout(scratch)
     readout_at = first_block + count * per_block

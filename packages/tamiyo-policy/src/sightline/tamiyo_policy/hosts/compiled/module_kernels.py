@@ -52,13 +52,13 @@ _MULTIPLY, _GATE = int(Operator.MULTIPLY), int(Operator.GATE)
 
 
 def saved_rows(channels: int, tokens: int, units: int) -> int:
-    """Rows [n] of `saved`, and of `work`, that modules with up to `units` hidden units need."""
+    """Return rows [n] of `saved`, and of `work`, that modules with up to `units` hidden units need."""
     return max(units, 4 * channels + tokens)
 
 
 @inlined
 def grow(kernel: int, parameters: Array, x: Array, residual: Array, saved: Array, units: Array, tokens: int) -> None:
-    """Sets the residual [D, n] of a module on x [D, n]; units [h, n] are the first of `saved`."""
+    """Set the residual [D, n] of a module on x [D, n]; units [h, n] are the first of `saved`."""
     clear(residual)
     if kernel == _NORM:
         _norm(parameters, x, residual, saved)
@@ -91,7 +91,7 @@ def grow_back(
     of_units: Array,
     tokens: int,
 ) -> None:
-    """Adds the gradients of a module's parameters and of x [D, n], from that of its residual."""
+    """Add the gradients of a module's parameters and of x [D, n], from that of its residual."""
     if kernel == _NORM:
         _norm_back(parameters, of_parameters, of_x, gradient, saved, work)
     elif kernel == _MIXER:
@@ -166,7 +166,7 @@ def _norm_back(
 
 @compiled
 def _attention(parameters: Array, x: Array, residual: Array, saved: Array, tokens: int) -> None:
-    """Saves queries, keys, values and their mixture [4 D, n], then the weights [S, n]."""
+    """Save queries, keys, values and their mixture [4 D, n], then the weights [S, n]."""
     depth, samples = x.shape[0], x.shape[1] // tokens
     queries, keys, values = saved[:depth], saved[depth : 2 * depth], saved[2 * depth : 3 * depth]
     mixture, weights = saved[3 * depth : 4 * depth], saved[4 * depth : 4 * depth + tokens]
@@ -212,7 +212,7 @@ def _attention_back(
 
 @compiled
 def _add_scores(out: Array, left: Array, right: Array, samples: int) -> None:
-    """Adds the sum over d of left [D, (s, b)] times right [D, (t, b)] to out [S, (t, b)]."""
+    """Add the sum over d of left [D, (s, b)] times right [D, (t, b)] to out [S, (t, b)]."""
     depth, long = left.shape
     for first in range(0, depth, _BLOCK):  # rows 4096 bytes apart compete for the same lines of a cache
         count = min(_BLOCK, depth - first)
@@ -225,7 +225,7 @@ def _add_scores(out: Array, left: Array, right: Array, samples: int) -> None:
 
 @compiled
 def _add_mixture(out: Array, weights: Array, values: Array, samples: int) -> None:
-    """Adds the sum over t of weights [S, (t, b)] times values [D, (t, b)] to out [D, (s, b)]."""
+    """Add the sum over t of weights [S, (t, b)] times values [D, (t, b)] to out [D, (s, b)]."""
     tokens = weights.shape[0]
     for d in range(out.shape[0]):
         for s in range(tokens):
@@ -235,7 +235,7 @@ def _add_mixture(out: Array, weights: Array, values: Array, samples: int) -> Non
 
 @compiled
 def _add_mixture_back(out: Array, weights: Array, values: Array, samples: int) -> None:
-    """Adds the sum over s of weights [S, (t, b)] times values [D, (s, b)] to out [D, (t, b)]."""
+    """Add the sum over s of weights [S, (t, b)] times values [D, (s, b)] to out [D, (t, b)]."""
     tokens, long = weights.shape
     for d in range(out.shape[0]):
         for first in range(0, tokens, _BLOCK):
@@ -250,7 +250,7 @@ def _add_mixture_back(out: Array, weights: Array, values: Array, samples: int) -
 def _add_products(
     out: Array, left: Array, left_at: int, left_step: int, right: Array, right_at: int, right_step: int, count: int
 ) -> None:
-    """Adds the sum over `count` runs of B, a step apart, of left times right to out [B]."""
+    """Add the sum over `count` runs of B, a step apart, of left times right to out [B]."""
     samples = out.shape[0]
     left, right = left[left_at:], right[right_at:]
     i = 0
@@ -271,7 +271,7 @@ def _add_products(
 
 @compiled
 def _softmax(scores: Array) -> None:
-    """Softmax over the tokens of scores [S, B], in place."""
+    """Replace scores [S, B] by their softmax over the tokens."""
     tokens, samples = scores.shape
     largest, mass = scores[0].copy(), np.zeros(samples, np.float32)
     for t in range(1, tokens):
@@ -291,7 +291,7 @@ def _softmax(scores: Array) -> None:
 
 @compiled
 def _softmax_back(gradient: Array, weights: Array) -> None:
-    """Turns the gradient [S, B] of softmax weights [S, B] into that of the scores."""
+    """Turn the gradient [S, B] of softmax weights [S, B] into that of the scores."""
     tokens, samples = weights.shape
     mean = np.zeros(samples, np.float32)
     for t in range(tokens):
@@ -308,7 +308,7 @@ def _softmax_back(gradient: Array, weights: Array) -> None:
 def blend(
     operator: int, alpha: float, parameters: Array, x: Array, residual: Array, share: Array, result: Array
 ) -> None:
-    """Sets the result to x plus alpha times what an operator lets pass of the residual; all [D, n].
+    """Set the result to x plus alpha times what an operator lets pass of the residual; all [D, n].
 
     The last D + 1 of the parameters [W] are weights and bias of GATE, which keeps what it reads and gives for the way
     back in `share` [D + 1, B]. MULTIPLY leaves tanh(r) in the residual's place.
@@ -351,7 +351,7 @@ def blend_back(
     of_residual: Array,
     of_x: Array,
 ) -> None:
-    """Sets the gradients of residual and of x [D, n] through the operator, and adds the gate's, from the result's."""
+    """Set the gradients of residual and of x [D, n] through the operator, and add the gate's, from the result's."""
     channels, samples = x.shape[0], share.shape[1]
     gate = parameters.shape[0] - channels - 1
     clear(of_x)

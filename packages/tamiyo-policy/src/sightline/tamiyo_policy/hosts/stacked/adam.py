@@ -13,21 +13,18 @@ from sightline.tamiyo_policy.hosts.config import AdamConfig
 
 @dataclass(frozen=True)
 class AdamState:
-    """Moments of stacked modules, changed in place.
-
-    Attributes:
-        mean: [..., P] decayed mean of gradients.
-        square: [..., P] decayed mean of squared gradients.
-        steps: [...] float32, updates since the module was drawn.
-    """
+    """Moments of stacked modules, changed in place."""
 
     mean: Tensor
+    """[..., P] decayed mean of gradients."""
     square: Tensor
+    """[..., P] decayed mean of squared gradients."""
     steps: Tensor
+    """[...] float32, updates since the module was drawn."""
 
     @classmethod
     def zeros(cls, parameters: Tensor) -> "AdamState":
-        """The state before the first update of parameters [..., P]."""
+        """Return the state before the first update of parameters [..., P]."""
         return cls(
             torch.zeros_like(parameters),
             torch.zeros_like(parameters),
@@ -49,7 +46,7 @@ def adam_step(parameters: Tensor, gradient: Tensor, state: AdamState, active: Te
     Args:
         parameters: [..., P].
         gradient: [..., P].
-        state: of these parameters.
+        state: moments of these parameters.
         active: bool [...], modules to update.
         config: the constants.
 

@@ -35,8 +35,8 @@ class StackedModel(ABC):
         trainable: [E, P] bool, host parameters that are trained and counted.
         constants: [E, Q].
         seed_parameters: [E, K, W]; a module's parameters come first, the gate's D + 1 last.
-        host_adam: of the hosts.
-        seed_adam: of the seeds.
+        host_adam: moments of the hosts.
+        seed_adam: moments of the seeds.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class StackedModel(ABC):
         Args:
             network: its row.
             family: one of the host's families.
-            generator: advanced by the draw.
+            generator: source of the draw, which advances it.
         """
         drawn = self.host.draw(family, generator)
         self.host_parameters[network] = torch.from_numpy(drawn.parameters).to(self.device)
@@ -84,9 +84,9 @@ class StackedModel(ABC):
 
         Args:
             network: row of the network.
-            slot: of the network.
+            slot: number of the slot.
             blueprint: id of the module.
-            generator: advanced by the draw.
+            generator: source of the draw, which advances it.
 
         Raises:
             ValueError: for an id that is not among the blueprints.
@@ -100,11 +100,11 @@ class StackedModel(ABC):
             moments[network, slot] = 0.0
 
     def host_sizes(self) -> NDArray[np.int64]:
-        """[E] int64, trained parameters of each host."""
+        """Return [E] int64, trained parameters of each host."""
         return self.trainable.sum(1).cpu().numpy()
 
     def seed_sizes(self, blueprint: NDArray[np.int64], operator: NDArray[np.int64]) -> NDArray[np.int64]:
-        """[E, K] int64, parameters of the module in each slot with its gate, 0 where there is none.
+        """Return [E, K] int64, parameters of the module in each slot with its gate, 0 where there is none.
 
         Args:
             blueprint: [E, K] ids, -1 for none.
@@ -155,7 +155,7 @@ class StackedModel(ABC):
         """
 
     def state_dict(self) -> dict[str, Tensor]:
-        """A copy of all tensors by name."""
+        """Return a copy of all tensors by name."""
         tensors = {name: getattr(self, name).clone() for name in _PARAMETERS}
         for name in ("host_adam", "seed_adam"):
             state: AdamState = getattr(self, name)

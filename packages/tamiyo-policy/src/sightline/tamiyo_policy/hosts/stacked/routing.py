@@ -19,20 +19,17 @@ from sightline.tamiyo_policy.hosts.slots import Operator
 
 @dataclass(frozen=True)
 class SeedSetting:
-    """What the slots of E networks hold, all [E, K].
-
-    Attributes:
-        blueprint: int64, id of the module; -1 where nothing is computed.
-        alpha: float32 in [0, 1], share of the module in the forward pass.
-        operator: int64, an `Operator`.
-        straight_through: bool, no effect on the output, but the module gets the gradient it would have at alpha 1 and
-            passes none on to the host.
-    """
+    """What the slots of E networks hold, all [E, K]."""
 
     blueprint: NDArray[np.int64]
+    """int64, id of the module; -1 where nothing is computed."""
     alpha: NDArray[np.float32]
+    """float32 in [0, 1], share of the module in the forward pass."""
     operator: NDArray[np.int64]
+    """int64, an `Operator`."""
     straight_through: NDArray[np.bool_]
+    """bool, no effect on the output, but the module gets the gradient it would have at alpha 1 and passes none on to
+    the host."""
 
     def __post_init__(self) -> None:
         shapes = {self.blueprint.shape, self.alpha.shape, self.operator.shape, self.straight_through.shape}
@@ -42,38 +39,35 @@ class SeedSetting:
 
 @dataclass(frozen=True)
 class SlotRoute:
-    """What happens at one slot.
-
-    Attributes:
-        parents: [R_out] int64, the row that each row continues; None where rows stay as they are.
-        networks: [R_out] int64, whose parameters a row uses after the slot; None where row r is network r.
-        rows: [n] int64, rows that a module adds to, ordered by blueprint.
-        inputs: [n] int64, rows before the slot that the modules read.
-        modules: [n] int64, networks whose modules these are.
-        groups: blueprint id and count of consecutive entries of `rows`.
-        operators: operator and positions in `rows`, without `ADD`.
-        alpha: [n, 1, 1, 1], share of the residual in the output; 1 where it passes straight through.
-        straight_through: bool [n, 1, 1, 1], rows to which nothing is added, whose residual gets the whole gradient, and
-            that pass none on to their input; None for none.
-    """
+    """What happens at one slot."""
 
     parents: Tensor | None
+    """[R_out] int64, the row that each row continues; None where rows stay as they are."""
     networks: Tensor | None
+    """[R_out] int64, whose parameters a row uses after the slot; None where row r is network r."""
     rows: Tensor
+    """[n] int64, rows that a module adds to, ordered by blueprint."""
     inputs: Tensor
+    """[n] int64, rows before the slot that the modules read."""
     modules: Tensor
+    """[n] int64, networks whose modules these are."""
     groups: tuple[tuple[int, int], ...]
+    """Blueprint id and count of consecutive entries of `rows`."""
     operators: tuple[tuple[Operator, Tensor], ...]
+    """Operator and positions in `rows`, without `ADD`."""
     alpha: Tensor
+    """[n, 1, 1, 1], share of the residual in the output; 1 where it passes straight through."""
     straight_through: Tensor | None
+    """bool [n, 1, 1, 1], rows to which nothing is added, whose residual gets the whole gradient, and that pass none on
+    to their input; None for none."""
 
 
 def training_routes(setting: SeedSetting, device: torch.device) -> list[SlotRoute]:
-    """The routes of a pass in which row e is network e as it stands.
+    """Return the routes of a pass in which row e is network e as it stands.
 
     Args:
         setting: [E, K].
-        device: of the routes' tensors.
+        device: device of the routes' tensors.
 
     Returns:
         One route for each slot.
@@ -90,13 +84,13 @@ def training_routes(setting: SeedSetting, device: torch.device) -> list[SlotRout
 def evaluation_routes(
     setting: SeedSetting, networks: NDArray[np.int64], alpha: NDArray[np.float32], device: torch.device
 ) -> tuple[Tensor, list[SlotRoute], Tensor]:
-    """The routes of a pass that evaluates networks under other alphas than their own.
+    """Return the routes of a pass that evaluates networks under other alphas than their own.
 
     Args:
         setting: [E, K]; its alphas are ignored.
         networks: [N] int64, network of each wanted result.
         alpha: [N, K] float32, alphas of each wanted result.
-        device: of the routes' tensors.
+        device: device of the routes' tensors.
 
     Returns:
         networks [R_0] of the rows that the pass begins with, one route for each slot, and [N] int64, the final row of
@@ -130,7 +124,7 @@ def _route(
     *,
     shared: NDArray[np.int64] | None,
 ) -> SlotRoute:
-    """One route; `used` are the rows a module adds to, `shared` the parents unless rows stay as they are."""
+    """Return one route; `used` are the rows a module adds to, `shared` the parents unless rows stay as they are."""
     blueprint = setting.blueprint[networks[used], slot]
     order = np.argsort(blueprint, kind="stable")
     used, blueprint = used[order], blueprint[order]
