@@ -16,7 +16,7 @@ import tyro
 from torch.nn.functional import normalize
 
 from sightline.jepa.config import JEPAConfig
-from sightline.jepa.data.dataset import SteeringDataset
+from sightline.jepa.data import read_dataset
 from sightline.jepa.training.trainer import Trainer
 
 PREDICTIONS = 10_000
@@ -40,17 +40,17 @@ def main(arguments: Arguments) -> None:
     torch.set_num_threads(arguments.threads)
     config = JEPAConfig.from_yaml(arguments.config)
     seeded = config.training.model_copy(update={"seed": arguments.seed})
-    trainer = Trainer(config.model_copy(update={"training": seeded}), SteeringDataset.open(arguments.data))
+    trainer = Trainer(config.model_copy(update={"training": seeded}), read_dataset(arguments.data))
     started = time.perf_counter()
     result = trainer.fit()
     trained = time.perf_counter() - started
 
     dimension = config.predictor.dimension
     vectors = normalize(torch.randn(PREDICTIONS, dimension, generator=torch.Generator().manual_seed(0)), dim=1)
-    given = torch.arange(PREDICTIONS) % 2 == 0
+    has_steering = torch.arange(PREDICTIONS) % 2 == 0
     model = trainer.model
     started = time.perf_counter()
-    model.predict(vectors, vectors.roll(1, dims=0), given)
+    model.predict(vectors, vectors.roll(1, dims=0), has_steering)
     predicted = time.perf_counter() - started
     best = result.history[result.best_epoch]
     report = {

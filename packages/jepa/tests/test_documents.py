@@ -88,7 +88,7 @@ def test_the_guide_and_the_page_on_explanations_run_in_order(
     shown = capsys.readouterr().out
     assert re.search(r"category MRR 0\.[5-9]|category MRR 1\.0", shown), shown
     assert re.search(r"trust [1-9][0-9]* first right: (0\.9|1\.0)", shown), shown
-    assert (tmp_path / "card.html").read_text().startswith("<!doctype html>")
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
     assert (tmp_path / "run" / "policy.json").exists()
 
 

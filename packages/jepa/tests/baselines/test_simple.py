@@ -20,7 +20,8 @@ from sightline.jepa.baselines.simple import (
     fit_tf_idf,
     softly_filtered,
 )
-from sightline.jepa.data.dataset import SteeringDataset, steering, unit
+from sightline.jepa.data.dataset import SteeringDataset, unit
+from sightline.jepa.data.steering import steering
 from sightline.jepa.ranking.evaluation import Method, evaluate
 
 _WORDS = (
@@ -55,8 +56,8 @@ def worded(learnable: SteeringDataset) -> SteeringDataset:
 
 def _mrr(dataset: SteeringDataset, method: Method, kind: str = "category", split: str = "test") -> float:
     questions = dataset.queries(split)  # ty: ignore[invalid-argument-type]  # one of the three
-    given = steering(dataset, questions, kind)  # ty: ignore[invalid-argument-type]  # one of the four
-    return float(evaluate(method, dataset, questions, given).reciprocal_rank.mean())
+    steered = steering(dataset, questions, kind)  # ty: ignore[invalid-argument-type]  # one of the four
+    return float(evaluate(method, dataset, questions, steered).reciprocal_rank.mean())
 
 
 def test_cosine_ranks_by_the_frozen_vectors(learnable: SteeringDataset) -> None:
@@ -117,8 +118,8 @@ def test_an_adapter_that_was_denied_steering_half_the_time_does_better_without(l
 def test_the_same_seed_trains_the_same_adapter(learnable: SteeringDataset) -> None:
     grid = (AdapterSettings(max_epochs=2),)
     questions = learnable.queries("test")
-    given = steering(learnable, questions, "category")
-    first, again, other = (fit_adapter(learnable, s, grid=grid).query_vectors(questions, given) for s in (0, 0, 1))
+    steered = steering(learnable, questions, "category")
+    first, again, other = (fit_adapter(learnable, s, grid=grid).query_vectors(questions, steered) for s in (0, 0, 1))
     assert (first == again).all()
     assert (first != other).any()
 
@@ -144,8 +145,8 @@ def test_a_soft_filter_adds_its_bonus_to_the_sources_of_the_category_alone(learn
     plain = fit_cosine(learnable, 0)
     soft = softly_filtered(plain, learnable)
     ids = learnable.queries("test")[:5]
-    given = steering(learnable, ids, "category")
-    gained = soft.query_vectors(ids, given) @ soft.sources.T - plain.query_vectors(ids, given) @ plain.sources.T
+    steered = steering(learnable, ids, "category")
+    gained = soft.query_vectors(ids, steered) @ soft.sources.T - plain.query_vectors(ids, steered) @ plain.sources.T
     own = learnable.question_category[ids][:, None] == learnable.source_category
     np.testing.assert_allclose(gained, np.where(own, soft.settings["bonus"], 0.0), atol=1e-5)
 
@@ -187,12 +188,12 @@ def test_words_need_texts(toy_dataset: SteeringDataset, fit: Callable[[SteeringD
 
 def test_a_hard_filter_goes_with_any_method(learnable: SteeringDataset) -> None:
     questions = learnable.queries("test")
-    given = steering(learnable, questions, "none")
+    steered = steering(learnable, questions, "none")
     method = fit_cosine(learnable, 0)
-    free = evaluate(method, learnable, questions, given)
+    free = evaluate(method, learnable, questions, steered)
     own = learnable.question_category[questions]
-    filtered = evaluate(method, learnable, questions, given, filter_categories=own)
-    wrong = evaluate(method, learnable, questions, given, filter_categories=(own + 1) % 4)
+    filtered = evaluate(method, learnable, questions, steered, filter_categories=own)
+    wrong = evaluate(method, learnable, questions, steered, filter_categories=(own + 1) % 4)
     assert (filtered.first_rank <= free.first_rank).all()
     assert filtered.reciprocal_rank.mean() > free.reciprocal_rank.mean()
     assert (wrong.first_rank == len(learnable.sources)).all()
@@ -213,9 +214,9 @@ def test_no_choice_is_made_on_test_questions(learnable: SteeringDataset) -> None
     asked = learnable.queries("train")
     for fit in (fit_rocchio, fit_ridge, lambda data, seed: fit_adapter(data, seed, grid=_QUICK[:1])):
         first, second = fit(learnable, 0), fit(other, 0)
-        given = steering(learnable, asked, "category")
+        steered = steering(learnable, asked, "category")
         assert first.settings == second.settings
-        np.testing.assert_array_equal(first.query_vectors(asked, given), second.query_vectors(asked, given))
+        np.testing.assert_array_equal(first.query_vectors(asked, steered), second.query_vectors(asked, steered))
 
 
 def test_the_ladder_has_every_rung() -> None:

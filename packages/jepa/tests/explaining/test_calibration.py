@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from sightline.jepa.explaining.calibration import (
     Calibrator,
-    brier_score,
     calibration_error_by_chance,
     cross_fitted,
     fit_calibrator,
@@ -164,16 +163,12 @@ def test_more_bins_than_examples_are_refused():
 
 def test_a_probability_above_one_is_refused():
     with pytest.raises(ValueError, match="probability 1 is"):
-        brier_score([0.5, 1.5], np.array([True, False]))
+        reliability([0.5, 1.5], np.array([True, False]), bins=1)
 
 
 def test_no_probabilities_are_refused():
     with pytest.raises(ValueError, match="at least one example"):
-        brier_score([], np.array([], dtype=bool))
-
-
-def test_the_brier_score_is_the_mean_squared_distance():
-    assert brier_score([1.0, 0.8, 0.4], np.array([True, False, True])) == pytest.approx((0 + 0.64 + 0.36) / 3)
+        risk_coverage([], np.array([], dtype=bool))
 
 
 def test_risk_and_coverage_of_four_answers():
@@ -192,6 +187,20 @@ def test_answers_of_one_probability_have_the_same_risk_at_every_coverage(seed: i
     assert np.allclose(curve.risk, 1 - event.mean())
 
 
-def test_a_coverage_of_nothing_is_refused():
-    with pytest.raises(ValueError, match=r"\(0, 1\]"):
-        risk_coverage([0.5], np.array([True])).accuracy_at(0.0)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.floats(0.0001, 1.0))
+def test_the_accuracy_at_a_coverage_is_that_of_the_most_confident_answers(seed: int, count: int, coverage: float):
+    rng = np.random.default_rng(seed)
+    stated, event = rng.permutation(count) / count, rng.random(count) < 0.5
+    answered = max(1, round(coverage * count))
+    best = sorted(range(count), key=lambda row: -stated[row])[:answered]
+    found = risk_coverage(stated, event).accuracy_at(coverage)
+    assert found == pytest.approx(sum(bool(event[row]) for row in best) / answered)
+
+
+def test_the_smallest_coverage_is_the_most_confident_answer_and_the_whole_is_allowed():
+    curve = risk_coverage([0.9, 0.2, 0.7, 0.4], np.array([False, True, True, True]))
+    assert curve.accuracy_at(0.001) == 0.0
+    assert curve.accuracy_at(1.0) == pytest.approx(3 / 4)
+    for beyond in (0.0, -0.1, 1.001, float("nan")):
+        with pytest.raises(ValueError, match=r"\(0, 1\]"):
+            curve.accuracy_at(beyond)

@@ -12,13 +12,15 @@ from scipy.stats import binomtest
 from sightline.jepa.explaining.calibration import Calibrator
 from sightline.jepa.explaining.decisions import (
     ActionableSignal,
+    AnswerPolicy,
     Reason,
-    SignalPolicy,
     Threshold,
     fit_policy,
     precision_bound,
     precision_threshold,
+    read_policy,
     report_signals,
+    write_policy,
 )
 from sightline.jepa.explaining.evidence import FEATURES, Outcomes
 
@@ -35,8 +37,8 @@ def at(value: float | None) -> Threshold:
 
 
 @pytest.fixture
-def policy() -> SignalPolicy:
-    return SignalPolicy(
+def policy() -> AnswerPolicy:
+    return AnswerPolicy(
         first_right=reads("top_score"),
         among_results=reads("lead"),
         subspace_right=reads("routing_confidence"),
@@ -51,7 +53,7 @@ def policy() -> SignalPolicy:
 
 def rows(**columns: float) -> np.ndarray:
     """One row of features, calm unless told otherwise: [1, F]."""
-    calm = {"known_similarity": 0.9, "margin": 0.0, "steering_given": 1.0, "fine_norm": 0.5}
+    calm = {"known_similarity": 0.9, "margin": 0.0, "has_steering": 1.0, "fine_norm": 0.5}
     return np.array([[(calm | columns).get(name, 0.0) for name in FEATURES]])
 
 
@@ -130,12 +132,12 @@ def test_a_threshold_wants_as_many_events_as_probabilities():
     ],
 )
 def test_the_signal_follows_the_first_threshold_that_decides(
-    policy: SignalPolicy, columns: dict[str, float], signal: ActionableSignal
+    policy: AnswerPolicy, columns: dict[str, float], signal: ActionableSignal
 ):
     assert policy.decide(rows(**columns)).signals == (signal,)
 
 
-def test_without_a_trust_threshold_nothing_is_trusted(policy: SignalPolicy):
+def test_without_a_trust_threshold_nothing_is_trusted(policy: AnswerPolicy):
     cautious = policy.model_copy(update={"trust": at(None)})
     assert cautious.decide(rows(top_score=50.0, lead=9.0, routing_confidence=9.0)).signals == (ActionableSignal.CHECK,)
 
@@ -143,7 +145,7 @@ def test_without_a_trust_threshold_nothing_is_trusted(policy: SignalPolicy):
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
-        ({"steering_given": 0.0}, Reason.STEERING_MISSING),
+        ({"has_steering": 0.0}, Reason.STEERING_MISSING),
         ({"dispute": 0.2}, Reason.STEERING_DISPUTED),
         ({"margin": -7.0}, Reason.NARROW_MARGIN),
         ({"fine_norm": 0.97}, Reason.ATYPICAL),
@@ -152,29 +154,29 @@ def test_without_a_trust_threshold_nothing_is_trusted(policy: SignalPolicy):
     ],
 )
 def test_a_reason_is_given_where_it_holds_and_only_there(
-    policy: SignalPolicy, columns: dict[str, float], reason: Reason
+    policy: AnswerPolicy, columns: dict[str, float], reason: Reason
 ):
     calm = {"routing_confidence": 5.0}
     assert reason in policy.decide(rows(**(calm | columns))).reasons[0]
     assert reason not in policy.decide(rows(**calm)).reasons[0]
 
 
-def test_a_dispute_needs_steering(policy: SignalPolicy):
-    reasons = policy.decide(rows(dispute=0.5, steering_given=0.0)).reasons[0]
+def test_a_dispute_needs_steering(policy: AnswerPolicy):
+    reasons = policy.decide(rows(dispute=0.5, has_steering=0.0)).reasons[0]
     assert Reason.STEERING_DISPUTED not in reasons
 
 
-def test_atypicality_is_the_quantile_among_validation_predictions(policy: SignalPolicy):
+def test_atypicality_is_the_quantile_among_validation_predictions(policy: AnswerPolicy):
     assert policy.decide(rows(fine_norm=0.25)).atypicality.tolist() == pytest.approx([0.25])
     assert policy.decide(rows(fine_norm=9.0)).atypicality.tolist() == [1.0]
 
 
 @pytest.fixture(scope="module")
-def fitted() -> tuple[SignalPolicy, np.ndarray, Outcomes]:
+def fitted() -> tuple[AnswerPolicy, np.ndarray, Outcomes]:
     """A policy fitted to half of a world in which three features decide, with the other half."""
     rng = np.random.default_rng(7)
     features = rng.normal(size=(4_000, len(FEATURES)))
-    features[:, FEATURES.index("steering_given")] = rng.random(4_000) < 0.7
+    features[:, FEATURES.index("has_steering")] = rng.random(4_000) < 0.7
     first = rng.random(4_000) < 1 / (1 + np.exp(-2.5 * features[:, 0]))
     among = first | (rng.random(4_000) < 1 / (1 + np.exp(-3 * features[:, 2])))
     subspace = rng.random(4_000) < 1 / (1 + np.exp(-1 - 2 * features[:, 3]))
@@ -186,7 +188,7 @@ def fitted() -> tuple[SignalPolicy, np.ndarray, Outcomes]:
 
 
 def test_trusted_answers_of_other_questions_are_right_nine_times_in_ten(
-    fitted: tuple[SignalPolicy, np.ndarray, Outcomes],
+    fitted: tuple[AnswerPolicy, np.ndarray, Outcomes],
 ):
     policy, features, outcomes = fitted
     report = {row.signal: row for row in report_signals(policy.decide(features).signals, outcomes)}
@@ -198,7 +200,7 @@ def test_trusted_answers_of_other_questions_are_right_nine_times_in_ten(
     assert report[ActionableSignal.ASK].subspace_right < 0.5
 
 
-def test_every_signal_is_given_and_the_shares_sum_to_one(fitted: tuple[SignalPolicy, np.ndarray, Outcomes]):
+def test_every_signal_is_given_and_the_shares_sum_to_one(fitted: tuple[AnswerPolicy, np.ndarray, Outcomes]):
     policy, features, outcomes = fitted
     report = report_signals(policy.decide(features).signals, outcomes)
     assert all(row.count for row in report)
@@ -232,36 +234,36 @@ def test_a_report_wants_one_outcome_for_each_signal():
         report_signals([ActionableSignal.ASK], Outcomes(none, none, none))
 
 
-def test_a_saved_policy_decides_the_same(tmp_path: Path, fitted: tuple[SignalPolicy, np.ndarray, Outcomes]):
+def test_a_saved_policy_decides_the_same(tmp_path: Path, fitted: tuple[AnswerPolicy, np.ndarray, Outcomes]):
     policy, features, _ = fitted
-    policy.save(tmp_path / "policy.json")
-    again = SignalPolicy.load(tmp_path / "policy.json")
+    write_policy(tmp_path / "policy.json", policy)
+    again = read_policy(tmp_path / "policy.json")
     assert again == policy
     assert np.array_equal(again.decide(features).confidence, policy.decide(features).confidence)
 
 
-def test_a_failed_write_leaves_the_old_policy(tmp_path: Path, policy: SignalPolicy, monkeypatch: pytest.MonkeyPatch):
-    policy.save(tmp_path / "policy.json")
+def test_a_failed_write_leaves_the_old_policy(tmp_path: Path, policy: AnswerPolicy, monkeypatch: pytest.MonkeyPatch):
+    write_policy(tmp_path / "policy.json", policy)
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        policy.model_copy(update={"unfamiliar": 0.9}).save(tmp_path / "policy.json")
-    assert SignalPolicy.load(tmp_path / "policy.json") == policy
+        write_policy(tmp_path / "policy.json", policy.model_copy(update={"unfamiliar": 0.9}))
+    assert read_policy(tmp_path / "policy.json") == policy
     assert [path.name for path in tmp_path.iterdir()] == ["policy.json"]
 
 
-def test_a_damaged_policy_is_named_with_its_field(tmp_path: Path, policy: SignalPolicy):
+def test_a_damaged_policy_is_named_with_its_field(tmp_path: Path, policy: AnswerPolicy):
     path = tmp_path / "policy.json"
     path.write_text(policy.model_dump_json().replace('"narrow_margin":-6.0', '"narrow_margin":"wide"'))
     with pytest.raises(ValueError, match=r"policy\.json, field 'narrow_margin'.*fit the policy again"):
-        SignalPolicy.load(path)
+        read_policy(path)
 
 
-def test_a_policy_for_other_features_is_refused(tmp_path: Path, policy: SignalPolicy):
+def test_a_policy_for_other_features_is_refused(tmp_path: Path, policy: AnswerPolicy):
     path = tmp_path / "policy.json"
     path.write_text(policy.model_dump_json().replace('"top_score"', '"bottom_score"', 1))
     with pytest.raises(ValueError, match=r"field 'first_right': fitted to features bottom_score"):
-        SignalPolicy.load(path)
+        read_policy(path)

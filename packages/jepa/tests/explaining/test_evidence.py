@@ -22,8 +22,8 @@ class Toy:
     def __init__(self, centroids: np.ndarray) -> None:
         self.centroids = centroids
 
-    def __call__(self, question, steering, given, /, *, obedience=1.0, routing=None) -> PredictionParts:
-        asked = question + obedience * np.where(given[:, None], steering, 0)
+    def __call__(self, question, steering, has_steering, /, *, steering_strength=1.0, routing=None) -> PredictionParts:
+        asked = question + steering_strength * np.where(has_steering[:, None], steering, 0)
         if routing is None:
             weights = np.exp(8 * asked @ self.centroids.T)
             routing = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -65,7 +65,7 @@ def test_results_and_their_ranks_are_those_of_a_slow_search(
 
 def test_without_steering_there_is_no_influence(gather: Callable[..., Evidence]):
     evidence = gather(np.arange(40))
-    unsteered = evidence.feature("steering_given") == 0
+    unsteered = evidence.feature("has_steering") == 0
     assert unsteered.sum() == 20
     assert not evidence.steering_influence[unsteered].any()
     assert not evidence.rank_change[unsteered].any()
@@ -88,8 +88,8 @@ def test_every_feature_is_what_its_description_says(
     for row in range(12):
         question = easy_dataset.questions[row : row + 1]
         steering = easy_dataset.category_vectors[easy_dataset.source_category[row : row + 1]]
-        given = np.array([row % 2 == 0])
-        parts, without = toy(question, steering, given), toy(question, steering, np.array([False]))
+        has_steering = np.array([row % 2 == 0])
+        parts, without = toy(question, steering, has_steering), toy(question, steering, np.array([False]))
         scores = np.sort(index.sources @ parts.vectors[0])[::-1][:10]
         primary = int(parts.routing[0].argmax())
         coarse, fine = np.linalg.norm(parts.coarse), np.linalg.norm(parts.fine)
@@ -103,7 +103,7 @@ def test_every_feature_is_what_its_description_says(
             "subspace_share": np.mean(index.source_category[evidence.result_ids[row]] == primary),
             "fine_norm": fine / (coarse + fine),
             "known_similarity": (index.known_questions @ question[0]).max(),
-            "steering_given": float(row % 2 == 0),
+            "has_steering": float(row % 2 == 0),
             "dispute": without.routing.max() - without.routing[0, primary],
         }
         assert set(expected) == set(FEATURES)
@@ -115,7 +115,7 @@ def test_copies_of_one_text_do_not_make_a_margin(easy_dataset: SteeringDataset):
     copies[1] = copies[0]
     index = SourceIndex.from_dataset(easy_dataset, copies)
 
-    def straight(question, steering, given, /, *, obedience=1.0, routing=None) -> PredictionParts:
+    def straight(question, steering, has_steering, /, *, steering_strength=1.0, routing=None) -> PredictionParts:
         weights = np.full((len(question), 4), 0.25, dtype=np.float32)
         return PredictionParts(question, weights, question, np.zeros_like(question))
 

@@ -63,18 +63,18 @@ def test_an_explanation_says_what_was_found_where_and_how(explainer: Explainer, 
     )
 
 
-def test_steering_given_as_none_is_no_steering(explainer: Explainer, data: SteeringDataset):
+def test_has_steering_as_none_is_no_steering(explainer: Explainer, data: SteeringDataset):
     explanation = explainer.explain(data.questions[7])
-    assert not explanation.steering_given
+    assert not explanation.has_steering
     assert explanation.steering_influence == explanation.rank_change == 0
     assert explanation.primary_subspace == explanation.primary_without_steering
 
 
 def test_a_batch_is_explained_as_its_questions_are_alone(explainer: Explainer, data: SteeringDataset):
-    steering, given = data.category_vectors[data.source_category[:9]], np.arange(9) % 2 == 0
-    batch = explainer.explain_batch(data.questions[:9], steering, given)
+    steering, has_steering = data.category_vectors[data.source_category[:9]], np.arange(9) % 2 == 0
+    batch = explainer.explain_batch(data.questions[:9], steering, has_steering)
     for row, explanation in enumerate(batch):
-        alone = explainer.explain(data.questions[row], steering[row] if given[row] else None)
+        alone = explainer.explain(data.questions[row], steering[row] if has_steering[row] else None)
         assert alone.results[0].source == explanation.results[0].source
         assert alone.actionable_signal is explanation.actionable_signal
         assert alone.confidence == pytest.approx(explanation.confidence, abs=1e-4)
@@ -85,7 +85,7 @@ def test_steerings_are_compared_with_none(explainer: Explainer, data: SteeringDa
     steerings = {"first": data.category_vectors[0], "third": data.category_vectors[2]}
     compared = explainer.compare_steering(data.questions[3], steerings)
     assert list(compared) == ["without steering", "first", "third"]
-    assert [explanation.steering_given for explanation in compared.values()] == [False, True, True]
+    assert [explanation.has_steering for explanation in compared.values()] == [False, True, True]
     assert compared["first"].primary_subspace == "category 0"
     assert compared["third"].primary_subspace == "category 2"
     plain = compared["without steering"].primary_subspace

@@ -28,8 +28,8 @@ class Toy:
     def __init__(self, centroids: np.ndarray, reliance: float, sharpness: float = 6.0) -> None:
         self.centroids, self.reliance, self.sharpness = centroids, reliance, sharpness
 
-    def __call__(self, question, steering, given, /, *, obedience=1.0, routing=None) -> PredictionParts:
-        asked = question + obedience * np.where(given[:, None], steering, 0)
+    def __call__(self, question, steering, has_steering, /, *, steering_strength=1.0, routing=None) -> PredictionParts:
+        asked = question + steering_strength * np.where(has_steering[:, None], steering, 0)
         if routing is None:
             weights = np.exp(self.sharpness * asked @ self.centroids.T)
             routing = weights / weights.sum(axis=1, keepdims=True)
@@ -126,10 +126,12 @@ def test_a_model_repeats_all_of_its_own_explanations_and_few_of_a_randomised_one
     random = np.random.default_rng(99).normal(size=(4, 16)) / 4
 
     class Randomised(Toy):
-        def __call__(self, question, steering, given, /, *, obedience=1.0, routing=None) -> PredictionParts:
+        def __call__(
+            self, question, steering, has_steering, /, *, steering_strength=1.0, routing=None
+        ) -> PredictionParts:
             own = np.exp(20 * question @ random.T)
             own = own / own.sum(axis=1, keepdims=True)
-            return super().__call__(question, steering, given, routing=own if routing is None else routing)
+            return super().__call__(question, steering, has_steering, routing=own if routing is None else routing)
 
     itself = compare_with_control(model, model, index, asked)
     control = compare_with_control(model, Randomised(easy_dataset.centroids, 2.0), index, asked)
@@ -144,9 +146,11 @@ def test_a_model_repeats_all_of_its_own_explanations_and_few_of_a_randomised_one
 def test_influence_that_follows_the_ranks_agrees_with_them(
     easy_dataset: SteeringDataset, index: SourceIndex, asked: Questions
 ):
-    evidence = gather_evidence(Toy(easy_dataset.centroids, 2.0), index, asked.question, asked.steering, asked.given)
+    evidence = gather_evidence(
+        Toy(easy_dataset.centroids, 2.0), index, asked.question, asked.steering, asked.has_steering
+    )
     rho = influence_agreement(evidence)
-    steered = asked.given
+    steered = asked.has_steering
     assert rho == pytest.approx(spearmanr(evidence.steering_influence[steered], evidence.rank_change[steered])[0])
     assert rho > 0.5
     reversed_influence = replace(evidence, steering_influence=-evidence.steering_influence)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sightline.jepa.explaining.decisions import ActionableSignal, Reason
 from sightline.jepa.explaining.explanation import ExplainedResult, Explanation, SimilarKnownPair
-from sightline.jepa.explaining.page import render_card
+from sightline.jepa.explaining.page import render_page
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror='alert(2)'>\"'&\u202eevil\x00"
 
@@ -23,7 +23,7 @@ def explanation(**changes: object) -> Explanation:
         "subspace_confidence": 0.88,
         "routing_distribution": {"ec2": 0.7, "ecs": 0.2, "s3": 0.04, "rds": 0.03, "iam": 0.02, "sns": 0.01},
         "routing_entropy": 0.9,
-        "steering_given": True,
+        "has_steering": True,
         "steering_influence": 1.25,
         "rank_change": 3.0,
         "primary_without_steering": "ecs",
@@ -39,8 +39,8 @@ def explanation(**changes: object) -> Explanation:
 
 
 def card(shown: Explanation, text: str = "text", *, steered: bool | None = None) -> str:
-    steered = shown.steering_given if steered is None else steered
-    return render_card(
+    steered = shown.has_steering if steered is None else steered
+    return render_page(
         shown,
         question=f"question {text}",
         steering=f"steering {text}" if steered else None,
@@ -143,7 +143,7 @@ def test_a_huge_text_is_cut():
 
 
 def test_without_steering_there_is_no_unsteered_rank():
-    shown = explanation(steering_given=False, reasons=(Reason.STEERING_MISSING,))
+    shown = explanation(has_steering=False, reasons=(Reason.STEERING_MISSING,))
     html = card(shown)
     assert "unsteered" not in html
     assert "No steering was given." in html
@@ -152,7 +152,7 @@ def test_without_steering_there_is_no_unsteered_rank():
 @pytest.mark.parametrize("steered", [False, True])
 def test_a_card_cannot_contradict_its_explanation_about_steering(steered: bool):
     with pytest.raises(ValueError, match="the explanation was made"):
-        card(explanation(steering_given=not steered), steered=steered)
+        card(explanation(has_steering=not steered), steered=steered)
 
 
 @pytest.mark.parametrize(("share", "shown"), [(0.0, "0 %"), (0.004, "under 1 %"), (0.995, "over 99 %"), (1.0, "100 %")])

@@ -36,10 +36,10 @@ def inputs(dataset: SteeringDataset) -> tuple[np.ndarray, np.ndarray, np.ndarray
 @pytest.mark.parametrize("kind", ["plain", "routed"])
 def test_the_function_predicts_what_the_model_predicts(toy_dataset: SteeringDataset, kind: str, projected: bool):
     model = untrained(toy_dataset, kind, projected=projected)
-    question, steering, given = inputs(toy_dataset)
+    question, steering, has_steering = inputs(toy_dataset)
     predict = routed_predictions(model) if kind == "routed" else plain_predictions(model, toy_dataset.centroids)
-    expected = model.predict(*map(torch.from_numpy, (question, steering, given)), obedience=1.5).numpy()
-    parts = predict(question, steering, given, obedience=1.5)
+    expected = model.predict(*map(torch.from_numpy, (question, steering, has_steering)), steering_strength=1.5).numpy()
+    parts = predict(question, steering, has_steering, steering_strength=1.5)
     assert np.allclose(parts.vectors, expected, atol=1e-6)
     assert np.allclose(parts.routing.sum(axis=1), 1, atol=1e-5)
     whole = parts.coarse + parts.fine
@@ -54,16 +54,16 @@ def test_a_model_searches_the_index_made_for_it(toy_dataset: SteeringDataset, ki
     index = index_for(model, toy_dataset)
     predict = routed_predictions(model) if kind == "routed" else plain_predictions(model, toy_dataset.centroids)
     scores = predict(*inputs(toy_dataset)).vectors @ index.sources.T
-    question, steering, given = map(torch.from_numpy, inputs(toy_dataset))
-    cosines = model.predict(question, steering, given)[:, :16].numpy() @ toy_dataset.sources.T
+    question, steering, has_steering = map(torch.from_numpy, inputs(toy_dataset))
+    cosines = model.predict(question, steering, has_steering)[:, :16].numpy() @ toy_dataset.sources.T
     assert scores.shape == (160, 160)
     assert np.allclose(scores, cosines, atol=1e-5) == (kind == "plain")
 
 
 def test_an_overridden_routing_is_the_one_used(toy_dataset: SteeringDataset):
-    question, steering, given = inputs(toy_dataset)
+    question, steering, has_steering = inputs(toy_dataset)
     routing = np.tile(np.array([0, 1, 0, 0], dtype=np.float32), (len(question), 1))
-    parts = routed_predictions(untrained(toy_dataset, "routed"))(question, steering, given, routing=routing)
+    parts = routed_predictions(untrained(toy_dataset, "routed"))(question, steering, has_steering, routing=routing)
     assert np.allclose(parts.coarse, toy_dataset.centroids[1], atol=1e-6)
     assert np.array_equal(parts.routing, routing)
 

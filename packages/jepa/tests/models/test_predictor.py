@@ -72,14 +72,14 @@ def test_rows_do_not_see_each_other(trained: SteeredPredictor, question: torch.T
 
 def test_obedience_zero_ignores_steering(trained: SteeredPredictor, question: torch.Tensor, steering: torch.Tensor):
     without = trained.predict(question, steering, torch.zeros(COUNT, dtype=torch.bool))
-    torch.testing.assert_close(trained.predict(question, steering, GIVEN, obedience=0.0), without)
+    torch.testing.assert_close(trained.predict(question, steering, GIVEN, steering_strength=0.0), without)
 
 
 def test_obedience_moves_along_the_line_that_steering_opens(
     trained: SteeredPredictor, question: torch.Tensor, steering: torch.Tensor
 ):
     trained.eval()
-    at = [trained.residual(question, steering, GIVEN, obedience) for obedience in (0.0, 0.5, 1.0, 2.0)]
+    at = [trained.residual(question, steering, GIVEN, steering_strength) for steering_strength in (0.0, 0.5, 1.0, 2.0)]
     torch.testing.assert_close(at[1], (at[0] + at[2]) / 2)
     torch.testing.assert_close(at[3], 2 * at[2] - at[0])
     assert (at[2] - at[0])[GIVEN].norm(dim=1).min() > 0.01

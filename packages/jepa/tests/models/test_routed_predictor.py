@@ -14,7 +14,7 @@ from sightline.jepa.losses.routing import (
     routing_confidence_loss,
     routing_loss,
 )
-from sightline.jepa.models.routed_predictor import DecomposedPredictor, bounded, extended
+from sightline.jepa.models.routed_predictor import RoutedPredictor, bounded, extended
 
 DIMENSION, SUBSPACES, COUNT = 12, 5, 30
 
@@ -31,12 +31,12 @@ YES, NO = torch.ones(COUNT, dtype=torch.bool), torch.zeros(COUNT, dtype=torch.bo
 CONFIG = PredictorConfig(dimension=DIMENSION, hidden_dimension=16)
 
 
-def make(**router: float) -> DecomposedPredictor:
-    return DecomposedPredictor(CONFIG, RouterConfig(**router), CENTROIDS, DESCRIPTIONS)
+def make(**router: float) -> RoutedPredictor:
+    return RoutedPredictor(CONFIG, RouterConfig(**router), CENTROIDS, DESCRIPTIONS)
 
 
 @pytest.fixture
-def trained() -> DecomposedPredictor:
+def trained() -> RoutedPredictor:
     model = make()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -45,14 +45,14 @@ def trained() -> DecomposedPredictor:
     return model.eval()
 
 
-def test_the_prediction_is_the_direction_of_coarse_plus_fine(trained: DecomposedPredictor):
+def test_the_prediction_is_the_direction_of_coarse_plus_fine(trained: RoutedPredictor):
     parts = trained.decompose(QUESTION, STEERING, YES)
     torch.testing.assert_close(parts.unnormalised, parts.coarse + parts.fine)
     torch.testing.assert_close(parts.prediction, normalize(parts.coarse + parts.fine, dim=1))
     torch.testing.assert_close(parts.prediction.norm(dim=1), torch.ones(COUNT))
 
 
-def test_coarse_is_a_mixture_of_exact_centroids(trained: DecomposedPredictor):
+def test_coarse_is_a_mixture_of_exact_centroids(trained: RoutedPredictor):
     parts = trained.decompose(QUESTION, STEERING, YES)
     assert torch.equal(trained.router.centroids, CENTROIDS)
     torch.testing.assert_close(parts.coarse, parts.routing_weights @ CENTROIDS)
@@ -70,7 +70,7 @@ def test_the_fine_part_is_bounded_by_the_radius():
     torch.testing.assert_close(parts.fine.norm(dim=1), torch.full((COUNT,), 0.5))
 
 
-def test_atypicality_is_the_length_of_the_fine_part(trained: DecomposedPredictor):
+def test_atypicality_is_the_length_of_the_fine_part(trained: RoutedPredictor):
     parts = trained.decompose(QUESTION, STEERING, NO)
     torch.testing.assert_close(parts.atypicality, parts.fine.norm(dim=1))
 
@@ -80,7 +80,7 @@ def test_shortening_leaves_short_rows_alone_and_keeps_directions():
     torch.testing.assert_close(bounded(rows, 1.0), torch.tensor([[0.6, 0.8], [0.3, 0.4], [0.0, 0.0]]))
 
 
-def test_forcing_a_subspace_makes_its_centroid_the_coarse_part(trained: DecomposedPredictor):
+def test_forcing_a_subspace_makes_its_centroid_the_coarse_part(trained: RoutedPredictor):
     force = torch.full((COUNT,), 2)
     parts = trained.decompose(QUESTION, STEERING, YES, force=force)
     torch.testing.assert_close(parts.coarse, CENTROIDS[2].expand(COUNT, -1))
@@ -88,7 +88,7 @@ def test_forcing_a_subspace_makes_its_centroid_the_coarse_part(trained: Decompos
     assert torch.equal(parts.routing_logits, free.routing_logits)
 
 
-def test_forcing_moves_the_prediction_towards_the_forced_centroid(trained: DecomposedPredictor):
+def test_forcing_moves_the_prediction_towards_the_forced_centroid(trained: RoutedPredictor):
     for subspace in range(SUBSPACES):
         others = subspace != CATEGORY
         free = trained.decompose(QUESTION, STEERING, YES).prediction @ CENTROIDS[subspace]
@@ -96,7 +96,7 @@ def test_forcing_moves_the_prediction_towards_the_forced_centroid(trained: Decom
         assert ((forced @ CENTROIDS[subspace]) > free)[others].float().mean() > 0.95
 
 
-def test_a_source_scores_its_cosine_and_the_weighted_log_of_its_subspaces_share(trained: DecomposedPredictor):
+def test_a_source_scores_its_cosine_and_the_weighted_log_of_its_subspaces_share(trained: RoutedPredictor):
     sources, category = unit(7, 9), torch.arange(7) % SUBSPACES
     parts = trained.decompose(QUESTION, STEERING, YES)
     scores = parts.query @ extended(sources, category, SUBSPACES).T
@@ -122,7 +122,7 @@ def test_the_prior_has_no_noise_in_training():
     assert (parts.routing_weights - parts.routing_logits.softmax(dim=1)).abs().max() > 1e-2
 
 
-def test_given_weights_replace_the_routers(trained: DecomposedPredictor):
+def test_given_weights_replace_the_routers(trained: RoutedPredictor):
     weights = torch.full((COUNT, SUBSPACES), 1 / SUBSPACES)
     parts = trained.decompose(QUESTION, STEERING, YES, routing_weights=weights)
     assert torch.equal(parts.routing_weights, weights)
@@ -133,9 +133,9 @@ def test_given_weights_replace_the_routers(trained: DecomposedPredictor):
     )
 
 
-def test_obedience_zero_is_the_prediction_without_steering(trained: DecomposedPredictor):
+def test_obedience_zero_is_the_prediction_without_steering(trained: RoutedPredictor):
     without = trained.decompose(QUESTION, STEERING, NO)
-    ignoring = trained.decompose(QUESTION, STEERING, YES, obedience=0.0)
+    ignoring = trained.decompose(QUESTION, STEERING, YES, steering_strength=0.0)
     torch.testing.assert_close(ignoring.routing_weights, without.routing_weights)
     torch.testing.assert_close(ignoring.prediction, without.prediction)
 
@@ -199,4 +199,4 @@ def test_an_impossible_intervention_is_refused(options: dict[str, torch.Tensor],
 
 def test_centroids_of_another_width_are_refused():
     with pytest.raises(ValueError, match=r"\[K, 12\]"):
-        DecomposedPredictor(CONFIG, RouterConfig(), torch.ones(3, 7), torch.ones(3, 7))
+        RoutedPredictor(CONFIG, RouterConfig(), torch.ones(3, 7), torch.ones(3, 7))

@@ -58,7 +58,7 @@ def test_steering_that_is_not_given_does_not_matter(router: SubspaceRouter):
 
 
 def test_obedience_scales_what_the_steering_says(router: SubspaceRouter):
-    at = [router.logits(QUESTION, STEERING, YES, obedience) for obedience in (0.0, 1.0, 3.0)]
+    at = [router.logits(QUESTION, STEERING, YES, steering_strength) for steering_strength in (0.0, 1.0, 3.0)]
     torch.testing.assert_close(at[0], router.logits(QUESTION, STEERING, NO))
     torch.testing.assert_close(at[2] - at[0], 3 * (at[1] - at[0]))
 

@@ -83,17 +83,17 @@ def test_an_index_whose_parts_do_not_fit_is_refused(index: SourceIndex, changes:
 
 
 @pytest.mark.parametrize(
-    ("width", "given", "message"),
+    ("width", "has_steering", "message"),
     [
         (15, np.ones(2, dtype=bool), r"must both be \[B, 16\]"),
-        (16, np.ones(3, dtype=bool), r"given must be bool \[2\], not bool \[3\]"),
-        (16, np.ones(2), r"given must be bool \[2\], not float64"),
+        (16, np.ones(3, dtype=bool), r"has_steering must be bool \[2\], not bool \[3\]"),
+        (16, np.ones(2), r"has_steering must be bool \[2\], not float64"),
     ],
 )
-def test_questions_of_another_shape_are_refused(index: SourceIndex, width: int, given: np.ndarray, message: str):
+def test_questions_of_another_shape_are_refused(index: SourceIndex, width: int, has_steering: np.ndarray, message: str):
     vectors = np.zeros((2, width), dtype=np.float32)
     with pytest.raises(ValueError, match=message):
-        check_questions(index, vectors, vectors, given)
+        check_questions(index, vectors, vectors, has_steering)
 
 
 def test_a_question_that_is_not_finite_is_refused(index: SourceIndex):

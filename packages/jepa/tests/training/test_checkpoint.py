@@ -28,7 +28,7 @@ def config(**changes: object) -> JEPAConfig:
 
 
 def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
-    return Checkpoint.open(folder / "checkpoint.safetensors").tensors
+    return Checkpoint.load(folder / "checkpoint.safetensors").tensors
 
 
 @pytest.mark.parametrize("changes", KINDS, ids=str)
@@ -102,7 +102,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, toy_dataset: Steering
 def test_tensors_of_another_model_are_refused(tmp_path: Path, toy_dataset: SteeringDataset):
     Trainer(config(), toy_dataset, folder=tmp_path).fit(stop_after=1)
     path = tmp_path / "checkpoint.safetensors"
-    checkpoint = Checkpoint.open(path)
+    checkpoint = Checkpoint.load(path)
     wider = checkpoint.state.config.model_copy(
         update={"predictor": checkpoint.state.config.predictor.model_copy(update={"hidden_dimension": 32})}
     )
@@ -114,7 +114,7 @@ def test_tensors_of_another_model_are_refused(tmp_path: Path, toy_dataset: Steer
 def test_a_tensor_file_that_is_no_checkpoint_is_refused(tmp_path: Path, toy_dataset: SteeringDataset):
     trainer = Trainer(config(), toy_dataset)
     trainer.fit(stop_after=1)
-    trainer.model.save(tmp_path)
+    trainer.model.save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "checkpoint.safetensors")
     with pytest.raises(CheckpointError, match="train anew"):
         Trainer.resume(tmp_path, toy_dataset)

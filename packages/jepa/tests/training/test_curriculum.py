@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline.jepa.config import CurriculumConfig
-from sightline.jepa.data.dataset import SteeringDataset, steering
+from sightline.jepa.data.dataset import SteeringDataset
+from sightline.jepa.data.steering import steering
 from sightline.jepa.training.curriculum import KINDS, Curriculum, steering_shares
 
 CONFIG = CurriculumConfig(
@@ -72,7 +73,7 @@ def test_each_true_kind_is_what_the_data_set_gives_for_it(curriculum: Curriculum
         expected = steering(toy_dataset, QUESTIONS[rows], kind)
         assert len(rows) > 50
         np.testing.assert_array_equal(drawn.vectors[rows], expected.vectors)
-        np.testing.assert_array_equal(drawn.given[rows], expected.given)
+        np.testing.assert_array_equal(drawn.has_steering[rows], expected.has_steering)
 
 
 def test_wrong_steering_is_the_description_of_another_category(curriculum: Curriculum, toy_dataset: SteeringDataset):
@@ -99,7 +100,7 @@ def test_a_question_without_category_stays_without_steering(make_toy_dataset: Ca
     dataset = make_toy_dataset(without_category=1.0)
     config = CurriculumConfig(none_start=0, none_end=0, wrong_start=0.3, wrong_end=0.3)
     drawn, kinds = Curriculum(config, dataset, seed=0).draw(1, np.arange(160))
-    assert not drawn.given.any()
+    assert not drawn.has_steering.any()
     assert not drawn.vectors.any()
     assert steering_shares(kinds)["none"] == 1.0
 
@@ -109,4 +110,4 @@ def test_one_category_cannot_be_wrong(make_toy_dataset: Callable[..., SteeringDa
     with pytest.raises(ValueError, match="none can be wrong"):
         Curriculum(CONFIG, dataset, seed=0)
     allowed = CurriculumConfig(wrong_start=0, wrong_end=0)
-    assert Curriculum(allowed, dataset, seed=0).draw(1, np.arange(160))[0].given.any()
+    assert Curriculum(allowed, dataset, seed=0).draw(1, np.arange(160))[0].has_steering.any()

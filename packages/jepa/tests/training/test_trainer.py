@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.jepa.config import JEPAConfig, TrainingConfig
+from sightline.jepa.config import JEPAConfig, JEPATrainingConfig
 from sightline.jepa.data.batches import TrainingPairs, epoch_batches
 from sightline.jepa.data.dataset import SteeringDataset
 from sightline.jepa.data.negatives import mine_negatives
 from sightline.jepa.losses.schedules import cosine, learning_rate_at
 from sightline.jepa.models.model import JEPAModel, ModelError
-from sightline.jepa.models.routed_predictor import DecomposedPredictor
+from sightline.jepa.models.routed_predictor import RoutedPredictor
 from sightline.jepa.training.history import read_history
 from sightline.jepa.training.trainer import Trainer, TrainingResult
 
@@ -90,7 +90,7 @@ def test_the_routed_model_learns_to_predict_and_to_route(toy_dataset: SteeringDa
 def test_the_routing_temperature_is_annealed(toy_dataset: SteeringDataset):
     trainer = Trainer(config(model="routed", training=TRAINING | {"epochs": 8, "patience": 8}), toy_dataset)
     predictor = trainer._predictor
-    assert isinstance(predictor, DecomposedPredictor)
+    assert isinstance(predictor, RoutedPredictor)
     trainer.fit(stop_after=1)
     assert predictor.router.temperature == pytest.approx(cosine(1.0, 0.1, 1 / 16))
     trainer.fit()
@@ -148,12 +148,14 @@ def test_a_model_that_only_got_worse_is_the_untrained_one(toy_dataset: SteeringD
 def test_a_model_survives_its_folder(tmp_path: Path, toy_dataset: SteeringDataset, changes: dict[str, str]):
     trainer = Trainer(config(**changes, training=TRAINING | {"epochs": 1}), toy_dataset, folder=tmp_path)
     result = trainer.fit()
-    opened = JEPAModel.open(tmp_path / "model")
+    opened = JEPAModel.from_pretrained(tmp_path / "model")
     questions = torch.from_numpy(np.array(toy_dataset.questions[:9]))
     steering = torch.from_numpy(np.array(toy_dataset.category_vectors[toy_dataset.source_category[:9]]))
-    given = torch.arange(9) % 2 == 0
+    has_steering = torch.arange(9) % 2 == 0
     sources = torch.from_numpy(np.array(toy_dataset.sources))
-    assert torch.equal(opened.predict(questions, steering, given), trainer.model.predict(questions, steering, given))
+    assert torch.equal(
+        opened.predict(questions, steering, has_steering), trainer.model.predict(questions, steering, has_steering)
+    )
     category = torch.from_numpy(np.array(toy_dataset.source_category))
     assert torch.equal(opened.embed_index(sources, category), trainer.model.embed_index(sources, category))
     assert (opened.names, opened.encoder, opened.config) == (toy_dataset.names, "toy", trainer.model.config)
@@ -164,19 +166,19 @@ def test_a_model_survives_its_folder(tmp_path: Path, toy_dataset: SteeringDatase
 def test_a_damaged_model_is_refused(tmp_path: Path, toy_dataset: SteeringDataset):
     trainer = Trainer(config(training=TRAINING | {"epochs": 1}), toy_dataset)
     trainer.fit()
-    trainer.model.save(tmp_path)
+    trainer.model.save_pretrained(tmp_path)
     tensors, card = tmp_path / "model.safetensors", tmp_path / "model.json"
     whole, text = tensors.read_bytes(), card.read_text()
     tensors.write_bytes(whole[:1000])
     with pytest.raises(ModelError, match="damaged"):
-        JEPAModel.open(tmp_path)
+        JEPAModel.from_pretrained(tmp_path)
     tensors.write_bytes(whole)
     card.write_text(text.replace('"hidden_dimension": 16', '"hidden_dimension": 8'))
     with pytest.raises(ModelError, match="does not fit"):
-        JEPAModel.open(tmp_path)
+        JEPAModel.from_pretrained(tmp_path)
     card.write_text(text.replace('"hidden_dimension"', '"hidden"'))
     with pytest.raises(ModelError, match=r"config\.predictor\.hidden"):
-        JEPAModel.open(tmp_path)
+        JEPAModel.from_pretrained(tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(toy_dataset: SteeringDataset):
@@ -224,7 +226,7 @@ def test_batches_hold_every_pair_once_and_are_of_like_size():
 
 
 def test_the_learning_rate_warms_up_and_falls_to_a_hundredth():
-    training = TrainingConfig(epochs=10, warmup_epochs=2, learning_rate=1.0)
+    training = JEPATrainingConfig(epochs=10, warmup_epochs=2, learning_rate=1.0)
     rates = [learning_rate_at(step, 5, training) for step in range(50)]
     assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert rates[10] == 1.0

@@ -19,11 +19,11 @@ class ConfigError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class PredictorConfig(_Section):
-    """Shape of a `SteeredPredictor`, and of the residual of a `DecomposedPredictor`."""
+    """Shape of a `SteeredPredictor`, and of the residual of a `RoutedPredictor`."""
 
     dimension: int = Field(default=384, ge=1)
     """D, the width of every embedding."""
@@ -38,7 +38,7 @@ class PredictorConfig(_Section):
 
 
 class RouterConfig(_Section):
-    """Subspace routing and the bound of the fine part of a `DecomposedPredictor`."""
+    """Subspace routing and the bound of the fine part of a `RoutedPredictor`."""
 
     question_scale: float = Field(default=10.0, gt=0)
     """Initial factor of the cosine between question and centroid in the routing logits; learned from there."""
@@ -148,7 +148,7 @@ class CurriculumConfig(_Section):
         return self
 
 
-class TrainingConfig(_Section):
+class JEPATrainingConfig(_Section):
     """Optimisation."""
 
     epochs: int = Field(default=16, ge=1)
@@ -179,7 +179,7 @@ class JEPAConfig(_Section):
     """A whole training run."""
 
     model: Literal["plain", "routed"] = "plain"
-    """`SteeredPredictor`, or `DecomposedPredictor` with its subspace router."""
+    """`SteeredPredictor`, or `RoutedPredictor` with its subspace router."""
     target: Literal["frozen", "projection"] = "frozen"
     """Predict in the index's own space, or in that of a shared projection that is trained along (EMA target)."""
     predictor: PredictorConfig = PredictorConfig()
@@ -192,7 +192,7 @@ class JEPAConfig(_Section):
     """Objective."""
     curriculum: CurriculumConfig = CurriculumConfig()
     """Steering kinds in training."""
-    training: TrainingConfig = TrainingConfig()
+    training: JEPATrainingConfig = JEPATrainingConfig()
     """Optimisation."""
 
     @model_validator(mode="after")
@@ -227,7 +227,7 @@ class JEPAConfig(_Section):
 
 
 def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Names of the keys allowed where `location` points."""
+    """Return names of the keys allowed where `location` points."""
     for part in location[:-1]:
         annotation = model.model_fields[str(part)].annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from sightline.jepa.baselines.config import GRID, AdapterSettings
 from sightline.jepa.data.batches import TrainingPairs
-from sightline.jepa.data.dataset import Ids, Steering, SteeringDataset, SteeringKind, Vectors, steering
+from sightline.jepa.data.dataset import Ids, SteeringDataset, Vectors
+from sightline.jepa.data.steering import Steering, SteeringKind, steering
 from sightline.jepa.losses.losses import batch_info_nce, corpus_info_nce
 from sightline.jepa.ranking.evaluation import Method, evaluate
 
@@ -33,7 +34,7 @@ def fit_adapter(
 
     Args:
         dataset: the data.
-        seed: of the order of pairs and of what is withheld.
+        seed: seed of the order of pairs and of what is withheld.
         kind: the steering in training, and in validation.
         withheld: the share of training steps' questions whose steering is held back, in [0, 1).
         grid: settings to choose from.
@@ -63,9 +64,9 @@ def _train(
     settings: AdapterSettings,
     seed: int,
 ) -> tuple[float, torch.Tensor]:
-    """The best validation MRR of a run and the weights `[2D, D]` that had it."""
+    """Return the best validation MRR of a run and the weights `[2D, D]` that had it."""
     rng = np.random.default_rng(seed)
-    given = torch.from_numpy(steering(dataset, pairs.question_ids, kind).vectors)
+    steered = torch.from_numpy(steering(dataset, pairs.question_ids, kind).vectors)
     dimension = pairs.questions.shape[1]
     weights = torch.zeros(2 * dimension, dimension, requires_grad=True)
     optimizer = torch.optim.Adam([weights], lr=settings.learning_rate)
@@ -73,7 +74,7 @@ def _train(
     for epoch in range(1, settings.max_epochs + 1):
         for rows in np.array_split(rng.permutation(len(pairs)), max(1, round(len(pairs) / _BATCH_SIZE))):
             kept = torch.from_numpy(rng.random((len(rows), 1)) >= withheld)
-            vectors = _adapt(pairs.questions[rows], given[rows] * kept, weights)
+            vectors = _adapt(pairs.questions[rows], steered[rows] * kept, weights)
             loss = _loss(vectors, pairs, torch.from_numpy(rows), settings)
             optimizer.zero_grad()
             loss.backward()
@@ -87,7 +88,7 @@ def _train(
 
 
 def _loss(vectors: torch.Tensor, pairs: TrainingPairs, rows: torch.Tensor, settings: AdapterSettings) -> torch.Tensor:
-    """The contrastive loss of the queries `[b, D]` of some pairs, in which no other right answer is a negative."""
+    """Return the contrastive loss of the queries `[b, D]` of some pairs; no other right answer is a negative."""
     targets, others = pairs.source_ids[rows], pairs.others_of(rows)
     if settings.negatives == "corpus":
         return corpus_info_nce(vectors, pairs.corpus, targets, others, settings.temperature)["loss"]
@@ -97,16 +98,16 @@ def _loss(vectors: torch.Tensor, pairs: TrainingPairs, rows: torch.Tensor, setti
     return batch_info_nce(vectors, pairs.corpus[targets], right[:, targets], settings.temperature)["loss"]
 
 
-def _adapt(questions: torch.Tensor, given: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    return functional.normalize(questions + torch.cat([questions, given], dim=1) @ weights, dim=1)
+def _adapt(questions: torch.Tensor, steered: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return functional.normalize(questions + torch.cat([questions, steered], dim=1) @ weights, dim=1)
 
 
 def _method(dataset: SteeringDataset, weights: np.ndarray) -> Method:
     matrix = torch.from_numpy(weights)
 
-    def query_vectors(question_ids: Ids, given: Steering) -> Vectors:
+    def query_vectors(question_ids: Ids, steered: Steering) -> Vectors:
         questions = torch.from_numpy(np.array(dataset.questions[question_ids]))
-        return _adapt(questions, torch.from_numpy(given.vectors), matrix).numpy()
+        return _adapt(questions, torch.from_numpy(steered.vectors), matrix).numpy()
 
     return Method("adapter", np.asarray(dataset.sources), query_vectors)
 

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.jepa.baselines.adapter import fit_adapter
-from sightline.jepa.data.dataset import Ids, Steering, SteeringDataset, SteeringKind, Vectors, steering, unit
+from sightline.jepa.data.dataset import Ids, SteeringDataset, Vectors, unit
 from sightline.jepa.data.splits import TRAIN
+from sightline.jepa.data.steering import Steering, SteeringKind, steering, unreliable_steering
 from sightline.jepa.ranking.evaluation import Method, evaluate
-from sightline.jepa.training.validation import unreliable_steering
 
 Fit: TypeAlias = Callable[[SteeringDataset, int], Method]
 
@@ -31,18 +31,18 @@ _LENGTH_PENALTIES = (0.5, 0.75, 1.0)
 
 
 def fit_cosine(dataset: SteeringDataset, seed: int) -> Method:
-    """The frozen encoder alone: the question's own vector, no steering, nothing fitted."""
+    """Return the frozen encoder alone: the question's own vector, no steering, nothing fitted."""
     del seed
 
-    def query_vectors(question_ids: Ids, given: Steering) -> Vectors:
-        del given
+    def query_vectors(question_ids: Ids, steered: Steering) -> Vectors:
+        del steered
         return dataset.questions[question_ids]
 
     return Method("cosine", np.asarray(dataset.sources), query_vectors)
 
 
 def fit_rocchio(dataset: SteeringDataset, seed: int, *, kind: SteeringKind = "category") -> Method:
-    """`unit(q + a s)`: the question moved towards what steers it (Rocchio 1971, with one relevant "document").
+    """Fit `unit(q + a s)`: the question moved towards what steers it (Rocchio 1971, with one relevant "document").
 
     Args:
         dataset: the data.
@@ -52,8 +52,8 @@ def fit_rocchio(dataset: SteeringDataset, seed: int, *, kind: SteeringKind = "ca
     del seed
 
     def method(weight: float) -> Method:
-        def query_vectors(question_ids: Ids, given: Steering) -> Vectors:
-            return unit(dataset.questions[question_ids] + np.float32(weight) * given.vectors)
+        def query_vectors(question_ids: Ids, steered: Steering) -> Vectors:
+            return unit(dataset.questions[question_ids] + np.float32(weight) * steered.vectors)
 
         return Method(f"Rocchio ({kind})", np.asarray(dataset.sources), query_vectors, {"weight": weight})
 
@@ -61,7 +61,7 @@ def fit_rocchio(dataset: SteeringDataset, seed: int, *, kind: SteeringKind = "ca
 
 
 def fit_ridge(dataset: SteeringDataset, seed: int, *, kind: SteeringKind = "category") -> Method:
-    """`unit(q + [q, s] W)` with W the ridge regression of `source - q` (Hoerl and Kennard 1970).
+    """Fit `unit(q + [q, s] W)` with W the ridge regression of `source - q` (Hoerl and Kennard 1970).
 
     Args:
         dataset: the data.
@@ -77,8 +77,8 @@ def fit_ridge(dataset: SteeringDataset, seed: int, *, kind: SteeringKind = "cate
     def method(penalty: float) -> Method:
         weights = np.linalg.solve(gram + penalty * np.eye(len(gram)), moment)
 
-        def query_vectors(question_ids: Ids, given: Steering) -> Vectors:
-            return unit(dataset.questions[question_ids] + _inputs(dataset, question_ids, given) @ weights)
+        def query_vectors(question_ids: Ids, steered: Steering) -> Vectors:
+            return unit(dataset.questions[question_ids] + _inputs(dataset, question_ids, steered) @ weights)
 
         return Method(f"ridge ({kind})", np.asarray(dataset.sources), query_vectors, {"penalty": penalty})
 
@@ -86,7 +86,7 @@ def fit_ridge(dataset: SteeringDataset, seed: int, *, kind: SteeringKind = "cate
 
 
 def fit_tf_idf(dataset: SteeringDataset, seed: int) -> Method:
-    """Cosine of sparse TF-IDF vectors of the texts, with or without pairs of words; no steering.
+    """Fit the cosine of sparse TF-IDF vectors of the texts, with or without pairs of words; no steering.
 
     Raises:
         ValueError: the data set has no texts.
@@ -105,7 +105,7 @@ def fit_tf_idf(dataset: SteeringDataset, seed: int) -> Method:
 
 
 def fit_bm25(dataset: SteeringDataset, seed: int) -> Method:
-    """BM25 on the texts (Robertson and Zaragoza 2009, equations 3.14 to 3.16), with k1 and b tuned; no steering.
+    """Fit BM25 on the texts (Robertson and Zaragoza 2009, equations 3.14 to 3.16), with k1 and b tuned; no steering.
 
     The inverse document frequency is `log(1 + (S - n + 0.5) / (n + 0.5))`, which is never negative.
 
@@ -136,15 +136,15 @@ def fit_bm25(dataset: SteeringDataset, seed: int) -> Method:
 
 
 def softly_filtered(method: Method, dataset: SteeringDataset, *, unreliable_share: float = 0.3) -> Method:
-    """A method whose sources gain a bonus if they are of the category that the steering is nearest to.
+    """Return a method whose sources gain a bonus if they are of the category that the steering is nearest to.
 
     The bonus has the highest mean validation MRR of three modes: no steering, the category, and unreliable categories.
     An infinite one would be the hard filter. It costs K more coordinates, one-hot in the sources.
 
     Args:
-        method: with dense vectors of unit length.
+        method: method with dense vectors of unit length.
         dataset: the data.
-        unreliable_share: of wrong or missing categories in the last mode.
+        unreliable_share: share of wrong or missing categories in the last mode.
     """
     one_hot = np.eye(len(dataset.names), dtype=np.float32)
     sources = np.concatenate([method.sources, one_hot[dataset.source_category]], axis=1)
@@ -156,10 +156,10 @@ def softly_filtered(method: Method, dataset: SteeringDataset, *, unreliable_shar
     )
 
     def candidate(bonus: float) -> Method:
-        def query_vectors(question_ids: Ids, given: Steering) -> Vectors:
-            nearest = (given.vectors @ dataset.category_vectors.T).argmax(axis=1)
-            added = bonus * one_hot[nearest] * given.given[:, None]
-            return np.concatenate([method.query_vectors(question_ids, given), added], axis=1).astype(np.float32)
+        def query_vectors(question_ids: Ids, steered: Steering) -> Vectors:
+            nearest = (steered.vectors @ dataset.category_vectors.T).argmax(axis=1)
+            added = bonus * one_hot[nearest] * steered.has_steering[:, None]
+            return np.concatenate([method.query_vectors(question_ids, steered), added], axis=1).astype(np.float32)
 
         return Method(f"{method.name}, soft filter", sources, query_vectors, {**method.settings, "bonus": bonus})
 
@@ -170,21 +170,21 @@ def softly_filtered(method: Method, dataset: SteeringDataset, *, unreliable_shar
 
 
 def best_on_validation(dataset: SteeringDataset, candidates: Sequence[Method], kind: SteeringKind) -> Method:
-    """The candidate with the highest MRR on the validation questions under this steering; the first of equals."""
+    """Return the candidate with the highest MRR on validation questions under this steering; the first of equals."""
     questions = dataset.queries("validation")
-    given = steering(dataset, questions, kind)
-    scores = [evaluate(method, dataset, questions, given).reciprocal_rank.mean() for method in candidates]
+    steered = steering(dataset, questions, kind)
+    scores = [evaluate(method, dataset, questions, steered).reciprocal_rank.mean() for method in candidates]
     return candidates[int(np.argmax(scores))]
 
 
 def fit_soft_filter(dataset: SteeringDataset, seed: int) -> Method:
-    """The unsteered adapter, `softly_filtered`."""
+    """Fit the unsteered adapter, `softly_filtered`."""
     return softly_filtered(fit_adapter(dataset, seed, kind="none"), dataset)
 
 
-def _inputs(dataset: SteeringDataset, question_ids: Ids, given: Steering) -> NDArray[np.float64]:
-    """`[B, 2D]`: questions beside their steering, zeros where none is given."""
-    return np.concatenate([dataset.questions[question_ids], given.vectors], axis=1).astype(np.float64)
+def _inputs(dataset: SteeringDataset, question_ids: Ids, steered: Steering) -> NDArray[np.float64]:
+    """Return `[B, 2D]`: questions beside their steering, zeros where none is given."""
+    return np.concatenate([dataset.questions[question_ids], steered.vectors], axis=1).astype(np.float64)
 
 
 def _texts(dataset: SteeringDataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -194,10 +194,10 @@ def _texts(dataset: SteeringDataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _sparse_method(name: str, sources: Any, questions: Any, settings: Mapping[str, float]) -> Method:
-    """A method whose query vectors are the rows of a sparse matrix `[Q, V]`."""
+    """Return a method whose query vectors are the rows of a sparse matrix `[Q, V]`."""
 
-    def query_vectors(question_ids: Ids, given: Steering) -> Any:
-        del given
+    def query_vectors(question_ids: Ids, steered: Steering) -> Any:
+        del steered
         return questions[question_ids]
 
     return Method(name, sources, query_vectors, settings)

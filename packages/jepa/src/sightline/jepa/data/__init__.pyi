@@ -2,10 +2,13 @@ from .building import SteeringTexts as SteeringTexts
 from .building import hold_out_fold as hold_out_fold
 from .building import resplit as resplit
 from .dataset import Split as Split
-from .dataset import SteeringKind as SteeringKind
-from .dataset import changed_categories as changed_categories
 from .documentation import DocumentationError as DocumentationError
 from .negatives import Negatives as Negatives
 from .splits import Ids as Ids
 from .splits import pair_components as pair_components
 from .splits import split_by_components as split_by_components
+from .steering import SteeringKind as SteeringKind
+from .steering import changed_categories as changed_categories
+from .steering import unreliable_steering as unreliable_steering
+from .stored import read_dataset as read_dataset
+from .stored import write_dataset as write_dataset

@@ -15,31 +15,28 @@ from sightline.jepa.data.splits import TRAIN
 
 @dataclass(frozen=True, slots=True)
 class TrainingPairs:
-    """P training pairs, and what they are contrasted with.
-
-    Attributes:
-        question_ids: `[P]` int64, in the data set.
-        questions: `[P, D]` float32, unit rows.
-        source_ids: `[P]` int64, rows of the corpus.
-        categories: `[P]` int64, of the true source.
-        corpus: `[S, D]` float32, unit rows.
-        centroids: `[K, D]` float32, unit rows.
-        corpus_category: `[S]` int64.
-        descriptions: `[K, D]` float32, unit rows: what steering towards each category looks like.
-        mined: `[P, N]` int64, negatives of each pair; None without.
-        others: P int64 arrays, what answers each pair's question besides its own source.
-    """
+    """P training pairs, and what they are contrasted with."""
 
     question_ids: NDArray[np.int64]
+    """`[P]` int64, in the data set."""
     questions: Tensor
+    """`[P, D]` float32, unit rows."""
     source_ids: Tensor
+    """`[P]` int64, rows of the corpus."""
     categories: Tensor
+    """`[P]` int64, of the true source."""
     corpus: Tensor
+    """`[S, D]` float32, unit rows."""
     centroids: Tensor
+    """`[K, D]` float32, unit rows."""
     corpus_category: Tensor
+    """`[S]` int64."""
     descriptions: Tensor
+    """`[K, D]` float32, unit rows: what steering towards each category looks like."""
     mined: Tensor | None
+    """`[P, N]` int64, negatives of each pair; None without."""
     others: tuple[Tensor, ...]
+    """P int64 arrays, what answers each pair's question besides its own source."""
 
     def __len__(self) -> int:
         return len(self.source_ids)
@@ -77,13 +74,13 @@ class TrainingPairs:
         )
 
     def others_of(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """`others` of some pairs `[B]`: (rows of the batch, rows of the corpus), each `[n]` int64."""
+        """Return `others` of some pairs `[B]`: (rows of the batch, rows of the corpus), each `[n]` int64."""
         answers = [self.others[position] for position in positions.tolist()]
         counts = torch.tensor([len(ids) for ids in answers])
         return torch.repeat_interleave(torch.arange(len(answers)), counts), torch.cat(answers)
 
 
 def epoch_batches(count: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
-    """Positions of `count` pairs in random order, in batches that differ in size by one at most."""
+    """Return positions of `count` pairs in random order, in batches that differ in size by one at most."""
     number = max(1, round(count / batch_size))
     return list(torch.randperm(count, generator=generator).tensor_split(number))

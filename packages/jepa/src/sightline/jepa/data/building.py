@@ -21,27 +21,24 @@ Encode: TypeAlias = Callable[[Sequence[str]], NDArray[np.floating]]
 
 @dataclass(frozen=True, slots=True)
 class SteeringTexts:
-    """What a data set says, before anything is embedded.
-
-    Attributes:
-        questions: `Q` texts; two questions may have one text, if they differ in what the caller gives with it.
-        sources: `S` texts, the corpus that is searched.
-        pairs: `[P, 2]` int64, question and source that answers it.
-        question_category: `[Q]` int64, the category that the caller gives with the question; -1 for none.
-        source_category: `[S]` int64, the category that a source belongs to.
-        names: `K` names of categories.
-        descriptions: `K` texts that say what a category is.
-        keywords: `Q` texts typed along with the question; empty for none.
-    """
+    """What a data set says, before anything is embedded."""
 
     questions: tuple[str, ...]
+    """`Q` texts; two questions may have one text, if they differ in what the caller gives with it."""
     sources: tuple[str, ...]
+    """`S` texts, the corpus that is searched."""
     pairs: Ids
+    """`[P, 2]` int64, question and source that answers it."""
     question_category: Ids
+    """`[Q]` int64, the category that the caller gives with the question; -1 for none."""
     source_category: Ids
+    """`[S]` int64, the category that a source belongs to."""
     names: tuple[str, ...]
+    """`K` names of categories."""
     descriptions: tuple[str, ...]
+    """`K` texts that say what a category is."""
     keywords: tuple[str, ...]
+    """`Q` texts typed along with the question; empty for none."""
 
 
 def build_dataset(
@@ -55,10 +52,10 @@ def build_dataset(
     """Embed texts, split the pairs by components, and take the centroids of the training part.
 
     Args:
-        texts: what to embed; every distinct text is encoded once, all in one call.
-        encode: texts to rows of numbers; scaled to unit length here.
-        encoder: its name, kept with the data.
-        seed: of the split.
+        texts: texts to embed; every distinct text is encoded once, all in one call.
+        encode: function from texts to rows of numbers; scaled to unit length here.
+        encoder: name of the encoder, kept with the data.
+        seed: seed of the split.
         fractions: shares of pairs for training, validation and test.
 
     Raises:
@@ -97,7 +94,7 @@ def build_dataset(
 def resplit(
     dataset: SteeringDataset, seed: int, fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
 ) -> SteeringDataset:
-    """The same data under another split, with the centroids of its own training part; embeddings are shared.
+    """Return the data under another split, with the centroids of its own training part; embeddings are shared.
 
     Raises:
         ValueError: the fractions are no shares of a whole.
@@ -110,16 +107,16 @@ def resplit(
 
 
 def hold_out_fold(dataset: SteeringDataset, fold: int, folds: int, *, seed: int) -> SteeringDataset:
-    """The training and validation parts, with one fold of the training part's components held out as the test part.
+    """Return the training and validation parts, with one fold of the training components held out as the test part.
 
     A model trained on it has not seen the fold, so that its answers there are evidence like those on validation. The
     real test pairs are left out. Embeddings are shared; centroids are those of what is left of the training part.
 
     Args:
         dataset: the data.
-        fold: which one, from 0.
-        folds: how many; every training pair is in one of them.
-        seed: of the random dealing of components to folds.
+        fold: number of the fold, from 0.
+        folds: number of folds; every training pair is in one of them.
+        seed: seed of the random dealing of components to folds.
 
     Raises:
         ValueError: there is no such fold, or nothing falls to it.
@@ -140,13 +137,13 @@ def hold_out_fold(dataset: SteeringDataset, fold: int, folds: int, *, seed: int)
 
 
 def text_ids(texts: Sequence[str]) -> Ids:
-    """`[n]` int64, the number of the first text that says the same, up to case and white space."""
+    """Return `[n]` int64, the number of the first text that says the same, up to case and white space."""
     first: dict[str, int] = {}
     return np.array([first.setdefault(" ".join(text.casefold().split()), number) for number, text in enumerate(texts)])
 
 
 def _centroids(dataset: SteeringDataset, training: Ids) -> Vectors:
-    """Unit means `[K, D]` of each category's training sources.
+    """Return the unit means `[K, D]` of each category's training sources.
 
     A category without any has the mean of all its sources: they are in the index that is searched, and which of them
     answers what is not used. One without sources, or whose sources cancel out, has its description's vector.

@@ -83,7 +83,7 @@ def load_documentation(
 
 
 def plain_text(html: str, max_characters: int) -> str:
-    """The words of an HTML fragment, one space between them, cut at the last word within `max_characters`."""
+    """Return the words of an HTML fragment, one space between them, cut at the last within `max_characters`."""
     reader = _TextReader()
     reader.feed(html)
     reader.close()
@@ -110,7 +110,7 @@ class _TextReader(HTMLParser):
 
 
 def example_titles(page: str) -> list[str]:
-    """The titles of the examples on a page, in their order, without numbering, type marks and full stop.
+    """Return the titles of the examples on a page, in their order, without numbering, type marks and full stop.
 
     The first line may be a title of any form in bold type; further ones are those that are numbered or begin with "To",
     because bold type also marks notes. Titles of a single word say nothing.
@@ -128,7 +128,7 @@ def example_titles(page: str) -> list[str]:
 
 
 def _titles(folder: Path) -> list[tuple[str, str]]:
-    """Pairs (operation in lower case, title) of every page in a folder; none where there is no such folder."""
+    """Return pairs (operation in lower case, title) of every page in a folder; none if there is no such folder."""
     pages = [(page.stem.replace("-", ""), page.read_text("utf-8")) for page in sorted(folder.glob("*.rst"))]
     return [(operation, title) for operation, page in pages for title in example_titles(page)]
 
@@ -144,7 +144,7 @@ class _Service:
 
 
 def _read_service(folder: Path, max_characters: int) -> _Service:
-    """The definition of a service in its latest version; versions are named by their dates."""
+    """Read the definition of a service in its latest version; versions are named by their dates."""
     try:
         definition = json.loads(max(folder.glob("*/service-2.json")).read_bytes())
         metadata = definition["metadata"]
@@ -163,7 +163,7 @@ def _read_service(folder: Path, max_characters: int) -> _Service:
 
 
 def _folders(package: Path | None) -> tuple[Path, Path]:
-    """Where the examples and the definitions are; older `awscli` has `botocore` beside it, not inside."""
+    """Find where the examples and the definitions are; older `awscli` has `botocore` beside it, not inside."""
     root = package or _package_folder("awscli")
     if root is None:
         raise ImportError("the documentation data set needs awscli: pip install 'sightline-jepa[documentation]'")
@@ -174,7 +174,7 @@ def _folders(package: Path | None) -> tuple[Path, Path]:
 
 
 def _package_folder(name: str) -> Path | None:
-    """The folder of an installed package, which is not imported; None where there is none."""
+    """Find the folder of an installed package, which is not imported; None where there is none."""
     spec = find_spec(name)
     return None if spec is None or spec.origin is None else Path(spec.origin).parent
 

@@ -25,17 +25,14 @@ _ADJACENT = 3
 
 @dataclass(frozen=True, slots=True)
 class Negatives:
-    """What each training pair is contrasted with.
-
-    Attributes:
-        pair_rows: `[T]` int64, the training pairs as rows of the data set's `pairs`, ascending.
-        ids: `[T, N]` int64, sources; repeated in a row only if too few are allowed.
-        tiers: `[T, N]` int8, 0 to 3 as the module says.
-    """
+    """What each training pair is contrasted with."""
 
     pair_rows: Ids
+    """`[T]` int64, the training pairs as rows of the data set's `pairs`, ascending."""
     ids: Ids
+    """`[T, N]` int64, sources; repeated in a row only if too few are allowed."""
     tiers: NDArray[np.int8]
+    """`[T, N]` int8, 0 to 3 as the module says."""
 
 
 def mine_negatives(dataset: SteeringDataset, num_negatives: int, seed: int) -> Negatives:
@@ -46,9 +43,9 @@ def mine_negatives(dataset: SteeringDataset, num_negatives: int, seed: int) -> N
     repeats them, and only one for which none passes has random sources that are merely not known to be right.
 
     Args:
-        dataset: its questions, sources, categories and centroids are used.
-        num_negatives: `N`, at least 1; what does not divide by four goes to the nearer tiers.
-        seed: of the random tier.
+        dataset: data whose questions, sources, categories and centroids are used.
+        num_negatives: number `N`, at least 1; what does not divide by four goes to the nearer tiers.
+        seed: seed of the random tier.
 
     Raises:
         ValueError: N is not positive, or all sources are right answers to some question.
@@ -88,14 +85,14 @@ def _draw(
     counts: list[int],
     rng: np.random.Generator,
 ) -> tuple[Ids, NDArray[np.int8]]:
-    """The best of each tier without repetition, then random ones; -1 where no source is left.
+    """Draw the best of each tier without repetition, then random ones; -1 where no source is left.
 
     Args:
         scores: `[b, S]`.
         allowed: `[b, S]`.
-        members: for every tier `[b, S]`.
-        counts: for every tier how many.
-        rng: consumed.
+        members: members of every tier, `[b, S]` each.
+        counts: number to draw of every tier.
+        rng: generator, consumed.
     """
     free = allowed.copy()
     random = rng.random(scores.shape, dtype=np.float32)
@@ -138,7 +135,7 @@ def _complete(
 
 
 def _top(keys: NDArray[np.floating], count: int) -> Ids:
-    """Columns of the `count` largest keys of each row, or all if there are fewer, largest first; `[b, count]`."""
+    """Return columns of the `count` largest keys of each row, or all if there are fewer, largest first."""
     width = keys.shape[1]
     if count < width:
         part = np.sort(np.argpartition(-keys, count, axis=1)[:, :count], axis=1)
@@ -149,7 +146,7 @@ def _top(keys: NDArray[np.floating], count: int) -> Ids:
 
 
 def _adjacent_categories(dataset: SteeringDataset) -> NDArray[np.bool_]:
-    """`[K, K]`: True where the column is among the nearest other categories of the row, by cosine of centroids."""
+    """Return `[K, K]`: True where the column is among the nearest other categories of the row, by centroids."""
     similar = dataset.centroids @ dataset.centroids.T
     np.fill_diagonal(similar, -np.inf)
     nearest = _top(similar, min(_ADJACENT, len(similar) - 1))

@@ -18,7 +18,7 @@ _LARGE = 0.01  # share of the pairs, above which a component that comes last cou
 
 
 def pair_components(pairs: Ids, question_text_ids: Ids, source_text_ids: Ids) -> Ids:
-    """Connected components of the graph whose edges are the pairs and whose nodes are the distinct texts.
+    """Find connected components of the graph whose edges are the pairs and whose nodes are the distinct texts.
 
     Two pairs are in one component if a chain of shared questions, shared sources or exactly equal texts leads from one
     to the other.
@@ -67,7 +67,7 @@ def split_by_components(
         question_text_ids: `[Q]`, equal where questions have the same text.
         source_text_ids: `[S]`, equal where sources have the same text.
         fractions: shares of the pairs for training, validation and test; non-negative, adding up to 1.
-        seed: of the random order.
+        seed: seed of the random order.
 
     Returns:
         `[P]` int8: 0 training, 1 validation, 2 test.

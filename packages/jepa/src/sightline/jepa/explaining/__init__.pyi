@@ -1,14 +1,15 @@
 from .calibration import Calibrator as Calibrator
-from .calibration import brier_score as brier_score
 from .calibration import calibration_error_by_chance as calibration_error_by_chance
 from .calibration import cross_fitted as cross_fitted
 from .calibration import fit_calibrator as fit_calibrator
 from .calibration import reliability as reliability
 from .calibration import risk_coverage as risk_coverage
 from .decisions import ActionableSignal as ActionableSignal
+from .decisions import AnswerPolicy as AnswerPolicy
 from .decisions import Reason as Reason
-from .decisions import SignalPolicy as SignalPolicy
+from .decisions import read_policy as read_policy
 from .decisions import report_signals as report_signals
+from .decisions import write_policy as write_policy
 from .evidence import Evidence as Evidence
 from .evidence import Outcomes as Outcomes
 from .evidence import gather_evidence as gather_evidence
@@ -26,5 +27,5 @@ from .prediction import index_for as index_for
 from .prediction import plain_predictions as plain_predictions
 from .prediction import routed_predictions as routed_predictions
 from .prediction import with_random_router as with_random_router
-from .steering_strength import ObedienceCurve as ObedienceCurve
-from .steering_strength import measure_obedience as measure_obedience
+from .steering_strength import SteeringStrengthCurve as SteeringStrengthCurve
+from .steering_strength import measure_steering_strength as measure_steering_strength

@@ -23,22 +23,20 @@ class Calibrator(BaseModel):
     """A logistic regression on standardised features: `1 / (1 + exp(-(intercept + coefficients . z)))`.
 
     One equation with one weight per named feature, so that it can be read, and written as JSON.
-
-    Attributes:
-        features: names of the F features, in the order of the columns.
-        means: of each feature on the examples it was fitted to.
-        scales: standard deviation of each feature there; 1 where a feature did not vary.
-        coefficients: change of the log odds for one standard deviation of the feature.
-        intercept: log odds at the mean of every feature.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     features: tuple[str, ...]
+    """Names of the F features, in the order of the columns."""
     means: tuple[FiniteFloat, ...]
+    """Mean of each feature on the examples it was fitted to."""
     scales: tuple[_Positive, ...]
+    """Standard deviation of each feature there; 1 where a feature did not vary."""
     coefficients: tuple[FiniteFloat, ...]
+    """Change of the log odds for one standard deviation of the feature."""
     intercept: FiniteFloat
+    """Log odds at the mean of every feature."""
 
     @model_validator(mode="after")
     def _one_weight_per_feature(self) -> Self:
@@ -48,7 +46,7 @@ class Calibrator(BaseModel):
         return self
 
     def probability(self, features: ArrayLike) -> NDArray[np.float64]:
-        """Probability of the event for every row of `features [B, F]`; `[B]` in (0, 1).
+        """Return the probability of the event for every row of `features [B, F]`; `[B]` in (0, 1).
 
         Raises:
             ValueError: another number of columns than the calibrator was fitted to, or a value that is not finite.
@@ -66,7 +64,7 @@ def fit_calibrator(features: ArrayLike, names: Sequence[str], event: ArrayLike, 
 
     Args:
         features: `[B, F]`.
-        names: of the F features.
+        names: names of the F features.
         event: `[B]` bool, whether the event held.
         penalty: weight of the L2 term beside the sum of the examples' losses; above 0.
 
@@ -103,17 +101,17 @@ def cross_fitted(
     folds: int = 5,
     penalty: float = 1.0,
 ) -> NDArray[np.float64]:
-    """Probability of every row from a calibrator that saw neither it nor its group; `[B]`.
+    """Return the probability of every row from a calibrator that saw neither it nor its group; `[B]`.
 
     Thresholds that are chosen on these are not flattered by the fit.
 
     Args:
         features: `[B, F]`.
-        names: of the F features.
+        names: names of the F features.
         event: `[B]` bool.
         groups: `[B]` int, rows that belong together (one question asked in several ways, a connected component).
-        folds: how often the calibrator is fitted.
-        penalty: as of `fit_calibrator`.
+        folds: number of times that the calibrator is fitted.
+        penalty: weight of the L2 term, as in `fit_calibrator`.
 
     Raises:
         ValueError: as `fit_calibrator` for any fold, or fewer groups than folds.
@@ -132,17 +130,14 @@ def cross_fitted(
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Stated against observed frequency in bins of (almost) equally many examples, from low to high probability.
-
-    Attributes:
-        stated: `[bins]` mean probability of the bin's examples.
-        observed: `[bins]` share of them for which the event held.
-        count: `[bins]` int64 examples.
-    """
+    """Stated against observed frequency in bins of (almost) equally many examples, from low to high probability."""
 
     stated: NDArray[np.float64]
+    """`[bins]` mean probability of the bin's examples."""
     observed: NDArray[np.float64]
+    """`[bins]` share of them for which the event held."""
     count: NDArray[np.int64]
+    """`[bins]` int64 examples."""
 
     @property
     def error(self) -> float:
@@ -169,7 +164,7 @@ def reliability(probabilities: ArrayLike, event: ArrayLike, *, bins: int = 15) -
 def calibration_error_by_chance(
     probabilities: ArrayLike, groups: ArrayLike | None = None, *, bins: int = 15, draws: int = 200, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Calibration errors that perfectly honest probabilities would show on a test of this size; `[draws]`, sorted.
+    """Draw calibration errors that honest probabilities would show on a test of this size; `[draws]`, sorted.
 
     The binned error of a finite sample is never 0. Outcomes are drawn from the probabilities themselves, so a measured
     error inside this distribution is no evidence of miscalibration, and its mean is the least that can be asked for.
@@ -179,9 +174,9 @@ def calibration_error_by_chance(
         groups: `[B]` int, rows whose luck is one, such as one question asked in several ways: in a draw an event
             that holds for one row holds for all of its group with a higher probability. That is the most that rows
             can depend on each other; without groups they are independent, the least.
-        bins: as of `reliability`.
+        bins: number of bins, as in `reliability`.
         draws: simulated tests.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Raises:
         ValueError: a probability is outside [0, 1], groups are not `[B]`, or there are fewer examples than bins.
@@ -197,28 +192,16 @@ def calibration_error_by_chance(
     return np.sort(np.sum(gaps, axis=0) / len(stated))
 
 
-def brier_score(probabilities: ArrayLike, event: ArrayLike) -> float:
-    """Mean squared distance of probability and outcome, in [0, 1] (Brier 1950).
-
-    Raises:
-        ValueError: a probability is outside [0, 1], or shapes differ.
-    """
-    stated = _probabilities(probabilities)
-    return float(np.mean((stated - _events(event, len(stated))) ** 2))
-
-
 @dataclass(frozen=True, slots=True)
 class RiskCoverage:
-    """What is wrong among the most confident answers, for every number of answers given.
-
-    Attributes:
-        coverage: `[B]` share of the examples that are answered: 1/B, 2/B, ..., 1.
-        risk: `[B]` share of those answers that are wrong. Answers of equal probability are ordered by chance, so
-            each stands for their mean.
-    """
+    """What is wrong among the most confident answers, for every number of answers given."""
 
     coverage: NDArray[np.float64]
+    """`[B]` share of the examples that are answered: 1/B, 2/B, ..., 1."""
     risk: NDArray[np.float64]
+    """`[B]` share of those answers that are wrong. Answers of equal probability are ordered by chance, so each stands
+    for their mean.
+    """
 
     @property
     def area(self) -> float:
@@ -226,7 +209,7 @@ class RiskCoverage:
         return float(self.risk.mean())
 
     def accuracy_at(self, coverage: float) -> float:
-        """Share of right answers when the most confident `coverage` of the examples are answered.
+        """Return the share of right answers when the most confident `coverage` of the examples are answered.
 
         Raises:
             ValueError: coverage is not in (0, 1].
@@ -237,7 +220,7 @@ class RiskCoverage:
 
 
 def risk_coverage(probabilities: ArrayLike, event: ArrayLike) -> RiskCoverage:
-    """Risk of answering only the most confident examples, for every coverage.
+    """Compute the risk of answering only the most confident examples, for every coverage.
 
     Raises:
         ValueError: a probability is outside [0, 1], shapes differ, or there is no example.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -70,38 +70,35 @@ class Reason(StrEnum):
 
 
 class Threshold(BaseModel):
-    """The least probability that keeps a promise about precision.
+    """The least probability that keeps a promise about precision."""
 
-    Attributes:
-        value: least probability; None where no set of validation questions kept the promise.
-        target: promised share of questions at or above it for which the event holds.
-        confidence: that the promise holds for questions drawn like the validation ones.
-        bound: lower confidence bound of that share on validation; None as for value.
-        coverage: share of the validation questions at or above the value.
-        groups: independent groups of validation questions there.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     value: _Share | None
+    """Least probability; None where no set of validation questions kept the promise."""
     target: _Share
+    """Promised share of questions at or above it for which the event holds."""
     confidence: _Share
+    """Confidence that the promise holds for questions drawn like the validation ones."""
     bound: _Share | None
+    """Lower confidence bound of that share on validation; None as for value."""
     coverage: _Share
+    """Share of the validation questions at or above the value."""
     groups: Annotated[int, Field(ge=0)]
+    """Independent groups of validation questions there."""
 
     def reached(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which of `[B]` probabilities are high enough; `[B]` bool."""
+        """Return which of `[B]` probabilities are high enough; `[B]` bool."""
         return probabilities >= (np.inf if self.value is None else self.value)
 
 
 def precision_bound(successes: float, trials: float, *, confidence: float = 0.95) -> float:
-    """One-sided lower confidence bound of a success rate (Clopper and Pearson 1934), in [0, 1].
+    """Return the one-sided lower confidence bound of a success rate (Clopper and Pearson 1934), in [0, 1].
 
     Args:
-        successes: need not be whole, where trials are an effective number.
-        trials: at least successes.
-        confidence: that the true rate is not below the bound.
+        successes: number of successes; need not be whole, where trials are an effective number.
+        trials: number of trials, at least successes.
+        confidence: probability that the true rate is not below the bound.
     """
     return 0.0 if successes <= 0 else float(betaincinv(successes, trials - successes + 1, 1 - confidence))
 
@@ -109,7 +106,7 @@ def precision_bound(successes: float, trials: float, *, confidence: float = 0.95
 def precision_threshold(
     probabilities: ArrayLike, event: ArrayLike, groups: ArrayLike, *, target: float, confidence: float = 0.95
 ) -> Threshold:
-    """The threshold with the largest coverage whose precision is at least `target` with the given confidence.
+    """Find the threshold with the largest coverage whose precision is at least `target`, with this confidence.
 
     Sets of the most probable questions, whose sizes depend on the number of groups alone, are each tested by the lower
     bound of their precision. That the largest of those that pass is taken is paid for by Bonferroni's correction
@@ -120,7 +117,7 @@ def precision_threshold(
         event: `[B]` bool.
         groups: `[B]` int, rows that belong together.
         target: promised precision, in (0, 1).
-        confidence: of the promise, in (0, 1).
+        confidence: confidence of the promise, in (0, 1).
 
     Raises:
         ValueError: shapes differ, there is no row, or target or confidence is not in (0, 1).
@@ -159,7 +156,7 @@ def precision_threshold(
 
 
 def _tested_sizes(groups: int) -> list[int]:
-    """Sizes of the sets whose precision is tested, in groups, ascending; the last is all of them."""
+    """Return sizes of the sets whose precision is tested, in groups, ascending; the last is all of them."""
     sizes = []
     size = float(_FIRST_SET)
     while size < groups:
@@ -170,58 +167,52 @@ def _tested_sizes(groups: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What `SignalPolicy.decide` made of B rows of features.
-
-    Attributes:
-        confidence: `[B]` float64 probability that the first result is right.
-        among_results: `[B]` float64 probability that one of the results is.
-        subspace_confidence: `[B]` float64 probability that the primary subspace holds a right source.
-        atypicality: `[B]` float64 share of validation predictions that lean on their subspace more, in [0, 1].
-        signals: B of them.
-        reasons: B tuples, none empty.
-    """
+    """What `AnswerPolicy.decide` made of B rows of features."""
 
     confidence: NDArray[np.float64]
+    """`[B]` float64 probability that the first result is right."""
     among_results: NDArray[np.float64]
+    """`[B]` float64 probability that one of the results is."""
     subspace_confidence: NDArray[np.float64]
+    """`[B]` float64 probability that the primary subspace holds a right source."""
     atypicality: NDArray[np.float64]
+    """`[B]` float64 share of validation predictions that lean on their subspace more, in [0, 1]."""
     signals: tuple[ActionableSignal, ...]
+    """B of them."""
     reasons: tuple[tuple[Reason, ...], ...]
+    """B tuples, none empty."""
 
 
-class SignalPolicy(BaseModel):
-    """Calibrators, thresholds and limits learned by `fit_policy`: all that turns features into signals, as JSON.
+class AnswerPolicy(BaseModel):
+    """Calibrators, thresholds and limits learned by `fit_policy`: all that turns features into signals, as JSON."""
 
-    Attributes:
-        schema_version: of the file.
-        first_right: calibrator of "the first result is right".
-        among_results: calibrator of "one of the results is right".
-        subspace_right: calibrator of "the primary subspace holds a right source".
-        trust: threshold of the probability of `first_right`.
-        check_from: least probability of `among_results` at which looking through the results is worth it.
-        ask_below: probability of `subspace_right` below which asking for the area is worth it.
-        narrow_margin: margin feature at the lower quartile of validation.
-        unfamiliar: known-similarity feature at the 5 % quantile of validation.
-        fine_norm_quantiles: fine-norm feature of validation at 0 %, 1 %, ..., 100 %.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     schema_version: Literal[1] = 1
+    """Version of the file."""
     first_right: Calibrator
+    """Calibrator of "the first result is right"."""
     among_results: Calibrator
+    """Calibrator of "one of the results is right"."""
     subspace_right: Calibrator
+    """Calibrator of "the primary subspace holds a right source"."""
     trust: Threshold
+    """Threshold of the probability of `first_right`."""
     check_from: _Share
+    """Least probability of `among_results` at which looking through the results is worth it."""
     ask_below: _Share
+    """Probability of `subspace_right` below which asking for the area is worth it."""
     narrow_margin: FiniteFloat
+    """Margin feature at the lower quartile of validation."""
     unfamiliar: FiniteFloat
+    """Known-similarity feature at the 5 % quantile of validation."""
     fine_norm_quantiles: Annotated[
         tuple[FiniteFloat, ...], Field(min_length=_REFERENCE_QUANTILES, max_length=_REFERENCE_QUANTILES)
     ]
+    """Fine-norm feature of validation at 0 %, 1 %, ..., 100 %."""
 
     def decide(self, features: ArrayLike) -> Decisions:
-        """Probabilities, signals and reasons for rows of features `[B, F]`.
+        """Decide what to do with predictions whose features are rows of `[B, F]`.
 
         TRUST where the first result reaches its threshold; else ASK where the subspace is less probable than
         `ask_below`; else CHECK where the results are as probable as `check_from`; else ABSTAIN.
@@ -237,7 +228,7 @@ class SignalPolicy(BaseModel):
         atypicality = np.interp(column["fine_norm"], self.fine_norm_quantiles, np.linspace(0, 1, _REFERENCE_QUANTILES))
         trusted, listed = self.trust.reached(confidence), among_results >= self.check_from
         known = subspace >= self.ask_below
-        missing = column["steering_given"] == 0
+        missing = column["has_steering"] == 0
         holds = {
             Reason.FIRST_RESULT_LIKELY: trusted,
             Reason.FIRST_RESULT_UNLIKELY: ~trusted,
@@ -259,32 +250,38 @@ class SignalPolicy(BaseModel):
             reasons=tuple(tuple(reason for reason in Reason if holds[reason][row]) for row in range(len(rows))),
         )
 
-    def save(self, path: Path) -> None:
-        """Write the policy as JSON; whoever reads `path` finds the old content or the new one."""
-        with atomic_file(path) as file:
-            file.write(self.model_dump_json(indent=2).encode() + b"\n")
 
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a policy that `save` wrote.
+def write_policy(path: Path, policy: AnswerPolicy) -> None:
+    """Write a policy as JSON; whoever reads `path` finds the old content or the new one.
 
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it holds something else; the message names file and field.
-        """
-        try:
-            policy = cls.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the whole file"
-            raise ValueError(f"{path}, field {place!r}: {first['msg']}; fit the policy again") from error
-        for name in ("first_right", "among_results", "subspace_right"):
-            if getattr(policy, name).features != FEATURES:
-                raise ValueError(
-                    f"{path}, field {name!r}: fitted to features {', '.join(getattr(policy, name).features)[:200]}, "
-                    f"but they are {', '.join(FEATURES)}; fit the policy again"
-                )
-        return policy
+    Args:
+        path: file to write.
+        policy: policy to keep.
+    """
+    with atomic_file(path) as file:
+        file.write(policy.model_dump_json(indent=2).encode() + b"\n")
+
+
+def read_policy(path: Path) -> AnswerPolicy:
+    """Read a policy that `write_policy` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds something else; the message names file and field.
+    """
+    try:
+        policy = AnswerPolicy.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole file"
+        raise ValueError(f"{path}, field {place!r}: {first['msg']}; fit the policy again") from error
+    for name in ("first_right", "among_results", "subspace_right"):
+        if getattr(policy, name).features != FEATURES:
+            raise ValueError(
+                f"{path}, field {name!r}: fitted to features {', '.join(getattr(policy, name).features)[:200]}, "
+                f"but they are {', '.join(FEATURES)}; fit the policy again"
+            )
+    return policy
 
 
 def _signal(trusted: np.bool_, known: np.bool_, listed: np.bool_) -> ActionableSignal:
@@ -303,7 +300,7 @@ def fit_policy(
     trust_target: float = 0.9,
     check_from: float = 0.5,
     ask_below: float = 0.5,
-) -> SignalPolicy:
+) -> AnswerPolicy:
     """Learn calibrators, the threshold of trust and limits from validation questions.
 
     What it promises holds for questions and steering mixed as they are here: include questions without
@@ -313,7 +310,7 @@ def fit_policy(
 
     Args:
         features: `[B, F]`, as in `Evidence.features`.
-        outcomes: of the same rows.
+        outcomes: outcomes of the same rows.
         groups: `[B]` int: rows that belong together, such as one question under several steerings.
         trust_target: promised share of TRUST questions whose first result is right.
         check_from: least probability of a right source among the results at which looking through them is worth it.
@@ -327,7 +324,7 @@ def fit_policy(
     calibrators = [fit_calibrator(rows, FEATURES, event, penalty=_PENALTY) for event in events]
     unseen = cross_fitted(rows, FEATURES, outcomes.first_right, groups, penalty=_PENALTY)
     column = {name: rows[:, place] for place, name in enumerate(FEATURES)}
-    return SignalPolicy(
+    return AnswerPolicy(
         first_right=calibrators[0],
         among_results=calibrators[1],
         subspace_right=calibrators[2],
@@ -342,29 +339,26 @@ def fit_policy(
 
 @dataclass(frozen=True, slots=True)
 class SignalRow:
-    """What came true under one signal.
-
-    Attributes:
-        signal: the signal.
-        count: questions that got it.
-        share: of all questions.
-        first_right: share of them whose first result is right; NaN where count is 0.
-        bounds: 95 % interval of that share (Clopper and Pearson 1934), each question as one trial.
-        among_results: share of them with a right source among the results; NaN where count is 0.
-        subspace_right: share of them whose primary subspace is right; NaN where count is 0.
-    """
+    """What came true under one signal."""
 
     signal: ActionableSignal
+    """The signal."""
     count: int
+    """Questions that got it."""
     share: float
+    """Share of all questions."""
     first_right: float
+    """Share of them whose first result is right; NaN where count is 0."""
     bounds: tuple[float, float]
+    """95 % interval of that share (Clopper and Pearson 1934), each question as one trial."""
     among_results: float
+    """Share of them with a right source among the results; NaN where count is 0."""
     subspace_right: float
+    """Share of them whose primary subspace is right; NaN where count is 0."""
 
 
 def report_signals(signals: Sequence[ActionableSignal], outcomes: Outcomes) -> list[SignalRow]:
-    """One row for each signal, in the order of the enumeration.
+    """Return one row for each signal, in the order of the enumeration.
 
     Raises:
         ValueError: another number of signals than of outcomes.
@@ -373,11 +367,11 @@ def report_signals(signals: Sequence[ActionableSignal], outcomes: Outcomes) -> l
         raise ValueError(f"{len(signals)} signals do not fit {len(outcomes.first_right)} outcomes")
     rows = []
     for signal in ActionableSignal:
-        given = np.array([each is signal for each in signals], dtype=bool)
-        count = int(given.sum())
-        right = int(outcomes.first_right[given].sum())
+        has_signal = np.array([each is signal for each in signals], dtype=bool)
+        count = int(has_signal.sum())
+        right = int(outcomes.first_right[has_signal].sum())
         means = [
-            float(event[given].mean()) if count else float("nan")
+            float(event[has_signal].mean()) if count else float("nan")
             for event in (outcomes.first_right, outcomes.among_results, outcomes.subspace_right)
         ]
         bounds = (

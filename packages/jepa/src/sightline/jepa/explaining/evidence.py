@@ -35,7 +35,7 @@ FEATURES: Final = (
     "subspace_share",
     "fine_norm",
     "known_similarity",
-    "steering_given",
+    "has_steering",
     "dispute",
 )
 """Columns of `Evidence.features`, described there."""
@@ -48,39 +48,37 @@ _SAME_SCORE: Final = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What `gather_evidence` saw of each question. `taken` selects rows.
-
-    Attributes:
-        vectors: `[B, E]` float32, what was searched with.
-        routing: `[B, K]` float32.
-        routing_without_steering: `[B, K]` float32, what the model would do were no steering given.
-        result_ids: `[B, k]` int64 sources by falling score.
-        result_scores: `[B, k]` float32 inner products.
-        ranks_without_steering: `[B, k]` int64 rank, from 1, that each result would have were no steering given.
-        steering_influence: `[B]` float64 KL(routing with steering || without), in nats.
-        rank_change: `[B]` float64 mean over the results of |log2 rank with - log2 rank without|: 1 means that a
-            typical result's rank doubled or halved.
-        known_ids: `[B, n]` int64 rows of the most similar known questions.
-        known_similarities: `[B, n]` float32 their cosines with the question.
-        features: `[B, F]` float64, by column: score of the first result; its margin over the next different one,
-            as log2; its lead over the mean of the k results; log2 of the number of sources within 0.1
-            of it; largest routing weight; routing entropy in nats; share of the results in the primary subspace;
-            length of the fine part relative to the whole `|fine| / (|coarse| + |fine|)`; cosine with the nearest
-            known question; 1 if steering is given; routing weight that the primary subspace lacks, were no steering
-            given, to the one preferred then (0 where they agree).
-    """
+    """What `gather_evidence` saw of each question. `taken` selects rows."""
 
     vectors: NDArray[np.float32]
+    """`[B, E]` float32, what was searched with."""
     routing: NDArray[np.float32]
+    """`[B, K]` float32."""
     routing_without_steering: NDArray[np.float32]
+    """`[B, K]` float32, what the model would do were no steering given."""
     result_ids: NDArray[np.int64]
+    """`[B, k]` int64 sources by falling score."""
     result_scores: NDArray[np.float32]
+    """`[B, k]` float32 inner products."""
     ranks_without_steering: NDArray[np.int64]
+    """`[B, k]` int64 rank, from 1, that each result would have were no steering given."""
     steering_influence: NDArray[np.float64]
+    """`[B]` float64 KL(routing with steering || without), in nats."""
     rank_change: NDArray[np.float64]
+    """`[B]` float64 mean over the results of |log2 rank with - log2 rank without|: 1 means that a typical result's rank
+    doubled or halved.
+    """
     known_ids: NDArray[np.int64]
+    """`[B, n]` int64 rows of the most similar known questions."""
     known_similarities: NDArray[np.float32]
+    """`[B, n]` float32 their cosines with the question."""
     features: NDArray[np.float64]
+    """`[B, F]` float64, by column: score of the first result; its margin over the next different one, as log2; its lead
+    over the mean of the k results; log2 of the number of sources within 0.1 of it; largest routing weight; routing
+    entropy in nats; share of the results in the primary subspace; length of the fine part relative to the whole `|fine|
+    / (|coarse| + |fine|)`; cosine with the nearest known question; 1 if steering is given; routing weight that the
+    primary subspace lacks, were no steering given, to the one preferred then (0 where they agree).
+    """
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -91,11 +89,11 @@ class Evidence:
         return self.routing.argmax(axis=1)
 
     def feature(self, name: str) -> NDArray[np.float64]:
-        """One column of the features, `[B]`."""
+        """Return one column of the features, `[B]`."""
         return self.features[:, FEATURES.index(name)]
 
     def taken(self, rows: ArrayLike) -> Evidence:
-        """The evidence of some rows, in the order given (ids or a bool mask)."""
+        """Return the evidence of some rows, in the order given (ids or a bool mask)."""
         rows = np.asarray(rows)
         return Evidence(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
@@ -105,23 +103,23 @@ def gather_evidence(
     index: SourceIndex,
     question: NDArray[np.float32],
     steering: NDArray[np.float32],
-    given: NDArray[np.bool_],
+    has_steering: NDArray[np.bool_],
 ) -> Evidence:
     """Predict with and without steering, search, and look at the surroundings; in blocks of questions.
 
     Args:
         predict: the model.
-        index: what is searched.
+        index: index to search.
         question: `[B, D]` float32 unit rows.
-        steering: `[B, D]` float32 unit rows where given.
-        given: `[B]` bool.
+        steering: `[B, D]` float32 unit rows where there is steering.
+        has_steering: `[B]` bool.
 
     Raises:
         ValueError: shapes do not fit, there is no question, or a value is not finite.
     """
-    check_questions(index, question, steering, given)
+    check_questions(index, question, steering, has_steering)
     blocks = [
-        _evidence_block(predict, index, question[rows], steering[rows], given[rows])
+        _evidence_block(predict, index, question[rows], steering[rows], has_steering[rows])
         for rows in blocks_of(len(question))
     ]
     return Evidence(
@@ -134,10 +132,10 @@ def _evidence_block(
     index: SourceIndex,
     question: NDArray[np.float32],
     steering: NDArray[np.float32],
-    given: NDArray[np.bool_],
+    has_steering: NDArray[np.bool_],
 ) -> Evidence:
-    parts = predict(question, steering, given)
-    without = predict(question, steering, np.zeros_like(given))
+    parts = predict(question, steering, has_steering)
+    without = predict(question, steering, np.zeros_like(has_steering))
     scores, scores_without = scores_of(parts.vectors, index), scores_of(without.vectors, index)
     result_ids = best(scores, NUM_RESULTS)
     result_scores = np.take_along_axis(scores, result_ids, axis=1)
@@ -157,7 +155,7 @@ def _evidence_block(
         rank_change=np.abs(np.log2(ranks) - np.log2(ranks_without)).mean(axis=1),
         known_ids=known_ids,
         known_similarities=known_similarities,
-        features=_features(parts, without, index, result_ids, scores, known_similarities[:, 0], given),
+        features=_features(parts, without, index, result_ids, scores, known_similarities[:, 0], has_steering),
     )
 
 
@@ -168,7 +166,7 @@ def _features(
     result_ids: NDArray[np.int64],
     all_scores: NDArray[np.float32],
     known_similarity: NDArray[np.float32],
-    given: NDArray[np.bool_],
+    has_steering: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     scores = np.take_along_axis(all_scores, result_ids, axis=1).astype(np.float64)
     gaps = scores[:, :1] - scores
@@ -188,7 +186,7 @@ def _features(
         "subspace_share": (index.source_category[result_ids] == primary[:, None]).mean(axis=1),
         "fine_norm": fine / np.maximum(coarse + fine, 1e-12),
         "known_similarity": known_similarity,
-        "steering_given": given,
+        "has_steering": has_steering,
         "dispute": preference,
     }
     return np.stack([np.asarray(columns[name], dtype=np.float64) for name in FEATURES], axis=1)
@@ -196,26 +194,23 @@ def _features(
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What turned out to be true of each question, for fitting and for testing.
-
-    Attributes:
-        first_right: `[B]` bool, the first result is a true source.
-        among_results: `[B]` bool, at least one of the k results is.
-        subspace_right: `[B]` bool, the primary subspace holds a true source.
-    """
+    """What turned out to be true of each question, for fitting and for testing."""
 
     first_right: NDArray[np.bool_]
+    """`[B]` bool, the first result is a true source."""
     among_results: NDArray[np.bool_]
+    """`[B]` bool, at least one of the k results is."""
     subspace_right: NDArray[np.bool_]
+    """`[B]` bool, the primary subspace holds a true source."""
 
 
 def judge(evidence: Evidence, index: SourceIndex, relevant: Sequence[NDArray[np.int64]]) -> Outcomes:
     """Compare the evidence with the true sources.
 
     Args:
-        evidence: of B questions.
-        index: what was searched.
-        relevant: for each question the ids of all its true sources.
+        evidence: evidence of B questions.
+        index: index that was searched.
+        relevant: ids of all true sources of each question.
 
     Raises:
         ValueError: another number of questions, or one without a true source.
@@ -233,7 +228,7 @@ def judge(evidence: Evidence, index: SourceIndex, relevant: Sequence[NDArray[np.
 
 
 def divergence(weights: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
-    """KL(weights || reference) of each row, in nats; `[B]`. Weights below 1e-9 count as 1e-9."""
+    """Return KL(weights || reference) of each row, in nats; `[B]`. Weights below 1e-9 count as 1e-9."""
     first, second = (np.maximum(rows.astype(np.float64), 1e-9) for rows in (weights, reference))
     first, second = (rows / rows.sum(axis=1, keepdims=True) for rows in (first, second))
     return np.maximum((first * (np.log(first) - np.log(second))).sum(axis=1), 0.0)

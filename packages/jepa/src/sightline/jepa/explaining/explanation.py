@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from sightline.jepa.explaining.decisions import ActionableSignal, Decisions, Reason, SignalPolicy
+from sightline.jepa.explaining.decisions import ActionableSignal, AnswerPolicy, Decisions, Reason
 from sightline.jepa.explaining.evidence import Evidence, gather_evidence
 from sightline.jepa.explaining.prediction import PredictFunction
 from sightline.jepa.files import atomic_file
@@ -27,95 +27,84 @@ WITHOUT_STEERING = "without steering"
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class ExplainedResult(_Record):
-    """One source that was found.
-
-    Attributes:
-        source: id.
-        subspace: its name.
-        score: cosine with the prediction, and in a routed model what its subspace adds.
-        rank_without_steering: rank, from 1, that the source would have were no steering given.
-    """
+    """One source that was found."""
 
     source: int
+    """Id of the source."""
     subspace: str
+    """Name of the source's subspace."""
     score: float
+    """Cosine with the prediction, and in a routed model what its subspace adds."""
     rank_without_steering: int
+    """Rank, from 1, that the source would have were no steering given."""
 
 
 class SimilarKnownPair(_Record):
-    """A training question close to the one asked, and what answers it.
-
-    Attributes:
-        known: row among the known pairs of the index.
-        source: id of the source that answers it.
-        similarity: cosine of the two questions.
-    """
+    """A training question close to the one asked, and what answers it."""
 
     known: int
+    """Row among the known pairs of the index."""
     source: int
+    """Id of the source that answers it."""
     similarity: float
+    """Cosine of the two questions."""
 
 
 class Explanation(_Record):
-    """All that is known about one prediction; one JSON object.
-
-    Attributes:
-        schema_version: of the record.
-        actionable_signal: what to do.
-        reasons: why, as codes.
-        confidence: calibrated probability that the first result is right.
-        results_confidence: calibrated probability that at least one of the results is right.
-        primary_subspace: the name with the largest routing weight.
-        subspace_confidence: calibrated probability that it holds a right source.
-        routing_distribution: routing weight of every subspace by name; they sum to 1.
-        routing_entropy: of these weights, in nats.
-        steering_given: whether there was any steering.
-        steering_influence: KL(routing with steering || without), in nats.
-        rank_change: mean of |log2 rank with - log2 rank without steering| over the results.
-        primary_without_steering: the primary subspace, were no steering given.
-        atypicality: share of validation predictions that lean on their subspace more than this one does, in [0, 1].
-        results: sources by falling score.
-        similar_known_pairs: by falling similarity.
-        prediction: what was searched with: D coordinates of the predicted embedding, a unit vector, and in a routed
-            model what each of the K subspaces adds to the scores of its sources.
-    """
+    """All that is known about one prediction; one JSON object."""
 
     schema_version: Literal[1] = 1
+    """Version of this record."""
     actionable_signal: ActionableSignal
+    """What to do."""
     reasons: tuple[Reason, ...]
+    """Why, as codes."""
     confidence: float
+    """Calibrated probability that the first result is right."""
     results_confidence: float
+    """Calibrated probability that at least one of the results is right."""
     primary_subspace: str
+    """The name with the largest routing weight."""
     subspace_confidence: float
+    """Calibrated probability that it holds a right source."""
     routing_distribution: dict[str, float]
+    """Routing weight of every subspace by name; they sum to 1."""
     routing_entropy: float
-    steering_given: bool
+    """Entropy of these weights, in nats."""
+    has_steering: bool
+    """Whether there was any steering."""
     steering_influence: float
+    """KL(routing with steering || without), in nats."""
     rank_change: float
+    """Mean of |log2 rank with - log2 rank without steering| over the results."""
     primary_without_steering: str
+    """The primary subspace, were no steering given."""
     atypicality: float
+    """Share of validation predictions that lean on their subspace more than this one does, in [0, 1]."""
     results: tuple[ExplainedResult, ...]
+    """Sources by falling score."""
     similar_known_pairs: tuple[SimilarKnownPair, ...]
+    """Training questions like this one, by falling similarity."""
     prediction: tuple[float, ...]
+    """What was searched with: D coordinates of the predicted embedding, a unit vector, and in a routed model what each
+    of the K subspaces adds to the scores of its sources.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """Explains one question or many, with the same numbers for a question alone and in company.
-
-    Attributes:
-        predict: the model.
-        index: what is searched, and what is known.
-        policy: fitted to the same model and index by `sightline.jepa.explaining.decisions.fit_policy`.
-    """
+    """Explains one question or many, with the same numbers for a question alone and in company."""
 
     predict: PredictFunction
+    """The model."""
     index: SourceIndex
-    policy: SignalPolicy
+    """What is searched, and what is known."""
+    policy: AnswerPolicy
+    """Fitted to the same model and index by `sightline.jepa.explaining.decisions.fit_policy`."""
 
     def explain(self, question: NDArray[np.float32], steering: NDArray[np.float32] | None = None) -> Explanation:
         """Explain one prediction.
@@ -131,19 +120,19 @@ class Explainer:
         return self.explain_batch(question[None], vectors[None], np.array([steering is not None]))[0]
 
     def explain_batch(
-        self, question: NDArray[np.float32], steering: NDArray[np.float32], given: NDArray[np.bool_]
+        self, question: NDArray[np.float32], steering: NDArray[np.float32], has_steering: NDArray[np.bool_]
     ) -> list[Explanation]:
         """Explain the predictions of B questions, in their order.
 
         Args:
             question: `[B, D]` float32, unit rows.
-            steering: `[B, D]` float32, unit rows where given.
-            given: `[B]` bool.
+            steering: `[B, D]` float32, unit rows where there is steering.
+            has_steering: `[B]` bool.
 
         Raises:
             ValueError: a shape does not fit, there is no question, or a value is not finite.
         """
-        evidence = gather_evidence(self.predict, self.index, question, steering, given)
+        evidence = gather_evidence(self.predict, self.index, question, steering, has_steering)
         decisions = self.policy.decide(evidence.features)
         return [_explanation(evidence, decisions, self.index, row) for row in range(len(evidence))]
 
@@ -162,8 +151,8 @@ class Explainer:
         if WITHOUT_STEERING in steerings:
             raise ValueError(f"the label {WITHOUT_STEERING!r} is that of the explanation without any; choose another")
         vectors = np.stack([np.zeros_like(question), *steerings.values()])
-        given = np.arange(len(vectors)) > 0
-        explanations = self.explain_batch(np.tile(question, (len(vectors), 1)), vectors, given)
+        has_steering = np.arange(len(vectors)) > 0
+        explanations = self.explain_batch(np.tile(question, (len(vectors), 1)), vectors, has_steering)
         return dict(zip((WITHOUT_STEERING, *steerings), explanations, strict=True))
 
 
@@ -187,7 +176,7 @@ def _explanation(evidence: Evidence, decisions: Decisions, index: SourceIndex, r
         subspace_confidence=float(decisions.subspace_confidence[row]),
         routing_distribution=dict(zip(index.names, evidence.routing[row].astype(float).tolist(), strict=True)),
         routing_entropy=float(evidence.feature("routing_entropy")[row]),
-        steering_given=bool(evidence.feature("steering_given")[row]),
+        has_steering=bool(evidence.feature("has_steering")[row]),
         steering_influence=float(evidence.steering_influence[row]),
         rank_change=float(evidence.rank_change[row]),
         primary_without_steering=index.names[int(evidence.routing_without_steering[row].argmax())],

@@ -21,19 +21,16 @@ from sightline.jepa.ranking.source_index import SourceIndex, check_questions, ch
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """Questions to test on, with their steering and answers.
-
-    Attributes:
-        question: `[q, D]` float32 unit rows.
-        steering: `[q, D]` float32 unit rows where given.
-        given: `[q]` bool.
-        relevant: for each question the ids of all its true sources.
-    """
+    """Questions to test on, with their steering and answers."""
 
     question: NDArray[np.float32]
+    """`[q, D]` float32 unit rows."""
     steering: NDArray[np.float32]
-    given: NDArray[np.bool_]
+    """`[q, D]` float32 unit rows where there is steering."""
+    has_steering: NDArray[np.bool_]
+    """`[q]` bool."""
     relevant: Sequence[NDArray[np.int64]]
+    """Ids of all true sources of each question."""
 
     def __len__(self) -> int:
         return len(self.question)
@@ -41,17 +38,14 @@ class Questions:
 
 @dataclass(frozen=True, slots=True)
 class ForcedRouting:
-    """What happens when routing weight is moved to a subspace by hand.
-
-    Attributes:
-        weight: `[n]` float64 share of the routing weight that was moved; 0 leaves the model's own.
-        share: `[n, q]` float64 share of the first ten results that lie in the forced subspace.
-        reciprocal_rank: `[n, q]` float64 of the best true source.
-    """
+    """What happens when routing weight is moved to a subspace by hand."""
 
     weight: NDArray[np.float64]
+    """`[n]` float64 share of the routing weight that was moved; 0 leaves the model's own."""
     share: NDArray[np.float64]
+    """`[n, q]` float64 share of the first ten results that lie in the forced subspace."""
     reciprocal_rank: NDArray[np.float64]
+    """`[n, q]` float64 of the best true source."""
 
 
 def force_subspace(
@@ -69,7 +63,7 @@ def force_subspace(
 
     Args:
         predict: a model whose routing can be overridden.
-        index: what is searched.
+        index: index to search.
         asked: the questions.
         forced: `[q]` int64 subspaces, for example the true ones, or others.
         weight: settings in [0, 1].
@@ -77,15 +71,15 @@ def force_subspace(
     Raises:
         ValueError: shapes do not fit, or a subspace does not exist.
     """
-    check_questions(index, asked.question, asked.steering, asked.given)
+    check_questions(index, asked.question, asked.steering, asked.has_steering)
     check_subspaces(index, forced, len(asked))
-    own = predict(asked.question, asked.steering, asked.given).routing
+    own = predict(asked.question, asked.steering, asked.has_steering).routing
     one_hot = np.eye(len(index.names), dtype=np.float32)[forced]
     shares, reciprocal_ranks = [], []
     for moved in weight:
         routing = ((1 - moved) * own + moved * one_hot).astype(np.float32)
         found = search(
-            predict(asked.question, asked.steering, asked.given, routing=routing).vectors, index, asked.relevant
+            predict(asked.question, asked.steering, asked.has_steering, routing=routing).vectors, index, asked.relevant
         )
         shares.append(found.share_from(forced, index))
         reciprocal_ranks.append(found.reciprocal_rank)
@@ -94,23 +88,22 @@ def force_subspace(
 
 @dataclass(frozen=True, slots=True)
 class PartAblation:
-    """What each part of a prediction finds alone.
-
-    Attributes:
-        full: `[q]` float64 reciprocal rank of the prediction.
-        coarse_only: `[q]` float64 the same of what the routing gives alone: the coarse part, and what subspaces add.
-        fine_only: `[q]` float64 the same of the fine part alone.
-        first_kept_by_coarse: `[q]` bool, the coarse part alone has the same first result. One minus its mean is the
-            reliance on the side channel: the share of answers that routing does not account for.
-        first_kept_by_fine: `[q]` bool, the fine part alone has the same first result. One minus its mean is how
-            often routing decides the answer.
-    """
+    """What each part of a prediction finds alone."""
 
     full: NDArray[np.float64]
+    """`[q]` float64 reciprocal rank of the prediction."""
     coarse_only: NDArray[np.float64]
+    """`[q]` float64 the same of what the routing gives alone: the coarse part, and what subspaces add."""
     fine_only: NDArray[np.float64]
+    """`[q]` float64 the same of the fine part alone."""
     first_kept_by_coarse: NDArray[np.bool_]
+    """`[q]` bool, the coarse part alone has the same first result. One minus its mean is the reliance on the side
+    channel: the share of answers that routing does not account for.
+    """
     first_kept_by_fine: NDArray[np.bool_]
+    """`[q]` bool, the fine part alone has the same first result. One minus its mean is how often routing decides the
+    answer.
+    """
 
 
 def ablate_parts(predict: PredictFunction, index: SourceIndex, asked: Questions) -> PartAblation:
@@ -119,8 +112,8 @@ def ablate_parts(predict: PredictFunction, index: SourceIndex, asked: Questions)
     Raises:
         ValueError: shapes do not fit, or a question has no true source.
     """
-    check_questions(index, asked.question, asked.steering, asked.given)
-    parts = predict(asked.question, asked.steering, asked.given)
+    check_questions(index, asked.question, asked.steering, asked.has_steering)
+    parts = predict(asked.question, asked.steering, asked.has_steering)
     prior = parts.vectors[:, parts.coarse.shape[1] :]
     without_fine = np.concatenate([unit(parts.coarse), prior], axis=1)
     without_routing = np.concatenate([unit(parts.fine), np.zeros_like(prior)], axis=1)
@@ -141,18 +134,16 @@ class RoutingAblation:
     """How much of the results the largest routing weights account for, beside as many random subspaces.
 
     Results are compared by the share of the model's first ten that are still among the first ten.
-
-    Attributes:
-        sufficiency: `[q]` float64 share kept when only the largest weights are left.
-        sufficiency_random: `[q]` float64 the same for random subspaces.
-        comprehensiveness: `[q]` float64 share lost when the largest weights are removed.
-        comprehensiveness_random: `[q]` float64 the same for random subspaces.
     """
 
     sufficiency: NDArray[np.float64]
+    """`[q]` float64 share kept when only the largest weights are left."""
     sufficiency_random: NDArray[np.float64]
+    """`[q]` float64 the same for random subspaces."""
     comprehensiveness: NDArray[np.float64]
+    """`[q]` float64 share lost when the largest weights are removed."""
     comprehensiveness_random: NDArray[np.float64]
+    """`[q]` float64 the same for random subspaces."""
 
 
 def ablate_routing(
@@ -164,19 +155,19 @@ def ablate_routing(
 
     Args:
         predict: a model whose routing can be overridden.
-        index: what is searched.
+        index: index to search.
         asked: the questions.
-        largest: how many weights to keep or remove, in [1, K - 1].
-        seed: of the random subspaces.
+        largest: number of weights to keep or remove, in [1, K - 1].
+        seed: seed of the random subspaces.
 
     Raises:
         ValueError: shapes do not fit, or largest is out of range.
     """
-    check_questions(index, asked.question, asked.steering, asked.given)
+    check_questions(index, asked.question, asked.steering, asked.has_steering)
     count = len(index.names)
     if not 1 <= largest < count:
         raise ValueError(f"largest must be in [1, {count - 1}], not {largest!r}")
-    parts = predict(asked.question, asked.steering, asked.given)
+    parts = predict(asked.question, asked.steering, asked.has_steering)
     reference = search(parts.vectors, index, asked.relevant).ids
     order = np.argsort(-parts.routing, axis=1, kind="stable")[:, :largest]
     random = np.random.default_rng(seed).permuted(np.tile(np.arange(count), (len(asked), 1)), axis=1)[:, :largest]
@@ -186,7 +177,7 @@ def ablate_routing(
         np.put_along_axis(mask, chosen, True, axis=1)
         weights = np.where(mask != remove, np.maximum(parts.routing, 1e-12), 0.0)
         routing = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-        vectors = predict(asked.question, asked.steering, asked.given, routing=routing).vectors
+        vectors = predict(asked.question, asked.steering, asked.has_steering, routing=routing).vectors
         return overlap(reference, search(vectors, index, asked.relevant).ids)
 
     return RoutingAblation(
@@ -199,17 +190,14 @@ def ablate_routing(
 
 @dataclass(frozen=True, slots=True)
 class RoutingControl:
-    """How much of a model's explanations a control with another router repeats.
-
-    Attributes:
-        same_primary: `[q]` bool, both name the same primary subspace.
-        correlation: `[q]` float64 Spearman correlation of the two rows of routing weights.
-        overlap: `[q]` float64 share of the first ten results that both have.
-    """
+    """How much of a model's explanations a control with another router repeats."""
 
     same_primary: NDArray[np.bool_]
+    """`[q]` bool, both name the same primary subspace."""
     correlation: NDArray[np.float64]
+    """`[q]` float64 Spearman correlation of the two rows of routing weights."""
     overlap: NDArray[np.float64]
+    """`[q]` float64 share of the first ten results that both have."""
 
 
 def compare_with_control(
@@ -221,15 +209,15 @@ def compare_with_control(
 
     Args:
         predict: the model.
-        control: for example of `sightline.jepa.explaining.prediction.with_random_router`.
-        index: what is searched.
+        control: control, for example of `sightline.jepa.explaining.prediction.with_random_router`.
+        index: index to search.
         asked: the questions.
 
     Raises:
         ValueError: shapes do not fit.
     """
-    check_questions(index, asked.question, asked.steering, asked.given)
-    first, second = (model(asked.question, asked.steering, asked.given) for model in (predict, control))
+    check_questions(index, asked.question, asked.steering, asked.has_steering)
+    first, second = (model(asked.question, asked.steering, asked.has_steering) for model in (predict, control))
     ids = [search(parts.vectors, index, asked.relevant).ids for parts in (first, second)]
     correlations = [correlation_of_ranks(own, other) for own, other in zip(first.routing, second.routing, strict=True)]
     return RoutingControl(
@@ -240,21 +228,21 @@ def compare_with_control(
 
 
 def influence_agreement(evidence: Evidence) -> float:
-    """Spearman correlation, over steered questions, of stated influence (KL) and measured change of ranks.
+    """Correlate (Spearman), over steered questions, stated influence (KL) and measured change of ranks.
 
     NaN where fewer than three questions are steered, or one of the two never varies.
     """
-    steered = evidence.feature("steering_given") > 0
+    steered = evidence.feature("has_steering") > 0
     return correlation_of_ranks(evidence.steering_influence[steered], evidence.rank_change[steered])
 
 
 def correlation_of_ranks(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """Spearman's rank correlation of two `[n]` arrays, ties sharing their mean rank; NaN where it is undefined."""
+    """Return Spearman's correlation of two `[n]` arrays, ties sharing their mean rank; NaN where undefined."""
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
     return float(np.corrcoef(rankdata(first), rankdata(second))[0, 1])
 
 
 def overlap(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of the ids in each row of `first [q, k]` that are in the same row of `second [q, k]`; `[q]`."""
+    """Return the share of the ids in each row of `first [q, k]` that are in the same row of `second [q, k]`; `[q]`."""
     return (first[:, :, None] == second[:, None, :]).any(axis=2).mean(axis=1)

@@ -16,26 +16,24 @@ from numpy.typing import NDArray
 
 from sightline.jepa.data.dataset import SteeringDataset
 from sightline.jepa.models.model import JEPAModel
-from sightline.jepa.models.routed_predictor import DecomposedPredictor
+from sightline.jepa.models.routed_predictor import RoutedPredictor
 from sightline.jepa.ranking.source_index import SourceIndex
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionParts:
-    """A prediction and the parts it is made of.
-
-    Attributes:
-        vectors: `[B, E]` float32, what the index is searched with: `unit(coarse + fine)`, and in a routed model
-            K further coordinates, what each subspace adds to the scores of its sources.
-        routing: `[B, K]` float32 weights of the subspaces; rows are not negative and sum to 1.
-        coarse: `[B, D]` float32, what follows from the routing weights alone.
-        fine: `[B, D]` float32, the rest.
-    """
+    """A prediction and the parts it is made of."""
 
     vectors: NDArray[np.float32]
+    """`[B, E]` float32, what the index is searched with: `unit(coarse + fine)`, and in a routed model K further
+    coordinates, what each subspace adds to the scores of its sources.
+    """
     routing: NDArray[np.float32]
+    """`[B, K]` float32 weights of the subspaces; rows are not negative and sum to 1."""
     coarse: NDArray[np.float32]
+    """`[B, D]` float32, what follows from the routing weights alone."""
     fine: NDArray[np.float32]
+    """`[B, D]` float32, the rest."""
 
 
 class PredictFunction(Protocol):
@@ -45,55 +43,52 @@ class PredictFunction(Protocol):
         self,
         question: NDArray[np.float32],
         steering: NDArray[np.float32],
-        given: NDArray[np.bool_],
+        has_steering: NDArray[np.bool_],
         /,
         *,
-        obedience: float = 1.0,
+        steering_strength: float = 1.0,
         routing: NDArray[np.float32] | None = None,
     ) -> PredictionParts:
         """Predict.
 
         Args:
             question: `[B, D]` unit rows.
-            steering: `[B, D]` unit rows; rows that are not given do not matter.
-            given: `[B]` whether the row has steering.
-            obedience: how far to follow the steering: 0 ignores it, 1 is as trained.
+            steering: `[B, D]` unit rows; rows without steering do not matter.
+            has_steering: `[B]` whether the row has steering.
+            steering_strength: strength with which to follow the steering: 0 ignores it, 1 is as trained.
             routing: `[B, K]` weights to use in place of the model's own (an intervention); None leaves them.
         """
         ...
 
 
 def index_for(model: JEPAModel, dataset: SteeringDataset) -> SourceIndex:
-    """All sources of a data set as a model searches them, with the data set's training pairs as what is known."""
-    device = next(model.predictor.parameters()).device
-    sources, category = (
-        torch.from_numpy(np.array(part)).to(device) for part in (dataset.sources, dataset.source_category)
-    )
-    return SourceIndex.from_dataset(dataset, model.embed_index(sources, category).cpu().numpy())
+    """Index all sources of a data set as a model searches them, with its training pairs as what is known."""
+    index = model.embed_index(*_tensors(model, dataset.sources, dataset.source_category))
+    return SourceIndex.from_dataset(dataset, index.cpu().numpy())
 
 
 def routed_predictions(model: JEPAModel) -> PredictFunction:
-    """A routed model as a function; the model keeps its mode, device and gradients.
+    """Return a routed model as a function; the model keeps its mode, device and gradients.
 
     Raises:
-        TypeError: the model's predictor is not a `DecomposedPredictor`.
+        TypeError: the model's predictor is not a `RoutedPredictor`.
     """
-    predictor = model.predictor
-    if not isinstance(predictor, DecomposedPredictor):
+    if not isinstance(model.predictor, RoutedPredictor):
         raise TypeError("this model routes nothing; use plain_predictions")
 
     def predict(
         question: NDArray[np.float32],
         steering: NDArray[np.float32],
-        given: NDArray[np.bool_],
+        has_steering: NDArray[np.bool_],
         /,
         *,
-        obedience: float = 1.0,
+        steering_strength: float = 1.0,
         routing: NDArray[np.float32] | None = None,
     ) -> PredictionParts:
-        inputs = _inputs(model, question, steering, given)
-        weights = None if routing is None else torch.from_numpy(np.array(routing)).to(inputs[0].device)
-        parts = predictor.decompose(*inputs, obedience=obedience, routing_weights=weights)
+        weights = None if routing is None else _tensors(model, routing)[0]
+        parts = model.decompose(
+            *_tensors(model, question, steering, has_steering), steering_strength, routing_weights=weights
+        )
         return PredictionParts(
             vectors=parts.query.cpu().numpy(),
             routing=parts.routing_weights.cpu().numpy(),
@@ -107,7 +102,7 @@ def routed_predictions(model: JEPAModel) -> PredictFunction:
 def plain_predictions(
     model: JEPAModel, centroids: NDArray[np.float32], *, temperature: float = 0.05
 ) -> PredictFunction:
-    """A model as a function, with subspaces read off its prediction afterwards.
+    """Return a model as a function, with subspaces read off its prediction afterwards.
 
     A plain model routes nothing, so its routing is a reading: `softmax(prediction . centroids / temperature)`; coarse
     is the mean of the centroids under it, fine the rest. Overriding the routing is therefore refused.
@@ -115,21 +110,22 @@ def plain_predictions(
     Args:
         model: plain; of a routed one the routing would be ignored.
         centroids: `[K, D]` float32 unit rows, in the space of the predictions.
-        temperature: of the reading, in units of cosine.
+        temperature: temperature of the reading, in units of cosine.
     """
 
     def predict(
         question: NDArray[np.float32],
         steering: NDArray[np.float32],
-        given: NDArray[np.bool_],
+        has_steering: NDArray[np.bool_],
         /,
         *,
-        obedience: float = 1.0,
+        steering_strength: float = 1.0,
         routing: NDArray[np.float32] | None = None,
     ) -> PredictionParts:
         if routing is not None:
             raise ValueError("a plain model routes nothing, so its routing cannot be overridden")
-        vectors = model.predictor.predict(*_inputs(model, question, steering, given), obedience).cpu().numpy()
+        inputs = _tensors(model, question, steering, has_steering)
+        vectors = model.predict(*inputs, steering_strength).cpu().numpy()
         logits = vectors @ centroids.T / temperature
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)
@@ -140,7 +136,7 @@ def plain_predictions(
 
 
 def with_random_router(model: JEPAModel, *, seed: int) -> JEPAModel:
-    """A copy whose router's maps are random, everything else untouched.
+    """Return a copy whose router's maps are random, everything else untouched.
 
     The control for explanations (Adebayo et al. 2018): what the original says must not survive in the copy. The router
     adds the identity to each of its maps, so that zeros would still be a sensible router; here both are replaced by
@@ -148,13 +144,13 @@ def with_random_router(model: JEPAModel, *, seed: int) -> JEPAModel:
 
     Args:
         model: a trained, routed model; it is not changed.
-        seed: of the noise.
+        seed: seed of the noise.
 
     Raises:
-        TypeError: the model's predictor is not a `DecomposedPredictor`.
+        TypeError: the model's predictor is not a `RoutedPredictor`.
     """
     predictor = copy.deepcopy(model.predictor)
-    if not isinstance(predictor, DecomposedPredictor):
+    if not isinstance(predictor, RoutedPredictor):
         raise TypeError("this model has no router to randomise")
     router = predictor.router
     generator = torch.Generator().manual_seed(seed)
@@ -167,13 +163,6 @@ def with_random_router(model: JEPAModel, *, seed: int) -> JEPAModel:
     return JEPAModel(model.config, predictor, encoder=model.encoder, names=model.names, projection=model.projection)
 
 
-def _inputs(
-    model: JEPAModel, question: NDArray[np.float32], steering: NDArray[np.float32], given: NDArray[np.bool_]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The arrays on the model's device, questions and steering in the space it predicts in."""
-    device = next(model.predictor.parameters()).device
-    # A memory-mapped array is read-only, which torch cannot express: a copy keeps the file safe.
-    vectors = [torch.from_numpy(np.array(array)).to(device) for array in (question, steering)]
-    with torch.no_grad():
-        first, second = vectors if model.projection is None else map(model.projection, vectors)
-    return first, second, torch.from_numpy(np.array(given)).to(device)
+def _tensors(model: JEPAModel, *arrays: NDArray[np.generic]) -> list[torch.Tensor]:
+    """Return copies on the model's device: a memory-mapped array is read-only, which torch cannot express."""
+    return [torch.from_numpy(np.array(array)).to(model.device) for array in arrays]

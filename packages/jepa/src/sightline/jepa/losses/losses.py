@@ -17,7 +17,7 @@ LossParts = dict[str, Tensor]
 
 
 def regression_loss(predictions: Tensor, targets: Tensor, kind: str = "cosine") -> LossParts:
-    """Distance of unit predictions from their unit targets.
+    """Compute the distance of unit predictions from their unit targets.
 
     `cosine`: mean of `1 - p.t`. `smooth_l1`: Huber's loss of the differences times sqrt(D), so that a coordinate
     of an isotropic unit vector has standard deviation 1 and the loss does not shrink with D.
@@ -55,7 +55,7 @@ def corpus_info_nce(
     label_smoothing: float = 0.0,
     added: Tensor | None = None,
 ) -> LossParts:
-    """InfoNCE (van den Oord et al. 2018, equation 4) against every source of the corpus.
+    """Compute InfoNCE (van den Oord et al. 2018, equation 4) against every source of the corpus.
 
     Args:
         predictions: `[B, D]`, unit rows.
@@ -63,7 +63,7 @@ def corpus_info_nce(
         targets: `[B]` int64, the true source of each row.
         others: (rows, sources), each `[n]` int64: what else answers the rows' questions, the target's duplicates
             among it. These are no negatives; a row's own target must not be among them.
-        temperature: what cosines are divided by.
+        temperature: divisor of the cosines.
         label_smoothing: share of the target probability spread over all candidates.
         added: `[B, S]`, what scores have on top of the cosines; None for nothing.
 
@@ -86,7 +86,7 @@ def batch_info_nce(
     temperature: Tensor | float,
     mined: Tensor | None = None,
 ) -> LossParts:
-    """Symmetric InfoNCE within a batch, optionally with mined negatives in the direction of the sources.
+    """Compute symmetric InfoNCE within a batch, optionally with mined negatives in the direction of the sources.
 
     The mean of "which of these sources belongs to this question" and "which of these predictions belongs to this
     source". Pairs of the batch that are true besides the row's own are neither positive nor negative.
@@ -95,7 +95,7 @@ def batch_info_nce(
         predictions: `[B, D]`, unit rows.
         sources: `[B, D]`, unit rows; row i is the true source of prediction i.
         positive: `[B, B]` bool, True where source j is known to answer question i; the diagonal does not matter.
-        temperature: what cosines are divided by.
+        temperature: divisor of the cosines.
         mined: `[B, N, D]`, unit rows, negatives of each prediction; known positives must not be among them.
 
     Returns:
@@ -124,13 +124,13 @@ def batch_info_nce(
 
 
 def centroid_loss(predictions: Tensor, centroids: Tensor, category: Tensor, temperature: float = 0.1) -> LossParts:
-    """Cross-entropy of the true source's category under the cosines to all centroids.
+    """Compute the cross-entropy of the true source's category under the cosines to all centroids.
 
     Args:
         predictions: `[B, D]`, unit rows.
         centroids: `[K, D]`, unit rows.
         category: `[B]` int64 in [0, K).
-        temperature: what cosines are divided by.
+        temperature: divisor of the cosines.
 
     Returns:
         `loss` and `accuracy`.
@@ -141,7 +141,7 @@ def centroid_loss(predictions: Tensor, centroids: Tensor, category: Tensor, temp
 
 
 def steering_loss(directions: Tensor, sources: Tensor, category: Tensor, temperature: Tensor | float) -> LossParts:
-    """Cross-entropy of each source's category under its inner products with what each category's steering adds.
+    """Compute the cross-entropy of each source's category under inner products with what each steering adds.
 
     It asks that adding the direction of category k to a prediction raises a source's score by `log P(k | source)`, up
     to what is the same for all categories: a soft filter. It needs no pairs, only the categories by which the index is
@@ -151,7 +151,7 @@ def steering_loss(directions: Tensor, sources: Tensor, category: Tensor, tempera
         directions: `[K, D]`, what steering towards each category adds to an unnormalised prediction.
         sources: `[M, D]`, unit rows.
         category: `[M]` int64 in [0, K), of the sources.
-        temperature: what inner products are divided by; that of the contrastive term makes the two scores one scale.
+        temperature: divisor of the inner products; that of the contrastive term makes the two scores one scale.
 
     Returns:
         `loss` and `accuracy`.
@@ -168,7 +168,7 @@ def vicreg_loss(
     invariance_weight: float = 25.0,
     covariance_weight: float = 1.0,
 ) -> LossParts:
-    """Variance, invariance and covariance of Bardes et al. 2022 (equations 1 to 6), scaled for unit vectors.
+    """Compute variance, invariance and covariance of Bardes et al. 2022 (equations 1 to 6), for unit vectors.
 
     Predictions are multiplied by sqrt(D) first: isotropic unit vectors then have standard deviation 1 in each
     coordinate, which is the threshold gamma that the paper sets for unnormalised outputs. Variance and covariance are
@@ -216,14 +216,14 @@ class Temperature(torch.nn.Module):
         )
 
     def forward(self) -> Tensor:
-        """The temperature, a scalar."""
+        """Return the temperature, a scalar."""
         return self.logarithm.exp().clamp(0.01, 1.0)
 
 
 def _cross_entropy(
     logits: Tensor, targets: Tensor, others: tuple[Tensor, Tensor], label_smoothing: float = 0.0
 ) -> LossParts:
-    """Cross-entropy of `[B, C]` logits, where other right answers are left out."""
+    """Return the cross-entropy of `[B, C]` logits, where other right answers are left out."""
     if len(others[0]):
         logits = logits.index_put(others, logits.new_tensor(-torch.inf))
     loss = functional.cross_entropy(logits, targets)

@@ -15,7 +15,7 @@ from sightline.jepa.losses.losses import LossParts
 
 
 def routing_loss(logits: Tensor, category: Tensor) -> LossParts:
-    """Cross-entropy of the true source's category under the routing logits.
+    """Compute the cross-entropy of the true source's category under the routing logits.
 
     Args:
         logits: `[B, K]`.
@@ -29,7 +29,7 @@ def routing_loss(logits: Tensor, category: Tensor) -> LossParts:
 
 
 def load_balance_loss(weights: Tensor) -> LossParts:
-    """One minus the normalised entropy of the batch-mean of the routing weights: 0 if all subspaces share alike.
+    """Compute 1 minus the normalised entropy of the batch-mean of routing weights: 0 if all subspaces share alike.
 
     It says nothing about single samples: each may be certain, as long as they differ.
 
@@ -44,7 +44,7 @@ def load_balance_loss(weights: Tensor) -> LossParts:
 
 
 def routing_confidence_loss(weights: Tensor) -> LossParts:
-    """Mean normalised entropy of each sample's routing weights: 0 if every sample is routed to one subspace.
+    """Compute the mean normalised entropy of the samples' routing weights: 0 if each is routed to one subspace.
 
     Args:
         weights: `[B, K]`, rows sum to 1, K >= 2.
@@ -57,7 +57,7 @@ def routing_confidence_loss(weights: Tensor) -> LossParts:
 
 
 def residual_penalty(fine: Tensor, margin: float) -> LossParts:
-    """Mean of `max(0, ||fine|| - margin)`.
+    """Compute the mean of `max(0, ||fine|| - margin)`.
 
     Args:
         fine: `[B, D]`.
@@ -76,7 +76,7 @@ def residual_penalty(fine: Tensor, margin: float) -> LossParts:
 
 
 def disentanglement_loss(weights: Tensor) -> LossParts:
-    """Squared off-diagonal correlations of the subspaces' routing weights over the batch, averaged over pairs.
+    """Compute the mean squared correlation of two subspaces' routing weights over the batch.
 
     Correlations, not covariances: the latter vanish with the number of subspaces, whatever the router does. Weights
     that sum to 1 are negatively correlated, `-1 / (K - 1)` on average, which is the floor.
@@ -99,5 +99,5 @@ def disentanglement_loss(weights: Tensor) -> LossParts:
 
 
 def _entropy(probabilities: Tensor) -> Tensor:
-    """Entropy of the last axis, in nats; 0 log 0 = 0."""
+    """Return the entropy of the last axis, in nats; 0 log 0 = 0."""
     return -(probabilities * probabilities.clamp_min(1e-12).log()).sum(dim=-1)

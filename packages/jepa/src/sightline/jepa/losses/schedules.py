@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 
-from sightline.jepa.config import TrainingConfig
+from sightline.jepa.config import JEPATrainingConfig
 
 _FINAL_SHARE = 0.01  # of the peak learning rate
 
 
 def cosine(start: float, end: float, progress: float) -> float:
-    """Half a cosine from `start` at progress 0 to `end` at progress 1; constant outside."""
+    """Return half a cosine from `start` at progress 0 to `end` at progress 1; constant outside."""
     clipped = min(max(progress, 0.0), 1.0)
     return end + (start - end) * (1 + math.cos(math.pi * clipped)) / 2
 
 
-def learning_rate_at(step: int, steps_per_epoch: int, config: TrainingConfig) -> float:
-    """Learning rate of a step counted from 0: linear warm-up, then a cosine to 1 % of the peak at the last epoch."""
+def learning_rate_at(step: int, steps_per_epoch: int, config: JEPATrainingConfig) -> float:
+    """Return the learning rate of a step from 0: linear warm-up, then a cosine to 1 % of the peak at the end."""
     warmup = config.warmup_epochs * steps_per_epoch
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup

@@ -12,14 +12,14 @@ from torch.nn import functional
 from sightline.jepa.config import PredictorConfig
 
 
-def check_inputs(question: Tensor, steering: Tensor, given: Tensor, dimension: int) -> None:
+def check_inputs(question: Tensor, steering: Tensor, has_steering: Tensor, dimension: int) -> None:
     """Hold the three inputs of every predictor to their shapes.
 
     Args:
         question: `[B, D]` float.
         steering: `[B, D]` float.
-        given: `[B]` bool.
-        dimension: D.
+        has_steering: `[B]` bool.
+        dimension: width D of every embedding.
 
     Raises:
         ValueError: a shape or dtype does not fit.
@@ -29,8 +29,10 @@ def check_inputs(question: Tensor, steering: Tensor, given: Tensor, dimension: i
             f"question and steering must both have shape [B, {dimension}], "
             f"not {list(question.shape)} and {list(steering.shape)}"
         )
-    if given.shape != question.shape[:1] or given.dtype != torch.bool:
-        raise ValueError(f"given must be bool [{len(question)}], not {given.dtype} {list(given.shape)}")
+    if has_steering.shape != question.shape[:1] or has_steering.dtype != torch.bool:
+        raise ValueError(
+            f"has_steering must be bool [{len(question)}], not {has_steering.dtype} {list(has_steering.shape)}"
+        )
 
 
 class SteeredResidual(nn.Module):
@@ -58,35 +60,37 @@ class SteeredResidual(nn.Module):
             nn.init.zeros_(layer.weight)
         nn.init.zeros_(self.output.bias)
 
-    def forward(self, question: Tensor, steering: Tensor, given: Tensor, obedience: float = 1.0) -> Tensor:
-        """Unnormalised prediction `[B, D]`.
+    def forward(
+        self, question: Tensor, steering: Tensor, has_steering: Tensor, steering_strength: float = 1.0
+    ) -> Tensor:
+        """Return the unnormalised prediction `[B, D]`.
 
-        With obedience o it is `u + o (v - u)`, u being the prediction without steering and v that with it: 0 ignores
-        steering, 1 is as trained, more than 1 exaggerates.
+        With a steering strength o it is `u + o (v - u)`, u being the prediction without steering and v that with it: 0
+        ignores steering, 1 is as trained, more than 1 exaggerates.
 
         Args:
             question: `[B, D]` float, unit rows.
-            steering: `[B, D]` float, unit rows; rows that are not given do not matter.
-            given: `[B]` bool.
-            obedience: o.
+            steering: `[B, D]` float, unit rows; rows without steering do not matter.
+            has_steering: `[B]` bool.
+            steering_strength: strength o.
 
         Raises:
             ValueError: a shape or dtype does not fit.
         """
-        check_inputs(question, steering, given, self.dimension)
-        steered = self._prediction(question, steering, given)
-        if obedience == 1.0:
+        check_inputs(question, steering, has_steering, self.dimension)
+        steered = self._prediction(question, steering, has_steering)
+        if steering_strength == 1.0:
             return steered
-        unsteered = self._prediction(question, steering, torch.zeros_like(given))
-        return unsteered + obedience * (steered - unsteered)
+        unsteered = self._prediction(question, steering, torch.zeros_like(has_steering))
+        return unsteered + steering_strength * (steered - unsteered)
 
     def steering_direction(self, steering: Tensor) -> Tensor:
-        """What steering `[n, D]` adds to every unnormalised prediction, whatever the question: `a s + s B`."""
+        """Return what steering `[n, D]` adds to every unnormalised prediction, whatever the question: `a s + s B`."""
         return self.steering_weight * steering + self.steering_map(steering)
 
-    def _prediction(self, question: Tensor, steering: Tensor, given: Tensor) -> Tensor:
-        vectors = torch.where(given[:, None], steering, 0.0)
-        seen = torch.where(given[:, None], steering, self.no_steering)
+    def _prediction(self, question: Tensor, steering: Tensor, has_steering: Tensor) -> Tensor:
+        vectors = torch.where(has_steering[:, None], steering, 0.0)
+        seen = torch.where(has_steering[:, None], steering, self.no_steering)
         noisy_question, noisy_vectors = self.input_dropout(question), self.input_dropout(vectors)
         scale, shift = self.modulation(self.input_dropout(seen)).chunk(2, dim=1)
         hidden = functional.gelu(self.question_hidden(noisy_question) * (1 + scale) + shift)
@@ -109,14 +113,18 @@ class SteeredPredictor(nn.Module):
         super().__init__()
         self.residual = SteeredResidual(config)
 
-    def forward(self, question: Tensor, steering: Tensor, given: Tensor, obedience: float = 1.0) -> Tensor:
-        """Predicted source embeddings `[B, D]`, unit rows; the arguments are those of `SteeredResidual.forward`."""
-        return functional.normalize(self.residual(question, steering, given, obedience), dim=1)
+    def forward(
+        self, question: Tensor, steering: Tensor, has_steering: Tensor, steering_strength: float = 1.0
+    ) -> Tensor:
+        """Return predicted sources `[B, D]`, unit rows; the arguments are those of `SteeredResidual.forward`."""
+        return functional.normalize(self.residual(question, steering, has_steering, steering_strength), dim=1)
 
     @torch.no_grad()
-    def predict(self, question: Tensor, steering: Tensor, given: Tensor, obedience: float = 1.0) -> Tensor:
-        """As `forward`, without gradients and without dropout, whatever mode the module is in."""
-        return in_evaluation_mode(self, question, steering, given, obedience)
+    def predict(
+        self, question: Tensor, steering: Tensor, has_steering: Tensor, steering_strength: float = 1.0
+    ) -> Tensor:
+        """Predict as `forward` does, without gradients and dropout, whatever mode the module is in."""
+        return in_evaluation_mode(self, question, steering, has_steering, steering_strength)
 
 
 def in_evaluation_mode(module: nn.Module, *inputs: object, **options: object) -> Tensor:

@@ -24,5 +24,5 @@ class SharedProjection(nn.Module):
 
     @torch.no_grad()
     def project(self, vectors: Tensor) -> Tensor:
-        """As `forward`, without gradients: for embedding an index."""
+        """Project as `forward` does, without gradients: for embedding an index."""
         return self(vectors)

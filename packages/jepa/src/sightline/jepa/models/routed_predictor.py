@@ -19,26 +19,22 @@ from sightline.jepa.models.router import SubspaceRouter
 
 @dataclass(frozen=True, slots=True)
 class Decomposition:
-    """A prediction and what it is made of. Tensors are live: detach them to keep them.
-
-    Attributes:
-        prediction: `[B, D]`, `unit(coarse + fine)`.
-        coarse: `[B, D]`, `routing_weights @ centroids`.
-        fine: `[B, D]`, what is added to it; no longer than the configured radius.
-        routing_weights: `[B, K]`, rows sum to 1.
-        routing_logits: `[B, K]`, what the router says, whether or not its weights were overridden.
-        prior: `[B, K]`, what a source's score gains by lying in each subspace.
-        atypicality: `[B]`, length of the fine part in lengths of a centroid: how little the model leans on the
-            routed subspace.
-    """
+    """A prediction and what it is made of. Tensors are live: detach them to keep them."""
 
     prediction: Tensor
+    """`[B, D]`, `unit(coarse + fine)`."""
     coarse: Tensor
+    """`[B, D]`, `routing_weights @ centroids`."""
     fine: Tensor
+    """`[B, D]`, what is added to it; no longer than the configured radius."""
     routing_weights: Tensor
+    """`[B, K]`, rows sum to 1."""
     routing_logits: Tensor
+    """`[B, K]`, what the router says, whether or not its weights were overridden."""
     prior: Tensor
+    """`[B, K]`, what a source's score gains by lying in each subspace."""
     atypicality: Tensor
+    """`[B]`, length of the fine part in lengths of a centroid: how little the model leans on the routed subspace."""
 
     @property
     def query(self) -> Tensor:
@@ -51,7 +47,7 @@ class Decomposition:
         return self.coarse + self.fine
 
 
-class DecomposedPredictor(nn.Module):
+class RoutedPredictor(nn.Module):
     """(question, steering) -> `unit(coarse + fine)`, with the coarse part open to inspection and intervention.
 
     `coarse = w @ centroids` with the router's weights w; `fine = bounded(residual / gate)`, where the residual is
@@ -95,8 +91,8 @@ class DecomposedPredictor(nn.Module):
         self,
         question: Tensor,
         steering: Tensor,
-        given: Tensor,
-        obedience: float = 1.0,
+        has_steering: Tensor,
+        steering_strength: float = 1.0,
         *,
         force: Tensor | None = None,
         routing_weights: Tensor | None = None,
@@ -105,9 +101,9 @@ class DecomposedPredictor(nn.Module):
 
         Args:
             question: `[B, D]` float, unit rows.
-            steering: `[B, D]` float, unit rows; rows that are not given do not matter.
-            given: `[B]` bool.
-            obedience: factor of what steering changes: 0 ignores it, 1 is as trained.
+            steering: `[B, D]` float, unit rows; rows without steering do not matter.
+            has_steering: `[B]` bool.
+            steering_strength: factor of what steering changes: 0 ignores it, 1 is as trained.
             force: `[B]` int64, route each row wholly to this subspace.
             routing_weights: `[B, K]` float, use these weights instead of the router's.
 
@@ -115,49 +111,53 @@ class DecomposedPredictor(nn.Module):
             ValueError: a shape or dtype does not fit, a forced subspace does not exist, or both interventions are
                 asked for.
         """
-        residual = self.residual(question, steering, given, obedience)
-        weights, logits = self.router(question, steering, given, obedience)
+        residual = self.residual(question, steering, has_steering, steering_strength)
+        weights, logits = self.router(question, steering, has_steering, steering_strength)
         certain = logits.softmax(dim=1)  # without the noise that the weights have in training
         if force is not None or routing_weights is not None:
             weights = certain = self._intervention(len(question), force, routing_weights)
         prior = self.prior_weight * ((1 - self.prior_floor) * certain + self.prior_floor / certain.shape[1]).log()
         coarse = weights @ self.router.centroids
-        fine = bounded(residual / self._gate(weights, given, obedience), self.fine_radius)
+        fine = bounded(residual / self._gate(weights, has_steering, steering_strength), self.fine_radius)
         prediction = functional.normalize(coarse + fine, dim=1)
         return Decomposition(prediction, coarse, fine, weights, logits, prior, fine.norm(dim=1))
 
     @torch.no_grad()
-    def predict(self, question: Tensor, steering: Tensor, given: Tensor, obedience: float = 1.0) -> Tensor:
-        """Queries `[B, D + K]` alone, without gradients, dropout and noise, whatever mode the module is in."""
-        return self.decompose(question, steering, given, obedience).query
+    def predict(
+        self, question: Tensor, steering: Tensor, has_steering: Tensor, steering_strength: float = 1.0
+    ) -> Tensor:
+        """Return queries `[B, D + K]` alone, without gradients, dropout and noise, whatever mode the module is in."""
+        return self.decompose(question, steering, has_steering, steering_strength).query
 
     @torch.no_grad()
     def decompose(
         self,
         question: Tensor,
         steering: Tensor,
-        given: Tensor,
-        obedience: float = 1.0,
+        has_steering: Tensor,
+        steering_strength: float = 1.0,
         *,
         force: Tensor | None = None,
         routing_weights: Tensor | None = None,
     ) -> Decomposition:
-        """As `forward`, without gradients, dropout and noise, whatever mode the module is in."""
+        """Predict as `forward` does, without gradients, dropout and noise, whatever mode the module is in."""
         training = self.training
         self.eval()
         try:
-            return self(question, steering, given, obedience, force=force, routing_weights=routing_weights)
+            return self(
+                question, steering, has_steering, steering_strength, force=force, routing_weights=routing_weights
+            )
         finally:
             self.train(training)
 
     @torch.no_grad()
-    def route(self, question: Tensor, steering: Tensor, given: Tensor, obedience: float = 1.0) -> Tensor:
-        """Routing weights `[B, K]` alone, without gradients and noise."""
-        return self.router.logits(question, steering, given, obedience).softmax(dim=1)
+    def route(self, question: Tensor, steering: Tensor, has_steering: Tensor, steering_strength: float = 1.0) -> Tensor:
+        """Return the routing weights `[B, K]` alone, without gradients and noise."""
+        return self.router.logits(question, steering, has_steering, steering_strength).softmax(dim=1)
 
-    def _gate(self, weights: Tensor, given: Tensor, obedience: float) -> Tensor:
-        """Positive weight of the coarse part `[B, 1]`, from certainty of the routing and presence of steering."""
-        steered = given.to(weights.dtype) * min(obedience, 1.0)
+    def _gate(self, weights: Tensor, has_steering: Tensor, steering_strength: float) -> Tensor:
+        """Return the positive weight `[B, 1]` of the coarse part, by certainty of routing and presence of steering."""
+        steered = has_steering.to(weights.dtype) * min(steering_strength, 1.0)
         normalised_entropy = -(weights * weights.clamp_min(1e-12).log()).sum(dim=1) / math.log(weights.shape[1])
         features = torch.stack([weights.max(dim=1).values, normalised_entropy, steered], dim=1)
         # Within e^-4 .. e^4, so that neither part can be switched off for good.
@@ -184,12 +184,12 @@ class DecomposedPredictor(nn.Module):
 
 
 def extended(sources: Tensor, category: Tensor, subspaces: int) -> Tensor:
-    """What `Decomposition.query` is compared with: sources and their one-hot subspaces, `[S, D + K]`.
+    """Return what `Decomposition.query` is compared with: sources and their one-hot subspaces, `[S, D + K]`.
 
     Args:
         sources: `[S, D]` float, unit rows.
         category: `[S]` int64, the subspace of each.
-        subspaces: K.
+        subspaces: number K of subspaces.
     """
     return torch.cat([sources, functional.one_hot(category, subspaces).to(sources.dtype)], dim=1)
 

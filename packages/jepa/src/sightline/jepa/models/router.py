@@ -15,11 +15,11 @@ from sightline.jepa.config import RouterConfig
 class SubspaceRouter(nn.Module):
     """Weights over K subspaces: a product of what the question and what the steering say.
 
-    `logits_k = a cos(q', centroid_k) + given b s'.description_k + bias`, where q' and s' are linear maps of question
-    and steering that start as the identity. A softmax of such a sum is the posterior of two independent witnesses, so
-    a certain question can outvote a wrong steering. Untrained it is the nearest centroid, and with steering mostly the
-    category whose description was given. Deterministic, unless the module is in training mode: then it adds Gumbel
-    noise (Jang et al. 2017, equation 2).
+    `logits_k = a cos(q', centroid_k) + h b s'.description_k + bias`, where q' and s' are linear maps of question and
+    steering that start as the identity, and h is 1 where there is steering, else 0. A softmax of such a sum is the
+    posterior of two independent witnesses, so a certain question can outvote a wrong steering. Untrained it is the
+    nearest centroid, and with steering mostly the category whose description was given. Deterministic, unless the
+    module is in training mode: then it adds Gumbel noise (Jang et al. 2017, equation 2).
     """
 
     centroids: Tensor
@@ -59,23 +59,25 @@ class SubspaceRouter(nn.Module):
         """K."""
         return len(self.bias)
 
-    def logits(self, question: Tensor, steering: Tensor, given: Tensor, obedience: float = 1.0) -> Tensor:
-        """Routing logits `[B, K]`, before temperature and noise.
+    def logits(
+        self, question: Tensor, steering: Tensor, has_steering: Tensor, steering_strength: float = 1.0
+    ) -> Tensor:
+        """Return the routing logits `[B, K]`, before temperature and noise.
 
         Args:
             question: `[B, D]` float, unit rows.
-            steering: `[B, D]` float, unit rows; rows that are not given do not matter.
-            given: `[B]` bool.
-            obedience: factor of what the steering says.
+            steering: `[B, D]` float, unit rows; rows without steering do not matter.
+            has_steering: `[B]` bool.
+            steering_strength: factor of what the steering says.
         """
         asked = functional.normalize(question + self.question_map(question), dim=1)
-        vectors = torch.where(given[:, None], steering, 0.0)
+        vectors = torch.where(has_steering[:, None], steering, 0.0)
         steered = (vectors + self.steering_map(vectors)) @ self.descriptions.T
         by_question = self.log_question_scale.exp() * (asked @ self.centroids.T)
-        return by_question + obedience * self.log_steering_scale.exp() * steered + self.bias
+        return by_question + steering_strength * self.log_steering_scale.exp() * steered + self.bias
 
     def weigh(self, logits: Tensor) -> Tensor:
-        """Weights `[B, K]` of logits: Gumbel-softmax at `temperature` in training mode, softmax otherwise.
+        """Return weights `[B, K]` of logits: Gumbel-softmax at `temperature` in training mode, softmax otherwise.
 
         Noise comes from torch's global generator, which the trainer seeds.
         """
@@ -84,8 +86,8 @@ class SubspaceRouter(nn.Module):
         return logits.softmax(dim=1)
 
     def forward(
-        self, question: Tensor, steering: Tensor, given: Tensor, obedience: float = 1.0
+        self, question: Tensor, steering: Tensor, has_steering: Tensor, steering_strength: float = 1.0
     ) -> tuple[Tensor, Tensor]:
-        """Weights and logits, each `[B, K]`; the arguments are those of `logits`."""
-        logits = self.logits(question, steering, given, obedience)
+        """Return weights and logits, each `[B, K]`; the arguments are those of `logits`."""
+        logits = self.logits(question, steering, has_steering, steering_strength)
         return self.weigh(logits), logits

@@ -19,7 +19,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def tau_at(step: int, total_steps: int, config: EMAConfig) -> float:
-    """Share of the old target kept at a step: cosine from `tau_start` to `tau_end`.
+    """Return the share of the old target kept at a step: cosine from `tau_start` to `tau_end`.
 
     `tau_end - (tau_end - tau_start) (1 + cos(pi step / total)) / 2` (Grill et al. 2020, section 3.3, with an end
     below 1); `tau_end` after the last step and where there are no steps.
@@ -29,7 +29,7 @@ def tau_at(step: int, total_steps: int, config: EMAConfig) -> float:
 
 @torch.no_grad()
 def average_into(target: nn.Module, online: nn.Module, tau: float) -> None:
-    """`target <- tau target + (1 - tau) online` for parameters; buffers are copied."""
+    """Set `target <- tau target + (1 - tau) online` for parameters; buffers are copied."""
     for kept, latest in zip(target.parameters(), online.parameters(), strict=True):
         kept.lerp_(latest, 1 - tau)
     for kept, latest in zip(target.buffers(), online.buffers(), strict=True):
@@ -37,7 +37,7 @@ def average_into(target: nn.Module, online: nn.Module, tau: float) -> None:
 
 
 def frozen_copy(module: Module) -> Module:
-    """A deep copy in evaluation mode that takes no gradients."""
+    """Return a deep copy in evaluation mode that takes no gradients."""
     return copy.deepcopy(module).requires_grad_(False).eval()
 
 
@@ -80,11 +80,11 @@ class FrozenTarget(nn.Module):
     """The space of the index as it is: nothing to train, so nothing of the target can collapse."""
 
     def online(self, vectors: Tensor) -> Tensor:
-        """The vectors `[n, D]` themselves."""
+        """Return the vectors `[n, D]` themselves."""
         return vectors
 
     def target(self, vectors: Tensor) -> Tensor:
-        """The vectors `[n, D]` themselves."""
+        """Return the vectors `[n, D]` themselves."""
         return vectors
 
     def update(self, step: int, total_steps: int) -> float:

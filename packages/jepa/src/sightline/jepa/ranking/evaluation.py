@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from sightline.jepa.data.dataset import Ids, Steering, SteeringDataset
+from sightline.jepa.data.dataset import Ids, SteeringDataset
+from sightline.jepa.data.steering import Steering
 from sightline.jepa.ranking.metrics import QueryMetrics, query_metrics, relevant_ranks, vector_scores
 
 QueryVectors: TypeAlias = Callable[[Ids, Steering], Any]
@@ -19,19 +20,16 @@ QueryVectors: TypeAlias = Callable[[Ids, Steering], Any]
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A fitted way of asking.
-
-    Attributes:
-        name: for tables.
-        sources: `[S, D]`, the corpus in the method's space; numpy, or SciPy sparse.
-        query_vectors: questions and their steering to rows of the same space; the score is the inner product.
-        settings: what was chosen on validation, for the report.
-    """
+    """A fitted way of asking."""
 
     name: str
+    """Name of it in tables."""
     sources: Any
+    """`[S, D]`, the corpus in the method's space; numpy, or SciPy sparse."""
     query_vectors: QueryVectors
+    """Questions and their steering to rows of the same space; the score is the inner product."""
     settings: Mapping[str, float] = field(default_factory=dict)
+    """What was chosen on validation, for the report."""
 
 
 def evaluate(
@@ -45,10 +43,10 @@ def evaluate(
     """Rank the whole corpus for every question.
 
     Args:
-        method: what to evaluate.
+        method: method to evaluate.
         dataset: the data it was fitted on.
         question_ids: `[q]`.
-        steering: of these questions, `[q, D]`.
+        steering: steering of these questions, `[q, D]`.
         filter_categories: `[q]`: search only within the sources of this category, -1 for all (the "hard filter").
             A right answer that is filtered out ranks last.
     """

@@ -24,41 +24,38 @@ _BLOCK_QUESTIONS = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryMetrics:
-    """One value per question; each array is `[q]` float64.
-
-    Attributes:
-        reciprocal_rank: 1 / rank of the best right answer in the whole corpus; the mean is MRR.
-        ndcg_at_10: normalised discounted cumulative gain with binary gains (Järvelin and Kekäläinen 2002).
-        recall_at_1: share of the right answers among the first; at most `1 / n` for `n` right answers.
-        recall_at_10: share of the right answers among the first ten.
-        recall_at_100: share of the right answers among the first hundred.
-        accuracy_at_1: 1.0 where the first is a right answer.
-        first_rank: rank of the best right answer.
-    """
+    """One value per question; each array is `[q]` float64."""
 
     reciprocal_rank: NDArray[np.float64]
+    """1 / rank of the best right answer in the whole corpus; the mean is MRR."""
     ndcg_at_10: NDArray[np.float64]
+    """Normalised discounted cumulative gain with binary gains (Järvelin and Kekäläinen 2002)."""
     recall_at_1: NDArray[np.float64]
+    """Share of the right answers among the first; at most `1 / n` for `n` right answers."""
     recall_at_10: NDArray[np.float64]
+    """Share of the right answers among the first ten."""
     recall_at_100: NDArray[np.float64]
+    """Share of the right answers among the first hundred."""
     accuracy_at_1: NDArray[np.float64]
+    """1.0 where the first is a right answer."""
     first_rank: NDArray[np.float64]
+    """Rank of the best right answer."""
 
     def means(self) -> dict[str, float]:
-        """The mean of every metric over the questions; of `first_rank` the median, called `median_rank`."""
+        """Return the mean of every metric over the questions; of `first_rank` the median, called `median_rank`."""
         means = {field.name: float(getattr(self, field.name).mean()) for field in fields(self)}
         del means["first_rank"]
         return means | {"median_rank": float(np.median(self.first_rank))}
 
 
 def relevant_ranks(scores: ScoreBlock, relevant: Sequence[Ids]) -> list[Ids]:
-    """The ranks of all right answers of every question in the whole corpus.
+    """Return the ranks of all right answers of every question in the whole corpus.
 
     The j-th best right answer has rank `j` plus the number of wrong ones that score at least as much.
 
     Args:
-        scores: gives the scores of a slice of the questions, `[b, S]`.
-        relevant: for each of the q questions the ids of its right answers.
+        scores: function to the scores of a slice of the questions, `[b, S]`.
+        relevant: ids of the right answers of each of the q questions.
 
     Returns:
         For each question its right answers' ranks, ascending, int64.
@@ -90,7 +87,7 @@ def vector_scores(
     categories: Ids | None = None,
     source_category: Ids | None = None,
 ) -> ScoreBlock:
-    """Cosines of unit vectors, block by block, for `relevant_ranks`.
+    """Return a function to cosines of unit vectors, block by block, for `relevant_ranks`.
 
     Args:
         queries: `[q, D]`, numpy float32 or SciPy sparse.
@@ -117,7 +114,7 @@ def vector_scores(
 
 
 def query_metrics(ranks: Sequence[Ids]) -> QueryMetrics:
-    """All metrics from the ranks of the right answers (`relevant_ranks`)."""
+    """Compute all metrics from the ranks of the right answers (`relevant_ranks`)."""
     first = np.array([answers[0] for answers in ranks], dtype=np.float64)
     ideal = np.cumsum(1 / np.log2(np.arange(2, 12)))
     gains = np.array([(1 / np.log2(answers[answers <= 10] + 1)).sum() for answers in ranks])

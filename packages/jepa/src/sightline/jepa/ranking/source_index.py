@@ -32,23 +32,21 @@ _BLOCK: Final = 256
 class SourceIndex:
     """What is searched, how it is divided into subspaces, and which answers are known already.
 
-    Attributes:
-        sources: `[S, E]` float32, as the model's queries want them (`JEPAModel.embed_index`).
-        source_category: `[S]` int64 subspace of each source, in [0, K).
-        names: of the K subspaces.
-        known_questions: `[N, D]` float32 unit rows, the training questions as the frozen encoder gives them.
-        known_sources: `[N]` int64, the source that answers each of them; a question with several has several rows.
-
     Raises:
         ValueError: shapes do not fit, an id is out of range, a name stands twice, or there are fewer than 10 sources
             or 5 known pairs.
     """
 
     sources: NDArray[np.float32]
+    """`[S, E]` float32, as the model's queries want them (`JEPAModel.embed_index`)."""
     source_category: NDArray[np.int64]
+    """`[S]` int64 subspace of each source, in [0, K)."""
     names: tuple[str, ...]
+    """Names of the K subspaces."""
     known_questions: NDArray[np.float32]
+    """`[N, D]` float32 unit rows, the training questions as the frozen encoder gives them."""
     known_sources: NDArray[np.int64]
+    """`[N]` int64, the source that answers each of them; a question with several has several rows."""
 
     def __post_init__(self) -> None:
         known = self.known_questions
@@ -73,7 +71,7 @@ class SourceIndex:
 
     @classmethod
     def from_dataset(cls, dataset: SteeringDataset, sources: NDArray[np.float32] | None = None) -> SourceIndex:
-        """All sources of a data set, with its training pairs as what is known.
+        """Index all sources of a data set, with its training pairs as what is known.
 
         Args:
             dataset: the data.
@@ -92,18 +90,15 @@ class SourceIndex:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search with given vectors finds.
-
-    Attributes:
-        ids: `[B, k]` int64 sources by falling score.
-        reciprocal_rank: `[B]` float64, 1 / rank of the best true source in the whole corpus.
-    """
+    """What a search with given vectors finds."""
 
     ids: NDArray[np.int64]
+    """`[B, k]` int64 sources by falling score."""
     reciprocal_rank: NDArray[np.float64]
+    """`[B]` float64, 1 / rank of the best true source in the whole corpus."""
 
     def share_from(self, subspace: NDArray[np.int64], index: SourceIndex) -> NDArray[np.float64]:
-        """Share of each question's results that lie in its `subspace [B]`; `[B]`."""
+        """Return the share of each question's results that lie in its `subspace [B]`; `[B]`."""
         return (index.source_category[self.ids] == subspace[:, None]).mean(axis=1)
 
 
@@ -112,8 +107,8 @@ def search(vectors: NDArray[np.float32], index: SourceIndex, relevant: Sequence[
 
     Args:
         vectors: `[B, E]` float32.
-        index: what is searched.
-        relevant: for each row the ids of all its true sources.
+        index: index to search.
+        relevant: ids of all true sources of each row.
 
     Raises:
         ValueError: another number of rows, or one without a true source.
@@ -131,7 +126,7 @@ def search(vectors: NDArray[np.float32], index: SourceIndex, relevant: Sequence[
 
 
 def scores_of(vectors: NDArray[np.float32], index: SourceIndex) -> NDArray[np.float32]:
-    """Inner products `[B, S]` of queries `[B, E]` with all sources.
+    """Return the inner products `[B, S]` of queries `[B, E]` with all sources.
 
     Raises:
         ValueError: the queries have another width than what is searched.
@@ -145,19 +140,19 @@ def scores_of(vectors: NDArray[np.float32], index: SourceIndex) -> NDArray[np.fl
 
 
 def best(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Columns of the `count` largest scores of every row, largest first, equal ones by id; `[B, count]`."""
+    """Return columns of the `count` largest scores of every row, largest first, equal ones by id; `[B, count]`."""
     part = np.sort(np.argpartition(-scores, count - 1, axis=1)[:, :count], axis=1)
     order = np.argsort(-np.take_along_axis(scores, part, axis=1), axis=1, kind="stable")
     return np.take_along_axis(part, order, axis=1)
 
 
 def blocks_of(count: int) -> Iterator[slice]:
-    """Slices that cut `count` rows into pieces whose scores fit into memory."""
+    """Return slices that cut `count` rows into pieces whose scores fit into memory."""
     return (slice(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK))
 
 
 def check_questions(
-    index: SourceIndex, question: NDArray[np.float32], steering: NDArray[np.float32], given: NDArray[np.bool_]
+    index: SourceIndex, question: NDArray[np.float32], steering: NDArray[np.float32], has_steering: NDArray[np.bool_]
 ) -> None:
     """Hold questions and steering to the dimension of the known questions.
 
@@ -170,10 +165,12 @@ def check_questions(
             f"question and steering must both be [B, {dimension}] with at least one row; "
             f"they are {list(question.shape)} and {list(steering.shape)}"
         )
-    if given.shape != question.shape[:1] or given.dtype != np.bool_:
-        raise ValueError(f"given must be bool [{len(question)}], not {given.dtype} {list(given.shape)}")
-    if not np.isfinite(question).all() or not np.isfinite(steering[given]).all():
-        raise ValueError("question and given steering must be finite")
+    if has_steering.shape != question.shape[:1] or has_steering.dtype != np.bool_:
+        raise ValueError(
+            f"has_steering must be bool [{len(question)}], not {has_steering.dtype} {list(has_steering.shape)}"
+        )
+    if not np.isfinite(question).all() or not np.isfinite(steering[has_steering]).all():
+        raise ValueError("question and steering must be finite")
 
 
 def check_subspaces(index: SourceIndex, subspace: NDArray[np.int64], expected: int) -> None:

@@ -35,15 +35,22 @@ class CheckpointError(ValueError):
 class CheckpointState(BaseModel):
     """Where a run stands, without its tensors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="constants")
 
     schema_version: Literal[1] = 1
+    """Version of this record."""
     config: JEPAConfig
+    """Configuration of the run."""
     dataset: str
+    """`fingerprint` of the data it trains on."""
     epoch: int = Field(ge=0)
+    """Epochs that are done."""
     step: int = Field(ge=0)
+    """Optimisation steps that are done."""
     best_epoch: int = Field(ge=0)
+    """Epoch with the best validation score, earliest of equals."""
     history: tuple[EpochRecord, ...]
+    """One record per epoch, epoch 0 first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,7 @@ class Checkpoint:
             file.write(content)
 
     @classmethod
-    def open(cls, path: Path) -> Checkpoint:
+    def load(cls, path: Path) -> Checkpoint:
         """Read what `save` wrote.
 
         Raises:
@@ -83,7 +90,7 @@ class Checkpoint:
 
 
 def fingerprint(dataset: SteeringDataset) -> str:
-    """SHA-256 of everything that training reads from a data set."""
+    """Return the SHA-256 of everything that training reads from a data set."""
     digest = hashlib.sha256()
     for name in (
         "questions",
@@ -104,7 +111,7 @@ def fingerprint(dataset: SteeringDataset) -> str:
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as `<parameter number>.<name>` -> tensor."""
+    """Return the optimiser's state as `<parameter number>.<name>` -> tensor."""
     state = optimizer.state_dict()["state"]
     return {f"{number}.{name}": value for number, values in state.items() for name, value in values.items()}
 

@@ -15,21 +15,18 @@ _BLOCK_SCORES = 1 << 24  # cosines held at once, 64 MiB
 
 @dataclass(frozen=True, slots=True)
 class CollapseReport:
-    """How spread out a set of vectors is.
-
-    Attributes:
-        rank_me: effective rank, between 1 (all on a line) and D.
-        scaled_deviation: mean standard deviation of a coordinate times sqrt(D): 1 if isotropic, 0 if constant.
-        mean_cosine: mean cosine of two different rows; 1 if constant.
-        hubness: skewness of how often a source is among the k nearest of a prediction; 0 if shared evenly.
-        distinct_nearest: distinct nearest sources per prediction, 1 if none is the nearest of two.
-    """
+    """How spread out a set of vectors is."""
 
     rank_me: float
+    """Effective rank, between 1 (all on a line) and D."""
     scaled_deviation: float
+    """Mean standard deviation of a coordinate times sqrt(D): 1 if isotropic, 0 if constant."""
     mean_cosine: float
+    """Mean cosine of two different rows; 1 if constant."""
     hubness: float
+    """Skewness of how often a source is among the k nearest of a prediction; 0 if shared evenly."""
     distinct_nearest: float
+    """Distinct nearest sources per prediction, 1 if none is the nearest of two."""
 
 
 @torch.no_grad()
@@ -37,7 +34,7 @@ def measure_collapse(predictions: Tensor, sources: Tensor, k: int = 10) -> Colla
     """Measure predictions `[n, D]` (unit rows, n >= 2) against sources `[S, D]` (unit rows).
 
     Args:
-        predictions: what a model predicted for n different questions.
+        predictions: predictions of a model for n different questions.
         sources: the corpus.
         k: neighbours that count for hubness.
 
@@ -62,20 +59,20 @@ def measure_collapse(predictions: Tensor, sources: Tensor, k: int = 10) -> Colla
 
 
 def rank_me(vectors: Tensor) -> float:
-    """Exponential of the entropy of the normalised singular values of `[n, D]` (Garrido et al. 2023, equation 1)."""
+    """Return exp of the entropy of the normalised singular values of `[n, D]` (Garrido et al. 2023, equation 1)."""
     values = torch.linalg.svdvals(vectors.double())
     shares = values / values.sum()
     return float(torch.special.entr(shares).sum().exp())
 
 
 def mean_cosine(vectors: Tensor) -> float:
-    """Mean cosine over pairs of different rows of `[n, D]` (unit rows, n >= 2): `(|sum|^2 - n) / (n (n - 1))`."""
+    """Return the mean cosine of two different rows of `[n, D]` (unit, n >= 2): `(|sum|^2 - n) / (n (n - 1))`."""
     count = len(vectors)
     return float((vectors.double().sum(dim=0).square().sum() - count) / (count * (count - 1)))
 
 
 def _skewness(values: Tensor) -> float:
-    """Third standardised moment; 0 for values that are all the same."""
+    """Return the third standardised moment; 0 for values that are all the same."""
     centred = values - values.mean()
     deviation = centred.square().mean().sqrt()
     return float((centred**3).mean() / deviation**3) if deviation > 0 else 0.0

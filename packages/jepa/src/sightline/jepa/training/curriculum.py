@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.jepa.config import CurriculumConfig
-from sightline.jepa.data.dataset import Steering, SteeringDataset, SteeringKind, steering
+from sightline.jepa.data.dataset import SteeringDataset
+from sightline.jepa.data.steering import Steering, SteeringKind, steering
 
 _INPUT_KINDS: Final[tuple[SteeringKind, ...]] = ("none", "category", "keywords", "residual")
 
@@ -41,7 +42,7 @@ class Curriculum:
         self._neighbours = np.argsort(-similar, axis=1, kind="stable")[:, : min(_NEIGHBOURS, len(similar) - 1)]
 
     def probabilities(self, epoch: int) -> dict[str, float]:
-        """Share of each of `KINDS` in an epoch, counted from 1; they sum to 1."""
+        """Return the share of each of `KINDS` in an epoch, counted from 1; they sum to 1."""
         config = self._config
         progress = min((epoch - 1) / config.ramp_epochs, 1.0)
         none = config.none_start + (config.none_end - config.none_start) * progress
@@ -51,7 +52,7 @@ class Curriculum:
         return {"none": none, **{kind: true * weight for kind, weight in weights.items()}, "wrong": wrong}
 
     def draw(self, epoch: int, question_ids: NDArray[np.int64]) -> tuple[Steering, NDArray[np.int64]]:
-        """Steering for one epoch's examples, in their order.
+        """Draw steering for one epoch's examples, in their order.
 
         A kind that a question has no input for (no category, no keywords) leaves it without steering.
 
@@ -67,16 +68,16 @@ class Curriculum:
         kinds = rng.choice(len(KINDS), size=len(question_ids), p=shares / shares.sum())
         wrong_categories = self._wrong(question_ids, rng)
         vectors = np.zeros((len(question_ids), self._dataset.questions.shape[1]), dtype=np.float32)
-        given = np.zeros(len(question_ids), dtype=np.bool_)
+        has_steering = np.zeros(len(question_ids), dtype=np.bool_)
         for position, kind in enumerate((*_INPUT_KINDS, "category")):
             rows = np.flatnonzero(kinds == position)
             changed = wrong_categories[rows] if position == KINDS.index("wrong") else None
             steered = steering(self._dataset, question_ids[rows], kind, changed)
-            vectors[rows], given[rows] = steered.vectors, steered.given
-        return Steering(vectors, given), np.where(given, kinds, 0)
+            vectors[rows], has_steering[rows] = steered.vectors, steered.has_steering
+        return Steering(vectors, has_steering), np.where(has_steering, kinds, 0)
 
     def _wrong(self, question_ids: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-        """Another category than each question's, near it or any; -1 where the question has none."""
+        """Draw another category than each question's, near it or any; -1 where the question has none."""
         own = np.asarray(self._dataset.question_category[question_ids])
         count = len(self._dataset.names)
         if count < 2:
@@ -87,6 +88,6 @@ class Curriculum:
 
 
 def steering_shares(kinds: NDArray[np.int64]) -> dict[str, float]:
-    """Share of each of `KINDS` among examples, from their positions `[P]`."""
+    """Return the share of each of `KINDS` among examples, from their positions `[P]`."""
     counts = np.bincount(kinds, minlength=len(KINDS))
     return {kind: float(counts[position] / max(len(kinds), 1)) for position, kind in enumerate(KINDS)}

@@ -92,7 +92,7 @@ def write_history_csv(path: Path, records: Sequence[EpochRecord]) -> None:
 
 
 def plot_losses(records: Sequence[EpochRecord]) -> Figure:
-    """One panel per training loss, one for the validation MRR of each mode and one for the effective rank.
+    """Draw one panel per training loss, one for the validation MRR of each mode and one for the effective rank.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -119,7 +119,7 @@ def plot_losses(records: Sequence[EpochRecord]) -> Figure:
 
 
 def plot_steering(records: Sequence[EpochRecord]) -> Figure:
-    """Share of each steering kind among the training examples, stacked over the epochs.
+    """Draw the share of each steering kind among the training examples, stacked over the epochs.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -157,7 +157,7 @@ def _panels(count: int) -> tuple[Figure, list]:
 
 
 def _flat(record: EpochRecord) -> dict[str, float]:
-    """Scalars as they are, dictionaries as `field.key`."""
+    """Return scalars as they are, dictionaries as `field.key`."""
     row: dict[str, float] = {}
     for name, value in record.model_dump(exclude={"schema_version"}).items():
         if isinstance(value, dict):

@@ -33,56 +33,48 @@ from sightline.jepa.models.routed_predictor import Decomposition, extended
 
 @dataclass(frozen=True, slots=True)
 class TargetBatch:
-    """What B predictions are compared with, all in the space of the predictions.
-
-    Attributes:
-        corpus: `[S, D]`, unit rows, without gradient.
-        sources: `[B, D]`, unit rows, the true sources as the online encoder sees them (with gradient if it learns).
-        source_ids: `[B]` int64, their rows in the corpus.
-        category: `[B]` int64, their categories.
-        corpus_category: `[S]` int64, the categories of the corpus.
-        others: (rows of the batch, rows of the corpus), each `[n]` int64: what answers the batch's questions besides
-            their own sources.
-        centroids: `[K, D]`, unit rows, without gradient.
-        mined: `[B, N]` int64, rows of the corpus that are negatives; None without mined negatives.
-    """
+    """What B predictions are compared with, all in the space of the predictions."""
 
     corpus: Tensor
+    """`[S, D]`, unit rows, without gradient."""
     sources: Tensor
+    """`[B, D]`, unit rows, the true sources as the online encoder sees them (with gradient if it learns)."""
     source_ids: Tensor
+    """`[B]` int64, their rows in the corpus."""
     category: Tensor
+    """`[B]` int64, their categories."""
     corpus_category: Tensor
+    """`[S]` int64, the categories of the corpus."""
     others: tuple[Tensor, Tensor]
+    """(rows of the batch, rows of the corpus), each `[n]` int64: what answers the batch's questions besides their own
+    sources.
+    """
     centroids: Tensor
+    """`[K, D]`, unit rows, without gradient."""
     mined: Tensor | None = None
+    """`[B, N]` int64, rows of the corpus that are negatives; None without mined negatives."""
 
 
 @dataclass(frozen=True, slots=True)
 class FiledSources:
-    """Sources as the index files them, and what steering towards their categories adds to a prediction.
-
-    Attributes:
-        sources: `[M, D]`, unit rows, without gradient.
-        category: `[M]` int64.
-        directions: `[K, D]`, of all categories, with gradient.
-    """
+    """Sources as the index files them, and what steering towards their categories adds to a prediction."""
 
     sources: Tensor
+    """`[M, D]`, unit rows, without gradient."""
     category: Tensor
+    """`[M]` int64."""
     directions: Tensor
+    """`[K, D]`, of all categories, with gradient."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The losses of a batch.
-
-    Attributes:
-        weighted: name -> weighted scalar with gradient.
-        parts: `name/part` -> unweighted, detached scalar.
-    """
+    """The losses of a batch."""
 
     weighted: dict[str, Tensor]
+    """Name -> weighted scalar with gradient."""
     parts: dict[str, Tensor]
+    """`name/part` -> unweighted, detached scalar."""
 
     @property
     def total(self) -> Tensor:
@@ -103,8 +95,8 @@ class Objective(nn.Module):
 
         Args:
             output: `[B, D]` unit predictions of the plain predictor, or a live decomposition of the routed one.
-            targets: what they should be.
-            filed: what the steering term compares; left out, so is the term.
+            targets: targets of the predictions.
+            filed: sources and directions that the steering term compares; None leaves the term out.
 
         Raises:
             ValueError: all weights that apply to the model are zero.
@@ -139,7 +131,7 @@ class Objective(nn.Module):
         return losses
 
     def _info_nce(self, output: Tensor | Decomposition, targets: TargetBatch) -> LossParts:
-        """The contrastive term over the scores by which sources are found."""
+        """Return the contrastive term over the scores by which sources are found."""
         temperature = self.temperature()
         routed = isinstance(output, Decomposition)
         if self.config.negatives == "corpus":

@@ -25,7 +25,7 @@ from sightline.jepa.data.dataset import SteeringDataset
 from sightline.jepa.losses.schedules import cosine, learning_rate_at
 from sightline.jepa.models.model import JEPAModel, Predictor, make_predictor, with_prefix
 from sightline.jepa.models.projection import SharedProjection
-from sightline.jepa.models.routed_predictor import DecomposedPredictor
+from sightline.jepa.models.routed_predictor import RoutedPredictor
 from sightline.jepa.models.target import EMAEncoder, FrozenTarget, average_into, frozen_copy
 from sightline.jepa.training.checkpoint import (
     Checkpoint,
@@ -45,17 +45,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What happened in training.
-
-    Attributes:
-        history: one record per epoch, epoch 0 (untrained) first.
-        best_epoch: the epoch whose weights the model has: highest validation score, earliest of equals.
-        finished: False if `Trainer.fit` was told to stop before the run was over.
-    """
+    """What happened in training."""
 
     history: tuple[EpochRecord, ...]
+    """One record per epoch, epoch 0 (untrained) first."""
     best_epoch: int
+    """The epoch whose weights the model has: highest validation score, earliest of equals."""
     finished: bool
+    """False if `Trainer.fit` was told to stop before the run was over."""
 
 
 class Trainer:
@@ -72,9 +69,9 @@ class Trainer:
         """Prepare a run.
 
         Args:
-            config: everything that can be chosen.
-            dataset: what to train and validate on; test pairs are never looked at.
-            folder: where checkpoint, history and model go; nothing is written without it.
+            config: configuration of the run.
+            dataset: data to train and validate on; test pairs are never looked at.
+            folder: folder of checkpoint, history and model; nothing is written without it.
             negatives: `[P, N]` mined source ids for each training pair, in the data set's order; used with
                 `negatives: batch` in the configuration.
 
@@ -114,7 +111,7 @@ class Trainer:
             CheckpointError: the checkpoint is damaged, or was made with other data.
         """
         path = folder / "checkpoint.safetensors"
-        checkpoint = Checkpoint.open(path)
+        checkpoint = Checkpoint.load(path)
         state, tensors = checkpoint.state, checkpoint.tensors
         if state.dataset != fingerprint(dataset):
             raise CheckpointError(f"{path} was made with another data set; resume with that one or train anew")
@@ -160,7 +157,7 @@ class Trainer:
                 self._save_checkpoint()
         if self._folder is not None:
             self._save_checkpoint()
-            self.model.save(self._folder / "model")
+            self.model.save_pretrained(self._folder / "model", self._history[self._best_epoch].validation)
         return TrainingResult(tuple(self._history), self._best_epoch, self._finished)
 
     @property
@@ -172,7 +169,7 @@ class Trainer:
         started, self._epoch = time.perf_counter(), self._epoch + 1
         training = self._config.training
         steering, kinds = self._curriculum.draw(self._epoch, self._pairs.question_ids)
-        vectors, given = torch.from_numpy(steering.vectors), torch.from_numpy(steering.given)
+        vectors, has_steering = torch.from_numpy(steering.vectors), torch.from_numpy(steering.has_steering)
         sums: dict[str, float] = defaultdict(float)
         gradients: dict[str, float] = {}
         for module in (self._predictor, self._encoder):
@@ -181,7 +178,7 @@ class Trainer:
             order = torch.Generator().manual_seed(torch.initial_seed())
             for positions in epoch_batches(len(self._pairs), training.batch_size, order):
                 self._set_schedules()
-                terms = self._terms(positions, vectors[positions], given[positions])
+                terms = self._terms(positions, vectors[positions], has_steering[positions])
                 if not gradients:
                     gradients = {name: self._gradient_norm(term) for name, term in terms.weighted.items()}
                 self._take_step(terms.total)
@@ -191,10 +188,10 @@ class Trainer:
         losses = {name: value / len(self._pairs) for name, value in sums.items()}
         self._record(self._validated(started, self._rate(self._step - 1), losses, gradients, steering_shares(kinds)))
 
-    def _terms(self, positions: Tensor, vectors: Tensor, given: Tensor) -> Terms:
-        """The losses of a batch of pairs `[B]` with their steering."""
+    def _terms(self, positions: Tensor, vectors: Tensor, has_steering: Tensor) -> Terms:
+        """Return the losses of a batch of pairs `[B]` with their steering."""
         pairs, encoder = self._pairs, self._encoder
-        output = self._predictor(encoder.online(pairs.questions[positions]), encoder.online(vectors), given)
+        output = self._predictor(encoder.online(pairs.questions[positions]), encoder.online(vectors), has_steering)
         source_ids = pairs.source_ids[positions]
         targets = TargetBatch(
             corpus=encoder.target(pairs.corpus),
@@ -209,7 +206,7 @@ class Trainer:
         return self._objective(output, targets, self._filed_sources() if self._config.loss.steering else None)
 
     def _filed_sources(self) -> FiledSources:
-        """Some sources of the corpus, drawn with torch's global generator."""
+        """Draw some sources of the corpus, with torch's global generator."""
         pairs, encoder = self._pairs, self._encoder
         rows = torch.randint(len(pairs.corpus), (self._config.loss.steering_sources,))
         return FiledSources(
@@ -237,7 +234,7 @@ class Trainer:
     def _set_schedules(self) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate(self._step)
-        if isinstance(self._predictor, DecomposedPredictor):
+        if isinstance(self._predictor, RoutedPredictor):
             router = self._config.router
             progress = self._step / self._total_steps
             self._predictor.router.temperature = cosine(router.temperature_start, router.temperature_end, progress)
@@ -305,7 +302,7 @@ class Trainer:
         )
 
     def _modules(self) -> dict[str, nn.Module]:
-        """What a checkpoint holds, by prefix."""
+        """Return what a checkpoint holds, by prefix."""
         return {
             "predictor": self._predictor,
             "averaged": self._averaged,
@@ -318,7 +315,7 @@ class Trainer:
         return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
 
     def _make_optimizer(self) -> torch.optim.AdamW:
-        """AdamW that decays matrices towards zero, which is towards the untrained prediction, and leaves scalars."""
+        """Make an AdamW that decays matrices towards zero, which is the untrained prediction, and leaves scalars."""
         matrices = [parameter for parameter in self._parameters() if parameter.ndim > 1]
         others = [parameter for parameter in self._parameters() if parameter.ndim <= 1]
         training = self._config.training
@@ -339,7 +336,7 @@ class Trainer:
 
 @contextmanager
 def _seeded(seed: int, epoch: int) -> Generator[None]:
-    """Torch's global generator, seeded for one epoch and put back afterwards."""
+    """Seed torch's global generator for one epoch, and put it back afterwards."""
     state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(state) >> 1)  # 63 bits, as torch wants them signed

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sightline.jepa.config import TrainingConfig
-from sightline.jepa.data.dataset import Ids, Steering, SteeringDataset, changed_categories, steering
+from sightline.jepa.config import JEPATrainingConfig
+from sightline.jepa.data.dataset import SteeringDataset
+from sightline.jepa.data.steering import Steering, steering, unreliable_steering
 from sightline.jepa.models.model import JEPAModel
 from sightline.jepa.ranking.metrics import query_metrics, relevant_ranks, vector_scores
 from sightline.jepa.training.collapse import measure_collapse, rank_me
 
-_MODE_SEED = 20  # of the unreliable mode; apart from the run's seed, so that runs can be compared
 _RANK_SAMPLE = 2048  # sources whose effective rank is measured, about as many as there are predictions
 
 
@@ -24,7 +24,7 @@ class Validation:
     In the last, a share of the categories is wrong or missing, half of each.
     """
 
-    def __init__(self, dataset: SteeringDataset, config: TrainingConfig) -> None:
+    def __init__(self, dataset: SteeringDataset, config: JEPATrainingConfig) -> None:
         """Prepare the modes.
 
         Raises:
@@ -45,17 +45,17 @@ class Validation:
         }
 
     def mean_reciprocal_ranks(self, model: JEPAModel) -> dict[str, float]:
-        """MRR over the whole corpus for each mode."""
+        """Return the MRR over the whole corpus for each mode."""
         index = model.embed_index(self._sources, self._category).numpy()
         found = {}
-        for mode, given in self._modes.items():
-            vectors = self._predict(model, given).numpy()
+        for mode, steered in self._modes.items():
+            vectors = self._predict(model, steered).numpy()
             ranks = relevant_ranks(vector_scores(vectors, index), self._relevant)
             found[mode] = float(query_metrics(ranks).reciprocal_rank.mean())
         return found
 
     def collapse(self, model: JEPAModel) -> dict[str, float]:
-        """Diagnostics of the predictions with given categories, and `sources_rank_me` to hold them against."""
+        """Measure the predictions with given categories, and `sources_rank_me` to hold them against."""
         dimension = self._sources.shape[1]
         index = model.embed_index(self._sources, self._category)[:, :dimension]
         predictions = self._predict(model, self._modes["category"])[:, :dimension]
@@ -63,26 +63,9 @@ class Validation:
         source_rank = self._source_rank if model.projection is None else _rank_of_sample(index)
         return report | {"sources_rank_me": source_rank}
 
-    def _predict(self, model: JEPAModel, given: Steering) -> Tensor:
-        return model.predict(self._questions, torch.from_numpy(given.vectors), torch.from_numpy(given.given))
+    def _predict(self, model: JEPAModel, steered: Steering) -> Tensor:
+        return model.predict(self._questions, torch.from_numpy(steered.vectors), torch.from_numpy(steered.has_steering))
 
 
 def _rank_of_sample(index: Tensor) -> float:
     return rank_me(index[:: max(1, len(index) // _RANK_SAMPLE)])
-
-
-def unreliable_steering(dataset: SteeringDataset, questions: Ids, share: float) -> Steering:
-    """Steering by category of which a share is wrong or missing, half of each; the same in every run.
-
-    Args:
-        dataset: the data.
-        questions: `[B]` ids.
-        share: of the questions, in [0, 1].
-    """
-    categories = np.array(dataset.question_category[questions])
-    changed = np.random.default_rng(_MODE_SEED).random(len(questions)) < share
-    missing = changed & (np.arange(len(questions)) % 2 == 0)
-    if len(dataset.names) > 1:
-        wrong = changed_categories(dataset, questions, share=1.0, change="random", seed=_MODE_SEED)
-        categories = np.where(changed & ~missing, wrong, categories)
-    return steering(dataset, questions, "category", np.where(missing, -1, categories))
