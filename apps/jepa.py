@@ -5,7 +5,7 @@
     uv run apps/jepa.py --data documentation   # one data set only
 
 Texts -> embeddings -> baselines and predictors, once per seed -> all of them on the same test questions under every
-kind of steering -> calibration, obedience and faithfulness -> the aims, met or not -> tables, plots, report.
+kind of steering -> calibration, steering strength and faithfulness -> the aims, met or not -> tables, plots, report.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def test_unreliable_categories_are_wrong_or_missing_half_and_half(dataset: Steer
     changed, missing = asked.categories != own, asked.categories == -1
     assert 0.22 < changed.mean() < 0.38
     assert 0.35 < missing.sum() / changed.sum() < 0.65
-    assert np.array_equal(asked.steering.given, ~missing)
+    assert np.array_equal(asked.steering.has_steering, ~missing)
 
 
 def test_questions_of_one_group_are_never_in_two_splits(dataset: SteeringDataset) -> None:

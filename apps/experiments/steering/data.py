@@ -16,7 +16,16 @@ from experiments.steering.stages import Stage
 from lab.encoder import open_encoder
 from lab.run import RunDirectory
 from sightline.jepa import Steering, SteeringDataset, build_dataset, load_documentation, steering
-from sightline.jepa.data import Ids, Split, SteeringTexts, changed_categories, hold_out_fold, pair_components
+from sightline.jepa.data import (
+    Ids,
+    Split,
+    SteeringTexts,
+    changed_categories,
+    hold_out_fold,
+    pair_components,
+    read_dataset,
+    write_dataset,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -131,10 +140,10 @@ def build_data_stage(settings: SteeringSettings, run: RunDirectory, name: DataNa
             encoder=encoder.name,
             seed=settings.seed,
         )
-        built.save(folder / "dataset")
+        write_dataset(folder / "dataset", built)
 
     folder = run.stage(Stage.DATA, compute, name)
-    return Data(name, SteeringDataset.open(folder / "dataset"), settings.seed, settings.unreliable_share)
+    return Data(name, read_dataset(folder / "dataset"), settings.seed, settings.unreliable_share)
 
 
 _TEXTS_AT_ONCE = 512

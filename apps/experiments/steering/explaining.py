@@ -1,4 +1,4 @@
-"""What is measured of explanations: calibration, signals, obedience, faithfulness; and a few of them as pages."""
+"""What is measured of explanations: calibration, signals, steering strength, faithfulness; and some as pages."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import brier_score_loss
 
 from experiments.steering.data import Data
 from experiments.steering.methods import PLAIN, open_model, train_predictor_stage
 from experiments.steering.settings import SteeringSettings
 from experiments.steering.stages import Stage
 from lab.run import RunDirectory, write_text
-from sightline.jepa import Explainer, JEPAModel, SourceIndex, fit_policy, render_card, steering
+from sightline.jepa import Explainer, JEPAModel, SourceIndex, fit_policy, render_page, steering
 from sightline.jepa.data import Ids, Split, changed_categories
 from sightline.jepa.explaining import (
     ActionableSignal,
+    AnswerPolicy,
     Evidence,
     Outcomes,
     PredictFunction,
     Questions,
-    SignalPolicy,
     ablate_parts,
     ablate_routing,
-    brier_score,
     calibration_error_by_chance,
     compare_with_control,
     force_subspace,
@@ -35,18 +35,19 @@ from sightline.jepa.explaining import (
     index_for,
     influence_agreement,
     judge,
-    measure_obedience,
+    measure_steering_strength,
     plain_predictions,
     reliability,
     report_signals,
     risk_coverage,
     routed_predictions,
     with_random_router,
+    write_policy,
 )
 
 MIXED = ("none", "category", "unreliable")
 """Modes in which every question is asked for calibration, on validation and on test alike."""
-DIAL = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
+STRENGTHS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 FORCED = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the routing weight that are moved to a subspace by hand."""
 
@@ -76,8 +77,10 @@ def _explain_stage(
         index = index_for(model, data.dataset)
         predict = _function(model, data, name)
         policy = _policy(predict, index, data, folds)
-        policy.save(folder / "policy.json")
-        found = _calibration(policy, predict, index, data) | {"obedience": _obedience(predict, index, data, seed)}
+        write_policy(folder / "policy.json", policy)
+        found = _calibration(policy, predict, index, data) | {
+            "obedience": _steering_strength(predict, index, data, seed)
+        }
         if name != PLAIN:
             found["faithfulness"] = _faithfulness(model, predict, index, data, seed)
             if seed == settings.seeds[0]:
@@ -88,7 +91,7 @@ def _explain_stage(
     return json.loads((folder / "explained.json").read_text(encoding="utf-8"))
 
 
-def _policy(predict: PredictFunction, index: SourceIndex, data: Data, folds: Sequence[_Observed]) -> SignalPolicy:
+def _policy(predict: PredictFunction, index: SourceIndex, data: Data, folds: Sequence[_Observed]) -> AnswerPolicy:
     """Return a policy fitted to validation questions, and to training questions as models without them answer."""
     evidence, outcomes = _mixed(predict, index, data, "validation")
     observed = [_Observed(evidence.features, outcomes, _groups(data, data.dataset.queries("validation"))), *folds]
@@ -133,8 +136,10 @@ def _mixed(predict: PredictFunction, index: SourceIndex, data: Data, split: Spli
     ids = data.dataset.queries(split)
     asked = [data.ask(split, mode).steering for mode in MIXED]
     vectors = np.concatenate([each.vectors for each in asked])
-    given = np.concatenate([each.given for each in asked])
-    evidence = gather_evidence(predict, index, np.tile(data.dataset.questions[ids], (len(MIXED), 1)), vectors, given)
+    has_steering = np.concatenate([each.has_steering for each in asked])
+    evidence = gather_evidence(
+        predict, index, np.tile(data.dataset.questions[ids], (len(MIXED), 1)), vectors, has_steering
+    )
     return evidence, judge(evidence, index, data.dataset.relevant(ids) * len(MIXED))
 
 
@@ -143,7 +148,7 @@ def _groups(data: Data, ids: Ids) -> Ids:
     return np.tile(data.groups(ids), len(MIXED))
 
 
-def _calibration(policy: SignalPolicy, predict: PredictFunction, index: SourceIndex, data: Data) -> dict[str, Any]:
+def _calibration(policy: AnswerPolicy, predict: PredictFunction, index: SourceIndex, data: Data) -> dict[str, Any]:
     evidence, outcomes = _mixed(predict, index, data, "test")
     ids = data.dataset.queries("test")
     groups, asked = _groups(data, ids), np.tile(ids, len(MIXED))
@@ -154,7 +159,7 @@ def _calibration(policy: SignalPolicy, predict: PredictFunction, index: SourceIn
         "calibration_error": bins.error,
         "error_by_chance_at_least": float(calibration_error_by_chance(decisions.confidence).mean()),
         "error_by_chance_at_most": float(calibration_error_by_chance(decisions.confidence, asked).mean()),
-        "brier": brier_score(decisions.confidence, outcomes.first_right),
+        "brier": float(brier_score_loss(outcomes.first_right, decisions.confidence)),
         "area_under_risk": risk.area,
         "surest_tenth": risk.accuracy_at(0.1),
         "stated": bins.stated.tolist(),
@@ -172,16 +177,18 @@ def _trusted(signals: tuple[ActionableSignal, ...]) -> np.ndarray:
     return np.array([signal is ActionableSignal.TRUST for signal in signals], dtype=bool)
 
 
-def _obedience(predict: PredictFunction, index: SourceIndex, data: Data, seed: int) -> dict[str, Any]:
-    """Turn the dial with the given categories, and with others in their place."""
+def _steering_strength(predict: PredictFunction, index: SourceIndex, data: Data, seed: int) -> dict[str, Any]:
+    """Follow the given categories with several strengths, and others in their place."""
     ids = data.dataset.queries("test")
     own = np.array(data.dataset.question_category[ids])
     changed = changed_categories(data.dataset, ids, share=1.0, change="random", seed=seed)
-    found: dict[str, Any] = {"dial": list(DIAL)}
+    found: dict[str, Any] = {"dial": list(STRENGTHS)}
     for which, categories in (("true", own), ("changed", changed)):
-        given = steering(data.dataset, ids, "category", categories)
+        steered = steering(data.dataset, ids, "category", categories)
         questions, relevant = np.array(data.dataset.questions[ids]), data.dataset.relevant(ids)
-        curve = measure_obedience(predict, index, questions, given.vectors, categories, relevant, obedience=DIAL)
+        curve = measure_steering_strength(
+            predict, index, questions, steered.vectors, categories, relevant, steering_strength=STRENGTHS
+        )
         found[which] = {"share": curve.mean_share.tolist(), "mrr": curve.mean_reciprocal_rank.tolist()}
     return found
 
@@ -191,8 +198,10 @@ def _faithfulness(
 ) -> dict[str, float | list[float]]:
     """Intervene on the routing of a routed predictor, and return means over the test questions."""
     ids = data.dataset.queries("test")
-    given = data.ask("test", "category").steering
-    asked = Questions(np.array(data.dataset.questions[ids]), given.vectors, given.given, data.dataset.relevant(ids))
+    steered = data.ask("test", "category").steering
+    asked = Questions(
+        np.array(data.dataset.questions[ids]), steered.vectors, steered.has_steering, data.dataset.relevant(ids)
+    )
     own = np.array([index.source_category[answers[0]] for answers in asked.relevant])
     other = (own + np.random.default_rng(seed).integers(1, len(index.names), len(own))) % len(index.names)
     targets = {"true": own, "other": other}
@@ -215,14 +224,14 @@ def _write_cards(folder: Path, explainer: Explainer, data: Data, count: int) -> 
     """Write explanations of test questions as pages: one for each signal that occurs, then further questions."""
     dataset = data.dataset
     ids = dataset.queries("test")
-    given = data.ask("test", "category").steering
-    explanations = explainer.explain_batch(np.array(dataset.questions[ids]), given.vectors, given.given)
+    steered = data.ask("test", "category").steering
+    explanations = explainer.explain_batch(np.array(dataset.questions[ids]), steered.vectors, steered.has_steering)
     signals = [explanation.actionable_signal for explanation in explanations]
     first = [signals.index(signal) for signal in ActionableSignal if signal in signals]
     chosen = [*first, *(row for row in range(len(ids)) if row not in first)][:count]
     known = dataset.pairs[dataset.pair_split == 0, 0]
     for number, row in enumerate(chosen):
-        page = render_card(
+        page = render_page(
             explanations[row],
             question=dataset.question_texts[ids[row]],
             steering=dataset.names[dataset.question_category[ids[row]]],

@@ -147,7 +147,7 @@ def train_predictor_stage(settings: SteeringSettings, run: RunDirectory, data: D
         else:
             trainer = Trainer(config, data.dataset, folder=work, negatives=negatives)
         result = trainer.fit()
-        trainer.model.save(folder / "model")
+        trainer.model.save_pretrained(folder / "model")
         shutil.copyfile(work / "history.jsonl", folder / "history.jsonl")
         rows = [
             {"data": data.label, "method": name, "seed": seed, "epoch": record.epoch, "score": record.score}
@@ -178,15 +178,17 @@ def configuration(settings: SteeringSettings, data: Data, name: str, seed: int) 
 
 def open_model(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> JEPAModel:
     """Return a trained predictor."""
-    return JEPAModel.open(train_predictor_stage(settings, run, data, name, seed) / "model")
+    return JEPAModel.from_pretrained(train_predictor_stage(settings, run, data, name, seed) / "model")
 
 
 def _predictor(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> Method:
     model = open_model(settings, run, data, name, seed)
 
-    def query_vectors(question_ids: Ids, given: Steering) -> NDArray[np.float32]:
+    def query_vectors(question_ids: Ids, steered: Steering) -> NDArray[np.float32]:
         questions = torch.from_numpy(np.array(data.dataset.questions[question_ids]))
-        return model.predict(questions, torch.from_numpy(given.vectors), torch.from_numpy(given.given)).numpy()
+        return model.predict(
+            questions, torch.from_numpy(steered.vectors), torch.from_numpy(steered.has_steering)
+        ).numpy()
 
     return Method(name, index_for(model, data.dataset).sources, query_vectors)
 

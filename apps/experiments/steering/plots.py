@@ -12,20 +12,20 @@ from lab.palette import COLOURS
 
 
 @in_style
-def obedience_dial(dial: Sequence[float], curves: Mapping[str, Mapping[str, ArrayLike]]) -> Figure:
-    """Draw the share of the first ten results from the subspace steered to, and MRR, over the dial.
+def steering_strength_curve(strengths: Sequence[float], curves: Mapping[str, Mapping[str, ArrayLike]]) -> Figure:
+    """Draw the share of the first ten results from the subspace steered to, and MRR, over the strength.
 
     Args:
-        dial: settings; 1 is as trained.
+        strengths: steering strengths; 1 is as trained.
         curves: "true" and "changed" steering -> "share" and "mrr" -> a value between 0 and 1 for each setting.
     """
     figure = Figure(figsize=(8.6, 3.4))
     labels = {"share": "share of top 10 from the steered subspace", "mrr": "MRR"}
     for axes, (key, label) in zip(figure.subplots(1, 2), labels.items(), strict=True):
         for which in ("true", "changed"):
-            axes.plot(dial, curves[which][key], marker="o", label=f"{which} steering")
+            axes.plot(strengths, curves[which][key], marker="o", label=f"{which} steering")
         axes.axvline(1.0, color="grey", linewidth=0.8, linestyle=":")
-        axes.set_xlabel("obedience")
+        axes.set_xlabel("steering strength")
         axes.set_ylabel(label)
         axes.set_ylim(0, 1)
     figure.axes[0].legend()

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import numpy as np
 
 from experiments.steering.data import FILTERED, MODES
-from experiments.steering.explaining import DIAL, FORCED
+from experiments.steering.explaining import FORCED, STRENGTHS
 from experiments.steering.findings import (
     COSINE,
     SOFT_FILTER,
@@ -18,7 +18,7 @@ from experiments.steering.findings import (
     DataFindings,
 )
 from experiments.steering.methods import METRICS, PREDICTORS, ROUTED, training_seconds
-from experiments.steering.plots import obedience_dial, reliability_diagram
+from experiments.steering.plots import reliability_diagram, steering_strength_curve
 from experiments.steering.stages import Stage
 from lab.figures import save_figure
 from lab.report import Report, Section
@@ -115,7 +115,7 @@ def _sections(run: RunDirectory, found: DataFindings) -> list[Section]:
         sections.append(_counterfactual_section(found))
     return [
         *sections,
-        _obedience_section(run.path / "plots", found),
+        _steering_strength_section(run.path / "plots", found),
         _confidence_section(run.path / "plots", found),
         _faithfulness_section(found),
         _training_section(run, found),
@@ -137,7 +137,7 @@ def _counterfactual_section(found: DataFindings) -> Section:
     return Section(f"{found.data.name}: same question, other steering", (sentence,), (table,))
 
 
-def _obedience_section(plots: Path, found: DataFindings) -> Section:
+def _steering_strength_section(plots: Path, found: DataFindings) -> Section:
     figures, rows = [], []
     for predictor in PREDICTORS:
         curves = {
@@ -147,20 +147,20 @@ def _obedience_section(plots: Path, found: DataFindings) -> Section:
             }
             for which in ("true", "changed")
         }
-        file = plots / f"obedience-{found.data.name}-{slug(predictor)}.svg"
-        figures.append(save_figure(obedience_dial(DIAL, curves), file))
+        file = plots / f"steering-strength-{found.data.name}-{slug(predictor)}.svg"
+        figures.append(save_figure(steering_strength_curve(STRENGTHS, curves), file))
         rows += [
             (predictor, f"{setting:g}", *(f"{curves[w][k][at]:.3f}" for w in curves for k in ("share", "mrr")))
-            for at, setting in enumerate(DIAL)
+            for at, setting in enumerate(STRENGTHS)
         ]
     table = Table(
-        columns=("method", "obedience", "share, true", "MRR, true", "share, changed", "MRR, changed"),
+        columns=("method", "steering strength", "share, true", "MRR, true", "share, changed", "MRR, changed"),
         rows=tuple(rows),
         caption="Share: of the first ten results, from the subspace steered to. Changed: every question is steered to "
         "another category, drawn at random. Means over seeds; 1 is as trained.",
     )
     sentence = f"Predictors in the order {', '.join(PREDICTORS)}."
-    return Section(f"{found.data.name}: the obedience dial", (sentence,), (table,), tuple(figures))
+    return Section(f"{found.data.name}: the steering strength", (sentence,), (table,), tuple(figures))
 
 
 def _confidence_section(plots: Path, found: DataFindings) -> Section:

@@ -8,21 +8,18 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class AdapterSettings:
-    """How one adapter is trained.
-
-    Attributes:
-        temperature: temperature of the softmax over cosines.
-        negatives: what to contrast with: the other sources of a batch, in both directions, or every source there is.
-        learning_rate: learning rate of Adam (Kingma and Ba 2015).
-        max_epochs: number of epochs at most; training stops early when validation MRR has not risen for `patience`.
-        patience: number of epochs.
-    """
+    """How one adapter is trained."""
 
     temperature: float = 0.05
+    """Temperature of the softmax over cosines."""
     negatives: Literal["batch", "corpus"] = "batch"
+    """What to contrast with: the other sources of a batch, in both directions, or every source there is."""
     learning_rate: float = 1e-3
+    """Learning rate of Adam (Kingma and Ba 2015)."""
     max_epochs: int = 60
+    """Number of epochs at most; training stops early when validation MRR has not risen for `patience`."""
     patience: int = 6
+    """Epochs without a better validation MRR after which training stops."""
 
 
 GRID = (
