@@ -14,6 +14,7 @@ ALLOWED = {
     "agents": {"retrieval"},
     "jepa": set(),
     "tamiyo_policy": set(),
+    "teachability": set(),
 }
 PACKAGES = sorted(path.name for path in ROOT.glob("packages/*/src/sightline/*") if path.is_dir())
 

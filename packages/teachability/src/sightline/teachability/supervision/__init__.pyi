@@ -1,0 +1,9 @@
+from .formats import PatchTemplates as PatchTemplates
+from .formats import placebo as placebo
+from .formats import render_patch as render_patch
+from .hints import PromptedTeacher as PromptedTeacher
+from .hints import ask_teacher as ask_teacher
+from .hints import check_hint as check_hint
+from .hints import grade_hint as grade_hint
+from .hints import parse_hint as parse_hint
+from .router import choose_route as choose_route

@@ -1,0 +1,15 @@
+from .graph import ValueGraph as ValueGraph
+from .horizon import Chain as Chain
+from .horizon import Values as Values
+from .horizon import arrivals as arrivals
+from .horizon import backward as backward
+from .sampling import Noise as Noise
+from .sampling import Outcomes as Outcomes
+from .sampling import count_pairs as count_pairs
+from .sampling import decide_difference as decide_difference
+from .sampling import narrow_value as narrow_value
+from .sampling import pair_difference as pair_difference
+from .sampling import roll_out as roll_out
+from .sampling import sample_arm as sample_arm
+from .store import ValueStore as ValueStore
+from .store import value_key as value_key
