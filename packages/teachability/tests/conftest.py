@@ -14,3 +14,11 @@ def worlds() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path(__file__).parent)
         yield importlib.import_module("worlds")
+
+
+@pytest.fixture(scope="session")
+def models() -> Iterator[ModuleType]:
+    """The module `models`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parent)
+        yield importlib.import_module("models")

@@ -85,7 +85,10 @@ def test_an_audit_measures_pairs_and_gains_at_every_step(worlds):
 def test_the_gain_at_every_step_is_the_difference_of_two_patched_values(worlds):
     world, policy, teacher, episodes, snapshots = scene(worlds)
     settings = LabelSettings(tolerance=0.0, max_prompts=400)
-    (one,) = Labeller(world, policy, teacher, settings=settings).label(snapshots[:1], episodes, audit=[snapshots[0].id])
+    found: Any = Labeller(world, policy, teacher, settings=settings).label(
+        snapshots[:1], episodes, audit=[snapshots[0].id]
+    )
+    one = found[0]
     from sightline.teachability.labels.patches import Moment, avoided, render_all
 
     moment = Moment(one.snapshot, one.hint, avoided(one.snapshot, one.hint, np.array(one.uncertainty.probabilities)))

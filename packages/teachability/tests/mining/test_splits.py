@@ -15,7 +15,9 @@ from sightline.teachability.mining import check_disjoint, make_splits, near_dupl
 @given(st.dictionaries(st.integers(0, 10**6), st.text(max_size=8), max_size=40), st.text(max_size=5))
 def test_no_group_stands_in_two_splits_and_no_task_is_lost(tasks, salt):
     manifest = make_splits(tasks, salt=salt)
-    members = {split: {tasks[task] for task in manifest.members(split)} for split in manifest.shares}
+    members: dict[str, set[str]] = {
+        split: {tasks[task] for task in manifest.members(split)} for split in manifest.shares
+    }
     check_disjoint(members)
     assert sorted(task for split in manifest.shares for task in manifest.members(split)) == sorted(tasks)
 

@@ -4,6 +4,6 @@
 places them; the sub-packages train on them, predict what they are worth, and ask whether the prediction was worth it.
 """
 
-import lazy_loader as lazy
+from sightline.teachability.front_door import attach
 
-__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

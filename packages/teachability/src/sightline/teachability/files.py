@@ -25,9 +25,9 @@ class RecordError(ValueError):
 
 @contextmanager
 def atomic_file(path: Path) -> Generator[BinaryIO]:
-    """Open a binary file that takes the place of ``path`` when the block ends, and vanishes when it raises.
+    """Open a binary file that takes the place of `path` when the block ends, and vanishes when it raises.
 
-    Whoever reads ``path`` meanwhile, or after a crash, finds the old content or the new one and nothing between.
+    Whoever reads `path` meanwhile, or after a crash, finds the old content or the new one and nothing between.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -70,7 +70,7 @@ def parse_record(record_type: type[Record], text: bytes, *, where: str, remedy: 
     Args:
         record_type: the pydantic model of the record.
         text: JSON in UTF-8.
-        where: the place to name in an error, for example ``runs/a/train.jsonl, line 3``.
+        where: the place to name in an error, for example `runs/a/train.jsonl, line 3`.
         remedy: what the reader of an error should do.
 
     Raises:

@@ -18,7 +18,7 @@ from sightline.teachability.views import StateView
 
 if TYPE_CHECKING:
     from sightline.teachability.records import Refusal, TeacherHint
-    from sightline.teachability.training_records import Example, TrainingReport
+    from sightline.teachability.training_records import Example, LearnerConfig, TrainingReport
 
 S = TypeVar("S", bound=Hashable)
 E_contra = TypeVar("E_contra", contravariant=True)
@@ -166,7 +166,7 @@ class Fitted(Protocol):
 
     @property
     def policy(self) -> ActionPolicy:
-        """The trained student; valid until its learner fits again."""
+        """The trained student."""
         ...
 
     @property
@@ -182,8 +182,14 @@ class Fitted(Protocol):
 class Learner(Protocol):
     """Trains the student anew from its base at every call."""
 
-    def fit(self, examples: Sequence[Example], *, seed: int) -> Fitted:
-        """Return the student after these examples; equal examples and seeds give equal weights."""
+    def fit(self, examples: Sequence[Example], *, seed: int, config: LearnerConfig | None = None) -> Fitted:
+        """Return the student after these examples; equal examples, seeds and settings give equal weights.
+
+        Args:
+            examples: what to learn.
+            seed: seed of all draws.
+            config: settings in place of the learner's own.
+        """
         ...
 
 

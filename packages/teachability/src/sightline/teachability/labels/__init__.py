@@ -1,5 +1,5 @@
 """What is measured at a snapshot: uncertainty, leverage, in-context teaching, quadrant, depth."""
 
-import lazy_loader as lazy
+from sightline.teachability.front_door import attach
 
-__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)
