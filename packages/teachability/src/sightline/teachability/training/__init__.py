@@ -1,4 +1,4 @@
-"""Trains the student on moments: one stream of examples, a plain loop and TRL, a matrix of runs, tiny runs, recoveries."""
+"""Trains the student on moments: one stream of examples, two trainers, a matrix of runs, tiny runs, recoveries."""
 
 from sightline.teachability.front_door import attach
 
