@@ -9,8 +9,6 @@ from sightline.teachability.files import RecordError
 from sightline.teachability.training.adapters import AdapterSlot, adapter_digest, linear_layers
 from sightline.teachability.training_records import LearnerConfig
 
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-
 
 def logits(slot):
     with torch.no_grad():
@@ -77,6 +75,7 @@ def test_swapping_leaks_nothing_and_a_changed_base_is_noticed(models):
         slot.check_base()
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_an_adapter_reads_back_here_and_through_peft(models, tmp_path):
     slot = AdapterSlot(models.tiny_model(), LearnerConfig())
     adapter = {name: tensor + 0.05 for name, tensor in slot.draw(1).items()}

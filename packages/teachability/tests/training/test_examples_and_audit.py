@@ -9,8 +9,6 @@ from sightline.teachability.training.audit import AuditRules, audit_examples
 from sightline.teachability.training.examples import ExampleBuilder, draw_replay, replay_pool
 from sightline.teachability.training_records import Example, Source
 
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-
 
 def test_a_correction_shows_what_the_student_sees_when_it_acts_and_learns_the_teachers_action(scene, models):
     tokenizer = models.tiny_tokenizer()

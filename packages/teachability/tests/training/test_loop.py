@@ -10,8 +10,6 @@ from sightline.teachability.training.loop import LoRALearner, batch_loss, epochs
 from sightline.teachability.training.policy import plain_scores
 from sightline.teachability.training_records import LearnerConfig
 
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-
 
 def learner(models, **options):
     from sightline.teachability.training.encoding import TextEncoder

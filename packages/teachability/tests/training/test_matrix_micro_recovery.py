@@ -12,8 +12,6 @@ from sightline.teachability.training.micro import MicroSettings, MicroTrainer, f
 from sightline.teachability.training.recovery import choose_recoveries, recover, recovery_steps
 from sightline.teachability.training_records import LearnerConfig
 
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-
 
 def crowd(scene, sizes):
     """Copies of a labelled snapshot with made-up ids and quadrants."""

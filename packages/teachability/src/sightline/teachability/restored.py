@@ -28,7 +28,7 @@ class RestoredDynamics:
         max_steps: actions an episode may have.
         read: makes a view of an observation and the environment's info.
         timeless: the snapshot with its clock at zero. Without it states reached after different numbers of actions are
-            merged only where the environment's snapshots have no clock.
+            never merged, so that value graphs are larger.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class RestoredDynamics:
         return self._read(self._environment.restore(state.snapshot), self._environment.info)
 
     def timeless(self, state: Restored) -> Restored:
-        """Return the state with its clock at zero."""
-        return Restored(self._timeless(state.snapshot) if self._timeless else state.snapshot)
+        """Return the state with its clock at zero, or as it is where nobody said how to set the clock."""
+        return Restored(self._timeless(state.snapshot)) if self._timeless else state
 
     def steps_left(self, state: Restored) -> int:
         """Return how many actions can still be taken."""

@@ -161,6 +161,7 @@ class _Running(Generic[S]):
             policy=policy,
             steps=tuple(self.steps),
             reward=self.end.reward if self.end else 0.0,
+            ended=self.end is not None,
             outcome="error" if self.error is not None else "success" if won else "failure",
             error=self.error,
         )

@@ -66,6 +66,7 @@ class Episode(Record):
         policy: fingerprint of who played.
         steps: its decisions.
         reward: reward of its ending, 0 where the steps ran out.
+        ended: whether it came to an ending before its steps ran out.
         outcome: how it ended; ``error`` where the environment raised, which is no failure of the student's.
         error: what the environment raised.
     """
@@ -79,5 +80,6 @@ class Episode(Record):
     policy: str
     steps: tuple[EpisodeStep, ...]
     reward: float = 0.0
+    ended: bool = False
     outcome: Outcome
     error: str | None = None

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import uuid
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ class AdapterSlot:
             bias="none",
             task_type="CAUSAL_LM",
         )
-        with torch.random.fork_rng(devices=[]):  # PEFT draws weights that `draw` replaces
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # PEFT draws weights that `draw` replaces
+            # PEFT reads a property that transformers has renamed.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             self.model: Any = peft.get_peft_model(model, settings, adapter_name=_ADAPTER).eval()
         self.base = self._digest({n: p for n, p in self.model.named_parameters() if "lora_" not in n})
         self._parameters = {n: p for n, p in self.model.named_parameters() if "lora_" in n}

@@ -1,0 +1,58 @@
+"""What a hypothesis came to: a verdict by a rule that is fixed beforehand, a sentence, a table.
+
+A result whose interval holds both nothing and an effect worth having is "cannot tell", never "no effect".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from sightline.teachability.statistics import Estimate
+from sightline.teachability.tables import Table
+
+Verdict = Literal["supported", "not supported", "cannot tell"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A hypothesis and what was found.
+
+    Attributes:
+        name: ``H1`` to ``H7``.
+        claim: the hypothesis in a sentence.
+        verdict: by the rule.
+        sentence: why, with numbers.
+        table: what stands behind it.
+    """
+
+    name: str
+    claim: str
+    verdict: Verdict
+    sentence: str
+    table: Table
+
+
+def decide(estimate: Estimate, *, worth: float) -> Verdict:
+    """Return the verdict on "this number is positive".
+
+    Supported where the whole interval is above 0; not supported where it lies below what would be worth having.
+
+    Args:
+        estimate: the number with its interval.
+        worth: smallest value that would matter.
+    """
+    if math.isnan(estimate.low) or math.isnan(estimate.high):
+        return "cannot tell"
+    if estimate.low > 0:
+        return "supported"
+    return "not supported" if estimate.high < worth else "cannot tell"
+
+
+def interval_text(estimate: Estimate, *, points: bool = False) -> str:
+    """Return ``0.31 [0.10, 0.52]``, or the same in percentage points."""
+    scale, digits = (100, 1) if points else (1, 3)
+    numbers = [number * scale for number in (estimate.value, estimate.low, estimate.high)]
+    value, low, high = (f"{number:+.{digits}f}" if number == number else "-" for number in numbers)
+    return f"{value} [{low}, {high}]"

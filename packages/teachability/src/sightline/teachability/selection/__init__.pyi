@@ -1,0 +1,14 @@
+from .arms import ARMS as ARMS
+from .arms import check_arms as check_arms
+from .arms import given_scores as given_scores
+from .arms import select as select
+from .budget import LabelCost as LabelCost
+from .budget import label_cost as label_cost
+from .experiment import Lead as Lead
+from .experiment import SelectionPlan as SelectionPlan
+from .experiment import SelectionRow as SelectionRow
+from .experiment import SelectionRun as SelectionRun
+from .experiment import compare_arms as compare_arms
+from .experiment import plan_selection as plan_selection
+from .experiment import run_selection as run_selection
+from .less import gradient_alignment as gradient_alignment
