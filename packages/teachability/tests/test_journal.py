@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sightline.teachability.files import RecordError
 from sightline.teachability.journal import Journal
+from sightline.teachability.jsonl import RecordError
 from sightline.teachability.records import Refusal
 
 

@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sightline.teachability import Labeller, LabelSettings, Task, collect_episodes, mine_failures
+from sightline.teachability import Labeller, LabelSettings, Task, ValueGraph, collect_episodes, mine_failures
 from sightline.teachability.errors import PolicyError
 from sightline.teachability.records import LabelledSnapshot, Refusal
-from sightline.teachability.values import ValueGraph
 
 
 def scene(worlds, seed=8, pull=2.0):

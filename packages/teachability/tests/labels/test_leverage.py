@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sightline.teachability import ValueGraph
 from sightline.teachability.labels.leverage import Question, advantage, first_order, measure_values, play_out
-from sightline.teachability.values import Noise, ValueGraph
+from sightline.teachability.values import Noise
 
 
 def test_leverage_is_the_advantage_that_recursion_finds(worlds):

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sightline.teachability import ValueGraph
 from sightline.teachability.labels.patches import KINDS, Moment, avoided, cross_fit, measure_patches, render_all, weigh
 from sightline.teachability.records import PATCH_FORMATS, Bound, TeacherHint
 from sightline.teachability.supervision import PatchTemplates
-from sightline.teachability.values import ValueGraph
 from sightline.teachability.views import StateView
 
 
@@ -99,7 +99,7 @@ def test_weighing_bounds_is_interval_arithmetic():
 
 
 def test_a_contrast_warns_of_what_was_taken_or_of_the_likeliest_other_action(worlds):
-    from sightline.teachability.mining import Task, collect_episodes, mine_failures
+    from sightline.teachability import Task, collect_episodes, mine_failures
 
     world = worlds.MapWorld({0: {"a": worlds.LOSE, "b": worlds.LOSE, "c": worlds.LOSE}}, 2)
     episodes = collect_episodes(world, worlds.TablePolicy({}), [Task(0, "g", worlds.Place(0))], seed=0)
@@ -113,7 +113,7 @@ def test_a_contrast_warns_of_what_was_taken_or_of_the_likeliest_other_action(wor
 
 
 def test_without_another_moment_there_is_no_mismatched_demo(worlds):
-    from sightline.teachability.mining import Task, collect_episodes, mine_failures
+    from sightline.teachability import Task, collect_episodes, mine_failures
 
     world = worlds.MapWorld({0: {"a": worlds.LOSE, "b": worlds.LOSE}}, 2)
     tasks = [Task(0, "g", worlds.Place(0))]

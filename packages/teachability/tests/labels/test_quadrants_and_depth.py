@@ -7,14 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.teachability.labels import (
-    assign_quadrants,
-    calibrate_thresholds,
-    measure_depth,
-    measure_uncertainty,
-    read_thresholds,
-    write_thresholds,
-)
+from sightline.teachability import assign_quadrants, calibrate_thresholds
+from sightline.teachability.labels import measure_depth, measure_uncertainty, read_thresholds, write_thresholds
 from sightline.teachability.labels.quadrants import share_above
 from sightline.teachability.records import Bound, LabelledSnapshot, Snapshot, ValueLabels, snapshot_id
 

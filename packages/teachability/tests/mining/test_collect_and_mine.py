@@ -3,16 +3,10 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from sightline.teachability.mining import (
-    Task,
-    collect_episodes,
-    collect_expert_episodes,
-    episode_values,
-    first_drop,
-    mine_failures,
-)
+from sightline.teachability import Task, ValueGraph, collect_episodes, mine_failures
+from sightline.teachability.mining import collect_expert_episodes, episode_values, first_drop
 from sightline.teachability.records import snapshot_id
-from sightline.teachability.values import ValueGraph, ValueStore
+from sightline.teachability.values import ValueStore
 
 
 def tasks_of(worlds, world, count=1):

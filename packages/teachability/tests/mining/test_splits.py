@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline.teachability.errors import LeakError
-from sightline.teachability.files import RecordError
+from sightline.teachability.jsonl import RecordError
 from sightline.teachability.mining import check_disjoint, make_splits, near_duplicates, read_manifest, write_manifest
 
 

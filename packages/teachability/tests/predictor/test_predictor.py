@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from sightline.teachability import Labeller, Task, collect_episodes, mine_failures
-from sightline.teachability.files import RecordError
+from sightline.teachability.jsonl import RecordError
 from sightline.teachability.predictor import (
     STRUCTURAL_FEATURES,
     UNCERTAINTY_FEATURES,

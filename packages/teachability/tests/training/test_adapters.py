@@ -5,7 +5,7 @@ import peft
 import pytest
 import torch
 
-from sightline.teachability.files import RecordError
+from sightline.teachability.jsonl import RecordError
 from sightline.teachability.training.adapters import AdapterSlot, adapter_digest, linear_layers
 from sightline.teachability.training_records import LearnerConfig
 

@@ -1,88 +1,62 @@
-"""Atomic writing and validated reading of records, for this package and those that build on it.
-
-This module knows nothing of what the files hold.
-"""
+"""Files that appear whole or not at all. Knows nothing of what they hold; every package has the same copy."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeVar
-
-from pydantic import BaseModel, ValidationError
-
-Record = TypeVar("Record", bound=BaseModel)
-
-_SHOWN_CHARACTERS = 80
-
-
-class RecordError(ValueError):
-    """A file holds something other than what was expected; the message says where, what and what to do."""
+from typing import BinaryIO
+from uuid import uuid4
 
 
 @contextmanager
 def atomic_file(path: Path) -> Generator[BinaryIO]:
     """Open a binary file that takes the place of `path` when the block ends, and vanishes when it raises.
 
-    Whoever reads `path` meanwhile, or after a crash, finds the old content or the new one and nothing between.
+    Whoever reads `path` meanwhile, or after a crash, finds all of the old content or all of the new. The mode follows
+    the umask. The folder is made when missing.
+
+    Raises:
+        OSError: the file cannot be written there; `path` is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
+    with atomic_files(path) as (file,):
+        yield file
+
+
+@contextmanager
+def atomic_files(*paths: Path) -> Generator[tuple[BinaryIO, ...]]:
+    """Open one binary file for each path, as `atomic_file` does.
+
+    They take their places one after the other when all of them are on the disk; an error before that leaves every path
+    as it was.
+    """
+    # Names of their own, so that two writers of one path do not write into each other's file.
+    temporaries = [path.with_name(f".{path.name}.{uuid4().hex}.tmp") for path in paths]
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes files that only their owner may read
-        temporary.replace(path)
+        with ExitStack() as stack:
+            for path in paths:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            files = tuple(stack.enter_context(temporary.open("xb")) for temporary in temporaries)
+            yield files
+            for file in files:
+                file.flush()
+                os.fsync(file.fileno())
+        for temporary, path in zip(temporaries, paths, strict=True):
+            temporary.replace(path)
+        for folder in {path.parent for path in paths}:
+            sync_folder(folder)
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
 
 
-def write_jsonl(path: Path, records: list[Record] | tuple[Record, ...]) -> None:
-    """Write one JSON object per line, atomically."""
-    with atomic_file(path) as file:
-        file.writelines(record.model_dump_json().encode() + b"\n" for record in records)
-
-
-def read_jsonl(path: Path, record_type: type[Record]) -> list[Record]:
-    """Read one record per line; blank lines are skipped.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        RecordError: a line is not such a record; the message names file, line and field.
-    """
-    with path.open("rb") as file:
-        return [
-            parse_record(record_type, line, where=f"{path}, line {number}")
-            for number, line in enumerate(file, start=1)
-            if line.strip()
-        ]
-
-
-def parse_record(record_type: type[Record], text: bytes, *, where: str, remedy: str = "") -> Record:
-    """Parse one JSON object.
-
-    Args:
-        record_type: the pydantic model of the record.
-        text: JSON in UTF-8.
-        where: the place to name in an error, for example `runs/a/train.jsonl, line 3`.
-        remedy: what the reader of an error should do.
-
-    Raises:
-        RecordError: not JSON, or a field is missing, unknown or wrong.
-    """
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system lets folders be opened."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        return record_type.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        given = repr(first["input"])
-        if len(given) > _SHOWN_CHARACTERS:
-            given = given[: _SHOWN_CHARACTERS - 3] + "..."
-        place = f"{where}, field {field!r}" if field else where
-        raise RecordError(f"{place}: {first['msg']}, but found {given}. {remedy}".rstrip()) from error
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from sightline.teachability.files import RecordError, parse_record
+from sightline.teachability.jsonl import RecordError, parse_record
 from sightline.teachability.records import Record
 
 R = TypeVar("R", bound=Record)

@@ -1,6 +1,4 @@
 from .depth import measure_depth as measure_depth
-from .label import Labeller as Labeller
-from .label import LabelSettings as LabelSettings
 from .leverage import Question as Question
 from .leverage import advantage as advantage
 from .leverage import first_order as first_order
@@ -11,8 +9,6 @@ from .patches import cross_fit as cross_fit
 from .patches import measure_patches as measure_patches
 from .patches import render_all as render_all
 from .quadrants import Thresholds as Thresholds
-from .quadrants import assign_quadrants as assign_quadrants
-from .quadrants import calibrate_thresholds as calibrate_thresholds
 from .quadrants import on_map as on_map
 from .quadrants import read_thresholds as read_thresholds
 from .quadrants import write_thresholds as write_thresholds

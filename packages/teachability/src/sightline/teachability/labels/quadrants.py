@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from sightline.teachability.files import atomic_file, parse_record
+from sightline.teachability.files import atomic_file
+from sightline.teachability.jsonl import parse_record
 from sightline.teachability.records import Bound, LabelledSnapshot, Quadrant, Record
 
 DEFAULT_L = 0.05

@@ -1,14 +1,10 @@
-from .collect import collect_episodes as collect_episodes
 from .collect import collect_expert_episodes as collect_expert_episodes
 from .localise import StepValues as StepValues
 from .localise import episode_values as episode_values
 from .localise import first_drop as first_drop
 from .mine import STRATEGIES as STRATEGIES
-from .mine import mine_failures as mine_failures
 from .mine import take_snapshot as take_snapshot
-from .records import Episode as Episode
 from .records import EpisodeStep as EpisodeStep
-from .records import Task as Task
 from .splits import SplitManifest as SplitManifest
 from .splits import check_disjoint as check_disjoint
 from .splits import make_splits as make_splits

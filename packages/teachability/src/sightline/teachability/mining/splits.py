@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from sightline.teachability.errors import LeakError
-from sightline.teachability.files import atomic_file, parse_record
+from sightline.teachability.files import atomic_file
+from sightline.teachability.jsonl import parse_record
 from sightline.teachability.records import Record, Split
 
 DEFAULT_SHARES: dict[Split, float] = {"label": 0.6, "calibration": 0.2, "panel": 0.2}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sightline.teachability.files import RecordError
+from sightline.teachability.jsonl import RecordError
 from sightline.teachability.predictor.ridge import RidgePredictor
 from sightline.teachability.predictor.targets import PREDICTOR_FILE, Floats, Predictor, PredictorConfig, Targets
 

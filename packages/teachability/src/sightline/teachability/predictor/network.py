@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.teachability.files import RecordError, atomic_file
+from sightline.teachability.files import atomic_file
+from sightline.teachability.jsonl import RecordError
 from sightline.teachability.predictor.targets import (
     CLASSES,
     NUMBERS,

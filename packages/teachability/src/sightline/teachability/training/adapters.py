@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sightline.teachability.files import RecordError
+from sightline.teachability.jsonl import RecordError
 from sightline.teachability.training._extra import peft, torch, transformers
 from sightline.teachability.training_records import LearnerConfig
 

@@ -1,4 +1,3 @@
-from .graph import ValueGraph as ValueGraph
 from .horizon import Chain as Chain
 from .horizon import Values as Values
 from .horizon import arrivals as arrivals
