@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.reasoning.settings import ReasoningSettings
+from experiments.reasoning.settings import ReasoningSettings, Stage
 from experiments.reasoning.trials import Milestone, Trial, TrialResult, read_results, trial_job
 from lab.jobs import Job, Workers
 from lab.run import RunDirectory
@@ -55,7 +55,7 @@ def ablate_stage(settings: ReasoningSettings, run: RunDirectory, workers: Worker
     def jobs(folder: Path) -> Sequence[Job]:
         return [trial_job(trial, puzzles / f"{trial.model.task}.safetensors", folder) for trial in trials]
 
-    return read_results(workers.stage(run, "ablate", jobs), trials)
+    return read_results(workers.stage(run, Stage.ABLATE, jobs), trials)
 
 
 def easy_rates(model: Path, puzzles: Path, segments: int, seed: int) -> dict[int, Interval]:

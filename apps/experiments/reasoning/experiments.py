@@ -13,7 +13,7 @@ from experiments.reasoning.players import HRM_PLAYER, TRM_PLAYER, player_stage
 from experiments.reasoning.players_report import players_chapter
 from experiments.reasoning.puzzles import HRM_NAME, TRM_NAME, compare_stage, puzzle_stage
 from experiments.reasoning.puzzles_report import model_folder, puzzles_chapter
-from experiments.reasoning.settings import Experiment, ReasoningSettings
+from experiments.reasoning.settings import Experiment, ReasoningSettings, Stage
 from lab.jobs import Workers
 from lab.run import RunDirectory
 
@@ -44,7 +44,7 @@ def run_puzzles(settings: ReasoningSettings, run: RunDirectory, workers: Workers
     easy = {}
     for name in (TRM_NAME, HRM_NAME):
         result = next(r for r in results if (r.method, r.task, r.seed) == (name, part.task, part.seeds[0]))
-        model = model_folder(run.stage_folder("compare"), result)
+        model = model_folder(run.stage_folder(Stage.COMPARE), result)
         easy[name] = easy_rates(model, puzzles / f"{part.task}.safetensors", part.trainer.segments, settings.seed)
     return [puzzles_chapter(settings, run, results, easy)]
 
@@ -67,7 +67,7 @@ def run_hybrid(settings: ReasoningSettings, run: RunDirectory, workers: Workers)
         run,
         workers,
         puzzles / f"{task}.safetensors",
-        model_folder(run.stage_folder("compare"), result),
+        model_folder(run.stage_folder(Stage.COMPARE), result),
         part.trainer.segments,
     )
     return [hybrid_chapter(run, task, found, settings.seed)]

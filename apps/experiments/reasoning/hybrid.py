@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from experiments.reasoning.backtracking import Searched, backtrack
 from experiments.reasoning.cell_filling import CellFilling
-from experiments.reasoning.settings import HybridSettings
+from experiments.reasoning.settings import HybridSettings, Stage
 from lab.jobs import Job, Workers
 from lab.run import RunDirectory
 from sightline.agents.planning import Search
@@ -79,7 +79,7 @@ def hybrid_stage(
             for budget in reversed(budgets)
         ]
 
-    folder = workers.stage(run, "hybrid", jobs)
+    folder = workers.stage(run, Stage.HYBRID, jobs)
     return [result for budget in budgets for result in read_jsonl(folder / f"{budget}.jsonl", HybridResult)]
 
 

@@ -17,7 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from experiments.reasoning.settings import PlayerSettings
+from experiments.reasoning.settings import PlayerSettings, Stage
 from lab.jobs import Job, Workers
 from lab.run import RunDirectory
 from sightline.agents.planning import Search
@@ -34,16 +34,16 @@ from sightline.agents.reasoning import (
 from sightline.agents.selfplay import (
     Arena,
     ConnectFour,
+    Generator,
     MatchResult,
     NetworkConfig,
     NetworkEvaluator,
     NetworkPlayer,
+    ReplayBuffer,
     SelfPlayConfig,
     SelfPlayTrainer,
+    build_network,
 )
-from sightline.agents.selfplay.learning.generation import Generator
-from sightline.agents.selfplay.learning.network import build_network
-from sightline.agents.selfplay.learning.replay import ReplayBuffer
 from sightline.retrieval.jsonl import DurableLines, read_jsonl
 
 TRM_PLAYER, HRM_PLAYER = "TRM", "HRM"
@@ -87,7 +87,7 @@ def player_stage(
             for player, seed in tasks
         ]
 
-    folder = workers.stage(run, "players", jobs, variant=" ".join(names))
+    folder = workers.stage(run, Stage.PLAYERS, jobs, variant=" ".join(names))
     return [read_jsonl(folder / f"{player}-{seed}.jsonl", PlayerResult)[0] for player, seed in tasks]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.reasoning.settings import PuzzleSettings, ReasoningSettings
+from experiments.reasoning.settings import PuzzleSettings, ReasoningSettings, Stage
 from experiments.reasoning.trials import Milestone, Trial, TrialResult, make_puzzles, read_results, trial_job
 from lab.jobs import Job, Workers
 from lab.run import RunDirectory
@@ -42,7 +42,7 @@ def puzzle_stage(settings: ReasoningSettings, run: RunDirectory, workers: Worker
         ]
 
     part = settings.puzzles
-    return workers.stage(run, "make_puzzles", jobs)
+    return workers.stage(run, Stage.MAKE_PUZZLES, jobs)
 
 
 def comparison_trials(part: PuzzleSettings) -> list[Trial]:
@@ -82,7 +82,7 @@ def compare_stage(settings: ReasoningSettings, run: RunDirectory, workers: Worke
     def jobs(folder: Path) -> Sequence[Job]:
         return [trial_job(trial, puzzles / f"{trial.model.task}.safetensors", folder) for trial in trials]
 
-    return read_results(workers.stage(run, "compare", jobs), trials)
+    return read_results(workers.stage(run, Stage.COMPARE, jobs), trials)
 
 
 def _methods(part: PuzzleSettings, task: str) -> dict[str, tuple[TRMConfig | HRMConfig | PlainConfig, TrainerConfig]]:

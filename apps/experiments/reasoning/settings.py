@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from lab.settings import RunSettings
 from sightline.agents.reasoning import TrainerConfig
 from sightline.agents.selfplay import SelfPlayConfig
+
+
+class Stage(StrEnum):
+    """Names of the stages' folders."""
+
+    MAKE_PUZZLES = "make_puzzles"
+    COMPARE = "compare"
+    ABLATE = "ablate"
+    HYBRID = "hybrid"
+    PLAYERS = "players"
+
 
 Experiment = Literal["puzzles", "ablations", "hybrid", "selfplay"]
 

@@ -9,6 +9,7 @@ from .games.solver import Solution as Solution
 from .games.solver import Solver as Solver
 from .games.solver import solve as solve
 from .games.tic_tac_toe import TicTacToe as TicTacToe
+from .learning.generation import Generator as Generator
 from .learning.loop import SelfPlayConfig as SelfPlayConfig
 from .learning.loop import SelfPlayDivergedError as SelfPlayDivergedError
 from .learning.loop import SelfPlayTrainer as SelfPlayTrainer
@@ -16,6 +17,8 @@ from .learning.loop import train_self_play as train_self_play
 from .learning.network import NetworkConfig as NetworkConfig
 from .learning.network import NetworkEvaluator as NetworkEvaluator
 from .learning.network import NetworkPlayer as NetworkPlayer
+from .learning.network import build_network as build_network
+from .learning.replay import ReplayBuffer as ReplayBuffer
 from .matches.arena import Arena as Arena
 from .matches.gate import SequentialTest as SequentialTest
 from .matches.match import MatchResult as MatchResult
