@@ -77,9 +77,31 @@ def test_style_and_target_have_no_choice_where_they_cannot_matter() -> None:
     masks = legality_masks(slots(Stage.FOSSILIZED), SCALED_LIFECYCLE, SELECTABLE)
     assert masks["style"][0].nonzero().flatten().tolist() == [Style.SIGMOID_ADD]
     assert masks["alpha_target"][0].nonzero().flatten().tolist() == [AlphaTarget.FULL]
-    free = legality_masks(slots(Stage.DORMANT), SCALED_LIFECYCLE, SELECTABLE)
-    assert bool(free["style"].all())
-    assert bool(free["alpha_target"].all())
+
+
+@pytest.mark.parametrize(
+    ("stage", "operation"),
+    [(Stage.DORMANT, Op.GERMINATE), (Stage.BLENDING, Op.SET_ALPHA_TARGET), (Stage.HOLDING, Op.SET_ALPHA_TARGET)],
+)
+def test_style_and_target_are_chosen_where_an_operation_that_uses_them_is_legal(stage: Stage, operation: Op) -> None:
+    space = growth_action_space(1)
+    masks = legality_masks(slots(stage), SCALED_LIFECYCLE, SELECTABLE)
+    assert bool(masks["op"][0, operation])
+    for name in ("style", "alpha_target"):
+        assert bool(space.relevance[operation, space.names.index(name)])
+        assert bool(masks[name].all())
+
+
+def test_each_environment_has_masks_of_its_own() -> None:
+    stages = [Stage.FOSSILIZED, Stage.DORMANT, Stage.TRAINING, Stage.HOLDING]
+    parts = [slots(stage) for stage in stages]
+    together = SlotStates.from_state_dict(
+        {name: torch.cat([part.state_dict()[name] for part in parts]) for name in parts[0].state_dict()}
+    )
+    masks = legality_masks(together, SCALED_LIFECYCLE, SELECTABLE)
+    for row, part in enumerate(parts):
+        alone = legality_masks(part, SCALED_LIFECYCLE, SELECTABLE)
+        assert all(torch.equal(masks[name][row], mask[0]) for name, mask in alone.items())
 
 
 def test_only_selectable_blueprints_are_legal() -> None:

@@ -101,6 +101,20 @@ def test_rent_grows_with_parameters_and_is_bounded() -> None:
     assert terms(huge).rent.item() == pytest.approx(-1.5)
 
 
+def test_a_small_host_pays_rent_as_if_it_had_200_parameters() -> None:
+    states = seed(Stage.BLENDING, alpha=0.5)
+    for host in (10.0, 199.0):
+        small = replace(step(states), host_parameters=host)
+        assert terms(small).rent.item() == pytest.approx(-0.5 * math.log1p((50 + 0.0039 * host) / 200))
+
+
+@pytest.mark.parametrize(("gain", "expected"), [(4.0, 4.0), (0.0, 4.0), (-0.001, 0.0), (-3.0, 0.0)])
+def test_making_a_seed_permanent_earns_no_credit_while_all_seeds_together_hurt(gain: float, expected: float) -> None:
+    held = seed(Stage.HOLDING)
+    taken = step(held, Op.FOSSILIZE, after=held.enter(HERE, Stage.FOSSILIZED), gain=gain)
+    assert terms(taken).attribution.item() == pytest.approx(expected)
+
+
 def test_sudden_changes_of_alpha_are_a_shock() -> None:
     states = seed(Stage.BLENDING, alpha=0.0)
     for alpha in (0.2, 1.0):

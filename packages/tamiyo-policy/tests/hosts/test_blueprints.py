@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sightline.tamiyo_policy.hosts.blueprints import token_blueprints
-from sightline.tamiyo_policy.hosts.operations import NOOP
+from sightline.tamiyo_policy.hosts.operations import MLP_SMALL, NOOP
 
 BLUEPRINTS = token_blueprints()
 COUNTS = {"attention": 256, "norm": 17, "mixer": 256, "lora": 32, "mlp2x": 272, "wide4x": 544}
@@ -44,6 +44,11 @@ def test_a_module_at_birth_can_learn(index, generator):
     residual = BLUEPRINTS[index].apply(drawn, torch.randn(1, 8, 5, 16))
     (gradient,) = torch.autograd.grad((residual * torch.randn_like(residual)).sum(), drawn)
     assert gradient.abs().max() > 1e-3
+
+
+def test_a_seed_gives_the_module_that_it_always_gave():
+    drawn = BLUEPRINTS[MLP_SMALL].draw(np.random.default_rng(0))
+    np.testing.assert_allclose(drawn[:4], [0.0629, -0.0661, 0.3202, 0.0525], atol=1e-4)
 
 
 @pytest.mark.parametrize("index", BLUEPRINTS)

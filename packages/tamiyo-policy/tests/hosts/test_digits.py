@@ -22,6 +22,17 @@ def test_the_scale_comes_from_the_training_part_alone():
     assert abs(float(data.test.inputs.mean())) > 1e-5
 
 
+def test_the_split_that_results_were_published_on_is_the_same_today():
+    data = digits_data()
+    first = [part.labels[:12].tolist() for part in (data.train, data.validation, data.test)]
+    assert first == [
+        [6, 6, 6, 2, 5, 6, 6, 2, 2, 1, 1, 9],
+        [1, 7, 8, 7, 4, 6, 6, 0, 7, 6, 4, 5],
+        [5, 2, 2, 9, 1, 8, 5, 5, 0, 1, 0, 6],
+    ]
+    np.testing.assert_allclose(data.test.inputs[0, :, 5], [1.85, -0.645, 1.683, 1.184], atol=1e-3)
+
+
 def test_equal_seeds_give_equal_splits_and_others_do_not():
     assert np.array_equal(digits_data(1).test.inputs, digits_data(1).test.inputs)
     assert not np.array_equal(digits_data(1).test.labels, digits_data(2).test.labels)

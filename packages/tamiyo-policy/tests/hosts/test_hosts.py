@@ -57,6 +57,12 @@ def test_a_host_trains_as_many_parameters_as_documented(family, count):
     assert not draw.parameters[~draw.trainable].any()
 
 
+def test_a_seed_gives_the_host_that_it_always_gave():
+    draw = HOST.draw("B", np.random.default_rng([3, 0]))
+    np.testing.assert_allclose(draw.parameters[[0, 40, 500, 1200]], [1.0205, 0.1382, -0.0032, 0.2789], atol=1e-4)
+    assert draw.constants[40] == pytest.approx(5.5846, abs=1e-4)
+
+
 def test_families_share_what_they_have_in_common():
     first, other = (HOST.draw(family, np.random.default_rng(4)) for family in "AC")
     common = first.trainable & other.trainable

@@ -6,6 +6,7 @@ import torch
 
 from sightline.tamiyo_policy.hosts.blueprints import token_blueprints
 from sightline.tamiyo_policy.hosts.config import HostTrainingConfig
+from sightline.tamiyo_policy.hosts.digits import digits_data
 from sightline.tamiyo_policy.hosts.hosts import TokenHost
 from sightline.tamiyo_policy.hosts.operations import MLP, NORM
 from sightline.tamiyo_policy.hosts.stacked.routing import SeedSetting
@@ -76,6 +77,15 @@ def test_hosts_learn(small_digits):
     accuracy, after = training.measure(what, whole)
     assert (after < 0.8 * before).all()
     assert (accuracy > 40).all()
+
+
+def test_a_seed_gives_the_order_and_the_noise_that_it_always_gave():
+    config = HostTrainingConfig(label_noise=0.2)
+    training = StackedTraining(digits_data(), TokenHost(), token_blueprints(), 1, channels=8, config=config)
+    training.restore([3])
+    assert training._labels[0, :12].tolist() == [4, 6, 6, 3, 4, 2, 6, 2, 9, 1, 5, 9]
+    assert training._order[0, 0, 0, :6].tolist() == [463, 764, 256, 429, 616, 641]
+    assert training._order[-1, -1, 0, -5:].tolist() == [111, 472, 473, 219, 957]
 
 
 def test_every_sample_is_seen_once_before_any_is_seen_twice(small_digits):

@@ -74,6 +74,41 @@ def test_the_joint_ratio_is_the_product_over_relevant_heads() -> None:
     assert float(term.loss) == pytest.approx(-math.exp(0.5))
 
 
+@pytest.mark.parametrize("joint", [False, True])
+def test_the_divergence_is_that_of_an_action_averaged_over_the_steps_at_which_there_was_a_choice(joint: bool) -> None:
+    new, old, advantages, weights = random_case(5)
+    weights[..., 0] = (torch.arange(24).reshape(4, 6) % 3 != 0).float()
+    weights *= weights[..., :1]  # the first head matters wherever another does, as an operation's
+    total, steps = 0.0, 0
+    for row in range(4):
+        for step in range(6):
+            changes = [
+                float(new[row, step, head] - old[row, step, head]) for head in range(3) if weights[row, step, head]
+            ]
+            steps += bool(changes)
+            for change in [sum(changes)] if joint else changes:
+                total += math.exp(change) - 1 - change
+    term = policy_term(new, old, advantages, weights, weights.sum((0, 1)), 0.2, joint=joint)
+    assert steps == 16
+    assert float(term.divergence) == pytest.approx(total / steps, rel=1e-4)
+
+
+def test_the_clip_fraction_counts_the_relevant_steps_of_each_head() -> None:
+    old = torch.zeros(1, 4, 2)
+    new = torch.tensor([[[0.5, 0.5], [-0.5, 0.1], [0.1, -0.5], [0.1, 0.5]]])
+    weights = torch.tensor([[[1.0, 1.0], [1.0, 1.0], [1.0, 0.0], [1.0, 0.0]]])
+    term = policy_term(new, old, torch.ones(1, 4), weights, weights.sum((0, 1)), 0.2)
+    assert term.clip_fraction.tolist() == [0.5, 0.5]
+    assert float(term.largest_ratio) == pytest.approx(math.exp(0.5))
+
+
+def test_a_ratio_without_bound_stays_finite() -> None:
+    far = torch.full((1, 1, 1), 300.0)
+    ones = torch.ones(1, 1, 1)
+    term = policy_term(far, torch.zeros(1, 1, 1), torch.ones(1, 1), ones, torch.tensor([1.0]), 0.2)
+    assert float(term.largest_ratio) == pytest.approx(math.exp(20.0))
+
+
 def test_an_unchanged_policy_has_no_divergence() -> None:
     new, _, advantages, weights = random_case(3)
     term = policy_term(new, new, advantages, weights, weights.sum((0, 1)), 0.2)

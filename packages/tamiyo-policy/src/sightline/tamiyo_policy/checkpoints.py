@@ -40,7 +40,8 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     tree = _encode(state, tensors)
-    content = save(tensors, metadata={"format": FORMAT, "tree": json.dumps(tree)})
+    # One entry of metadata: several would stand in any order, and equal states shall give equal bytes.
+    content = save(tensors, metadata={"checkpoint": json.dumps({"format": FORMAT, "state": tree})})
     with atomic_file(path) as file:
         file.write(content)
 
@@ -54,13 +55,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            content = json.loads((file.metadata() or {}).get("checkpoint", "{}"))
+            if content.get("format") != FORMAT:
                 raise CheckpointError(
-                    f"{path} is not a checkpoint of format {FORMAT!r}: it says {str(metadata.get('format'))[:80]!r}"
+                    f"{path} is not a checkpoint of format {FORMAT!r}: it says {str(content.get('format'))[:80]!r}"
                 )
-            state = _decode(json.loads(metadata["tree"]), file.get_tensor)
-    except (SafetensorError, KeyError, TypeError, IndexError, ValueError) as error:
+            state = _decode(content["state"], file.get_tensor)
+    except (SafetensorError, AttributeError, KeyError, TypeError, IndexError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path} is damaged or not a checkpoint: {str(error)[:200]}") from error

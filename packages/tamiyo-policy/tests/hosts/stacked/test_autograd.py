@@ -10,6 +10,7 @@ from sightline.tamiyo_policy.hosts.config import FAMILIES
 from sightline.tamiyo_policy.hosts.hosts import TokenHost
 from sightline.tamiyo_policy.hosts.operations import ATTENTION, LORA, MLP, NORM
 from sightline.tamiyo_policy.hosts.slots import Operator
+from sightline.tamiyo_policy.hosts.stacked import autograd
 from sightline.tamiyo_policy.hosts.stacked.autograd import AutogradModel
 from sightline.tamiyo_policy.hosts.stacked.routing import SeedSetting, evaluation_routes, training_routes
 
@@ -237,6 +238,17 @@ def test_one_pass_over_many_alphas_agrees_with_a_pass_for_each():
     for row, (network, share) in enumerate(zip(networks, alpha, strict=True)):
         alone = evaluate(model, what, [network], [share])
         np.testing.assert_allclose([part[row] for part in together], [part[0] for part in alone], atol=1e-5)
+
+
+@pytest.mark.parametrize(("at_once", "many"), [((7, 3), 1000), ((7, 3), 1), ((1, 1), 1000)])
+def test_samples_may_be_measured_in_parts_of_any_size(at_once, many, monkeypatch):
+    model = build(3)
+    what = setting([[MLP, NORM, LORA], [-1, ATTENTION, MLP], [-1, -1, -1]], 1)
+    plant_all(model, what, scramble=True)
+    whole = evaluate(model, what)
+    monkeypatch.setattr(autograd, "_EVALUATED_AT_ONCE", at_once)
+    monkeypatch.setattr(autograd, "_MANY_ROWS", many)
+    np.testing.assert_allclose(evaluate(model, what), whole, atol=1e-5)
 
 
 def test_rows_are_shared_until_their_alphas_part():

@@ -11,10 +11,10 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from sightline.tamiyo_policy.checkpoints import CheckpointError
@@ -35,6 +35,9 @@ SETTINGS: Final = "settings.json"
 class _Settings(BaseModel):
     """What the course of a training depends on."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
     seed: int
     environments: int
     growth: GrowthConfig
