@@ -76,10 +76,13 @@ def test_a_question_halts_after_the_last_segment_or_when_it_is_sure_and_may() ->
 
 
 def test_a_question_that_is_no_longer_finite_leaves() -> None:
-    _, carry = at_work(3)
+    trm, carry = at_work(3)
+    with torch.no_grad():
+        trm.halt.weight.fill_(0.1)
     answer = carry.latents.answer.clone()
     answer[0, 1, 0] = torch.nan
-    after = advance(carry, Latents(answer, carry.latents.latent), torch.full((3,), -1.0), carry.survival, 9)
+    margin = trm.read(Latents(answer, carry.latents.latent)).margin.detach()
+    after = advance(carry, carry.latents, torch.where(margin.isnan(), margin, -1.0), carry.survival, 9)
     assert after.halted.tolist() == [False, True, False]
 
 

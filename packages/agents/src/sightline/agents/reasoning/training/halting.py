@@ -85,9 +85,9 @@ def refill(carry: Carry, fresh: Examples, start: StartFn, least: Tensor) -> Carr
 def advance(carry: Carry, latents: Latents, margin: Tensor, survival: Tensor, segments: int) -> Carry:
     """Return the batch after a segment: a question halts after the last, or once its margin is positive and it may.
 
-    A question whose latents are not finite leaves as well, lest it spoil every step that follows.
+    A question whose margin is not finite leaves as well, lest it spoil every step that follows: the margin is read from
+    the mean over the whole answer.
     """
     steps = carry.steps + 1
-    spoilt = ~(latents.answer.isfinite().all(dim=2).all(dim=0) & latents.latent.isfinite().all(dim=2).all(dim=0))
-    halted = (steps >= segments) | ((margin > 0) & (steps >= carry.least)) | spoilt
+    halted = (steps >= segments) | ((margin > 0) & (steps >= carry.least)) | ~margin.isfinite()
     return replace(carry, latents=latents.detach(), steps=steps, survival=survival, halted=halted)
