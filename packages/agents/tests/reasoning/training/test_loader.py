@@ -11,27 +11,27 @@ from sightline.agents.reasoning import (
     EmptyBufferError,
     Loader,
     PuzzleBatch,
+    PuzzleBuffer,
     PuzzleError,
-    ReplayBuffer,
     Sudoku,
 )
 
 TASK = Addition(2)
 
 
-def filled(count: int = 40, capacity: int = 100) -> ReplayBuffer:
-    buffer = ReplayBuffer(TASK, capacity)
+def filled(count: int = 40, capacity: int = 100) -> PuzzleBuffer:
+    buffer = PuzzleBuffer(TASK, capacity)
     buffer.add(TASK.sample(np.random.default_rng(0), count))
     return buffer
 
 
 def test_an_empty_buffer_is_an_error_without_a_fallback() -> None:
     with pytest.raises(EmptyBufferError, match="give the loader a fallback"):
-        Loader(ReplayBuffer(TASK, 10), 4).take(1)
+        Loader(PuzzleBuffer(TASK, 10), 4).take(1)
 
 
 def test_with_a_fallback_its_share_is_reported_and_its_answers_are_true() -> None:
-    buffer = ReplayBuffer(TASK, 10)
+    buffer = PuzzleBuffer(TASK, 10)
     loader = Loader(buffer, 4, fallback=TASK)
     first = next(loader)
     assert TASK.is_solution(first.inputs.numpy(), first.targets["cells"].numpy()).all()
@@ -43,7 +43,7 @@ def test_with_a_fallback_its_share_is_reported_and_its_answers_are_true() -> Non
 
 def test_a_fallback_of_another_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="holds addition-2, so sudoku-4 cannot be its fallback"):
-        Loader(ReplayBuffer(TASK, 10), 4, fallback=Sudoku(4))
+        Loader(PuzzleBuffer(TASK, 10), 4, fallback=Sudoku(4))
 
 
 @pytest.mark.parametrize("augment", [True, False])
@@ -54,7 +54,7 @@ def test_a_loader_goes_on_exactly_where_it_stopped(augment: bool) -> None:
     state = loader.state_dict()
     copied = {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in state.items()}
     expected = [loader.take(5) for _ in range(4)]
-    resumed = Loader(ReplayBuffer(TASK, 100), 7, augment=augment, seed=99)
+    resumed = Loader(PuzzleBuffer(TASK, 100), 7, augment=augment, seed=99)
     resumed.load_state_dict(copied)
     for batch in expected:
         again = resumed.take(5)
@@ -66,7 +66,7 @@ def test_a_loader_goes_on_exactly_where_it_stopped(augment: bool) -> None:
 
 def test_drawn_images_are_right_answers() -> None:
     task = Sudoku(6)
-    buffer = ReplayBuffer(task, 20)
+    buffer = PuzzleBuffer(task, 20)
     batch = task.sample(np.random.default_rng(2), 20)
     buffer.add(batch)
     drawn = Loader(buffer, 64, seed=1).take(500)
@@ -82,7 +82,7 @@ def test_priority_is_the_share_of_draws() -> None:
     task = Addition(1)
     inputs = np.array([[1, 1, 0, 0], [1, 2, 0, 0], [1, 3, 0, 0]])
     batch = PuzzleBatch(inputs, task.solve(inputs).targets, task.groups(inputs))
-    buffer = ReplayBuffer(task, 10)
+    buffer = PuzzleBuffer(task, 10)
     buffer.add(batch, priority=np.array([1.0, 2.0, 5.0]))
     drawn = buffer.sample(8000, np.random.default_rng(0)).inputs[:, 1] - 1
     np.testing.assert_allclose(np.bincount(drawn) / 8000, [1 / 8, 2 / 8, 5 / 8], atol=0.02)
@@ -93,7 +93,7 @@ def test_a_puzzle_added_again_replaces_its_entry() -> None:
     task = Addition(1)
     inputs = np.array([[1, 1, 0, 0], [1, 2, 0, 0]])
     batch = PuzzleBatch(inputs, task.solve(inputs).targets, task.groups(inputs))
-    buffer = ReplayBuffer(task, 10)
+    buffer = PuzzleBuffer(task, 10)
     buffer.add(batch)
     buffer.add(batch[:1], priority=np.array([1e9]))
     assert len(buffer) == 2
@@ -109,7 +109,7 @@ def test_a_full_buffer_is_a_uniform_sample_of_all_that_was_added() -> None:
     batch = PuzzleBatch(inputs, task.solve(inputs).targets, np.zeros(60, dtype=np.int64))
     kept = np.zeros(60)
     for seed in range(400):
-        buffer = ReplayBuffer(task, 10, seed=seed)
+        buffer = PuzzleBuffer(task, 10, seed=seed)
         buffer.add(batch[:25])
         buffer.add(batch[25:])
         assert len(buffer) == 10
@@ -125,7 +125,7 @@ def test_a_full_buffer_is_a_uniform_sample_of_all_that_was_added() -> None:
 def test_a_buffer_never_holds_too_much_nor_a_puzzle_twice(sizes: list[int], capacity: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     task = Addition(1)
-    buffer = ReplayBuffer(task, capacity, seed=seed)
+    buffer = PuzzleBuffer(task, capacity, seed=seed)
     added: set[bytes] = set()
     for size in sizes:
         batch = task.sample(rng, size)
@@ -141,17 +141,17 @@ def test_a_buffer_never_holds_too_much_nor_a_puzzle_twice(sizes: list[int], capa
 def test_wrong_answers_and_priorities_are_refused() -> None:
     batch = TASK.sample(np.random.default_rng(3), 3)
     wrong = PuzzleBatch(batch.inputs, np.roll(batch.targets, 1, axis=0), batch.group)
-    buffer = ReplayBuffer(TASK, 10)
+    buffer = PuzzleBuffer(TASK, 10)
     with pytest.raises(PuzzleError, match="puzzle 0 has a target that does not solve it"):
         buffer.add(wrong)
     with pytest.raises(ValueError, match="one positive number for each"):
         buffer.add(batch, priority=np.array([1.0, 0.0, 1.0]))
     with pytest.raises(ValueError, match="capacity must be positive"):
-        ReplayBuffer(TASK, 0)
+        PuzzleBuffer(TASK, 0)
     assert len(buffer) == 0
 
 
 def test_a_saved_buffer_does_not_fit_into_a_smaller_one() -> None:
     state = filled(40).state_dict()
     with pytest.raises(ValueError, match="more than this one's capacity of 10"):
-        ReplayBuffer(TASK, 10).load_state_dict(state)
+        PuzzleBuffer(TASK, 10).load_state_dict(state)

@@ -32,7 +32,7 @@ from .training.examples import Examples as Examples
 from .training.examples import ExampleSource as ExampleSource
 from .training.loader import EmptyBufferError as EmptyBufferError
 from .training.loader import Loader as Loader
-from .training.loader import ReplayBuffer as ReplayBuffer
+from .training.loader import PuzzleBuffer as PuzzleBuffer
 from .training.losses import CellObjective as CellObjective
 from .training.losses import PolicyValueObjective as PolicyValueObjective
 from .training.puzzle_sets import PuzzleSets as PuzzleSets

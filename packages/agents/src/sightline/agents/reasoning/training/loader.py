@@ -1,4 +1,4 @@
-"""A replay buffer of solved puzzles and an endless loader over it that resumes exactly where it stopped."""
+"""A replay buffer of solved puzzles, and an endless loader over it that resumes exactly where it stopped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class EmptyBufferError(ValueError):
     """There is nothing to learn from: the replay buffer is empty and no other source of puzzles was named."""
 
 
-class ReplayBuffer:
+class PuzzleBuffer:
     """Solved puzzles of one kind, the latest answer to each.
 
     When it is full a new puzzle takes a random place with the chance that keeps the buffer a uniform sample of all
@@ -150,7 +150,7 @@ class Loader:
 
     def __init__(
         self,
-        buffer: ReplayBuffer,
+        buffer: PuzzleBuffer,
         batch_size: int,
         *,
         fallback: PuzzleTask | None = None,

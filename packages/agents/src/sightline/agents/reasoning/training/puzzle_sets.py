@@ -13,7 +13,7 @@ from safetensors.torch import save
 from sightline.agents.files import atomic_file
 from sightline.agents.reasoning.puzzles.names import puzzle_task
 from sightline.agents.reasoning.puzzles.tasks import PuzzleBatch, PuzzleTask, split_by_class
-from sightline.agents.reasoning.training.loader import Loader, ReplayBuffer
+from sightline.agents.reasoning.training.loader import Loader, PuzzleBuffer
 from sightline.retrieval.jsonl import RecordError
 
 _PARTS = ("train", "validation", "test")
@@ -51,7 +51,7 @@ class PuzzleSets:
 
     def loader(self, batch_size: int, *, augment: bool, seed: int) -> Loader:
         """Return an endless supply of the training part."""
-        buffer = ReplayBuffer(self.task, len(self.train), seed=seed)
+        buffer = PuzzleBuffer(self.task, len(self.train), seed=seed)
         buffer.add(self.train)
         return Loader(buffer, batch_size, augment=augment, seed=seed)
 
