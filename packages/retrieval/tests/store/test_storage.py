@@ -18,9 +18,9 @@ from sightline.retrieval import Document, HashingEncoder, LocalEmbeddingStore
 from sightline.retrieval.errors import StaleGenerationError, StoreDamagedError
 from sightline.retrieval.store import storage as storage_module
 from sightline.retrieval.store import store as store_module
-from sightline.retrieval.store.documents import Transaction
-from sightline.retrieval.store.folder import StoreFolder
-from sightline.retrieval.store.rows import VectorFile
+from sightline.retrieval.store.database.transaction import Transaction
+from sightline.retrieval.store.disk.folder import StoreFolder
+from sightline.retrieval.store.disk.rows import VectorFile
 from sightline.retrieval.store.storage import Storage
 
 ENCODER = HashingEncoder(4)

@@ -11,7 +11,7 @@ from usearch import index as usearch_index
 
 from sightline.retrieval import Document, HashingEncoder, LocalEmbeddingStore
 from sightline.retrieval.errors import StoreDamagedError
-from sightline.retrieval.store.hnsw import ApproximateIndex
+from sightline.retrieval.store.nearest.hnsw import ApproximateIndex
 
 DIMENSION = 16
 ENCODER = HashingEncoder(DIMENSION)

@@ -1,3 +1,3 @@
 from .filters import MetadataFilter as MetadataFilter
 from .filters import parse_filter as parse_filter
-from .search import IndexReport as IndexReport
+from .nearest.search import IndexReport as IndexReport

@@ -28,11 +28,11 @@ from sightline.retrieval.errors import (
     UnknownDocumentError,
 )
 from sightline.retrieval.files import sync_folder
+from sightline.retrieval.store.database.transaction import DocumentDatabase, StoreState, Transaction
+from sightline.retrieval.store.disk.folder import StoreFolder, StorePart
+from sightline.retrieval.store.disk.rows import VectorArray, VectorFile, VectorRows
 from sightline.retrieval.store.document import DocumentRecord
-from sightline.retrieval.store.documents import DocumentDatabase, StoreState, Transaction
-from sightline.retrieval.store.folder import StoreFolder, StorePart
-from sightline.retrieval.store.hnsw import ApproximateIndex
-from sightline.retrieval.store.rows import VectorArray, VectorFile, VectorRows
+from sightline.retrieval.store.nearest.hnsw import ApproximateIndex
 from sightline.retrieval.text.protocol import Vectors
 
 logger = logging.getLogger(__name__)

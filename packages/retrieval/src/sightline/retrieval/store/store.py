@@ -31,11 +31,11 @@ from sightline.retrieval.store.document import (
     document_records,
     stored_text,
 )
-from sightline.retrieval.store.exact import RankedRows
 from sightline.retrieval.store.filters import MetadataFilter, parse_filter, select
-from sightline.retrieval.store.hnsw import ApproximateIndex
+from sightline.retrieval.store.nearest.exact import RankedRows
+from sightline.retrieval.store.nearest.hnsw import ApproximateIndex
+from sightline.retrieval.store.nearest.search import IndexReport, approximate_rows, exact_rows, measured_recall
 from sightline.retrieval.store.parameters import check_search, checked_id, checked_ids
-from sightline.retrieval.store.search import IndexReport, approximate_rows, exact_rows, measured_recall
 from sightline.retrieval.store.storage import Storage, View
 from sightline.retrieval.text.default import default_encoder
 from sightline.retrieval.text.protocol import TextEncoder

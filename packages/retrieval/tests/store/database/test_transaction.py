@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sightline.retrieval import Document, HashingEncoder, LocalEmbeddingStore
-from sightline.retrieval.store.documents import DocumentDatabase
+from sightline.retrieval.store.database.transaction import DocumentDatabase
 
 ENCODER = HashingEncoder(4)
 
@@ -45,7 +45,7 @@ def test_what_is_changed_while_documents_are_listed_skips_and_repeats_none_of_th
 def test_readers_beyond_the_limit_of_connections_wait_for_their_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ):
-    monkeypatch.setattr("sightline.retrieval.store.documents._MAX_CONNECTIONS", limit)
+    monkeypatch.setattr("sightline.retrieval.store.database.transaction._MAX_CONNECTIONS", limit)
     opened: list[object] = []
     connect = DocumentDatabase._connect
     monkeypatch.setattr(DocumentDatabase, "_connect", lambda self: (opened.append(self), connect(self))[1])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sightline.retrieval.errors import ForeignFolderError, StoreDamagedError
-from sightline.retrieval.store.documents import StoreState
+from sightline.retrieval.store.database.transaction import StoreState
 
 _DATABASE_FILE, _LOCK_FILE = "documents.sqlite", "writer.lock"
 _DATABASE_LOG, _DATABASE_JOURNAL = f"{_DATABASE_FILE}-wal", f"{_DATABASE_FILE}-journal"

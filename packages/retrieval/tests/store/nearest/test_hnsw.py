@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from usearch import index as usearch_index
 
-from sightline.retrieval.store import hnsw
-from sightline.retrieval.store.hnsw import ApproximateIndex
+from sightline.retrieval.store.nearest import hnsw
+from sightline.retrieval.store.nearest.hnsw import ApproximateIndex
 
 
 @pytest.fixture(autouse=True)

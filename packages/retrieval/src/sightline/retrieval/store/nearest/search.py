@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.retrieval.store.exact import RankedRows, best_rows, merge, rank
-from sightline.retrieval.store.hnsw import ApproximateIndex
+from sightline.retrieval.store.nearest.exact import RankedRows, best_rows, merge, rank
+from sightline.retrieval.store.nearest.hnsw import ApproximateIndex
 from sightline.retrieval.store.storage import View
 from sightline.retrieval.text.protocol import Vectors
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sightline.retrieval.store import exact
-from sightline.retrieval.store.exact import RankedRows, best_rows, merge, rank
+from sightline.retrieval.store.nearest import exact
+from sightline.retrieval.store.nearest.exact import RankedRows, best_rows, merge, rank
 
 CONSTANTS = st.fixed_dictionaries(
     {

@@ -1,0 +1,1 @@
+"""The files of a store: how they are named, locked, written and mapped."""
