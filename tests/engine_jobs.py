@@ -7,6 +7,7 @@ from functools import cache
 import torch
 
 from sightline.agents import LanguageModelActor, LexicalActor, ReadingAgent, baseline_react
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.reading import random_gated
 from sightline.agents.student.config import PACKAGED_STUDENT
 from sightline.retrieval import ChunkingConfig
@@ -28,10 +29,10 @@ def expert(environment: WebShopEnv) -> str:
 
 
 def make_random_gated() -> ReadingAgent:
-    return random_gated(LexicalActor(), seed=0, top_k=5, chunking=ChunkingConfig())
+    return random_gated(LexicalActor(webshop_grammar), webshop_grammar, seed=0, top_k=5, chunking=ChunkingConfig())
 
 
 def make_student() -> ReadingAgent:
     torch.set_num_threads(1)  # as in workers
     actor = LanguageModelActor(PACKAGED_STUDENT, device="cpu", length_normalised=True)
-    return baseline_react(actor, history_turns=2, history_characters=400)
+    return baseline_react(actor, webshop_grammar, history_turns=2, history_characters=400)

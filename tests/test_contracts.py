@@ -16,8 +16,7 @@ from sightline.agents import (
     roll_out,
     write_trajectories,
 )
-from sightline.agents.grammar import ActionType, action_type, candidate_actions
-from sightline.agents.prompts import strip_instruction
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.rollout import collect
 from sightline.retrieval import ChunkingConfig, HashingEncoder
 from sightline.webshop_env import Catalogue, Shop, WebShopEnv, build_goals, expert_action
@@ -45,15 +44,21 @@ def test_the_shop_offers_every_method_that_agents_need(contract: type, shop: Sho
 
 def test_the_expert_shops_through_the_collector(shop: Shop) -> None:
     environment = WebShopEnv(shop=shop, observation_mode="text_rich")
-    episodes = collect(environment, range(30), expert, seed=0, max_steps=15, snapshots=True, progress=False)
+    episodes = collect(
+        environment, range(30), expert, webshop_grammar, seed=0, max_steps=15, snapshots=True, progress=False
+    )
     assert [episode.error for episode in episodes] == [None] * 30
     assert sum(episode.success for episode in episodes) >= 28
 
 
 def test_an_agent_shops_and_its_episode_replays_to_the_same_reward(shop: Shop) -> None:
     environments = [WebShopEnv(shop=shop, observation_mode="text_rich") for _ in range(4)]
-    agent = baseline_rag(LexicalActor(), HashingEncoder(), top_k=5, chunking=ChunkingConfig())
-    episodes = roll_out(environments, agent, range(12), seed=0, max_steps=15, expert=expert, progress=False)
+    agent = baseline_rag(
+        LexicalActor(webshop_grammar), HashingEncoder(), webshop_grammar, top_k=5, chunking=ChunkingConfig()
+    )
+    episodes = roll_out(
+        environments, agent, range(12), webshop_grammar, seed=0, max_steps=15, expert=expert, progress=False
+    )
     for episode in episodes:
         assert episode.error is None
         observation, _ = environments[0].reset(seed=0, options={"goal": episode.goal})
@@ -68,23 +73,30 @@ def test_an_agent_shops_and_its_episode_replays_to_the_same_reward(shop: Shop) -
 
 def test_the_instruction_is_stripped_from_every_page_but_the_last(shop: Shop) -> None:
     environment = WebShopEnv(shop=shop, observation_mode="text_rich")
-    (episode,) = collect(environment, [0], expert, seed=0, max_steps=15, progress=False)
+    (episode,) = collect(environment, [0], expert, webshop_grammar, seed=0, max_steps=15, progress=False)
     for step in episode.steps:
         assert episode.instruction in step.observation
-        assert episode.instruction not in strip_instruction(step.observation, episode.instruction)
+        assert episode.instruction not in webshop_grammar.page_text(step.observation, episode.instruction)
 
 
 def test_every_kind_of_action_occurs_in_the_shop_and_is_told_apart(shop: Shop) -> None:
     environment = WebShopEnv(shop=shop, observation_mode="text_rich")
-    episodes = collect(environment, range(40), expert, seed=1, max_steps=15, exploration=0.3, progress=False)
-    found = {action_type(action) for episode in episodes for step in episode.steps for action in step.available_actions}
-    assert found == set(ActionType)
+    episodes = collect(
+        environment, range(40), expert, webshop_grammar, seed=1, max_steps=15, exploration=0.3, progress=False
+    )
+    found = {
+        webshop_grammar.action_type(action)
+        for episode in episodes
+        for step in episode.steps
+        for action in step.available_actions
+    }
+    assert found == set(webshop_grammar.action_types)
 
 
 def test_candidates_are_what_the_shop_accepts(shop: Shop) -> None:
     environment = WebShopEnv(shop=shop, observation_mode="text_rich")
     _, info = environment.reset(options={"goal": 1})
-    search, *_ = candidate_actions(info["instruction_text"], info["available_actions"])
+    search, *_ = webshop_grammar.candidate_actions(info["instruction_text"], info["available_actions"])
     state = environment.state
     _, outcome = shop.act(state, search)
     assert outcome.valid
@@ -97,7 +109,15 @@ def test_the_shop_reads_writes_and_replays_the_trajectories_of_agents(
     environment = WebShopEnv(shop=shop, observation_mode="text_rich")
     written, again = tmp_path / "written.jsonl", tmp_path / "again.jsonl"
     episodes = collect(
-        environment, range(10), expert, seed=3, max_steps=15, exploration=0.3, snapshots=snapshots, progress=False
+        environment,
+        range(10),
+        expert,
+        webshop_grammar,
+        seed=3,
+        max_steps=15,
+        exploration=0.3,
+        snapshots=snapshots,
+        progress=False,
     )
     write_trajectories(written, episodes)
     write_recordings(again, read_recordings(written))

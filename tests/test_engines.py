@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.rollout.episode import Episode, EpisodeInProgress
 from sightline.agents.rollout.in_process import InProcessEngine
 from sightline.agents.rollout.job import Engine, RolloutJob
@@ -64,6 +65,7 @@ def make_job(jobs: ModuleType, kind: str, **changes: Any) -> RolloutJob:
         agent_name=name,
         make_environments=jobs.open_environments,
         make_agent=make_agent,
+        grammar=webshop_grammar,
         seed=0,
         max_steps=12,
         expert=jobs.expert,
@@ -106,11 +108,19 @@ def test_an_episode_that_is_put_down_at_every_step_ends_the_same(jobs: ModuleTyp
     agent = job.make_agent()
     for expected in run_job(job, range(3), engine=InProcessEngine(), progress=False):
         (environment,) = jobs.open_environments(1)
-        episode = Episode(environment, agent=agent.name, goal=expected.goal, seed=0, max_steps=12, expert=jobs.expert)
+        episode = Episode(
+            environment,
+            webshop_grammar,
+            agent=agent.name,
+            goal=expected.goal,
+            seed=0,
+            max_steps=12,
+            expert=jobs.expert,
+        )
         while (situation := episode.situation) is not None:
             episode.pause().write(path)
             (environment,) = jobs.open_environments(1)
-            episode = Episode.resume(environment, EpisodeInProgress.read(path), expert=jobs.expert)
+            episode = Episode.resume(environment, webshop_grammar, EpisodeInProgress.read(path), expert=jobs.expert)
             assert episode.situation == situation
             episode.take(agent.choose([situation])[0])
         assert episode.trajectory().model_dump_json() == expected.model_dump_json()

@@ -8,6 +8,7 @@ from experiments.shopping.agents import Workbench
 from experiments.shopping.gating import RetrieverRecipe
 from experiments.shopping.stages import Stage
 from sightline.agents import LexicalActor, Trajectory
+from sightline.agents.grammar import webshop_grammar
 from sightline.retrieval import ChunkingConfig
 
 
@@ -21,7 +22,7 @@ def run_ablations(bench: Workbench) -> dict[str, list[list[Trajectory]]]:
             agents[f"top_k {top_k}"] = bench.gated_agent(gate, recipe, top_k=top_k)
     for name, changed in _changed_recipes(recipe).items():
         agents[name] = bench.gated_agent(bench.gates.train_stage(name, changed, seed), changed)
-    rule = LexicalActor()
+    rule = LexicalActor(webshop_grammar)
     agents["lexical actor"] = bench.gated_agent(gate, recipe, actor=rule)
     agents["lexical actor, query RAG"] = bench.query_rag(recipe, rule)
     agents["lexical actor, ReAct"] = bench.react(rule)

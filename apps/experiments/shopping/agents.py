@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from experiments.shopping.gating import Gate, Gates, RetrieverRecipe
 from experiments.shopping.settings import Phase2Settings
@@ -23,6 +23,7 @@ from sightline.agents import (
     roll_out,
     write_trajectories,
 )
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.reading import oracle_gated, random_gated
 from sightline.retrieval import CachedEncoder
 
@@ -66,6 +67,7 @@ class Workbench:
             self.encoder,
             gate.state_model,
             gate.retriever,
+            webshop_grammar,
             name=name,
             query_from=recipe.query_from,
             top_k=top_k or recipe.training.top_k,
@@ -74,12 +76,19 @@ class Workbench:
 
     def query_rag(self, recipe: RetrieverRecipe, actor: Actor | None = None) -> ReadingAgent:
         """Return the agent that reads what is similar to its instruction."""
-        return baseline_rag(actor or self.actor, self.encoder, top_k=recipe.training.top_k, chunking=recipe.chunking)
+        return baseline_rag(
+            actor or self.actor,
+            self.encoder,
+            webshop_grammar,
+            top_k=recipe.training.top_k,
+            chunking=recipe.chunking,
+        )
 
     def react(self, actor: Actor | None = None) -> ReadingAgent:
         """Return the agent that reads whole pages."""
         return baseline_react(
             actor or self.actor,
+            webshop_grammar,
             history_turns=self.settings.history_turns,
             history_characters=self.settings.history_characters,
         )
@@ -92,6 +101,7 @@ class Workbench:
                 self.world.environments(),
                 agent,
                 self.world.splits[split],
+                webshop_grammar,
                 seed=self.settings.seed,
                 max_steps=self.settings.step_limit,
                 expert=expert,
@@ -111,7 +121,8 @@ def attempt_held_out_goals(
     Returns:
         Name of the agent -> its episodes by training seed.
     """
-    settings, top_k = bench.settings, recipe.training.top_k
+    settings = bench.settings
+    chunked: dict[str, Any] = {"top_k": recipe.training.top_k, "chunking": recipe.chunking}
 
     def attempt(agent: ReadingAgent) -> list[list[Trajectory]]:
         return [bench.attempt_stage(agent, Stage.AGENT, agent.name, "test")]
@@ -127,6 +138,6 @@ def attempt_held_out_goals(
         "baseline_rag": attempt(bench.query_rag(recipe)),
         ZERO_SHOT: attempt_gated(ZERO_SHOT, [zero_shot]),
         TRAINED: attempt_gated(TRAINED, trained),
-        "oracle_gated": attempt(oracle_gated(bench.actor, bench.encoder, top_k=top_k, chunking=recipe.chunking)),
-        "random_gated": attempt(random_gated(bench.actor, seed=settings.seed, top_k=top_k, chunking=recipe.chunking)),
+        "oracle_gated": attempt(oracle_gated(bench.actor, bench.encoder, webshop_grammar, **chunked)),
+        "random_gated": attempt(random_gated(bench.actor, webshop_grammar, seed=settings.seed, **chunked)),
     }

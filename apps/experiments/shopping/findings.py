@@ -20,7 +20,6 @@ from sightline.agents.evaluation import (
     EpisodesBySeed,
     Failure,
     Interval,
-    PageKind,
     Recall,
     bootstrap_interval,
     detectable_difference,
@@ -33,6 +32,7 @@ from sightline.agents.evaluation import (
     tokens_per_success,
     verdict_text,
 )
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.reading import ChunkScorer
 from sightline.agents.state import NextActionMetrics
 from sightline.retrieval import ChunkingConfig
@@ -117,20 +117,22 @@ class Findings:
     def recall_by_step(self) -> dict[str, dict[int, Recall]]:
         """Return agent -> step -> how often the needed chunk was read; agents that read whole pages are left out."""
         found = {
-            agent: recall_by_step(episodes, self.chunking, seed=self.seed) for agent, episodes in self.episodes.items()
+            agent: recall_by_step(episodes, webshop_grammar, self.chunking, seed=self.seed)
+            for agent, episodes in self.episodes.items()
         }
         return {agent: recall for agent, recall in found.items() if recall}
 
-    def recall_by_page(self) -> dict[str, dict[PageKind, Recall]]:
+    def recall_by_page(self) -> dict[str, dict[str, Recall]]:
         """Return agent -> kind of page -> the same."""
         found = {
-            agent: recall_by_page(episodes, self.chunking, seed=self.seed) for agent, episodes in self.episodes.items()
+            agent: recall_by_page(episodes, webshop_grammar, self.chunking, seed=self.seed)
+            for agent, episodes in self.episodes.items()
         }
         return {agent: recall for agent, recall in found.items() if recall}
 
     def failures(self) -> list[Failure]:
         """Return the trained agent's failed episodes, over all training seeds."""
-        return find_failures(chain.from_iterable(self.episodes[TRAINED]), self.chunking)
+        return find_failures(chain.from_iterable(self.episodes[TRAINED]), webshop_grammar, self.chunking)
 
     def _claimed(self) -> list[Comparison]:
         comparisons = {comparison.baseline: comparison for comparison in self.comparisons()}
@@ -160,11 +162,11 @@ def results(findings: Findings) -> dict[str, Any]:
             for agent, found in findings.recall_by_step().items()
         },
         "recall_by_page": {
-            agent: {kind.value: asdict(recall) for kind, recall in found.items()}
+            agent: {str(kind): asdict(recall) for kind, recall in found.items()}
             for agent, found in findings.recall_by_page().items()
         },
         "failures": [
-            {"goal": failure.trajectory.goal, "ending": failure.ending.value, "evidence": failure.evidence.value}
+            {"goal": failure.trajectory.goal, "ending": failure.ending, "evidence": failure.evidence.value}
             for failure in findings.failures()
         ],
         "tokens_per_success": _per_agent(findings, lambda episodes: tokens_per_success(episodes, seed=seed)),

@@ -12,6 +12,7 @@ from experiments.shopping.settings import Phase2Settings
 from experiments.shopping.stages import Stage
 from lab.run import RunDirectory, write_metrics
 from sightline.agents import Trajectory, state_conditioned
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.reading import (
     ChunkScorer,
     QueryFrom,
@@ -103,7 +104,7 @@ class Gates:
 
         def compute(folder: Path) -> None:
             for split, trajectories in self.demonstrations.items():
-                write_examples(folder / f"{split}.jsonl", retrieval_examples(trajectories, chunking))
+                write_examples(folder / f"{split}.jsonl", retrieval_examples(trajectories, webshop_grammar, chunking))
 
         folder = self.run.stage(Stage.EXAMPLES, compute, f"{chunking.max_characters}-{chunking.min_characters}")
         return {split: list(read_examples(folder / f"{split}.jsonl")) for split in self.demonstrations}

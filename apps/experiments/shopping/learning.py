@@ -14,6 +14,7 @@ from experiments.shopping.settings import Phase1Settings, Phase2Settings
 from experiments.shopping.stages import Stage
 from lab.run import RunDirectory, read_metrics, write_metrics
 from sightline.agents import LanguageModelActor, Trajectory
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.reading import ChunkScorer, instruction_similarity
 from sightline.agents.state import NextActionMetrics, RecurrentStateModel, train_next_action
 from sightline.agents.student import PACKAGED_STUDENT, student_examples, train_student
@@ -26,7 +27,7 @@ def train_state_model_stage(
     """Return the recurrent state model, trained to predict the type of the expert's next action, and its history."""
 
     def compute(folder: Path) -> None:
-        result = train_next_action(episodes, encoder, settings.state_model, settings.next_action)
+        result = train_next_action(episodes, encoder, webshop_grammar, settings.state_model, settings.next_action)
         result.model.save_pretrained(folder)
         write_metrics(folder, [asdict(epoch) for epoch in result.metrics])
         encoder.save()
@@ -88,13 +89,15 @@ def train_student_stage(
             for episode in episodes
             for situation, action in episode.situations()
         ]
-        examples = student_examples(decisions, settings.student_data, np.random.default_rng(settings.seed), scorers)
+        rng = np.random.default_rng(settings.seed)
+        examples = student_examples(decisions, webshop_grammar, settings.student_data, rng, scorers)
         steps = settings.student_training.steps
         console = Console(stderr=True)
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
             task = bar.add_task("Student", total=steps)
             train_student(
                 examples,
+                webshop_grammar,
                 settings.student_training,
                 folder / "model",
                 checkpoint=run.work_folder(Stage.STUDENT) / "checkpoint.safetensors",

@@ -18,7 +18,6 @@ from lab.run import RunDirectory, write_text
 from sightline.agents import Table, summarise
 from sightline.agents.evaluation import (
     VERDICT_RULE,
-    PageKind,
     comparisons_table,
     cost_table,
     pareto_frontier,
@@ -28,6 +27,7 @@ from sightline.agents.evaluation import (
     results_table,
     show_interval,
 )
+from sightline.agents.grammar import ShopPage
 from sightline.agents.state import NextActionMetrics
 
 PREDICTORS = ("model_acc", "baseline_last_obs_acc", "majority_class_baseline")
@@ -115,7 +115,7 @@ def _step_recall_section(plots: Path, findings: Findings) -> Section:
         for agent, found in findings.recall_by_step().items()
     }
     figure = save_figure(recall_curves(curves, over="step of the episode"), plots / "recall_by_step.svg")
-    kinds = (PageKind.RESULTS, PageKind.PRODUCT, PageKind.DETAIL)
+    kinds = (ShopPage.RESULTS, ShopPage.PRODUCT, ShopPage.DETAIL)
     rows = []
     for agent, found in findings.recall_by_page().items():
         cells = [

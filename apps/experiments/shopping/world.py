@@ -10,6 +10,7 @@ from experiments.shopping.settings import Phase1Settings
 from experiments.shopping.stages import Stage
 from lab.run import RunDirectory
 from sightline.agents import Trajectory, read_trajectories, write_trajectories
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.rollout import collect
 from sightline.webshop_env import Catalogue, Shop, WebShopEnv, build_goals, expert_action, split_indices
 from sightline.webshop_env.episodes import Generated, Official, write_shop
@@ -80,6 +81,7 @@ def collect_demonstrations_stage(
                 environment,
                 goals,
                 expert,
+                webshop_grammar,
                 seed=settings.seed,
                 max_steps=settings.step_limit,
                 exploration=settings.exploration if split == "train" else 0.0,

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.records import Decision, Situation
 from sightline.agents.rollout.in_process import InProcessEngine
 from sightline.agents.rollout.job import Engine, RolloutJob
@@ -77,6 +78,7 @@ def main() -> None:
         agent_name=FirstDoor.name,
         make_environments=partial(make_mazes, step_seconds=arguments.step_milliseconds / 1000),
         make_agent=FirstDoor,
+        grammar=webshop_grammar,
         seed=0,
         max_steps=ROOMS,
         batch_size=arguments.batch_size,

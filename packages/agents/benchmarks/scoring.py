@@ -29,7 +29,7 @@ import torch
 
 from sightline.agents.actors.candidate_scoring import encode_actions
 from sightline.agents.actors.language_model import LanguageModelActor
-from sightline.agents.prompts import abbreviate_products
+from sightline.agents.grammar.webshop import abbreviate_products
 from sightline.agents.student.config import PACKAGED_STUDENT
 
 PRODUCTS = 13

@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from sightline.agents.actors.language_model import LanguageModelActor, _choose_dtype
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.records import ActionDistribution
 from sightline.agents.student.tokenizer import train_tokenizer
 
@@ -68,7 +69,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     def make(name: str) -> Path:
         if name not in folders:
             folders[name] = tmp_path_factory.mktemp(name)
-            tokenizer = train_tokenizer(TEXTS, 330, 1024)
+            tokenizer = train_tokenizer(TEXTS, webshop_grammar.markers, 330, 1024)
             tokenizer.save_pretrained(folders[name])
             torch.manual_seed(0)
             config = ARCHITECTURES[name](len(tokenizer))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sightline.agents.actors.lexical import LexicalActor
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.prompts import render_prompt
 
 RESULTS = """[button] Back to Search [button_]
@@ -23,7 +24,7 @@ ITEM = (
 
 
 def best(prompt: str, actions: list[str]) -> str:
-    (distribution,) = LexicalActor().score([prompt], [actions])
+    (distribution,) = LexicalActor(webshop_grammar).score([prompt], [actions])
     return max(zip(distribution.probabilities, actions, strict=True))[1]
 
 
@@ -46,12 +47,16 @@ def test_it_chooses_the_named_option_first_and_then_buys(open_: str, close: str,
 
 
 def test_probabilities_sum_to_one_and_tokens_are_words() -> None:
-    (distribution,) = LexicalActor().score(["task: a chair\npage:\naction:"], [["click[buy now]", "click[a]"]])
+    (distribution,) = LexicalActor(webshop_grammar).score(
+        ["task: a chair\npage:\naction:"], [["click[buy now]", "click[a]"]]
+    )
     assert sum(distribution.probabilities) == pytest.approx(1)
     assert distribution.prompt_tokens == 5
     assert distribution.completion_tokens == 2
 
 
 def test_without_sharpness_all_actions_are_equally_likely() -> None:
-    (distribution,) = LexicalActor(sharpness=0).score(["task: red\npage:\naction:"], [["click[red]", "click[blue]"]])
+    (distribution,) = LexicalActor(webshop_grammar, sharpness=0).score(
+        ["task: red\npage:\naction:"], [["click[red]", "click[blue]"]]
+    )
     assert distribution.probabilities == (0.5, 0.5)

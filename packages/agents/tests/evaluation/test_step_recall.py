@@ -3,13 +3,12 @@ from __future__ import annotations
 import pytest
 
 from sightline.agents.evaluation.step_recall import (
-    PageKind,
     chunks_of_step,
-    page_kind,
     recall_by_page,
     recall_by_step,
     target_read,
 )
+from sightline.agents.grammar import ShopPage, webshop_grammar
 from sightline.agents.records import Attention
 from sightline.agents.trajectory import Step, Trajectory
 from sightline.retrieval import ChunkingConfig
@@ -57,7 +56,7 @@ HIT, MISS = step(RESULTS, "click[b0aaaaaaaa]", 1), step(RESULTS, "click[b0bbbbbb
 
 
 def test_every_chunk_of_the_page_is_shown_with_what_became_of_it() -> None:
-    chunks = chunks_of_step(MISS, "a red lamp", CHUNKING)
+    chunks = chunks_of_step(MISS, "a red lamp", webshop_grammar, CHUNKING)
     assert [(chunk.score, chunk.read, chunk.target) for chunk in chunks] == [
         (0.5, True, False),
         (0.5, True, False),
@@ -68,18 +67,18 @@ def test_every_chunk_of_the_page_is_shown_with_what_became_of_it() -> None:
 
 def test_a_recorded_chunk_that_was_passed_over_is_not_read() -> None:
     passed = MISS.model_copy(update={"attention": (Attention(RESULTS.split("\n\n")[2], -1.0, selected=False),)})
-    chunk = chunks_of_step(passed, "a red lamp", CHUNKING)[2]
+    chunk = chunks_of_step(passed, "a red lamp", webshop_grammar, CHUNKING)[2]
     assert (chunk.score, chunk.read, chunk.target) == (-1.0, False, True)
 
 
 def test_an_agent_without_attention_has_read_the_whole_page_and_has_no_recall() -> None:
     whole = step(RESULTS, "click[b0aaaaaaaa]")
-    assert all(chunk.read for chunk in chunks_of_step(whole, "a red lamp", CHUNKING))
-    assert recall_by_step([[episode(0, whole)]], CHUNKING, seed=0) == {}
+    assert all(chunk.read for chunk in chunks_of_step(whole, "a red lamp", webshop_grammar, CHUNKING))
+    assert recall_by_step([[episode(0, whole)]], webshop_grammar, CHUNKING, seed=0) == {}
 
 
 def test_nothing_was_to_be_read_where_the_expert_searches_or_is_not_known() -> None:
-    assert target_read(chunks_of_step(step(RESULTS, None, 0), "a red lamp", CHUNKING)) is None
+    assert target_read(chunks_of_step(step(RESULTS, None, 0), "a red lamp", webshop_grammar, CHUNKING)) is None
 
 
 def test_another_chunking_than_the_agents_is_refused() -> None:
@@ -87,12 +86,12 @@ def test_another_chunking_than_the_agents_is_refused() -> None:
     with pytest.raises(
         ValueError, match="'no such chunk', which is no chunk of its page; give the chunking it read with"
     ):
-        recall_by_step([[episode(0, strange)]], CHUNKING, seed=0)
+        recall_by_step([[episode(0, strange)]], webshop_grammar, CHUNKING, seed=0)
 
 
 def test_recall_by_step_averages_decisions_within_a_goal_and_goals_after() -> None:
     seeds = [[episode(0, HIT, MISS), episode(1, HIT)], [episode(0, MISS), episode(0, MISS)], [episode(0, MISS)]]
-    found = recall_by_step(seeds, CHUNKING, seed=0)
+    found = recall_by_step(seeds, webshop_grammar, CHUNKING, seed=0)
     assert list(found) == [1, 2]
     assert (found[1].goals, found[1].decisions) == (2, 5)
     assert found[1].interval is not None
@@ -102,24 +101,16 @@ def test_recall_by_step_averages_decisions_within_a_goal_and_goals_after() -> No
 
 
 def test_broken_episodes_are_left_out() -> None:
-    assert recall_by_step([[episode(0, MISS, error="gone"), episode(1, HIT)]], CHUNKING, seed=0)[1].decisions == 1
+    assert (
+        recall_by_step([[episode(0, MISS, error="gone"), episode(1, HIT)]], webshop_grammar, CHUNKING, seed=0)[
+            1
+        ].decisions
+        == 1
+    )
 
 
 def test_recall_by_page_tells_results_from_products() -> None:
     buy = step(ITEM, "click[buy now]", 2)
-    found = recall_by_page([[episode(0, MISS, buy), episode(1, MISS, buy)]], CHUNKING, seed=0)
-    assert list(found) == [PageKind.RESULTS, PageKind.PRODUCT]
+    found = recall_by_page([[episode(0, MISS, buy), episode(1, MISS, buy)]], webshop_grammar, CHUNKING, seed=0)
+    assert list(found) == [ShopPage.RESULTS, ShopPage.PRODUCT]
     assert [value.interval.value for value in found.values() if value.interval is not None] == [0, 1]
-
-
-@pytest.mark.parametrize(
-    ("actions", "kind"),
-    [
-        (("search[lamp]",), PageKind.SEARCH),
-        (("click[back to search]", "click[b0aaaaaaaa]"), PageKind.RESULTS),
-        (("click[back to search]", "click[buy now]", "click[red]"), PageKind.PRODUCT),
-        (("click[back to search]", "click[< prev]"), PageKind.DETAIL),
-    ],
-)
-def test_the_kind_of_page_is_told_from_its_actions(actions: tuple[str, ...], kind: PageKind) -> None:
-    assert page_kind(Step(observation="", available_actions=actions, action=actions[0], reward=0.0)) is kind

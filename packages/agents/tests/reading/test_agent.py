@@ -2,22 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sightline.agents.actors.lexical import LexicalActor
-from sightline.agents.prompts import abbreviate_products
+from sightline.agents.grammar import webshop_grammar
+from sightline.agents.grammar.webshop import abbreviate_products
 from sightline.agents.protocols import Actor
 from sightline.agents.reading.agent import ReadingAgent, baseline_rag, baseline_react, recurrent_state_gated
-from sightline.agents.reading.bounds import expert_target, oracle_gated, random_gated
-from sightline.agents.reading.conditions import condition_dimension, condition_vectors
+from sightline.agents.reading.bounds import oracle_gated, random_gated
+from sightline.agents.reading.conditions import condition_dimension
 from sightline.agents.reading.pages import page_chunks
-from sightline.agents.reading.scorers import instruction_similarity, state_conditioned
 from sightline.agents.reading.types import QueryFrom
-from sightline.agents.reading.views import top_chunks
 from sightline.agents.records import ActionDistribution, Event, Situation
 from sightline.agents.state.config import StateModelConfig
 from sightline.agents.state.model import RecurrentStateModel
@@ -58,7 +54,9 @@ class RecordingActor:
 @pytest.fixture(scope="module")
 def state_model() -> RecurrentStateModel:
     torch.manual_seed(0)
-    return RecurrentStateModel(StateModelConfig(text_dimension=64, event_dimension=16, state_dimension=12))
+    return RecurrentStateModel(
+        StateModelConfig(text_dimension=64, event_dimension=16, state_dimension=12, action_types=("search", "open"))
+    )
 
 
 def gated(actor: Actor, state_model: RecurrentStateModel, query_from: QueryFrom = "state", k: int = 2) -> ReadingAgent:
@@ -68,6 +66,7 @@ def gated(actor: Actor, state_model: RecurrentStateModel, query_from: QueryFrom 
         ENCODER,
         state_model,
         retriever,
+        webshop_grammar,
         name="recurrent_state_gated_zero_shot",
         query_from=query_from,
         top_k=k,
@@ -76,11 +75,11 @@ def gated(actor: Actor, state_model: RecurrentStateModel, query_from: QueryFrom 
 
 
 AGENTS: dict[str, Callable[..., ReadingAgent]] = {
-    "baseline_react": lambda actor, _: baseline_react(actor, history_turns=2, history_characters=100),
-    "baseline_rag": lambda actor, _: baseline_rag(actor, ENCODER, top_k=2, chunking=CHUNKING),
+    "baseline_react": lambda actor, _: baseline_react(actor, webshop_grammar, history_turns=2, history_characters=100),
+    "baseline_rag": lambda actor, _: baseline_rag(actor, ENCODER, webshop_grammar, top_k=2, chunking=CHUNKING),
     "recurrent_state_gated_zero_shot": gated,
-    "oracle_gated": lambda actor, _: oracle_gated(actor, ENCODER, top_k=2, chunking=CHUNKING),
-    "random_gated": lambda actor, _: random_gated(actor, seed=0, top_k=2, chunking=CHUNKING),
+    "oracle_gated": lambda actor, _: oracle_gated(actor, ENCODER, webshop_grammar, top_k=2, chunking=CHUNKING),
+    "random_gated": lambda actor, _: random_gated(actor, webshop_grammar, seed=0, top_k=2, chunking=CHUNKING),
 }
 GATED = [name for name in AGENTS if name != "baseline_react"]
 SITUATIONS = [
@@ -94,12 +93,12 @@ SITUATIONS = [
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_an_agent_bears_its_name(name: str, state_model: RecurrentStateModel) -> None:
-    assert AGENTS[name](LexicalActor(), state_model).name == name
+    assert AGENTS[name](LexicalActor(webshop_grammar), state_model).name == name
 
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_the_batch_changes_no_decision(name: str, state_model: RecurrentStateModel) -> None:
-    agent = AGENTS[name](LexicalActor(), state_model)
+    agent = AGENTS[name](LexicalActor(webshop_grammar), state_model)
     together = agent.choose(SITUATIONS)
     alone = [agent.choose([one])[0] for one in SITUATIONS]
     backwards = agent.choose(SITUATIONS[::-1])[::-1]
@@ -131,7 +130,7 @@ def test_attention_holds_every_chunk_of_the_page_and_selects_the_best(
 ) -> None:
     actor = RecordingActor()
     (decision,) = AGENTS[name](actor, state_model).choose([situation()])
-    assert tuple(chunk.text for chunk in decision.attention) == page_chunks(page(), TASK, CHUNKING)
+    assert tuple(chunk.text for chunk in decision.attention) == page_chunks(page(), TASK, webshop_grammar, CHUNKING)
     chosen = [chunk.score for chunk in decision.attention if chunk.selected]
     assert len(chosen) == 2
     assert min(chosen) >= max(chunk.score for chunk in decision.attention if not chunk.selected)
@@ -144,43 +143,6 @@ def test_chunks_are_shown_in_page_order(name: str, state_model: RecurrentStateMo
     shown = abbreviate_products(page(), [chunk.text for chunk in decision.attention if chunk.selected])
     places = [actor.prompts[0].index(text) for text in shown]
     assert places == sorted(places)
-
-
-@settings(deadline=None)
-@given(st.integers(0, len(PRODUCTS) - 1), st.integers(1, 4))
-def test_the_oracle_always_shows_the_target(target: int, top_k: int) -> None:
-    actor = RecordingActor()
-    oracle_gated(actor, ENCODER, top_k=top_k, chunking=CHUNKING).choose([situation(target=target)])
-    assert f"[button] #{target + 1} [button_]" in actor.prompts[0]
-
-
-def test_the_oracle_without_an_expert_says_what_is_missing() -> None:
-    scorer = expert_target(ENCODER)
-    with pytest.raises(ValueError, match="give roll_out an expert"):
-        scorer([Situation(TASK, (Event("OBS", "page"),), ("click[a]",))], [["a chunk"]])
-
-
-def test_query_rag_ranks_by_the_cosine_with_the_instruction() -> None:
-    chunks = page_chunks(page(), TASK, CHUNKING)
-    (scores,) = instruction_similarity(ENCODER)([situation()], [chunks])
-    expected = ENCODER.encode(chunks) @ ENCODER.encode([TASK])[0]
-    np.testing.assert_allclose(scores, expected, atol=1e-6)
-
-
-def test_equal_chunks_of_two_pages_keep_to_their_page() -> None:
-    both = instruction_similarity(ENCODER)([situation(), situation(task="oak desk")], [["oak desk"], ["oak desk"]])
-    assert both[0][0] < both[1][0]
-
-
-def test_random_chunks_depend_on_the_seed_and_on_the_episode() -> None:
-    def chosen(seed: int, turns: int) -> list[bool]:
-        agent = random_gated(LexicalActor(), seed=seed, top_k=3, chunking=CHUNKING)
-        one = situation(products=PRODUCTS * 3, turns=turns)
-        return [chunk.selected for chunk in agent.choose([one])[0].attention]
-
-    assert chosen(0, 0) == chosen(0, 0)
-    assert chosen(0, 0) != chosen(1, 0)
-    assert chosen(0, 0) != chosen(0, 1)
 
 
 def test_react_reads_the_whole_page_and_the_latest_turns() -> None:
@@ -200,7 +162,7 @@ def test_the_most_probable_action_is_taken_and_ties_go_to_the_first() -> None:
             return [ActionDistribution((0.2, 0.4, 0.4), 5, 2) for _ in prompts]
 
     one = Situation(TASK, (Event("OBS", "page"),), ("click[a]", "click[b]", "click[c]"))
-    (decision,) = baseline_react(Fixed(), history_turns=0, history_characters=10).choose([one])
+    (decision,) = baseline_react(Fixed(), webshop_grammar, history_turns=0, history_characters=10).choose([one])
     assert decision.action == "click[b]"
     assert (decision.prompt_tokens, decision.completion_tokens) == (5, 2)
 
@@ -214,7 +176,7 @@ def test_an_action_is_not_repeated_on_a_page_that_looks_the_same_while_others_ar
     def next_action(*before: tuple[str, str]) -> str:
         past = [event for page, action in before for event in (Event("OBS", page), Event("ACT", action))]
         now = Situation(TASK, (*past, Event("OBS", "page")), ("click[a]", "click[b]", "click[c]"))
-        (decision,) = baseline_react(Fixed(), history_turns=0, history_characters=10).choose([now])
+        (decision,) = baseline_react(Fixed(), webshop_grammar, history_turns=0, history_characters=10).choose([now])
         return decision.action
 
     assert next_action(("other page", "click[a]")) == "click[a]"
@@ -232,7 +194,9 @@ def test_an_actor_that_is_certain_chooses_among_the_untried_actions_alone() -> N
         (Event("OBS", "page"), Event("ACT", "click[d]"), Event("OBS", "page")),
         ("click[a]", "click[b]", "click[c]", "click[d]"),
     )
-    (decision,) = baseline_react(CertainOfTheLast(), history_turns=0, history_characters=10).choose([now])
+    (decision,) = baseline_react(CertainOfTheLast(), webshop_grammar, history_turns=0, history_characters=10).choose(
+        [now]
+    )
     assert decision.action == "click[c]"
     assert decision.probabilities == (0.0, 0.0, 1.0, 0.0)
 
@@ -243,38 +207,9 @@ def test_an_actors_error_on_one_prompt_is_that_decisions_error_and_chooses_no_ac
             return [ActionDistribution((0.4, 0.6), 5, 2), ActionDistribution((), 9, 3, error="ParseFailure: no number")]
 
     one = Situation(TASK, (Event("OBS", "page"),), ("click[a]", "click[b]"))
-    good, bad = baseline_react(FailsOnTheSecond(), history_turns=0, history_characters=10).choose([one, one])
+    good, bad = baseline_react(FailsOnTheSecond(), webshop_grammar, history_turns=0, history_characters=10).choose(
+        [one, one]
+    )
     assert (good.action, good.error) == ("click[b]", None)
     assert (bad.action, bad.probabilities, bad.error) == ("", (), "ParseFailure: no number")
     assert (bad.prompt_tokens, bad.completion_tokens) == (9, 3)
-
-
-@pytest.mark.parametrize("query_from", ["state", "instruction", "both"])
-def test_the_condition_has_the_width_that_is_announced(query_from: QueryFrom, state_model: RecurrentStateModel) -> None:
-    conditions = condition_vectors(query_from, torch.zeros(3, 12), torch.ones(3, 64))
-    assert conditions.shape == (3, condition_dimension(query_from, 12, 64))
-    assert len(gated(LexicalActor(), state_model, query_from).choose(SITUATIONS)) == len(SITUATIONS)
-
-
-def test_the_state_gate_depends_on_what_happened_before(state_model: RecurrentStateModel) -> None:
-    scorer = state_conditioned(ENCODER, state_model, StateConditionedRetriever(12, 64), "state")
-    chunks = page_chunks(page(), TASK, CHUNKING)
-    without, with_history = scorer([situation(), situation(turns=2)], [chunks, chunks])
-    assert not np.allclose(without, with_history)
-
-
-def test_the_state_gate_ignores_the_instruction_outside_the_events_unless_asked(
-    state_model: RecurrentStateModel,
-) -> None:
-    events = (Event("OBS", "a page"),)
-    pair = [Situation(task, events, ("click[a]",)) for task in ("a lamp", "a desk")]
-    chunks = [["oak desk", "glass lamp"]] * 2
-    for query_from, alike in (("state", True), ("both", False)):
-        retriever = StateConditionedRetriever(condition_dimension(query_from, 12, 64), 64)
-        first, second = state_conditioned(ENCODER, state_model, retriever, query_from)(pair, chunks)
-        assert np.allclose(first, second, atol=1e-6) == alike
-
-
-def test_no_chunk_at_all_is_refused() -> None:
-    with pytest.raises(ValueError, match="top_k must be at least 1, got 0"):
-        top_chunks(instruction_similarity(ENCODER), 0, CHUNKING)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.rollout.demonstrations import collect
 from sightline.agents.trajectory import Trajectory
 
@@ -65,7 +66,7 @@ def actions(trajectory: Trajectory) -> list[str]:
 
 
 def test_the_demonstrators_episode_is_recorded_from_first_page_to_reward() -> None:
-    (trajectory,) = collect(Kiosk(), [1], expert, seed=5, max_steps=10)
+    (trajectory,) = collect(Kiosk(), [1], expert, webshop_grammar, seed=5, max_steps=10)
     assert actions(trajectory) == ["search[desk lamp]", "click[chair]", "click[buy now]"]
     assert [step.observation for step in trajectory.steps] == ["page home", "page results", "page chair"]
     assert trajectory.steps[1].available_actions == ("click[lamp]", "click[chair]")
@@ -76,20 +77,20 @@ def test_the_demonstrators_episode_is_recorded_from_first_page_to_reward() -> No
 
 
 def test_without_exploration_the_label_is_the_executed_action() -> None:
-    for trajectory in collect(Kiosk(), range(4), expert, seed=0, max_steps=10):
+    for trajectory in collect(Kiosk(), range(4), expert, webshop_grammar, seed=0, max_steps=10):
         assert all(step.expert_action == step.action for step in trajectory.steps)
 
 
 def test_the_environment_is_reset_with_the_seed() -> None:
     kiosk = Kiosk()
-    collect(kiosk, [0, 1], expert, seed=9, max_steps=10)
+    collect(kiosk, [0, 1], expert, webshop_grammar, seed=9, max_steps=10)
     assert kiosk.seeds == [9, 9]
 
 
 def test_an_experts_repeated_search_becomes_the_next_proposal_and_at_last_its_own_words() -> None:
     kiosk = Kiosk()
     kiosk.found_by = "search[the expert's own words]"
-    (trajectory,) = collect(kiosk, [0], expert, seed=0, max_steps=10)
+    (trajectory,) = collect(kiosk, [0], expert, webshop_grammar, seed=0, max_steps=10)
     back = "click[back to search]"
     assert actions(trajectory) == [
         *("search[desk lamp]", back, "search[lamp]", back),
@@ -108,30 +109,30 @@ def test_an_experts_search_where_no_search_bar_is_keeps_its_own_words() -> None:
 
     kiosk = Kiosk()
     kiosk.found_by = "search[the expert's own words]"
-    (trajectory,) = collect(kiosk, [0], impatient, seed=0, max_steps=10)
+    (trajectory,) = collect(kiosk, [0], impatient, webshop_grammar, seed=0, max_steps=10)
     own = "search[the expert's own words]"
     assert actions(trajectory) == ["search[desk lamp]", own, "click[lamp]", "click[buy now]"]
     assert trajectory.steps[1].available_actions == ("click[back to search]", own)
 
 
 def test_an_expert_action_outside_the_candidates_is_added_to_them() -> None:
-    (trajectory,) = collect(Kiosk(), [0], lambda _: "click[hidden]", seed=0, max_steps=1)
+    (trajectory,) = collect(Kiosk(), [0], lambda _: "click[hidden]", webshop_grammar, seed=0, max_steps=1)
     assert trajectory.steps[0].available_actions == ("search[desk lamp]", "search[lamp]", "click[hidden]")
     assert actions(trajectory) == ["click[hidden]"]
 
 
 def test_an_episode_is_truncated_at_the_step_limit() -> None:
-    (trajectory,) = collect(Kiosk(), [0], expert, seed=0, max_steps=2)
+    (trajectory,) = collect(Kiosk(), [0], expert, webshop_grammar, seed=0, max_steps=2)
     assert (len(trajectory.steps), trajectory.truncated, trajectory.terminated) == (2, True, False)
 
 
 def test_an_episode_that_ends_with_its_last_step_is_not_truncated() -> None:
-    (trajectory,) = collect(Kiosk(), [0], expert, seed=0, max_steps=3)
+    (trajectory,) = collect(Kiosk(), [0], expert, webshop_grammar, seed=0, max_steps=3)
     assert (trajectory.truncated, trajectory.terminated) == (False, True)
 
 
 def test_exploration_disturbs_its_share_of_clicks_and_keeps_the_experts_label() -> None:
-    trajectories = collect(Kiosk(), range(400), expert, seed=0, max_steps=30, exploration=0.4)
+    trajectories = collect(Kiosk(), range(400), expert, webshop_grammar, seed=0, max_steps=30, exploration=0.4)
     at_results = [step for t in trajectories for step in t.steps if step.observation == "page results"]
     wrong = sum(step.action != step.expert_action for step in at_results) / len(at_results)
     assert wrong == pytest.approx(0.4 / 2, abs=0.05)  # half of the random clicks hit the expert's
@@ -141,13 +142,16 @@ def test_exploration_disturbs_its_share_of_clicks_and_keeps_the_experts_label() 
 
 
 def test_exploration_never_searches() -> None:
-    trajectories = collect(Kiosk(), range(50), expert, seed=0, max_steps=10, exploration=1.0)
+    trajectories = collect(Kiosk(), range(50), expert, webshop_grammar, seed=0, max_steps=10, exploration=1.0)
     assert {t.steps[0].action for t in trajectories} == {"search[desk lamp]"}
 
 
 def test_an_episode_depends_on_its_goal_and_the_seed_alone() -> None:
     def run(goals: list[int], seed: int) -> dict[int, Trajectory]:
-        return {t.goal: t for t in collect(Kiosk(), goals, expert, seed=seed, max_steps=10, exploration=0.5)}
+        return {
+            t.goal: t
+            for t in collect(Kiosk(), goals, expert, webshop_grammar, seed=seed, max_steps=10, exploration=0.5)
+        }
 
     whole, again, part, other = run([*range(30)], 0), run([*range(30)], 0), run([7, 3], 0), run([*range(30)], 1)
     assert whole == again
@@ -156,7 +160,7 @@ def test_an_episode_depends_on_its_goal_and_the_seed_alone() -> None:
 
 
 def test_snapshots_are_taken_before_each_action() -> None:
-    (trajectory,) = collect(Kiosk(), [2], expert, seed=0, max_steps=10, snapshots=True)
+    (trajectory,) = collect(Kiosk(), [2], expert, webshop_grammar, seed=0, max_steps=10, snapshots=True)
     taken = [base64.b64decode(step.snapshot or "") for step in trajectory.steps]
     assert taken == [b"2 home", b"2 results", b"2 lamp"]
 
@@ -168,7 +172,7 @@ def test_a_broken_episode_is_kept_up_to_there_and_the_others_go_on() -> None:
                 raise RuntimeError("no connection")
             return super().step(action)
 
-    first, broken, last = collect(Breaking(), [0, 1, 2], expert, seed=0, max_steps=10)
+    first, broken, last = collect(Breaking(), [0, 1, 2], expert, webshop_grammar, seed=0, max_steps=10)
     assert broken.error == "RuntimeError: no connection"
     assert actions(broken) == ["search[desk lamp]"]
     assert broken.final_observation == "page results"
@@ -185,18 +189,18 @@ def test_an_episode_that_cannot_begin_is_recorded() -> None:
         ) -> tuple[str, dict[str, Any]]:
             raise KeyError("no such goal")
 
-    (trajectory,) = collect(Closed(), [0], expert, seed=0, max_steps=10)
+    (trajectory,) = collect(Closed(), [0], expert, webshop_grammar, seed=0, max_steps=10)
     assert (trajectory.steps, trajectory.instruction, trajectory.error) == ((), "", "KeyError: 'no such goal'")
 
 
 def test_a_wrong_probability_is_refused() -> None:
     with pytest.raises(ValueError, match=r"exploration should be a probability from 0 to 1, not 1\.5"):
-        collect(Kiosk(), [0], expert, seed=0, max_steps=10, exploration=1.5)
+        collect(Kiosk(), [0], expert, webshop_grammar, seed=0, max_steps=10, exploration=1.5)
 
 
 def test_a_step_limit_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="max_steps should be at least 1, not 0"):
-        collect(Kiosk(), [0], expert, seed=0, max_steps=0)
+        collect(Kiosk(), [0], expert, webshop_grammar, seed=0, max_steps=0)
 
 
 def test_snapshots_of_an_environment_without_them_are_refused() -> None:
@@ -204,4 +208,4 @@ def test_snapshots_of_an_environment_without_them_are_refused() -> None:
         reset, step = Kiosk.reset, Kiosk.step
 
     with pytest.raises(TypeError, match=r"Plain has no snapshot\(\)"):
-        collect(Plain(), [0], expert, seed=0, max_steps=10, snapshots=True)
+        collect(Plain(), [0], expert, webshop_grammar, seed=0, max_steps=10, snapshots=True)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.records import Decision
 from sightline.agents.rollout.episode import Episode, EpisodeInProgress
 from sightline.agents.trajectory import Trajectory
@@ -16,7 +17,7 @@ from sightline.retrieval.jsonl import RecordError
 
 def begin(toys: ModuleType, goal: int, *, expert: Any = None, max_steps: int = 10, **arguments: Any) -> Episode:
     environment = toys.Corridor(**arguments)
-    return Episode(environment, agent="hash", goal=goal, seed=4, max_steps=max_steps, expert=expert)
+    return Episode(environment, webshop_grammar, agent="hash", goal=goal, seed=4, max_steps=max_steps, expert=expert)
 
 
 def finish(toys: ModuleType, episode: Episode, *, after: int = 100) -> Episode:
@@ -41,7 +42,7 @@ def test_a_saved_episode_ends_as_if_it_had_not_been_interrupted(
     if after >= len(expected.steps):
         return
     finish(toys, begin(toys, goal, expert=toys.walker, max_steps=max_steps), after=after).pause().write(path)
-    resumed = Episode.resume(toys.Corridor(), EpisodeInProgress.read(path), expert=toys.walker)
+    resumed = Episode.resume(toys.Corridor(), webshop_grammar, EpisodeInProgress.read(path), expert=toys.walker)
     found = finish(toys, resumed).trajectory()
     assert found.model_dump_json() == expected.model_dump_json()
 
@@ -54,7 +55,7 @@ def test_pausing_does_not_disturb_the_episode(toys: ModuleType) -> None:
 
 def test_the_resumed_agent_sees_what_it_would_have_seen(toys: ModuleType) -> None:
     episode = finish(toys, begin(toys, 3, expert=toys.walker), after=3)
-    resumed = Episode.resume(toys.Corridor(), episode.pause(), expert=toys.walker)
+    resumed = Episode.resume(toys.Corridor(), webshop_grammar, episode.pause(), expert=toys.walker)
     assert resumed.situation is not None
     assert len(resumed.situation.events) == 7
     assert resumed.situation == episode.situation
@@ -62,7 +63,7 @@ def test_the_resumed_agent_sees_what_it_would_have_seen(toys: ModuleType) -> Non
 
 def test_an_error_after_the_resumption_is_recorded_with_the_steps_before_it(toys: ModuleType) -> None:
     saved = finish(toys, begin(toys, 3), after=1).pause()
-    found = finish(toys, Episode.resume(toys.Corridor(broken=[3]), saved)).trajectory()
+    found = finish(toys, Episode.resume(toys.Corridor(broken=[3]), webshop_grammar, saved)).trajectory()
     assert found == whole(toys, 3, broken=[3])
     assert (found.error, len(found.steps)) == ("ConnectionError: the corridor burnt down", 1)
 
@@ -81,7 +82,7 @@ def test_another_environment_than_the_episodes_own_is_refused(toys: ModuleType) 
             return "elsewhere"
 
     with pytest.raises(ValueError, match="restores the page 'elsewhere', but the episode of goal 3 was saved on 'room"):
-        Episode.resume(Other(), begin(toys, 3).pause())
+        Episode.resume(Other(), webshop_grammar, begin(toys, 3).pause())
 
 
 def test_an_environment_without_snapshots_cannot_be_paused(toys: ModuleType) -> None:
@@ -89,7 +90,7 @@ def test_an_environment_without_snapshots_cannot_be_paused(toys: ModuleType) -> 
         reset, step = toys.Corridor.reset, toys.Corridor.step
         _page, _info = toys.Corridor._page, toys.Corridor._info
 
-    episode = Episode(Plain(), agent="hash", goal=0, seed=0, max_steps=3)
+    episode = Episode(Plain(), webshop_grammar, agent="hash", goal=0, seed=0, max_steps=3)
     with pytest.raises(TypeError, match=r"Plain has no snapshot\(\)"):
         episode.pause()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.rollout.in_process import InProcessEngine
 from sightline.agents.rollout.job import RolloutJob
 from sightline.agents.rollout.journal import JournalError
@@ -22,7 +23,7 @@ GOALS = range(11)
 def make_job(toys: ModuleType, **changes: Any) -> RolloutJob:
     arguments: dict[str, Any] = {"make_agent": toys.CompanyAgent, "agent_name": "company", "batch_size": 4} | changes
     make_environments = partial(toys.corridors, broken=[5])
-    return RolloutJob(make_environments=make_environments, seed=0, max_steps=6, **arguments)
+    return RolloutJob(make_environments=make_environments, grammar=webshop_grammar, seed=0, max_steps=6, **arguments)
 
 
 def run(job: RolloutJob, journal: Path | None, goals: Any = GOALS) -> list[Trajectory]:
@@ -127,7 +128,15 @@ def test_a_batch_is_on_disk_before_the_next_begins(
 
 def test_roll_out_keeps_a_journal_too(toys: ModuleType, tmp_path: Path) -> None:
     first, again = (
-        roll_out(toys.corridors(3), toys.HashAgent(), GOALS, seed=1, max_steps=6, journal=tmp_path / "journal")
+        roll_out(
+            toys.corridors(3),
+            toys.HashAgent(),
+            GOALS,
+            webshop_grammar,
+            seed=1,
+            max_steps=6,
+            journal=tmp_path / "journal",
+        )
         for _ in range(2)
     )
     assert first == again

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sightline.agents.actors.lexical import LexicalActor
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.reading.bounds import oracle_gated, random_gated
 from sightline.agents.records import Attention, Decision, Situation
 from sightline.agents.rollout.rollout import roll_out
@@ -74,9 +75,9 @@ class CountingAgent:
 
 
 def run(environments: int, goals: Sequence[int], *, agent: Any = None, max_steps: int = 10) -> list[Trajectory]:
-    agent = agent or random_gated(LexicalActor(), seed=0, top_k=2, chunking=CHUNKING)
+    agent = agent or random_gated(LexicalActor(webshop_grammar), webshop_grammar, seed=0, top_k=2, chunking=CHUNKING)
     shops = [ToyShop() for _ in range(environments)]
-    return roll_out(shops, agent, goals, seed=0, max_steps=max_steps, progress=False)
+    return roll_out(shops, agent, goals, webshop_grammar, seed=0, max_steps=max_steps, progress=False)
 
 
 @pytest.mark.parametrize("environments", [2, 3, 64])
@@ -103,8 +104,8 @@ def test_no_goals_give_no_episodes() -> None:
 def test_a_broken_environment_costs_its_own_episode_only() -> None:
     goals = list(range(8))
     shops = [ToyShop(broken_resets=[2], broken_steps=[5]) for _ in range(3)]
-    agent = random_gated(LexicalActor(), seed=0, top_k=2, chunking=CHUNKING)
-    broken = roll_out(shops, agent, goals, seed=0, max_steps=10, progress=False)
+    agent = random_gated(LexicalActor(webshop_grammar), webshop_grammar, seed=0, top_k=2, chunking=CHUNKING)
+    broken = roll_out(shops, agent, goals, webshop_grammar, seed=0, max_steps=10, progress=False)
     assert broken[2].error == "RuntimeError: goal 2 is not there"
     assert broken[2].steps == ()
     assert broken[5].error == "ConnectionError: the shop burnt down"
@@ -123,7 +124,7 @@ def test_a_page_without_actions_is_an_error_of_that_episode() -> None:
                 "available_actions": {"has_search_bar": False, "clickables": ["search"]},
             }
 
-    (trajectory,) = roll_out([Dead()], CountingAgent(), [0], seed=0, max_steps=5, progress=False)
+    (trajectory,) = roll_out([Dead()], CountingAgent(), [0], webshop_grammar, seed=0, max_steps=5, progress=False)
     assert trajectory.error is not None
     assert "offers no action" in trajectory.error
 
@@ -168,8 +169,10 @@ def test_situations_hold_the_episode_so_far() -> None:
 
 
 def test_the_oracle_hears_the_expert_and_succeeds() -> None:
-    agent = oracle_gated(LexicalActor(), HashingEncoder(32), top_k=1, chunking=CHUNKING)
-    trajectories = roll_out([ToyShop()], agent, range(6), seed=0, max_steps=10, expert=expert, progress=False)
+    agent = oracle_gated(LexicalActor(webshop_grammar), HashingEncoder(32), webshop_grammar, top_k=1, chunking=CHUNKING)
+    trajectories = roll_out(
+        [ToyShop()], agent, range(6), webshop_grammar, seed=0, max_steps=10, expert=expert, progress=False
+    )
     assert all(trajectory.success for trajectory in trajectories)
     first, second = trajectories[0].steps
     assert first.expert_action is None  # the expert's own words are not among the candidates

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.rollout.in_process import InProcessEngine
 from sightline.agents.rollout.job import RolloutError, RolloutJob
 from sightline.agents.rollout.processes import ProcessEngine
@@ -51,7 +52,9 @@ def engine(request: pytest.FixtureRequest) -> Any:
 def make_job(toys: ModuleType, *, make_agent: Any = None, **changes: Any) -> RolloutJob:
     make_agent = make_agent or toys.HashAgent
     arguments: dict[str, Any] = {"make_environments": toys.corridors, "batch_size": 4} | changes
-    return RolloutJob(agent_name=make_agent.name, make_agent=make_agent, seed=0, max_steps=6, **arguments)
+    return RolloutJob(
+        agent_name=make_agent.name, make_agent=make_agent, grammar=webshop_grammar, seed=0, max_steps=6, **arguments
+    )
 
 
 def run(job: RolloutJob, goals: Any, engine: Any, **arguments: Any) -> list[Trajectory]:
@@ -164,7 +167,12 @@ def test_a_job_whose_parts_do_not_fit_is_refused(toys: ModuleType) -> None:
     with pytest.raises(ValueError, match=r"make_environments\(4\) should make as many, not 3"):
         run(job, [1], InProcessEngine())
     wrong = RolloutJob(
-        agent_name="other", make_environments=toys.corridors, make_agent=toys.HashAgent, seed=0, max_steps=1
+        agent_name="other",
+        make_environments=toys.corridors,
+        make_agent=toys.HashAgent,
+        grammar=webshop_grammar,
+        seed=0,
+        max_steps=1,
     )
     with pytest.raises(ValueError, match="names the agent 'other', but makes one called 'hash'"):
         run(wrong, [1], InProcessEngine())

@@ -44,12 +44,21 @@ EPISODES = [
 ]
 
 
+TYPES = ("search", "open", "buy")
+
+
 @pytest.fixture
 def model() -> RecurrentStateModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return RecurrentStateModel(
-            StateModelConfig(text_dimension=DIMENSION, event_dimension=24, state_dimension=32, max_characters=20)
+            StateModelConfig(
+                text_dimension=DIMENSION,
+                event_dimension=24,
+                state_dimension=32,
+                max_characters=20,
+                action_types=TYPES,
+            )
         )
 
 
@@ -86,11 +95,11 @@ def test_empty_sequences_are_refused(model: RecurrentStateModel, sequences: list
 
 def test_an_encoder_of_another_dimension_is_refused() -> None:
     with pytest.raises(ValueError, match="vectors of length 16, but the state model was made for 384"):
-        RecurrentStateModel(StateModelConfig()).encode_events(NoiseEncoder(), EPISODES)
+        RecurrentStateModel(StateModelConfig(action_types=TYPES)).encode_events(NoiseEncoder(), EPISODES)
 
 
 def test_another_encoder_than_the_one_it_was_trained_with_is_refused() -> None:
-    model = RecurrentStateModel(StateModelConfig(text_dimension=DIMENSION, text_encoder="MiniLM"))
+    model = RecurrentStateModel(StateModelConfig(text_dimension=DIMENSION, text_encoder="MiniLM", action_types=TYPES))
     with pytest.raises(ValueError, match=r"trained with the text encoder 'MiniLM' and cannot read .* of 'noise'"):
         model.encode_events(NoiseEncoder(), EPISODES)
 
@@ -208,7 +217,9 @@ def test_weights_cut_short_are_an_error(model: RecurrentStateModel, tmp_path: Pa
     ("change", "message"),
     [
         ({"state_dimension": 8}, "does not hold the weights"),
-        ({"action_types": ["search", "fly"]}, r"config\.json, field 'action_types\.1'"),
+        ({"action_types": ["search", "fly"]}, "does not hold the weights"),
+        ({"action_types": []}, "needs action_types"),
+        ({"action_types": ["search", 1]}, r"config\.json, field 'action_types\.1'"),
         ({"colour": "red"}, r"config\.json, field 'colour'"),
     ],
 )

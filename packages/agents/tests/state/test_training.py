@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.agents.grammar.actions import ActionType, action_type
+from sightline.agents.grammar import ShopAction, webshop_grammar
+from sightline.agents.grammar.webshop import action_type
 from sightline.agents.state.config import NextActionTrainingConfig, StateModelConfig
 from sightline.agents.state.records import NextActionResult
 from sightline.agents.state.training import train_next_action
@@ -71,7 +72,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def result() -> NextActionResult:
-    return train_next_action(remembering(200), NoiseEncoder(), MODEL, FAST)
+    return train_next_action(remembering(200), NoiseEncoder(), webshop_grammar, MODEL, FAST)
 
 
 def test_memory_decides_what_the_last_observation_cannot(result: NextActionResult) -> None:
@@ -87,7 +88,7 @@ def test_the_returned_model_has_the_accuracy_of_the_best_epoch(result: NextActio
     batch = result.model.encode_events(NoiseEncoder(), [trajectory.events(2) for trajectory in fresh])
     with torch.inference_mode():
         logits = result.model(batch.text_embeddings, batch.kinds, batch.lengths).action_logits[:, 4]
-    predicted = [MODEL.action_types[index] for index in logits.argmax(-1)]
+    predicted = [webshop_grammar.action_types[index] for index in logits.argmax(-1)]
     right = [kind == action_type(trajectory.steps[2].action) for kind, trajectory in zip(predicted, fresh, strict=True)]
     assert np.mean(right) == result.best.model_acc == 1.0
     assert not result.model.training
@@ -101,42 +102,44 @@ def test_the_best_epoch_is_the_first_with_the_highest_accuracy(result: NextActio
 
 def test_an_earlier_best_epochs_weights_are_kept(result: NextActionResult) -> None:
     until_best = FAST.model_copy(update={"epochs": result.best_epoch})
-    stopped = train_next_action(remembering(200), NoiseEncoder(), MODEL, until_best)
+    stopped = train_next_action(remembering(200), NoiseEncoder(), webshop_grammar, MODEL, until_best)
     assert all(torch.equal(a, b) for a, b in zip(stopped.model.parameters(), result.model.parameters(), strict=True))
 
 
 def test_the_same_seed_gives_the_same_model_whatever_the_global_random_state(result: NextActionResult) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(123)
-        again = train_next_action(remembering(200), NoiseEncoder(), MODEL, FAST)
+        again = train_next_action(remembering(200), NoiseEncoder(), webshop_grammar, MODEL, FAST)
     assert again.metrics == result.metrics
     assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), result.model.parameters(), strict=True))
 
 
 def test_training_leaves_the_global_random_state_alone() -> None:
     before = torch.random.get_rng_state()
-    train_next_action(remembering(8), NoiseEncoder(), MODEL, FAST.model_copy(update={"epochs": 1}))
+    train_next_action(remembering(8), NoiseEncoder(), webshop_grammar, MODEL, FAST.model_copy(update={"epochs": 1}))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_another_seed_gives_another_model(result: NextActionResult) -> None:
-    other = train_next_action(remembering(200), NoiseEncoder(), MODEL, FAST.model_copy(update={"seed": 1}))
+    other = train_next_action(
+        remembering(200), NoiseEncoder(), webshop_grammar, MODEL, FAST.model_copy(update={"seed": 1})
+    )
     assert other.metrics != result.metrics
 
 
 def test_the_label_is_the_experts_action_not_the_executed_one() -> None:
     explored = [episode(goal, ["home"], ["click[buy now]"], ["click[back to search]"]) for goal in range(20)]
-    trained = train_next_action(explored, NoiseEncoder(), MODEL, FAST)
+    trained = train_next_action(explored, NoiseEncoder(), webshop_grammar, MODEL, FAST)
     batch = trained.model.encode_events(NoiseEncoder(), [explored[0].events(0)])
     logits = trained.model(batch.text_embeddings, batch.kinds, batch.lengths).action_logits
-    assert MODEL.action_types[int(logits[0, 0].argmax())] is ActionType.CLICK_BUY
+    assert webshop_grammar.action_types[int(logits[0, 0].argmax())] is ShopAction.CLICK_BUY
 
 
 def test_the_majority_class_is_the_training_episodes_measured_on_the_held_out_ones() -> None:
     # Long episodes of one class make it the majority of decisions in training and in validation alike.
     searching = [episode(goal, ["home"] * 3, ["search[lamp]"] * 3) for goal in range(30)]
     buying = [episode(goal, ["item"], ["click[buy now]"]) for goal in range(30, 60)]
-    trained = train_next_action([*searching, *buying], NoiseEncoder(), MODEL, FAST)
+    trained = train_next_action([*searching, *buying], NoiseEncoder(), webshop_grammar, MODEL, FAST)
     possible = {3 * k / (3 * k + (15 - k)) for k in range(16)}  # k of the 15 held-out goals search
     assert any(trained.best.majority_class_baseline == pytest.approx(value) for value in possible)
     assert trained.best.majority_class_baseline > 0.5
@@ -147,21 +150,22 @@ def test_episodes_of_one_goal_are_never_divided() -> None:
     kinds = np.random.default_rng(0).integers(2, size=120)
     labels = ["click[buy now]" if kind else "click[back to search]" for kind in kinds]
     repeated = [episode(goal, [f"goal {goal}"], [labels[goal]]) for goal in range(120) for _ in range(5)]
-    trained = train_next_action(repeated, NoiseEncoder(), MODEL, FAST)
+    trained = train_next_action(repeated, NoiseEncoder(), webshop_grammar, MODEL, FAST)
     assert trained.metrics[-1].loss < 0.1
     assert trained.metrics[-1].model_acc < 0.8
 
 
 def test_a_trained_model_knows_its_text_encoder(result: NextActionResult) -> None:
-    assert result.model.config == MODEL.model_copy(update={"text_encoder": "noise"})
+    learnt = {"text_encoder": "noise", "action_types": webshop_grammar.action_types}
+    assert result.model.config == MODEL.model_copy(update=learnt)
 
 
 def test_episodes_without_steps_are_left_out(result: NextActionResult) -> None:
     empty = episode(1000, [], [])
-    again = train_next_action([empty, *remembering(200)], NoiseEncoder(), MODEL, FAST)
+    again = train_next_action([empty, *remembering(200)], NoiseEncoder(), webshop_grammar, MODEL, FAST)
     assert again.metrics == result.metrics
 
 
 def test_a_single_goal_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2 goals to hold one out, not 1"):
-        train_next_action(remembering(1), NoiseEncoder(), MODEL, FAST)
+        train_next_action(remembering(1), NoiseEncoder(), webshop_grammar, MODEL, FAST)

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.agents.prompts import abbreviate_products, react_prompt
+from sightline.agents.grammar import webshop_grammar
+from sightline.agents.grammar.webshop import abbreviate_products
+from sightline.agents.prompts import react_prompt
 from sightline.agents.reading.types import ChunkScorer
 from sightline.agents.records import Event, Situation
 from sightline.agents.student.config import StudentDataConfig
@@ -28,7 +30,7 @@ TARGET = "click[b0aaaaaaa3]"
 
 
 def examples(config: StudentDataConfig, *, seed: int = 0, scorers: Sequence[ChunkScorer] = ()) -> list[tuple[str, str]]:
-    found = student_examples([(SITUATION, TARGET)], config, np.random.default_rng(seed), scorers)
+    found = student_examples([(SITUATION, TARGET)], webshop_grammar, config, np.random.default_rng(seed), scorers)
     return [(example.prompt, example.actions[example.chosen]) for example in found]
 
 
@@ -39,7 +41,7 @@ def shown(prompt: str) -> list[int]:
 def test_whole_page_views_read_as_the_react_agent_reads() -> None:
     config = StudentDataConfig(views=1, full_page_share=1, history_turns=2, history_characters=50)
     ((prompt, _),) = examples(config)
-    (expected,) = abbreviate_products(PAGE, [react_prompt(SITUATION, turns=2, max_characters=50)])
+    (expected,) = abbreviate_products(PAGE, [react_prompt(SITUATION, webshop_grammar, turns=2, max_characters=50)])
     assert prompt == expected
     assert shown(prompt) == [0, 1, 2, 3, 4, 5]
     assert "search[chair]" in prompt
@@ -125,6 +127,7 @@ def test_a_page_without_chunks_still_gives_an_example() -> None:
     empty = Situation("x", (Event("OBS", ""),), ("search[x]",))
     found = student_examples(
         [(empty, "search[x]")],
+        webshop_grammar,
         StudentDataConfig(full_page_share=0, ranked_share=1),
         np.random.default_rng(0),
         [lambda _, chunks: [np.zeros(len(page)) for page in chunks]],

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.student.tokenizer import train_tokenizer
 
 TEXTS = ["task: find me a red chair\npage:\n[button] Red Chair [button_]\naction:", "click[red chair]"] * 4
@@ -15,7 +16,7 @@ TEXTS = ["task: find me a red chair\npage:\n[button] Red Chair [button_]\naction
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    return train_tokenizer(TEXTS, 330, 1024)
+    return train_tokenizer(TEXTS, webshop_grammar.markers, 330, 1024)
 
 
 def test_a_word_has_the_same_tokens_wherever_it_stands(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -36,10 +37,12 @@ def test_every_text_has_tokens_that_keep_all_but_case_and_space(tokenizer: PreTr
 
 
 def test_the_tokenizer_is_the_same_each_time() -> None:
-    first, second = (train_tokenizer(TEXTS, 300, 128).backend_tokenizer.to_str() for _ in range(2))
+    first, second = (
+        train_tokenizer(TEXTS, webshop_grammar.markers, 300, 128).backend_tokenizer.to_str() for _ in range(2)
+    )
     assert first == second
 
 
 def test_a_vocabulary_without_room_for_all_bytes_and_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 263"):
-        train_tokenizer(TEXTS, vocabulary_size=262, context=64)
+        train_tokenizer(TEXTS, webshop_grammar.markers, vocabulary_size=262, context=64)

@@ -11,10 +11,12 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sightline.agents.actors.language_model import LanguageModelActor
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.student.config import StudentTrainingConfig
 from sightline.agents.student.records import StudentExample
 from sightline.agents.student.training import train_student
 
+GRAMMAR = webshop_grammar
 SMALL = StudentTrainingConfig(
     vocabulary_size=300, layers=2, width=32, heads=2, feed_forward=64, context=128, steps=12, batch_size=4,
     warmup=3, checkpoint_every=5, precision="float32",
@@ -50,7 +52,7 @@ def kill_after(step: int):
 
 def test_a_student_learns_to_take_the_action_that_the_task_names(tmp_path: Path) -> None:
     config = SMALL.model_copy(update={"steps": 150, "batch_size": 16, "learning_rate": 5e-3, "warmup": 20})
-    report = train_student(make_examples(400), config, tmp_path / "student")
+    report = train_student(make_examples(400), GRAMMAR, config, tmp_path / "student")
     assert report.losses[-1] < 0.2 * report.losses[0]
     held_out = make_examples(60, seed=1)
     actor = LanguageModelActor(tmp_path / "student", device="cpu")
@@ -64,13 +66,13 @@ def test_a_student_learns_to_take_the_action_that_the_task_names(tmp_path: Path)
 
 def test_a_killed_run_continues_to_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
     examples = make_examples(30)
-    whole = train_student(examples, SMALL, tmp_path / "whole")
+    whole = train_student(examples, GRAMMAR, SMALL, tmp_path / "whole")
     for step in (3, 5, 8, 12):
         with pytest.raises(KilledError):
-            train_student(examples, SMALL, tmp_path / "killed", progress=kill_after(step))
+            train_student(examples, GRAMMAR, SMALL, tmp_path / "killed", progress=kill_after(step))
         assert not (tmp_path / "killed").exists()
     steps: list[int] = []
-    resumed = train_student(examples, SMALL, tmp_path / "killed", progress=lambda done, _: steps.append(done))
+    resumed = train_student(examples, GRAMMAR, SMALL, tmp_path / "killed", progress=lambda done, _: steps.append(done))
     assert steps == []  # the last checkpoint was taken after the last step
     assert resumed == whole
     left, right = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
@@ -82,9 +84,9 @@ def test_a_killed_run_continues_to_the_same_weights_bit_for_bit(tmp_path: Path) 
 
 def test_a_resumed_run_takes_up_after_its_last_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(KilledError):
-        train_student(make_examples(30), SMALL, tmp_path / "student", progress=kill_after(8))
+        train_student(make_examples(30), GRAMMAR, SMALL, tmp_path / "student", progress=kill_after(8))
     steps: list[int] = []
-    train_student(make_examples(30), SMALL, tmp_path / "student", progress=lambda done, _: steps.append(done))
+    train_student(make_examples(30), GRAMMAR, SMALL, tmp_path / "student", progress=lambda done, _: steps.append(done))
     assert steps == [6, 7, 8, 9, 10, 11, 12]
 
 
@@ -93,16 +95,21 @@ def test_a_checkpoint_of_other_examples_or_a_broken_one_is_not_used(
 ) -> None:
     checkpoint = tmp_path / "work.safetensors"
     with pytest.raises(KilledError):
-        train_student(make_examples(30), SMALL, tmp_path / "a", checkpoint=checkpoint, progress=kill_after(8))
+        train_student(make_examples(30), GRAMMAR, SMALL, tmp_path / "a", checkpoint=checkpoint, progress=kill_after(8))
     steps: list[int] = []
     other = make_examples(30, seed=9)
     with caplog.at_level(logging.WARNING), pytest.raises(KilledError):
-        train_student(other, SMALL, tmp_path / "a", checkpoint=checkpoint, progress=kill_after(1))
+        train_student(other, GRAMMAR, SMALL, tmp_path / "a", checkpoint=checkpoint, progress=kill_after(1))
     assert "other examples" in caplog.text
     checkpoint.write_bytes(checkpoint.read_bytes()[:500])
     with caplog.at_level(logging.WARNING):
         train_student(
-            make_examples(30), SMALL, tmp_path / "a", checkpoint=checkpoint, progress=lambda done, _: steps.append(done)
+            make_examples(30),
+            webshop_grammar,
+            SMALL,
+            tmp_path / "a",
+            checkpoint=checkpoint,
+            progress=lambda done, _: steps.append(done),
         )
     assert "cannot be read" in caplog.text
     assert steps[0] == 1
@@ -111,13 +118,13 @@ def test_a_checkpoint_of_other_examples_or_a_broken_one_is_not_used(
 
 def test_training_leaves_the_global_random_state_alone(tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
-    train_student(make_examples(10), SMALL, tmp_path / "student")
+    train_student(make_examples(10), GRAMMAR, SMALL, tmp_path / "student")
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_the_folder_is_a_small_hugging_face_model_with_a_card(tmp_path: Path) -> None:
     config = StudentTrainingConfig(steps=1, batch_size=2)
-    report = train_student(make_examples(10), config, tmp_path / "student", command="train --seed 0")
+    report = train_student(make_examples(10), GRAMMAR, config, tmp_path / "student", command="train --seed 0")
     folder = tmp_path / "student"
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "report.json"} <= {
         path.name for path in folder.iterdir()
@@ -139,7 +146,7 @@ def train_tokens(folder: Path, text: str) -> list[int]:
 def test_prompts_beyond_the_context_are_cut_to_it(tmp_path: Path) -> None:
     prompt = "task: a red chair\npage:\n" + "blue sofa\n" * 200 + "action:"
     long = StudentExample(prompt, ("click[red]", "click[blue]"), 0)
-    report = train_student([long, *make_examples(5)], SMALL, tmp_path / "student")
+    report = train_student([long, *make_examples(5)], GRAMMAR, SMALL, tmp_path / "student")
     candidates = sum(len(train_tokens(tmp_path / "student", action)) for action in long.actions)
     longest = max(len(train_tokens(tmp_path / "student", f"{action}\n")) for action in long.actions)
     assert report.longest == SMALL.context - longest + candidates
@@ -147,7 +154,7 @@ def test_prompts_beyond_the_context_are_cut_to_it(tmp_path: Path) -> None:
 
 def test_bfloat16_trains_too(tmp_path: Path) -> None:
     config = SMALL.model_copy(update={"precision": "bfloat16"})
-    report = train_student(make_examples(20), config, tmp_path / "student")
+    report = train_student(make_examples(20), GRAMMAR, config, tmp_path / "student")
     assert report.losses[-1] < report.losses[0]
     assert {tensor.dtype for tensor in load_file(tmp_path / "student" / "model.safetensors").values()} == {
         torch.float32
@@ -156,9 +163,9 @@ def test_bfloat16_trains_too(tmp_path: Path) -> None:
 
 def test_no_examples_a_full_folder_and_an_endless_action_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one"):
-        train_student([], SMALL, tmp_path / "student")
+        train_student([], GRAMMAR, SMALL, tmp_path / "student")
     with pytest.raises(ValueError, match=r"of at most 64: 'search\[a a"):
-        train_student([StudentExample("x", ("search[" + "a " * 99 + "]",), 0)], SMALL, tmp_path / "student")
+        train_student([StudentExample("x", ("search[" + "a " * 99 + "]",), 0)], GRAMMAR, SMALL, tmp_path / "student")
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError, match="not empty"):
-        train_student(make_examples(1), SMALL, tmp_path)
+        train_student(make_examples(1), GRAMMAR, SMALL, tmp_path)

@@ -14,8 +14,8 @@ from sightline.agents.records import ActionDistribution, Decision, Situation
 class Environment(Protocol):
     """A text environment with named actions, in Gymnasium's five-tuple form.
 
-    `info` of both methods holds `instruction_text` (str) and `available_actions`
-    (`{"has_search_bar": bool, "clickables": [str, ...]}`).
+    `info` of both methods holds `instruction_text` (str) and `available_actions`, in whatever form the grammar of the
+    task reads (`TaskGrammar.candidate_actions`). The full reward of a task is 1.
     """
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
@@ -23,7 +23,7 @@ class Environment(Protocol):
         ...
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Take an action: (observation, reward, terminated, truncated, info)."""
+        """Take an action; return (observation, reward, terminated, truncated, info)."""
         ...
 
 
@@ -31,7 +31,7 @@ class RestorableEnvironment(Environment, Protocol):
     """An environment whose episodes can be saved and resumed exactly."""
 
     def snapshot(self) -> bytes:
-        """The complete state of the episode."""
+        """Return the complete state of the episode."""
         ...
 
     def restore(self, snapshot: bytes) -> str:
@@ -43,7 +43,7 @@ class Actor(Protocol):
     """Turns prompts and candidate actions into distributions over those actions."""
 
     def score(self, prompts: Sequence[str], actions: Sequence[Sequence[str]]) -> list[ActionDistribution]:
-        """One distribution per prompt, over that prompt's actions."""
+        """Return one distribution per prompt, over that prompt's actions."""
         ...
 
 
@@ -56,7 +56,7 @@ class Agent(Protocol):
         ...
 
     def choose(self, situations: Sequence[Situation]) -> list[Decision]:
-        """One decision per situation; the batch is for speed alone and changes no decision."""
+        """Return one decision per situation; the batch is for speed alone and changes no decision."""
         ...
 
 

@@ -27,7 +27,7 @@ class Situation:
     Attributes:
         instruction: what the user asked for.
         events: the episode so far, alternating OBS and ACT; the last one is the current page.
-        actions: the candidate actions, for example `click[buy now]`; never empty.
+        actions: the candidate actions, for example `open the door`; never empty.
         expert_action: what an expert who sees the goal would do; only agents that are labelled as bounds look at it.
     """
 

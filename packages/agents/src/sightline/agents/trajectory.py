@@ -23,7 +23,7 @@ class Step(BaseModel):
 
     Attributes:
         observation: the page before the action.
-        available_actions: the candidate actions, for example `click[buy now]`.
+        available_actions: the candidate actions, for example `open the door`.
         action: the one that was executed; one of the candidates.
         expert_action: what a demonstrator would have done here, the label for imitation; one of the candidates.
             It differs from `action` where the collector explored.

@@ -1,4 +1,5 @@
 from .cache import AnswerCache as AnswerCache
+from .config import ChatConfig as ChatConfig
 from .ledger import LedgerRow as LedgerRow
 from .ledger import LedgerSummary as LedgerSummary
 from .ledger import TokenLedger as TokenLedger

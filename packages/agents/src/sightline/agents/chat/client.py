@@ -1,4 +1,4 @@
-"""Sends requests to an OpenAI-compatible chat API: bounded, repeated where that helps, cached and accounted for.
+"""Requests to an OpenAI-compatible chat API: bounded, repeated where that helps, cached and accounted for.
 
 This module knows nothing of prompts, actions or what answers mean.
 """
@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from sightline.agents.chat.cache import AnswerCache, ChatAnswer, request_digest
+from sightline.agents.chat.config import ChatConfig
 from sightline.agents.chat.ledger import LedgerRow, TokenLedger
 
 try:
@@ -74,43 +75,33 @@ class ChatClient:
     before, from half a second on; never more than a minute, and with jitter, so that clients do not return together.
 
     Args:
-        base_url: the server, for example `http://localhost:8000/v1`; default as the openai library has it.
-        api_key: default the environment variable `OPENAI_API_KEY`.
-        timeout: seconds that one attempt may take.
-        max_retries: repetitions of a request before its error is raised.
-        concurrency: requests under way at a time, those that pause included.
+        config: where requests are sent, and how patiently.
+        api_key: key for the server; default the environment variable `OPENAI_API_KEY`.
         cache: answers are taken from here and kept here; None to always ask.
-        ledger: gets a row for every request that is sent; None to keep no account.
+        ledger: account that gets a row for every request that is sent; None to keep none.
 
     Attributes:
         cache_hits: requests that the cache answered.
     """
 
     def __init__(
-        self,
-        base_url: str | None,
-        api_key: str | None,
-        *,
-        timeout: float,
-        max_retries: int,
-        concurrency: int,
-        cache: AnswerCache | None,
-        ledger: TokenLedger | None,
+        self, config: ChatConfig, api_key: str | None, *, cache: AnswerCache | None, ledger: TokenLedger | None
     ) -> None:
         self.cache_hits = 0
-        self._timeout = timeout
-        self._max_retries = max_retries
-        self._slots = asyncio.Semaphore(concurrency)
+        self._config = config
+        self._slots = asyncio.Semaphore(config.concurrency)
         self._cache = cache
         self._ledger = ledger
-        self._client = openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=timeout, max_retries=0)
+        self._client = openai.AsyncOpenAI(
+            base_url=config.base_url, api_key=api_key, timeout=config.timeout, max_retries=0
+        )
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
 
     async def answer(self, body: Mapping[str, JsonValue]) -> ChatAnswer:
-        """The answer to a request, from the cache or the server.
+        """Return the answer to a request, from the cache or the server.
 
         Args:
             body: what `/chat/completions` is sent: `model`, `messages` and any parameters, in plain JSON types.
@@ -142,7 +133,7 @@ class ChatClient:
                 try:
                     answer = await self._attempt(body)
                 except (openai.APIError, TimeoutError, MalformedAnswerError) as failure:
-                    if attempts > self._max_retries or not _is_passing(failure):
+                    if attempts > self._config.max_retries or not _is_passing(failure):
                         raise
                     await asyncio.sleep(retry_pause(attempts, _retry_after_header(failure)))
         except BaseException as failure:
@@ -169,10 +160,10 @@ class ChatClient:
     async def _attempt(self, body: Mapping[str, JsonValue]) -> ChatAnswer:
         try:
             # The library's own limit is on the silence between two bytes.
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._config.timeout):
                 return self._parsed(await self._post(body))
         except TimeoutError as error:
-            raise TimeoutError(f"{self._client.base_url} gave no answer in {self._timeout:g} seconds") from error
+            raise TimeoutError(f"{self._client.base_url} gave no answer in {self._config.timeout:g} seconds") from error
 
     async def _post(self, body: Mapping[str, JsonValue]) -> bytes:
         parameters = {name: value for name, value in body.items() if name not in ("model", "messages")}
@@ -223,7 +214,7 @@ def _is_passing(failure: Exception) -> bool:
 
 
 def retry_pause(attempts: int, retry_after: str | None) -> float:
-    """Seconds to wait before a request is sent again.
+    """Return the seconds to wait before a request is sent again.
 
     Args:
         attempts: how often it was sent, from 1.
@@ -243,7 +234,7 @@ def _retry_after_header(failure: Exception) -> str | None:
 
 
 def _seconds(header: str) -> float | None:
-    """Seconds that `Retry-After` asks for, as a number or a date (RFC 9110, section 10.2.3); None if neither."""
+    """Return the seconds of a `Retry-After` header, a number or a date (RFC 9110, 10.2.3); None if it is neither."""
     try:
         seconds = float(header)
     except ValueError:

@@ -31,9 +31,7 @@ from .power import power_table as power_table
 from .significance import holm as holm
 from .significance import mcnemar_test as mcnemar_test
 from .significance import sign_flip_test as sign_flip_test
-from .step_recall import PageKind as PageKind
 from .step_recall import Recall as Recall
-from .step_recall import page_kind as page_kind
 from .step_recall import recall_by_page as recall_by_page
 from .step_recall import recall_by_step as recall_by_step
 from .summaries import AgentSummary as AgentSummary

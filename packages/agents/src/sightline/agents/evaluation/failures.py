@@ -7,7 +7,7 @@ expert would have done. This module knows nothing of models.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -18,24 +18,14 @@ import numpy as np
 
 from sightline.agents.evaluation.episodes import EpisodesBySeed, GoalEpisodes, by_goal, measured
 from sightline.agents.evaluation.intervals import Interval, rate_interval, resampled_by, show_interval
-from sightline.agents.evaluation.step_recall import PageChunk, PageKind, chunks_of_step, page_kind, target_read
-from sightline.agents.grammar.actions import ActionType, action_type
+from sightline.agents.evaluation.step_recall import PageChunk, chunks_of_step, target_read
 from sightline.agents.tables import Table
 from sightline.agents.trajectory import Step, Trajectory
 
 if TYPE_CHECKING:
+    from sightline.agents.grammar import TaskGrammar
     from sightline.agents.reading.types import ChunkScorer
     from sightline.retrieval import ChunkingConfig
-
-
-class Ending(StrEnum):
-    """How a failed episode ended; the first that applies."""
-
-    NEVER_FOUND = "never opened the right product"
-    WRONG_OPTIONS = "bought it with wrong options"
-    WRONG_PRODUCT = "bought another product"
-    AS_EXPERT = "bought what the expert would have bought"
-    OUT_OF_STEPS = "ran out of steps"
 
 
 class Evidence(StrEnum):
@@ -48,30 +38,30 @@ class Evidence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed episode.
-
-    Attributes:
-        trajectory: the episode.
-        ending: how it ended.
-        evidence: what had been read at the decisive step.
-        step: index of the decisive step, from 0; None where the agent never departed from the expert.
-    """
+    """A failed episode."""
 
     trajectory: Trajectory
-    ending: Ending
+    """The episode."""
+    ending: str
+    """How it ended: one of the grammar's endings."""
     evidence: Evidence
+    """What had been read at the decisive step."""
     step: int | None
+    """Index of the decisive step, from 0; None where the agent never departed from the expert."""
 
-    def chunks(self, chunking: ChunkingConfig, scorer: ChunkScorer | None = None) -> tuple[PageChunk, ...]:
-        """The chunks of the decisive step's page, in page order; none where there is no such step.
+    def chunks(
+        self, grammar: TaskGrammar, chunking: ChunkingConfig, scorer: ChunkScorer | None = None
+    ) -> tuple[PageChunk, ...]:
+        """Return the chunks of the decisive step's page, in page order; none where there is no such step.
 
         Args:
-            chunking: how the agent's pages were cut.
-            scorer: the agent's, which gives every chunk its score; without it only the recorded ones have theirs.
+            grammar: how the agent's pages were read.
+            chunking: how they were cut.
+            scorer: scorer of the agent, which gives every chunk its score; without it only the recorded ones have one.
         """
         if self.step is None:
             return ()
-        chunks = chunks_of_step(self.trajectory.steps[self.step], self.trajectory.instruction, chunking)
+        chunks = chunks_of_step(self.trajectory.steps[self.step], self.trajectory.instruction, grammar, chunking)
         if scorer is None:
             return chunks
         situation, _ = next(islice(self.trajectory.situations(), self.step, None))
@@ -79,12 +69,13 @@ class Failure:
         return tuple(replace(chunk, score=float(score)) for chunk, score in zip(chunks, scores, strict=True))
 
 
-def find_failures(trajectories: Iterable[Trajectory], chunking: ChunkingConfig) -> list[Failure]:
-    """The failed episodes, in order; those that an error broke off are none.
+def find_failures(trajectories: Iterable[Trajectory], grammar: TaskGrammar, chunking: ChunkingConfig) -> list[Failure]:
+    """Return the failed episodes, in order; those that an error broke off are none.
 
     Args:
         trajectories: episodes of one agent, rolled out with an expert.
-        chunking: how the agent's pages were cut.
+        grammar: how the agent's pages were read, and how episodes end.
+        chunking: how the pages were cut.
 
     Raises:
         ValueError: the episodes were rolled out without an expert, or read with another chunking.
@@ -93,21 +84,22 @@ def find_failures(trajectories: Iterable[Trajectory], chunking: ChunkingConfig) 
     # In a single episode the expert may never have wanted an action that the agent had.
     if failed and all(step.expert_action is None for trajectory in failed for step in trajectory.steps):
         raise ValueError(f"{failed[0].episode_id!r} and all others hold no expert's actions; give roll_out an expert")
-    return [_explain(trajectory, chunking) for trajectory in failed]
+    return [_explain(trajectory, grammar, chunking) for trajectory in failed]
 
 
 def typical_failures(failures: Sequence[Failure], count: int) -> list[Failure]:
-    """The first failure of each of the `count` most frequent pairs of ending and evidence, most frequent first."""
+    """Return the first failure of the `count` most frequent pairs of ending and evidence, most frequent first."""
     frequent = Counter((failure.ending, failure.evidence) for failure in failures).most_common(count)
     return [next(failure for failure in failures if (failure.ending, failure.evidence) == pair) for pair, _ in frequent]
 
 
-def failure_table(episodes: EpisodesBySeed, failures: Iterable[Failure], *, seed: int) -> Table:
+def failure_table(episodes: EpisodesBySeed, failures: Iterable[Failure], grammar: TaskGrammar, *, seed: int) -> Table:
     """Return how often each ending occurred, as a share of all episodes, and what had been read.
 
     Args:
         episodes: all episodes of the agent by training seed, also those that succeeded.
         failures: what `find_failures` found among them.
+        grammar: which endings there are.
         seed: seed of the bootstrap over goals, and training seeds where there are several.
 
     Raises:
@@ -120,10 +112,10 @@ def failure_table(episodes: EpisodesBySeed, failures: Iterable[Failure], *, seed
         raise ValueError("a failure is of another episode than these; find_failures among the same objects")
     shares = []
     rows = []
-    for ending in [*Ending, None]:
+    for ending in [*grammar.endings, None]:
         found = [failure for failure in failures if ending in (None, failure.ending)]
         evidence = Counter(failure.evidence for failure in found)
-        name = "all failures" if ending is None else ending.value
+        name = "all failures" if ending is None else str(ending)
         share = _share(goals, found, seed)
         shares.append(share)
         counts = (str(evidence[kind]) for kind in Evidence)
@@ -144,16 +136,22 @@ def _share(goals: Sequence[GoalEpisodes], found: Sequence[Failure], seed: int) -
     return rate_interval(cells.values, np.random.default_rng(seed), weights=cells.weights)
 
 
-def _explain(trajectory: Trajectory, chunking: ChunkingConfig) -> Failure:
+def _explain(trajectory: Trajectory, grammar: TaskGrammar, chunking: ChunkingConfig) -> Failure:
     steps = trajectory.steps
     decisive = _decisive_step(steps)
-    hit = None if decisive is None else target_read(chunks_of_step(steps[decisive], trajectory.instruction, chunking))
+    hit = None
+    if decisive is not None:
+        hit = target_read(chunks_of_step(steps[decisive], trajectory.instruction, grammar, chunking))
     evidence = {None: Evidence.NO_CHUNK, False: Evidence.NOT_READ, True: Evidence.READ}[hit]
-    return Failure(trajectory, _ending(steps), evidence, decisive)
+    return Failure(trajectory, grammar.ending(steps), evidence, decisive)
 
 
 def _decisive_step(steps: Sequence[Step]) -> int | None:
-    """Steps at which the expert would search with words that the agent had not are neither agreement nor departure."""
+    """Return the index of the step that begins the last stretch of departures from the expert.
+
+    Steps whose expert's action the agent could not choose, such as a search in other words, are neither agreement nor
+    departure.
+    """
     decisive = None
     for index, step in reversed(list(enumerate(steps))):
         if step.expert_action == step.action:
@@ -162,20 +160,3 @@ def _decisive_step(steps: Sequence[Step]) -> int | None:
         elif step.expert_action is not None:
             decisive = index
     return decisive
-
-
-def _ending(steps: Sequence[Step]) -> Ending:
-    kinds: dict[str, set[ActionType]] = defaultdict(set)
-    for step in steps:
-        if step.expert_action is not None:
-            kinds[page_kind(step)].add(action_type(step.expert_action))
-    # Only on the page of the right product would the expert choose an option or buy.
-    if not kinds[PageKind.PRODUCT] & {ActionType.CLICK_OPTION, ActionType.CLICK_BUY}:
-        return Ending.NEVER_FOUND
-    last = steps[-1]
-    if action_type(last.action) is not ActionType.CLICK_BUY or last.expert_action is None:
-        return Ending.OUT_OF_STEPS
-    wanted = action_type(last.expert_action)
-    return {ActionType.CLICK_BUY: Ending.AS_EXPERT, ActionType.CLICK_OPTION: Ending.WRONG_OPTIONS}.get(
-        wanted, Ending.WRONG_PRODUCT
-    )

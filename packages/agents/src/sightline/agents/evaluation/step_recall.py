@@ -1,7 +1,7 @@
 """How often agents read the chunk they needed, by step of the episode and by kind of page.
 
-The chunk that was needed is the one that holds what an expert would have clicked in the agent's own situation, so these
-figures speak of the pages that the agent saw, not of the expert's. This module knows nothing of models.
+The chunk that was needed is the one that holds what an expert would have acted on in the agent's own situation, so
+these figures speak of the pages that the agent saw, not of the expert's. This module knows nothing of models.
 """
 
 from __future__ import annotations
@@ -9,93 +9,69 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from sightline.agents.evaluation.episodes import EpisodesBySeed, by_goal
 from sightline.agents.evaluation.intervals import Interval, rate_interval
-from sightline.agents.grammar.actions import ActionType, action_type
 from sightline.agents.reading.pages import page_chunks
 from sightline.agents.trajectory import Step
-from sightline.retrieval.conditioned import label_chunks
 
 if TYPE_CHECKING:
+    from sightline.agents.grammar import TaskGrammar
     from sightline.retrieval import ChunkingConfig
 
 Key = TypeVar("Key", bound=Hashable)
 
 
-class PageKind(StrEnum):
-    """What a page of the shop is for."""
-
-    SEARCH = "search"
-    RESULTS = "results"
-    PRODUCT = "product"
-    DETAIL = "detail"
-
-
 @dataclass(frozen=True, slots=True)
 class PageChunk:
-    """One chunk of a page, and what became of it.
-
-    Attributes:
-        text: the chunk.
-        score: the agent's; None where it was not recorded.
-        read: whether the actor saw it.
-        target: whether it holds what the expert would have clicked.
-    """
+    """One chunk of a page, and what became of it."""
 
     text: str
+    """The chunk."""
     score: float | None
+    """The agent's score; None where it was not recorded."""
     read: bool
+    """Whether the actor saw it."""
     target: bool
+    """Whether it holds what the expert would have acted on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """How often the needed chunk was read.
-
-    Attributes:
-        goals: with at least one such decision.
-        decisions: at which one of the page's chunks was needed.
-        interval: of the mean over goals; None for fewer than two.
-    """
+    """How often the needed chunk was read."""
 
     goals: int
+    """Goals with at least one such decision."""
     decisions: int
+    """Decisions at which one of the page's chunks was needed."""
     interval: Interval | None
+    """Interval of the mean over goals; None for fewer than two."""
 
 
-def page_kind(step: Step) -> PageKind:
-    """The kind of page on which a decision was taken, told from the actions it offers."""
-    kinds = {action_type(action) for action in step.available_actions}
-    if ActionType.SEARCH in kinds:
-        return PageKind.SEARCH
-    if ActionType.CLICK_BUY in kinds:
-        return PageKind.PRODUCT
-    return PageKind.RESULTS if kinds & {ActionType.CLICK_PRODUCT, ActionType.CLICK_NEXT} else PageKind.DETAIL
-
-
-def chunks_of_step(step: Step, instruction: str, chunking: ChunkingConfig) -> tuple[PageChunk, ...]:
-    """The chunks of a step's page in page order; an agent that records no attention has read the whole page.
+def chunks_of_step(
+    step: Step, instruction: str, grammar: TaskGrammar, chunking: ChunkingConfig
+) -> tuple[PageChunk, ...]:
+    """Return the chunks of a step's page in page order; an agent that records no attention has read the whole page.
 
     Args:
         step: a decision.
-        instruction: of its episode.
-        chunking: how the agent's pages were cut.
+        instruction: instruction of its episode.
+        grammar: how the agent's pages were read.
+        chunking: how they were cut.
 
     Raises:
         ValueError: the agent read a chunk that this chunking does not give.
     """
-    texts = page_chunks(step.observation, instruction, chunking)
+    texts = page_chunks(step.observation, instruction, grammar, chunking)
     recorded = {item.text: item for item in step.attention}
     if unknown := recorded.keys() - set(texts):
         raise ValueError(
             f"the agent read {min(unknown)[:80]!r}, which is no chunk of its page; give the chunking it read with"
         )
-    targets = set(label_chunks(step.expert_action, texts)) if step.expert_action else set()
+    targets = set(grammar.target_chunks(step.expert_action, texts)) if step.expert_action else set()
     return tuple(
         PageChunk(
             text=text,
@@ -108,19 +84,22 @@ def chunks_of_step(step: Step, instruction: str, chunking: ChunkingConfig) -> tu
 
 
 def target_read(chunks: Sequence[PageChunk]) -> bool | None:
-    """Whether a chunk with the target was read; None where none holds it, or all do, and nothing was to be chosen."""
+    """Return whether a chunk with the target was read; None where none or all hold it and nothing was to be chosen."""
     targets = [chunk for chunk in chunks if chunk.target]
     if not targets or len(targets) == len(chunks):
         return None
     return any(chunk.read for chunk in targets)
 
 
-def recall_by_step(episodes: EpisodesBySeed, chunking: ChunkingConfig, *, seed: int) -> dict[int, Recall]:
+def recall_by_step(
+    episodes: EpisodesBySeed, grammar: TaskGrammar, chunking: ChunkingConfig, *, seed: int
+) -> dict[int, Recall]:
     """Return the recall of the needed chunk by number of the step, counted from 1, in ascending order.
 
     Args:
-        episodes: of an agent that retrieves, by training seed; those that an error broke off are left out.
-        chunking: how its pages were cut.
+        episodes: episodes of an agent that retrieves, by training seed; those that an error broke off are left out.
+        grammar: how its pages were read.
+        chunking: how they were cut.
         seed: seed of the bootstrap over goals, and training seeds where there are several.
 
     Returns:
@@ -129,17 +108,23 @@ def recall_by_step(episodes: EpisodesBySeed, chunking: ChunkingConfig, *, seed: 
     Raises:
         ValueError: the agent read chunks that this chunking does not give.
     """
-    return dict(sorted(_recall(episodes, chunking, lambda number, _: number, seed).items()))
+    return dict(sorted(_recall(episodes, grammar, chunking, lambda number, _: number, seed).items()))
 
 
-def recall_by_page(episodes: EpisodesBySeed, chunking: ChunkingConfig, *, seed: int) -> dict[PageKind, Recall]:
+def recall_by_page(
+    episodes: EpisodesBySeed, grammar: TaskGrammar, chunking: ChunkingConfig, *, seed: int
+) -> dict[str, Recall]:
     """Return the recall of the needed chunk by kind of page; otherwise as `recall_by_step`."""
-    found = _recall(episodes, chunking, lambda _, step: page_kind(step), seed)
-    return {kind: found[kind] for kind in PageKind if kind in found}
+    found = _recall(episodes, grammar, chunking, lambda _, step: grammar.page_kind(step.available_actions), seed)
+    return {kind: found[kind] for kind in grammar.page_kinds if kind in found}
 
 
 def _recall(
-    episodes: EpisodesBySeed, chunking: ChunkingConfig, key: Callable[[int, Step], Key], seed: int
+    episodes: EpisodesBySeed,
+    grammar: TaskGrammar,
+    chunking: ChunkingConfig,
+    key: Callable[[int, Step], Key],
+    seed: int,
 ) -> dict[Key, Recall]:
     # group -> goal -> for every training seed, whether the needed chunk was read at each decision
     read: dict[Key, dict[int, list[list[bool]]]] = defaultdict(lambda: defaultdict(lambda: [[] for _ in episodes]))
@@ -148,7 +133,7 @@ def _recall(
             for number, step in enumerate(trajectory.steps, start=1):
                 if not step.attention:
                     continue
-                hit = target_read(chunks_of_step(step, trajectory.instruction, chunking))
+                hit = target_read(chunks_of_step(step, trajectory.instruction, grammar, chunking))
                 if hit is not None:
                     read[key(number, step)][goal][position].append(hit)
     return {group: _of_goals(list(goals.values()), seed) for group, goals in read.items()}

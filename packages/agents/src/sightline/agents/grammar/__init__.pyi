@@ -1,5 +1,5 @@
-from .actions import ACTION_TYPES as ACTION_TYPES
-from .actions import ActionType as ActionType
-from .actions import action_type as action_type
-from .actions import candidate_actions as candidate_actions
-from .actions import propose_queries as propose_queries
+from .grammar import TaskGrammar as TaskGrammar
+from .webshop import ShopAction as ShopAction
+from .webshop import ShopEnding as ShopEnding
+from .webshop import ShopPage as ShopPage
+from .webshop import webshop_grammar as webshop_grammar

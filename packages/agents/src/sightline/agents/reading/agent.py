@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from sightline.agents.prompts import abbreviate_products, render_prompt
+from sightline.agents.prompts import render_prompt
 from sightline.agents.reading.scorers import instruction_similarity, state_conditioned
 from sightline.agents.reading.types import QueryFrom, View
 from sightline.agents.reading.views import full_page, top_chunks
 from sightline.agents.records import ActionDistribution, Attention, Decision, Situation
 
 if TYPE_CHECKING:
+    from sightline.agents.grammar import TaskGrammar
     from sightline.agents.protocols import Actor
     from sightline.agents.state.model import RecurrentStateModel
     from sightline.retrieval import ChunkingConfig, StateConditionedRetriever, TextEncoder
@@ -30,25 +31,25 @@ class ReadingAgent:
     On a page that looks as it did before in the episode, an action that was already taken there is not offered to the
     actor while others are left, and gets the probability 0: without memory in the prompt, a deterministic agent would
     otherwise go round in circles. Where the actor has an error for an answer, so has the decision.
-
-    Attributes:
-        name: for tables and files.
-        actor: turns prompts into distributions over actions.
-        view: chooses what the prompts show.
     """
 
     name: str
+    """Short name for tables and files."""
     actor: Actor
+    """What turns prompts into distributions over actions."""
     view: View
+    """What the prompts show."""
+    grammar: TaskGrammar
+    """How the task and its pages are written in prompts."""
 
     def choose(self, situations: Sequence[Situation]) -> list[Decision]:
-        """One decision per situation."""
+        """Return one decision per situation."""
         readings = self.view(situations)
         offers = [_untried(situation) for situation in situations]
         prompts, candidates = [], []
         for situation, reading, offered in zip(situations, readings, offers, strict=True):
-            prompt = render_prompt(situation.instruction, reading.context, reading.history)
-            prompt, *actions = abbreviate_products(situation.observation, (prompt, *situation.actions))
+            prompt = render_prompt(self.grammar.task_text(situation.instruction), reading.context, reading.history)
+            prompt, *actions = self.grammar.abbreviate(situation.observation, (prompt, *situation.actions))
             prompts.append(prompt)
             candidates.append([actions[index] for index in offered])
         distributions = self.actor.score(prompts, candidates)
@@ -60,14 +61,21 @@ class ReadingAgent:
         ]
 
 
-def baseline_react(actor: Actor, *, history_turns: int, history_characters: int) -> ReadingAgent:
-    """Reads the whole page after a rolling history of the episode (ReAct, Yao et al. 2023, without the thoughts)."""
-    return ReadingAgent("baseline_react", actor, full_page(history_turns, history_characters))
+def baseline_react(actor: Actor, grammar: TaskGrammar, *, history_turns: int, history_characters: int) -> ReadingAgent:
+    """Return an agent that reads the whole page after a rolling history of the episode.
+
+    This is ReAct (Yao et al. 2023) without the thoughts.
+    """
+    view = full_page(grammar, history_turns=history_turns, history_characters=history_characters)
+    return ReadingAgent("baseline_react", actor, view, grammar)
 
 
-def baseline_rag(actor: Actor, encoder: TextEncoder, *, top_k: int, chunking: ChunkingConfig) -> ReadingAgent:
-    """Reads the chunks of the page that are nearest to the instruction."""
-    return ReadingAgent("baseline_rag", actor, top_chunks(instruction_similarity(encoder), top_k, chunking))
+def baseline_rag(
+    actor: Actor, encoder: TextEncoder, grammar: TaskGrammar, *, top_k: int, chunking: ChunkingConfig
+) -> ReadingAgent:
+    """Return an agent that reads the chunks of the page that are nearest to the instruction."""
+    view = top_chunks(instruction_similarity(encoder), grammar, top_k=top_k, chunking=chunking)
+    return ReadingAgent("baseline_rag", actor, view, grammar)
 
 
 def recurrent_state_gated(
@@ -75,23 +83,24 @@ def recurrent_state_gated(
     encoder: TextEncoder,
     state_model: RecurrentStateModel,
     retriever: StateConditionedRetriever,
+    grammar: TaskGrammar,
     *,
     name: Literal["recurrent_state_gated_zero_shot", "recurrent_state_gated_trained"],
     query_from: QueryFrom,
     top_k: int,
     chunking: ChunkingConfig,
 ) -> ReadingAgent:
-    """Reads the chunks that a retriever, conditioned on the recurrent state, ranks highest.
+    """Return an agent that reads the chunks which a retriever, conditioned on the recurrent state, ranks highest.
 
     The zero-shot and the trained agent differ in the retriever's weights and in nothing else, so one function makes
     both. The two models are put in evaluation mode.
     """
     scorer = state_conditioned(encoder, state_model, retriever, query_from)
-    return ReadingAgent(name, actor, top_chunks(scorer, top_k, chunking))
+    return ReadingAgent(name, actor, top_chunks(scorer, grammar, top_k=top_k, chunking=chunking), grammar)
 
 
 def _untried(situation: Situation) -> list[int]:
-    """The indices of the actions that were not yet taken on a page that looked like this; all, if none is left."""
+    """Return indices of the actions not yet taken on a page that looked like this; all, if none is left."""
     events = situation.events
     tried = {
         action.text

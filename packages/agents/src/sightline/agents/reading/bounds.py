@@ -13,27 +13,36 @@ from sightline.agents.reading.scorers import instruction_similarity
 from sightline.agents.reading.types import ChunkScorer
 from sightline.agents.reading.views import top_chunks
 from sightline.agents.records import Situation
-from sightline.retrieval.conditioned import label_chunks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sightline.agents.grammar import TaskGrammar
     from sightline.agents.protocols import Actor
     from sightline.retrieval import ChunkingConfig, TextEncoder
 
 
-def oracle_gated(actor: Actor, encoder: TextEncoder, *, top_k: int, chunking: ChunkingConfig) -> ReadingAgent:
-    """A bound on retrieval, not on acting: reads a chunk with the expert's target, then those nearest to the task."""
-    return ReadingAgent("oracle_gated", actor, top_chunks(expert_target(encoder), top_k, chunking))
+def oracle_gated(
+    actor: Actor, encoder: TextEncoder, grammar: TaskGrammar, *, top_k: int, chunking: ChunkingConfig
+) -> ReadingAgent:
+    """Return a bound on retrieval, not on acting.
+
+    It reads the chunks with the expert's target, then those nearest to the instruction.
+    """
+    view = top_chunks(expert_target(encoder, grammar), grammar, top_k=top_k, chunking=chunking)
+    return ReadingAgent("oracle_gated", actor, view, grammar)
 
 
-def random_gated(actor: Actor, *, seed: int, top_k: int, chunking: ChunkingConfig) -> ReadingAgent:
-    """A lower bound: reads chunks at random."""
-    return ReadingAgent("random_gated", actor, top_chunks(random_scores(seed), top_k, chunking))
+def random_gated(
+    actor: Actor, grammar: TaskGrammar, *, seed: int, top_k: int, chunking: ChunkingConfig
+) -> ReadingAgent:
+    """Return a lower bound: it reads chunks at random."""
+    view = top_chunks(random_scores(seed), grammar, top_k=top_k, chunking=chunking)
+    return ReadingAgent("random_gated", actor, view, grammar)
 
 
-def expert_target(encoder: TextEncoder) -> ChunkScorer:
-    """Scores as `instruction_similarity`, but puts the chunks that hold the expert's target before all others.
+def expert_target(encoder: TextEncoder, grammar: TaskGrammar) -> ChunkScorer:
+    """Score as `instruction_similarity`, but put the chunks that hold the expert's target before all others.
 
     Raises:
         ValueError: (when scoring) a situation holds no expert action.
@@ -45,14 +54,14 @@ def expert_target(encoder: TextEncoder) -> ChunkScorer:
         for situation, page, row in zip(situations, chunks, scores, strict=True):
             if situation.expert_action is None:
                 raise ValueError("the oracle needs the expert's action; give roll_out an expert")
-            row[label_chunks(situation.expert_action, page)] += 2.0  # cosines differ by at most 2
+            row[list(grammar.target_chunks(situation.expert_action, page))] += 2.0  # cosines differ by at most 2
         return scores
 
     return score
 
 
 def random_scores(seed: int) -> ChunkScorer:
-    """Scores chunks uniformly at random, as a function of the seed, the instruction and the episode so far."""
+    """Score chunks uniformly at random, as a function of the seed, the instruction and the episode so far."""
 
     def score(situations: Sequence[Situation], chunks: Sequence[Sequence[str]]) -> list[NDArray[np.float64]]:
         return [_rng(seed, situation).random(len(page)) for situation, page in zip(situations, chunks, strict=True)]

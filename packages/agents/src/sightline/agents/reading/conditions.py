@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def situation_conditions(
     situations: Sequence[Situation], encoder: TextEncoder, state_model: RecurrentStateModel, query_from: QueryFrom
 ) -> Tensor:
-    """What the retriever is conditioned on, in training as in acting.
+    """Return what the retriever is conditioned on, in training as in acting.
 
     Gradients reach the state model unless they are switched off.
 
@@ -33,10 +33,10 @@ def situation_conditions(
 
 
 def condition_vectors(query_from: QueryFrom, states: Tensor, instructions: Tensor) -> Tensor:
-    """The chosen parts side by side.
+    """Put the chosen parts side by side.
 
     Args:
-        query_from: which of the two to use.
+        query_from: parts to use.
         states: `[B, d_state]` final states of the event sequences.
         instructions: `[B, d_text]` embeddings of the instructions.
 
@@ -51,5 +51,5 @@ def condition_vectors(query_from: QueryFrom, states: Tensor, instructions: Tenso
 
 
 def condition_dimension(query_from: QueryFrom, d_state: int, d_text: int) -> int:
-    """Width of `condition_vectors`."""
+    """Return the width of `condition_vectors`."""
     return {"state": d_state, "instruction": d_text, "both": d_state + d_text}[query_from]

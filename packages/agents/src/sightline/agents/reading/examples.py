@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sightline.agents.grammar.actions import ActionType, action_type
 from sightline.agents.reading.pages import page_chunks
 from sightline.agents.records import Event, Situation
 from sightline.retrieval.conditioned import RetrievalExample, build_example
@@ -19,6 +18,7 @@ from sightline.retrieval.conditioned import RetrievalExample, build_example
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sightline.agents.grammar import TaskGrammar
     from sightline.agents.reading.types import ChunkScorer
     from sightline.agents.trajectory import Trajectory
     from sightline.retrieval import ChunkingConfig
@@ -26,17 +26,19 @@ if TYPE_CHECKING:
 _SITUATIONS_AT_ONCE = 128
 
 
-def retrieval_examples(trajectories: Iterable[Trajectory], chunking: ChunkingConfig) -> list[RetrievalExample]:
-    """One example per step at which a click on one of the page's chunks is due.
+def retrieval_examples(
+    trajectories: Iterable[Trajectory], grammar: TaskGrammar, chunking: ChunkingConfig
+) -> list[RetrievalExample]:
+    """Make one example of every step whose action was to be read off one of the page's chunks.
 
-    The label is the expert's action, or the action taken where no expert was asked. Searches are left out, as are
-    steps whose target is in no chunk or in every one. All other chunks of the page are negatives.
+    The label is the expert's action, or the action taken where no expert was asked. Actions in free text are left
+    out, as are steps whose target is in no chunk or in every one. All other chunks of the page are negatives.
     """
     examples = []
     for trajectory in trajectories:
         for t, (situation, taken) in enumerate(trajectory.situations()):
             action = situation.expert_action or taken
-            if action_type(action) is ActionType.SEARCH:
+            if grammar.is_free_text(action):
                 continue
             example = build_example(
                 episode_id=trajectory.episode_id,
@@ -44,8 +46,9 @@ def retrieval_examples(trajectories: Iterable[Trajectory], chunking: ChunkingCon
                 instruction=situation.instruction,
                 events=[(event.kind, event.text) for event in situation.events],
                 obs_text=situation.observation,
-                chunks=page_chunks(situation.observation, situation.instruction, chunking),
+                chunks=page_chunks(situation.observation, situation.instruction, grammar, chunking),
                 action=action,
+                label=grammar.target_chunks,
             )
             if example is not None:
                 examples.append(example)
@@ -53,7 +56,7 @@ def retrieval_examples(trajectories: Iterable[Trajectory], chunking: ChunkingCon
 
 
 def example_situation(example: RetrievalExample) -> Situation:
-    """The situation of an example, with the expert's action as the only candidate."""
+    """Return the situation of an example, with the expert's action as the only candidate."""
     events = tuple(Event(kind, text) for kind, text in example.events)
     return Situation(example.instruction, events, (example.action,), example.action)
 
@@ -61,11 +64,11 @@ def example_situation(example: RetrievalExample) -> Situation:
 def score_pages(
     scorer: ChunkScorer, examples: Sequence[RetrievalExample]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """What a scorer makes of the examples' pages, as `sightline.retrieval.recall_at_k` and its like take it.
+    """Return what a scorer makes of the examples' pages, as `sightline.retrieval.recall_at_k` and its like take it.
 
     Args:
-        scorer: any, also of an agent that does not learn.
-        examples: N pages of at most n chunks.
+        scorer: any scorer, also of an agent that does not learn.
+        examples: N pages of at most n chunks each.
 
     Returns:
         Scores `[N, n]`, padded with -inf, and whether each chunk is a positive `[N, n]`.

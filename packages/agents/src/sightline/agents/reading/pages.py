@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sightline.agents.prompts import strip_instruction
-from sightline.retrieval import chunk_text
-
 if TYPE_CHECKING:
+    from sightline.agents.grammar import TaskGrammar
     from sightline.retrieval import ChunkingConfig
 
 
-def page_chunks(observation: str, instruction: str, chunking: ChunkingConfig) -> tuple[str, ...]:
-    """The chunks of a page without the lines that only repeat the instruction, in page order."""
-    return tuple(chunk.text for chunk in chunk_text(strip_instruction(observation, instruction), chunking))
+def page_chunks(observation: str, instruction: str, grammar: TaskGrammar, chunking: ChunkingConfig) -> tuple[str, ...]:
+    """Return the chunks of a page, without what only repeats the instruction, in page order."""
+    return grammar.cut_page(grammar.page_text(observation, instruction), chunking)

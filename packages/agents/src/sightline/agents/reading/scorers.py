@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def instruction_similarity(encoder: TextEncoder) -> ChunkScorer:
-    """Scores chunks by the cosine between their embedding and the instruction's."""
+    """Score chunks by the cosine between their embedding and the instruction's."""
 
     def score(situations: Sequence[Situation], chunks: Sequence[Sequence[str]]) -> list[NDArray[np.float64]]:
         store = LocalEmbeddingStore(encoder)
@@ -50,7 +50,7 @@ def state_conditioned(
     retriever: StateConditionedRetriever,
     query_from: QueryFrom,
 ) -> ChunkScorer:
-    """Scores chunks with a retriever that is conditioned on the episode so far; both models go to evaluation mode."""
+    """Score chunks with a retriever that is conditioned on the episode so far; put both models in evaluation mode."""
     retriever.check_encoder(encoder)
     state_model.eval()
     retriever.eval()

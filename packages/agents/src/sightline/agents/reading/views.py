@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sightline.agents.prompts import react_history, strip_instruction
+from sightline.agents.prompts import react_history
 from sightline.agents.reading.pages import page_chunks
 from sightline.agents.reading.types import ChunkScorer, Reading, View
 from sightline.agents.records import Attention, Situation
@@ -18,18 +18,29 @@ from sightline.agents.records import Attention, Situation
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sightline.agents.grammar import TaskGrammar
     from sightline.retrieval import ChunkingConfig
 
 
-def full_page(history_turns: int, history_characters: int) -> View:
-    """The view of the whole page, after at most so many earlier turns whose pages are cut to so many characters."""
+def full_page(grammar: TaskGrammar, *, history_turns: int, history_characters: int) -> View:
+    """Return the view of the whole page after a rolling history.
+
+    Args:
+        grammar: how pages are read.
+        history_turns: most earlier turns that are shown.
+        history_characters: length to which their pages are cut.
+    """
 
     def view(situations: Sequence[Situation]) -> list[Reading]:
         return [
             Reading(
-                context=(strip_instruction(situation.observation, situation.instruction),),
+                context=(grammar.page_text(situation.observation, situation.instruction),),
                 history=react_history(
-                    situation.events, situation.instruction, turns=history_turns, max_characters=history_characters
+                    situation.events,
+                    situation.instruction,
+                    grammar,
+                    turns=history_turns,
+                    max_characters=history_characters,
                 ),
             )
             for situation in situations
@@ -38,8 +49,8 @@ def full_page(history_turns: int, history_characters: int) -> View:
     return view
 
 
-def top_chunks(scorer: ChunkScorer, top_k: int, chunking: ChunkingConfig) -> View:
-    """The view of the page's `top_k` best chunks, in page order; equal scores go to the earlier chunk.
+def top_chunks(scorer: ChunkScorer, grammar: TaskGrammar, *, top_k: int, chunking: ChunkingConfig) -> View:
+    """Return the view of the page's `top_k` best chunks, in page order; equal scores go to the earlier chunk.
 
     Raises:
         ValueError: if `top_k` is less than one.
@@ -48,7 +59,7 @@ def top_chunks(scorer: ChunkScorer, top_k: int, chunking: ChunkingConfig) -> Vie
         raise ValueError(f"top_k must be at least 1, got {top_k}")
 
     def view(situations: Sequence[Situation]) -> list[Reading]:
-        chunks = [page_chunks(situation.observation, situation.instruction, chunking) for situation in situations]
+        chunks = [page_chunks(one.observation, one.instruction, grammar, chunking) for one in situations]
         return [_select(page, scores, top_k) for page, scores in zip(chunks, scorer(situations, chunks), strict=True)]
 
     return view

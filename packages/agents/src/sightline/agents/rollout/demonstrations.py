@@ -1,4 +1,4 @@
-"""Collects trajectories from an environment with a demonstrator, optionally disturbed by random clicks.
+"""Collection of trajectories from an environment with a demonstrator, optionally disturbed by random actions.
 
 This module knows nothing of models; agents are run elsewhere.
 """
@@ -13,11 +13,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from sightline.agents.grammar.actions import ActionType, action_type, candidate_actions
 from sightline.agents.records import Decision
 from sightline.agents.rollout.episode import Episode, Offer
 
 if TYPE_CHECKING:
+    from sightline.agents.grammar import TaskGrammar
     from sightline.agents.protocols import Demonstrator, Environment, InfoMapping
     from sightline.agents.trajectory import Step, Trajectory
 
@@ -26,6 +26,7 @@ def collect(
     environment: Environment,
     goals: Sequence[int],
     demonstrator: Demonstrator,
+    grammar: TaskGrammar,
     *,
     seed: int,
     max_steps: int,
@@ -35,21 +36,22 @@ def collect(
 ) -> list[Trajectory]:
     """Run a demonstrator on goals and record what it did, and what it would have done.
 
-    With probability `exploration` a step executes a random click instead of the demonstrator's action; the step
-    keeps both, so that a learner also sees the way back from mistakes (DAgger with a mixture policy, Ross et al.
-    2011). Agents choose among search proposals, so a demonstrator's query that is none of them is replaced by the
-    first one that the episode has not used. Where the page has no search bar, or all are used, the query is kept. Any
-    action of the demonstrator that is then no candidate is added to the step's candidates.
+    With probability `exploration` a step executes a random action of those that the page lists instead of the
+    demonstrator's; the step keeps both, so that a learner also sees the way back from mistakes (DAgger with a mixture
+    policy, Ross et al. 2011). Where agents choose among proposals of free text, such as queries, a demonstrator's own
+    text that is none of them is replaced by the first proposal of its type that the episode has not used; where there
+    is none, it is kept. Any action of the demonstrator that is then no candidate is added to the step's candidates.
 
     Args:
-        environment: where to act.
-        goals: one episode for each. An episode depends on its goal and the seed alone, not on the other goals.
-        demonstrator: gives the expert's action in the environment's present state.
+        environment: environment to act in.
+        goals: tasks, one episode for each. An episode depends on its goal and the seed alone, not on the other goals.
+        demonstrator: function that gives the expert's action in the environment's present state.
+        grammar: what can be chosen on a page.
         seed: root of all randomness.
         max_steps: steps after which an episode is truncated, if the environment has not ended it.
-        exploration: probability of a random click, 0 to 1.
-        snapshots: keep the environment's state before every action.
-        progress: show a progress bar when standard error is a terminal.
+        exploration: probability of a random action, 0 to 1.
+        snapshots: whether to keep the environment's state before every action.
+        progress: whether to show a progress bar when standard error is a terminal.
 
     Returns:
         One trajectory per goal, in order. An episode that raises is kept up to there, with `error` set.
@@ -65,16 +67,18 @@ def collect(
     take_snapshot = getattr(environment, "snapshot", None) if snapshots else None
     if snapshots and take_snapshot is None:
         raise TypeError(f"{type(environment).__name__} has no snapshot(); collect with snapshots=False")
-    offers = _Offers(environment, demonstrator, take_snapshot)
+    offers = _Offers(environment, demonstrator, grammar, take_snapshot)
 
     def play(goal: int) -> Trajectory:
         generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(goal,)))
-        episode = Episode(environment, agent="expert", goal=goal, seed=seed, max_steps=max_steps, make_offer=offers)
+        episode = Episode(
+            environment, grammar, agent="expert", goal=goal, seed=seed, max_steps=max_steps, make_offer=offers
+        )
         while (situation := episode.situation) is not None:
             action = situation.expert_action or ""
-            clicks = [one for one in situation.actions if action_type(one) is not ActionType.SEARCH]
-            if clicks and generator.random() < exploration:
-                action = clicks[generator.integers(len(clicks))]
+            listed = [one for one in situation.actions if not grammar.is_free_text(one)]
+            if listed and generator.random() < exploration:
+                action = listed[generator.integers(len(listed))]
             episode.take(Decision(action, probabilities=(), prompt_tokens=0, completion_tokens=0))
         return episode.trajectory()
 
@@ -85,28 +89,29 @@ def collect(
 
 @dataclass(frozen=True)
 class _Offers:
-    """Makes the demonstrator's action one of the candidates."""
+    """What can be done on a page, with the demonstrator's action among the candidates."""
 
     environment: Environment
     demonstrator: Demonstrator
+    grammar: TaskGrammar
     take_snapshot: Callable[[], bytes] | None
 
     def __call__(self, instruction: str, info: InfoMapping, steps: Sequence[Step]) -> Offer:
-        candidates = candidate_actions(instruction, info["available_actions"])
+        candidates = self.grammar.candidate_actions(instruction, info["available_actions"])
         used = {step.action for step in steps}
-        expert_action = _as_candidate(self.demonstrator(self.environment), candidates, used)
+        expert_action = _as_candidate(self.demonstrator(self.environment), candidates, used, self.grammar)
         if expert_action not in candidates:
             candidates = (*candidates, expert_action)
         return Offer(candidates, expert_action, self.take_snapshot() if self.take_snapshot else None)
 
 
-def _as_candidate(action: str, candidates: Sequence[str], used: set[str]) -> str:
-    """The candidate that stands for a demonstrator's action, or the action itself when there is none."""
+def _as_candidate(action: str, candidates: Sequence[str], used: set[str], grammar: TaskGrammar) -> str:
+    """Return the candidate that stands for a demonstrator's action, or the action itself when there is none."""
     for candidate in candidates:
         if candidate.lower() == action.lower():
             return candidate
-    if action_type(action) is ActionType.SEARCH:
+    if grammar.is_free_text(action):
         for candidate in candidates:
-            if action_type(candidate) is ActionType.SEARCH and candidate not in used:
+            if grammar.action_type(candidate) == grammar.action_type(action) and candidate not in used:
                 return candidate
     return action

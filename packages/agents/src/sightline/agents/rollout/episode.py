@@ -16,7 +16,7 @@ from typing import Literal, Self
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
-from sightline.agents.grammar.actions import candidate_actions
+from sightline.agents.grammar import TaskGrammar
 from sightline.agents.protocols import Demonstrator, Environment, InfoMapping, RestorableEnvironment
 from sightline.agents.records import Decision, Event, Situation
 from sightline.agents.trajectory import Step, Trajectory
@@ -96,26 +96,27 @@ class EpisodeInProgress(BaseModel):
 class Episode:
     """One episode of an environment, from its reset to its trajectory.
 
-        episode = Episode(environment, agent=agent.name, goal=3, seed=0, max_steps=15)
+        episode = Episode(environment, grammar, agent=agent.name, goal=3, seed=0, max_steps=15)
         while episode.situation is not None:
             (decision,) = agent.choose([episode.situation])
             episode.take(decision)
         trajectory = episode.trajectory()
 
     Args:
-        environment: where to act; it plays this episode alone until the end.
+        environment: environment to act in; it plays this episode alone until the end.
+        grammar: what can be chosen on a page.
         agent: name of who acts.
         goal: index of the task in the environment.
-        seed: given to the environment's reset.
+        seed: seed of the environment's reset.
         max_steps: steps after which the episode is truncated, if the environment has not ended it.
-        expert: its action goes into each situation, where only agents that are bounds look at it.
-        make_offer: what can be done on a page, in place of the candidates of `candidate_actions` and the expert's
-            action.
+        expert: demonstrator whose action goes into each situation, where only agents that are bounds look at it.
+        make_offer: what can be done on a page, in place of the grammar's candidates and the expert's action.
     """
 
     def __init__(
         self,
         environment: Environment,
+        grammar: TaskGrammar,
         *,
         agent: str,
         goal: int,
@@ -124,7 +125,7 @@ class Episode:
         expert: Demonstrator | None = None,
         make_offer: MakeOffer | None = None,
     ) -> None:
-        self._set_up(environment, agent, goal, seed, max_steps, expert, make_offer)
+        self._set_up(environment, grammar, agent, goal, seed, max_steps, expert, make_offer)
         with self._recording_errors():
             self._observation, info = environment.reset(seed=seed, options={"goal": goal})
             self._instruction = info["instruction_text"]
@@ -134,6 +135,7 @@ class Episode:
     def _set_up(
         self,
         environment: Environment,
+        grammar: TaskGrammar,
         agent: str,
         goal: int,
         seed: int,
@@ -141,7 +143,7 @@ class Episode:
         expert: Demonstrator | None,
         make_offer: MakeOffer | None,
     ) -> None:
-        self._environment = environment
+        self._environment, self._grammar = environment, grammar
         self._agent, self._goal, self._seed, self._max_steps = agent, goal, seed, max_steps
         self._expert = expert
         self._make_offer = make_offer or self._candidates_and_expert
@@ -154,12 +156,18 @@ class Episode:
 
     @classmethod
     def resume(
-        cls, environment: RestorableEnvironment, saved: EpisodeInProgress, *, expert: Demonstrator | None = None
+        cls,
+        environment: RestorableEnvironment,
+        grammar: TaskGrammar,
+        saved: EpisodeInProgress,
+        *,
+        expert: Demonstrator | None = None,
     ) -> Self:
         """Continue a saved episode in any copy of its environment; it ends with the trajectory it would have had.
 
         Args:
-            environment: its present episode, if any, is replaced.
+            environment: copy to continue in; its present episode, if any, is replaced.
+            grammar: as for a new episode; give the same one.
             saved: what `pause` gave.
             expert: as for a new episode; give the same one.
 
@@ -174,7 +182,7 @@ class Episode:
                 f"saved on {saved.observation[:80]!r}; resume it in a copy of the environment it was played in"
             )
         episode = cls.__new__(cls)
-        episode._set_up(environment, saved.agent, saved.goal, saved.seed, saved.max_steps, expert, None)
+        episode._set_up(environment, grammar, saved.agent, saved.goal, saved.seed, saved.max_steps, expert, None)
         episode._steps = list(saved.steps)
         episode._instruction, episode._observation = saved.instruction, saved.observation
         for step in saved.steps:
@@ -264,7 +272,7 @@ class Episode:
         return self._offer
 
     def _candidates_and_expert(self, instruction: str, info: InfoMapping, _: Sequence[Step]) -> Offer:
-        actions = candidate_actions(instruction, info["available_actions"])
+        actions = self._grammar.candidate_actions(instruction, info["available_actions"])
         if not actions:
             raise ValueError(f"the page offers no action: {self._observation[:200]!r}")
         return Offer(actions, self._expert(self._environment) if self._expert else None)

@@ -40,6 +40,7 @@ class Player:
         episodes = {
             place: Episode(
                 environment,
+                job.grammar,
                 agent=job.agent_name,
                 goal=goal,
                 seed=job.seed,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from sightline.agents.grammar import TaskGrammar
 from sightline.agents.protocols import Agent, Demonstrator, Environment
 from sightline.agents.trajectory import Trajectory
 
@@ -35,26 +36,26 @@ class RolloutJob:
     For workers, the functions are sent by pickle: functions of an importable module, or a `functools.partial` of one.
     Each worker calls both `make_environments` and `make_agent` once.
 
-    Attributes:
-        agent_name: what `make_agent`'s agents are called.
-        make_environments: makes that many interchangeable environments; they may share whatever no episode changes.
-        make_agent: makes the agent.
-        seed: given to every reset.
-        max_steps: steps after which an episode is truncated, if the environment has not ended it.
-        expert: its action goes into each situation, where only agents that are bounds look at it.
-        batch_size: consecutive goals that are played in lock-step, so that the agent decides for them in one call.
-
     Raises:
         ValueError: `max_steps` or `batch_size` is not positive.
     """
 
     agent_name: str
+    """Name of `make_agent`'s agents."""
     make_environments: Callable[[int], Sequence[Environment]]
+    """Makes that many interchangeable environments; they may share whatever no episode changes."""
     make_agent: Callable[[], Agent]
+    """Makes the agent."""
+    grammar: TaskGrammar
+    """What can be chosen on a page."""
     seed: int
+    """Seed of every reset."""
     max_steps: int
+    """Steps after which an episode is truncated, if the environment has not ended it."""
     expert: Demonstrator | None = None
+    """Demonstrator whose action goes into each situation, where only agents that are bounds look at it."""
     batch_size: int = 16
+    """Consecutive goals that are played in lock-step, so that the agent decides for them in one call."""
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "batch_size"):
@@ -69,9 +70,9 @@ class Engine(Protocol):
         """Play every batch.
 
         Args:
-            job: what is played.
-            batches: what is to be played; each has 1 to `job.batch_size` goals.
-            progress: is told of finished episodes.
+            job: rollout to play.
+            batches: goals to play; each batch has 1 to `job.batch_size` goals.
+            progress: function that is told of finished episodes.
 
         Yields:
             Every batch once, when it is complete, in any order.

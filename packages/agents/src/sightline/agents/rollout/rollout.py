@@ -1,4 +1,4 @@
-"""Runs an agent on many goals: in this process, over worker processes or over Ray, with the same trajectories.
+"""An agent on many goals: in this process, over worker processes or over Ray, with the same trajectories.
 
 This module knows nothing of how an agent decides or of what is measured afterwards.
 """
@@ -18,6 +18,7 @@ from sightline.agents.rollout.job import Engine, RolloutJob
 from sightline.agents.rollout.journal import JournalHeader, RolloutJournal
 
 if TYPE_CHECKING:
+    from sightline.agents.grammar import TaskGrammar
     from sightline.agents.protocols import Agent, Demonstrator, Environment
     from sightline.agents.trajectory import Trajectory
 
@@ -26,6 +27,7 @@ def roll_out(
     environments: Sequence[Environment],
     agent: Agent,
     goals: Sequence[int],
+    grammar: TaskGrammar,
     *,
     seed: int,
     max_steps: int,
@@ -40,13 +42,14 @@ def roll_out(
 
     Args:
         environments: interchangeable copies of one environment.
-        agent: decides.
-        goals: one episode for each.
-        seed: given to every reset.
+        agent: agent that decides.
+        goals: tasks, one episode for each.
+        grammar: what can be chosen on a page.
+        seed: seed of every reset.
         max_steps: steps after which an episode is truncated, if the environment has not ended it.
-        expert: its action goes into each situation, where only agents that are bounds look at it.
+        expert: demonstrator whose action goes into each situation, where only agents that are bounds look at it.
         journal: as for `run_job`.
-        progress: show a progress bar when standard error is a terminal.
+        progress: whether to show a progress bar when standard error is a terminal.
 
     Returns:
         One trajectory per goal, in order. An episode whose environment raises is kept up to there, with `error`
@@ -62,6 +65,7 @@ def roll_out(
         agent_name=agent.name,
         make_environments=lambda _: environments,
         make_agent=lambda: agent,
+        grammar=grammar,
         seed=seed,
         max_steps=max_steps,
         expert=expert,
@@ -87,12 +91,12 @@ def run_job(
     (workers use one) and what the model's actor has cached in earlier calls.
 
     Args:
-        job: what is played.
-        goals: one episode for each.
-        engine: where it is played: `InProcessEngine`, `ProcessEngine` or `RayEngine`.
-        journal: a file to which finished batches are added durably. When it is there already, only the other batches
+        job: rollout to play.
+        goals: tasks, one episode for each.
+        engine: engine that plays it: `InProcessEngine`, `ProcessEngine` or `RayEngine`.
+        journal: file to which finished batches are added durably. When it is there already, only the other batches
             are played, and the result is that of an undisturbed run. None to keep nothing.
-        progress: show a progress bar when standard error is a terminal.
+        progress: whether to show a progress bar when standard error is a terminal.
 
     Returns:
         One trajectory per goal, in order. An episode that its environment, or the death of two workers, broke off has

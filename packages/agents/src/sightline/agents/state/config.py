@@ -6,8 +6,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sightline.agents.grammar.actions import ACTION_TYPES, ActionType
-
 _RECORD = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
@@ -27,8 +25,8 @@ class StateModelConfig(BaseModel):
     """Length of the GRU's state."""
     max_characters: int = Field(default=600, ge=1)
     """An event's text is cut to this length before it is encoded; pages begin with what matters."""
-    action_types: tuple[ActionType, ...] = Field(default=ACTION_TYPES, min_length=1)
-    """The classes of the action heads, in order."""
+    action_types: tuple[str, ...] = ()
+    """Classes of the action heads, in order: those of the task's grammar; none before training."""
 
 
 class NextActionTrainingConfig(BaseModel):

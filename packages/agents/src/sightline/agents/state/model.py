@@ -31,42 +31,36 @@ OBSERVATION_KIND, ACTION_KIND = 0, 1
 
 @dataclass(frozen=True)
 class EventBatch:
-    """Event sequences as tensors, padded at the end with zeros.
-
-    Attributes:
-        text_embeddings: float32 [B, T, text_dimension].
-        kinds: int64 [B, T], `OBSERVATION_KIND` or `ACTION_KIND`.
-        lengths: int64 [B], each from 1 to T.
-    """
+    """Event sequences as tensors, padded at the end with zeros."""
 
     text_embeddings: Tensor
+    """float32 [B, T, text_dimension]."""
     kinds: Tensor
+    """int64 [B, T], `OBSERVATION_KIND` or `ACTION_KIND`."""
     lengths: Tensor
+    """int64 [B], each from 1 to T."""
 
     def select(self, rows: Tensor) -> EventBatch:
-        """Some of the sequences, padded no further than the longest of them needs."""
+        """Return some of the sequences, padded no further than the longest of them needs."""
         lengths = self.lengths[rows]
         longest = int(lengths.max())
         return EventBatch(self.text_embeddings[rows, :longest], self.kinds[rows, :longest], lengths)
 
     def to(self, device: torch.device | str) -> EventBatch:
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         return EventBatch(self.text_embeddings.to(device), self.kinds.to(device), self.lengths.to(device))
 
 
 @dataclass(frozen=True)
 class StateOutputs:
-    """What the model says after each event; zero beyond a sequence's length.
-
-    Attributes:
-        states: [B, T, state_dimension] summary of the events so far.
-        action_logits: [B, T, A] type of the next action, from the state.
-        last_observation_logits: [B, T, A] the same from the latest observation alone: the baseline without memory.
-    """
+    """What the model says after each event; zero beyond a sequence's length."""
 
     states: Tensor
+    """[B, T, state_dimension] summary of the events so far."""
     action_logits: Tensor
+    """[B, T, A] type of the next action, from the state."""
     last_observation_logits: Tensor
+    """[B, T, A] the same from the latest observation alone: the baseline without memory."""
 
 
 class EventEncoder(nn.Module):
@@ -79,7 +73,7 @@ class EventEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.event_dimension)
 
     def forward(self, text_embeddings: Tensor, kinds: Tensor) -> Tensor:
-        """[B, T, text_dimension] and [B, T] to [B, T, event_dimension]."""
+        """Map [B, T, text_dimension] and [B, T] to [B, T, event_dimension]."""
         return self.norm(self.text_projection(text_embeddings) + self.kind_embedding(kinds))
 
 
@@ -88,10 +82,18 @@ class RecurrentStateModel(nn.Module):
 
     A second head sees the embedding of the latest observation and nothing else. It shares no parameter with the rest,
     so its accuracy is what a learner without memory reaches on the same embeddings.
+
+    Args:
+        config: shape of the model, with at least one action type.
+
+    Raises:
+        ValueError: there are no action types.
     """
 
     def __init__(self, config: StateModelConfig) -> None:
         super().__init__()
+        if not config.action_types:
+            raise ValueError("a state model needs action_types for its heads, for example those of a TaskGrammar")
         self.config = config
         self.event_encoder = EventEncoder(config)
         self.gru = nn.GRU(config.event_dimension, config.state_dimension, batch_first=True)
@@ -111,7 +113,7 @@ class RecurrentStateModel(nn.Module):
         """Embed event sequences with a frozen text encoder; every distinct text is encoded once.
 
         Args:
-            encoder: the one the model is trained with.
+            encoder: encoder the model is trained with.
             event_sequences: B sequences, none empty.
 
         Returns:
@@ -147,7 +149,7 @@ class RecurrentStateModel(nn.Module):
         return EventBatch(text_embeddings, kinds, lengths)
 
     def forward(self, text_embeddings: Tensor, kinds: Tensor, lengths: Tensor) -> StateOutputs:
-        """States and action logits after every event. The outputs of a sequence depend on that sequence alone.
+        """Return states and action logits after every event. The outputs of a sequence depend on that sequence alone.
 
         Args:
             text_embeddings: float32 [B, T, text_dimension].
@@ -164,7 +166,7 @@ class RecurrentStateModel(nn.Module):
         return StateOutputs(states * inside, self.action_head(states) * inside, last_observation_logits * inside)
 
     def final_states(self, batch: EventBatch) -> Tensor:
-        """The state after each sequence's last event: [B, state_dimension], on the model's device."""
+        """Return the state after each sequence's last event: [B, state_dimension], on the model's device."""
         batch = batch.to(self.device)
         states, _ = self.gru(self.event_encoder(batch.text_embeddings, batch.kinds))
         return states[torch.arange(len(batch.lengths), device=self.device), batch.lengths - 1]
@@ -188,10 +190,10 @@ class RecurrentStateModel(nn.Module):
         remedy = "Train the state model again."
         config_file, weights_file = folder / "config.json", folder / "model.safetensors"
         config = parse_record(StateModelConfig, config_file.read_bytes(), where=str(config_file), remedy=remedy)
-        model = cls(config)
         try:
+            model = cls(config)
             model.load_state_dict(safetensors.torch.load(weights_file.read_bytes()))
-        except (safetensors.SafetensorError, RuntimeError) as error:
+        except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
             raise RecordError(
                 f"{weights_file} does not hold the weights of {config_file}: {error}. {remedy}"
             ) from error

@@ -1,4 +1,4 @@
-"""Trains the state model to predict the type of the demonstrator's next action from the episode so far.
+"""Training of the state model to predict the type of the demonstrator's next action from the episode so far.
 
 Every episode is one sequence, so a single GRU pass yields the predictions after all of its observations.
 This module knows nothing of environments or retrieval.
@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sightline.agents.grammar.actions import action_type
 from sightline.agents.state.config import NextActionTrainingConfig, StateModelConfig
 from sightline.agents.state.model import EventBatch, RecurrentStateModel
 from sightline.agents.state.records import NextActionMetrics, NextActionResult
 from sightline.agents.trajectory import Trajectory
 
 if TYPE_CHECKING:
+    from sightline.agents.grammar import TaskGrammar
     from sightline.retrieval import TextEncoder
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ _NO_LABEL = -100
 def train_next_action(
     trajectories: Sequence[Trajectory],
     encoder: TextEncoder,
+    grammar: TaskGrammar,
     model_config: StateModelConfig,
     config: NextActionTrainingConfig,
     *,
@@ -46,9 +47,10 @@ def train_next_action(
     Args:
         trajectories: episodes; those without steps are left out.
         encoder: frozen text encoder; each distinct text is encoded once.
-        model_config: shape of the model; the encoder's name is added to it.
-        config: how to train.
-        device: where to train.
+        grammar: which types of action there are.
+        model_config: shape of the model; the encoder's name and the action types are added to it.
+        config: length and pace of the training.
+        device: device to train on.
 
     Raises:
         ValueError: the episodes have fewer than two goals, so that none can be held out.
@@ -58,9 +60,13 @@ def train_next_action(
     training_rows, validation_rows = _split(episodes, config.validation_fraction, generator)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = RecurrentStateModel(model_config.model_copy(update={"text_encoder": encoder.name}))
+        model = RecurrentStateModel(
+            model_config.model_copy(
+                update={"text_encoder": encoder.name, "action_types": tuple(map(str, grammar.action_types))}
+            )
+        )
     events = model.encode_events(encoder, [episode.events(len(episode.steps) - 1) for episode in episodes])
-    examples = _Examples(events, _labels(episodes, model_config))
+    examples = _Examples(events, _labels(episodes, grammar))
     majority_accuracy = _majority_class_accuracy(examples.labels[training_rows], examples.labels[validation_rows])
 
     model.to(device)
@@ -97,7 +103,7 @@ class _Examples:
 
 
 def _split(episodes: Sequence[Trajectory], fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Rows of the training and of the held-out episodes, divided by goal."""
+    """Return the rows of the training and of the held-out episodes, divided by goal."""
     goals = sorted({episode.goal for episode in episodes})
     if len(goals) < 2:
         raise ValueError(f"next-action training needs episodes of at least 2 goals to hold one out, not {len(goals)}")
@@ -107,13 +113,13 @@ def _split(episodes: Sequence[Trajectory], fraction: float, generator: torch.Gen
     return torch.nonzero(~is_held_out)[:, 0], torch.nonzero(is_held_out)[:, 0]
 
 
-def _labels(episodes: Sequence[Trajectory], model_config: StateModelConfig) -> Tensor:
-    """int64 [B, T]: the class at every observation, which are the even events, and `_NO_LABEL` elsewhere."""
-    class_of = {name: i for i, name in enumerate(model_config.action_types)}
+def _labels(episodes: Sequence[Trajectory], grammar: TaskGrammar) -> Tensor:
+    """Return int64 [B, T]: the class at every observation, which are the even events, and `_NO_LABEL` elsewhere."""
+    class_of = {name: i for i, name in enumerate(grammar.action_types)}
     longest = max(len(episode.steps) for episode in episodes)
     labels = torch.full((len(episodes), 2 * longest - 1), _NO_LABEL)
     for row, episode in enumerate(episodes):
-        classes = [class_of[action_type(step.expert_action or step.action)] for step in episode.steps]
+        classes = [class_of[grammar.action_type(step.expert_action or step.action)] for step in episode.steps]
         labels[row, : 2 * len(classes) : 2] = torch.tensor(classes)
     return labels
 
@@ -130,7 +136,7 @@ def _train_epoch(
     batches: Iterator[_Examples],
     gradient_clip: float,
 ) -> float:
-    """One pass; returns the recurrent model's mean loss per decision."""
+    """Make one pass and return the recurrent model's mean loss per decision."""
     model.train()
     baseline_parameters = list(model.last_observation_head.parameters())
     own = {id(parameter) for parameter in baseline_parameters}
@@ -151,7 +157,7 @@ def _train_epoch(
 
 @torch.inference_mode()
 def _accuracies(model: RecurrentStateModel, batches: Iterator[_Examples]) -> tuple[float, float]:
-    """Accuracy of the recurrent model and of the last-observation baseline."""
+    """Return the accuracy of the recurrent model and of the last-observation baseline."""
     model.eval()
     right, baseline_right, count = 0, 0, 0
     for batch in batches:
@@ -163,7 +169,7 @@ def _accuracies(model: RecurrentStateModel, batches: Iterator[_Examples]) -> tup
 
 
 def _predictions(model: RecurrentStateModel, batch: _Examples) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits [N, A] of both heads and labels [N] at the N labelled events of a batch."""
+    """Return logits [N, A] of both heads and labels [N] at the N labelled events of a batch."""
     batch = batch.to(model.device)
     events = batch.events
     outputs = model(events.text_embeddings, events.kinds, events.lengths)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.agents.prompts import abbreviate_products, react_prompt, render_prompt
+from sightline.agents.prompts import react_prompt, render_prompt
 from sightline.agents.reading.pages import page_chunks
 from sightline.agents.student.records import StudentExample
-from sightline.retrieval.conditioned import label_chunks
 
 if TYPE_CHECKING:
+    from sightline.agents.grammar import TaskGrammar
     from sightline.agents.reading.types import ChunkScorer
     from sightline.agents.records import Situation
     from sightline.agents.student.config import StudentDataConfig
@@ -25,28 +25,29 @@ if TYPE_CHECKING:
 
 def student_examples(
     demonstrations: Sequence[tuple[Situation, str]],
+    grammar: TaskGrammar,
     config: StudentDataConfig,
     rng: np.random.Generator,
     scorers: Sequence[ChunkScorer] = (),
 ) -> list[StudentExample]:
-    """Training examples from expert demonstrations, in their order.
+    """Make training examples of expert demonstrations, in their order.
 
     Args:
-        demonstrations: situations, whose observation is a rich text page, and the expert's action in each, which
-            is one of the situation's.
-        config: the mixture of views.
-        rng: consumed.
-        scorers: those of the gated agents that the student will serve; without any, all chunk views are random.
+        demonstrations: situations and the expert's action in each, which is one of the situation's.
+        grammar: how pages and tasks are read.
+        config: mixture of views.
+        rng: source of randomness, consumed.
+        scorers: scorers of the gated agents that the student will serve; without any, all chunk views are random.
     """
     situations = [situation for situation, _ in demonstrations]
-    pages = [page_chunks(s.observation, s.instruction, config.chunking) for s in situations]
+    pages = [page_chunks(s.observation, s.instruction, grammar, config.chunking) for s in situations]
     scores = [scorer(situations, pages) for scorer in scorers]
     examples = []
     for position, (situation, action) in enumerate(demonstrations):
         rankings = [of_scorer[position] for of_scorer in scores]
         for _ in range(config.views):
-            prompt = _view(situation, action, pages[position], rankings, config, rng)
-            prompt, *actions = abbreviate_products(situation.observation, (prompt, *situation.actions))
+            prompt = _view(situation, action, pages[position], rankings, grammar, config, rng)
+            prompt, *actions = grammar.abbreviate(situation.observation, (prompt, *situation.actions))
             examples.append(StudentExample(prompt, tuple(actions), situation.actions.index(action)))
     return examples
 
@@ -60,15 +61,15 @@ def sample_chunks(
     include_positive: bool,
     rng: np.random.Generator,
 ) -> list[int]:
-    """Indices of `count` chunks (all, where there are fewer) in page order.
+    """Return indices of `count` chunks (all, where there are fewer) in page order.
 
     Args:
-        chunks: the page.
+        chunks: chunks of the page.
         positives: indices of the chunks that hold the expert's target; may be empty.
-        count: chunks to show.
-        scores: [N] by which to take the best; None takes random ones.
-        include_positive: put a positive in place of the last choice where none was chosen.
-        rng: consumed.
+        count: number of chunks to show.
+        scores: [N] scores by which to take the best; None takes random ones.
+        include_positive: whether to put a positive in place of the last choice where none was chosen.
+        rng: source of randomness, consumed.
     """
     ranks = rng.random(len(chunks)) if scores is None else np.asarray(scores)
     chosen = np.argsort(-ranks, kind="stable")[:count].tolist()
@@ -82,18 +83,19 @@ def _view(
     action: str,
     chunks: Sequence[str],
     rankings: Sequence[NDArray[np.float64]],
+    grammar: TaskGrammar,
     config: StudentDataConfig,
     rng: np.random.Generator,
 ) -> str:
     if rng.random() < config.full_page_share:
-        return react_prompt(situation, turns=config.history_turns, max_characters=config.history_characters)
+        return react_prompt(situation, grammar, turns=config.history_turns, max_characters=config.history_characters)
     ranked = rankings and rng.random() < config.ranked_share
     indices = sample_chunks(
         chunks,
-        label_chunks(action, chunks),
+        grammar.target_chunks(action, chunks),
         count=int(rng.integers(1, config.max_chunks + 1)),
         scores=rankings[int(rng.integers(len(rankings)))] if ranked else None,
         include_positive=rng.random() < config.target_share,
         rng=rng,
     )
-    return render_prompt(situation.instruction, [chunks[index] for index in indices])
+    return render_prompt(grammar.task_text(situation.instruction), [chunks[index] for index in indices])

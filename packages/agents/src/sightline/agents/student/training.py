@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from sightline.agents.actors.candidate_scoring import (
@@ -30,10 +24,11 @@ from sightline.agents.actors.candidate_scoring import (
     encode_actions,
     encode_prompts,
 )
+from sightline.agents.student.checkpoint import TrainingState, load_checkpoint, restore, save_checkpoint
 from sightline.agents.student.config import StudentTrainingConfig
+from sightline.agents.student.pretrained import model_card, save_pretrained
 from sightline.agents.student.records import StudentExample, StudentReport
 from sightline.agents.student.tokenizer import train_tokenizer
-from sightline.retrieval.files import atomic_file
 
 try:
     from tokenizers import Tokenizer
@@ -41,7 +36,8 @@ try:
 except ImportError as error:
     raise ImportError("the student needs an extra: pip install 'sightline-agents[language-model]'") from error
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from sightline.agents.grammar import TaskGrammar
 
 _TOKENIZER_EXAMPLES = 4000
 # Batches are made of so many batches' worth of shuffled examples, sorted by length.
@@ -51,6 +47,7 @@ _REPORTED_LOSSES = 20
 
 def train_student(
     examples: Sequence[StudentExample],
+    grammar: TaskGrammar,
     config: StudentTrainingConfig,
     folder: Path,
     *,
@@ -67,16 +64,18 @@ def train_student(
     batches is random, and both follow from the seed.
 
     Args:
-        examples: what to learn.
+        examples: decisions to learn.
+        grammar: what the task is called, and which pieces of text are worth a token each.
         config: size and training.
-        folder: where the model goes, complete or not at all; must not exist or be empty.
+        folder: folder for the model, which appears there complete or not at all; must not exist or be empty.
         checkpoint: file that holds unfinished work; default beside the folder. One of other examples or another config
             is ignored; it is deleted in the end.
         command: how the model was made, for its card.
-        progress: told the number of steps done and the last loss after each step.
+        progress: function that is told the number of steps done and the last loss after each step.
 
     Raises:
-        ValueError: there are no examples, or an action is longer than half of the context.
+        ValueError: there are no examples, an action is longer than half of the context, or the vocabulary is too small
+            for all bytes and markers.
         FileExistsError: the folder is there and holds something.
     """
     if not examples:
@@ -85,14 +84,13 @@ def train_student(
         raise FileExistsError(f"{folder} is not empty; delete it or choose another folder")
     checkpoint = checkpoint or folder.with_name(f".{folder.name}.checkpoint.safetensors")
     precision = _precision(config)
-    fingerprint = _fingerprint(examples, config, precision)
-    state = _load_checkpoint(checkpoint, fingerprint)
+    fingerprint = _fingerprint(examples, grammar.markers, config, precision)
+    state = load_checkpoint(checkpoint, fingerprint)
     if state is None:
         stride = max(len(examples) // _TOKENIZER_EXAMPLES, 1)
         texts = (text for example in examples[::stride] for text in (example.prompt, *example.actions))
-        state = _Progress(
-            fingerprint, train_tokenizer(texts, config.vocabulary_size, config.context).backend_tokenizer.to_str()
-        )
+        learnt = train_tokenizer(texts, grammar.markers, config.vocabulary_size, config.context)
+        state = TrainingState(fingerprint, learnt.backend_tokenizer.to_str())
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(state.tokenizer), model_max_length=config.context
     )
@@ -109,20 +107,9 @@ def train_student(
         precision=precision,
         losses=tuple(round(float(part.mean()), 4) for part in parts),
     )
-    _save_folder(folder, model, tokenizer, _card(config, report, command), report)
+    save_pretrained(folder, model, tokenizer, model_card(grammar.name, config, report, command), report)
     checkpoint.unlink(missing_ok=True)
     return report
-
-
-@dataclass(slots=True)
-class _Progress:
-    """What a checkpoint holds besides weights and the optimiser's moments."""
-
-    fingerprint: str
-    tokenizer: str
-    losses: list[float] = field(default_factory=list)
-    tokens: int = 0
-    tensors: dict[str, Tensor] = field(default_factory=dict)
 
 
 def _precision(config: StudentTrainingConfig) -> Literal["bfloat16", "float32"]:
@@ -134,15 +121,17 @@ def _precision(config: StudentTrainingConfig) -> Literal["bfloat16", "float32"]:
     return "bfloat16" if re.search(r"\b(?:amx_bf16|avx512_bf16)\b", flags) else "float32"
 
 
-def _fingerprint(examples: Sequence[StudentExample], config: StudentTrainingConfig, precision: str) -> str:
-    digest = hashlib.blake2b(f"{config.model_dump_json()} {precision}".encode())
+def _fingerprint(
+    examples: Sequence[StudentExample], markers: Sequence[str], config: StudentTrainingConfig, precision: str
+) -> str:
+    digest = hashlib.blake2b(f"{config.model_dump_json()} {precision} {json.dumps(markers)}".encode())
     for example in examples:
         digest.update(json.dumps([example.prompt, example.actions, example.chosen]).encode())
     return digest.hexdigest()
 
 
 def _encode(examples: Sequence[StudentExample], tokenizer: Any, context: int) -> list[tuple[PackedPrompt, int]]:
-    """Each example in tokens, with the position of the expert's action among the candidates."""
+    """Return each example in tokens, with the position of the expert's action among the candidates."""
     distinct = list(dict.fromkeys(action for example in examples for action in example.actions))
     encoded = dict(zip(distinct, encode_actions(tokenizer, distinct), strict=True))
     longest = max(distinct, key=lambda action: len(encoded[action]))
@@ -182,7 +171,7 @@ def _fit(
     examples: Sequence[tuple[PackedPrompt, int]],
     config: StudentTrainingConfig,
     precision: str,
-    state: _Progress,
+    state: TrainingState,
     checkpoint: Path,
     progress: Callable[[int, float], None] | None,
 ) -> None:
@@ -197,7 +186,7 @@ def _fit(
     )
     done = len(state.losses)
     if done:
-        _restore(state.tensors, parameters, optimizer, done)
+        restore(state.tensors, parameters, optimizer, done)
     batches = _batches([packed.length for packed, _ in examples], config.batch_size, np.random.default_rng(config.seed))
     model.train()
     for step, batch in enumerate(islice(batches, done, config.steps), start=done):
@@ -213,14 +202,14 @@ def _fit(
         state.losses.append(loss.item())
         state.tokens += sum(packed.length for packed, _ in chosen)
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
-            _save_checkpoint(checkpoint, state, parameters, optimizer)
+            save_checkpoint(checkpoint, state, parameters, optimizer)
         if progress:
             progress(step + 1, state.losses[-1])
     model.eval()
 
 
 def _schedule(step: int, config: StudentTrainingConfig) -> float:
-    """Share of the peak learning rate: a linear rise over `warmup` steps, then a linear fall to zero."""
+    """Return the share of the peak learning rate: a linear rise over `warmup` steps, then a linear fall to zero."""
     warmup = min(config.warmup, config.steps - 1)
     if step < warmup:
         return (step + 1) / (warmup + 1)
@@ -228,7 +217,7 @@ def _schedule(step: int, config: StudentTrainingConfig) -> float:
 
 
 def _batches(lengths: Sequence[int], batch_size: int, rng: np.random.Generator) -> Iterator[list[int]]:
-    """Endless batches of indices: every epoch in a new order, examples of like length together."""
+    """Yield endless batches of indices: every epoch in a new order, examples of like length together."""
     while True:
         order = rng.permutation(len(lengths))
         for start in range(0, len(order), batch_size * _POOL_BATCHES):
@@ -239,7 +228,7 @@ def _batches(lengths: Sequence[int], batch_size: int, rng: np.random.Generator) 
 
 
 def _loss(model: LlamaForCausalLM, examples: Sequence[tuple[PackedPrompt, int]], temperature: float) -> Tensor:
-    """Mean over the examples of two cross-entropies, in nats.
+    """Return the mean over the examples of two cross-entropies, in nats.
 
     The first is of the expert's action among the candidates, scored as the actor scores them; the second of the
     tokens of the expert's action. Ranking is what the student is for, but writing the action out is what makes a small
@@ -251,83 +240,3 @@ def _loss(model: LlamaForCausalLM, examples: Sequence[tuple[PackedPrompt, int]],
         means = sums / packed.lengths.to(sums.device)
         losses.append(torch.logsumexp(means / temperature, dim=0) - means[chosen] / temperature - means[chosen])
     return torch.stack(losses).mean()
-
-
-_MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-def _save_checkpoint(
-    path: Path, state: _Progress, parameters: dict[str, Any], optimizer: torch.optim.Optimizer
-) -> None:
-    tensors = {f"weight.{name}": parameter.detach() for name, parameter in parameters.items()}
-    for name, parameter in parameters.items():
-        tensors |= {f"{moment}.{name}": optimizer.state[parameter][moment] for moment in _MOMENTS}
-    metadata = {key: json.dumps(getattr(state, key)) for key in ("fingerprint", "tokenizer", "losses", "tokens")}
-    with atomic_file(path) as file:
-        file.write(save(tensors, metadata))
-
-
-def _load_checkpoint(path: Path, fingerprint: str) -> _Progress | None:
-    """The work that a run with the same fingerprint left behind, if any."""
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            if metadata.get("fingerprint") != fingerprint:
-                logger.warning("%s belongs to other examples or another config; starting anew", path)
-                return None
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, ValueError) as error:
-        logger.warning("%s cannot be read (%s); starting anew", path, error)
-        return None
-    logger.info("resuming after step %d", len(metadata["losses"]))
-    return _Progress(**metadata, tensors=tensors)
-
-
-def _restore(
-    tensors: dict[str, Tensor], parameters: dict[str, Any], optimizer: torch.optim.Optimizer, done: int
-) -> None:
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[f"weight.{name}"])
-            moments = {moment: tensors[f"{moment}.{name}"].clone() for moment in _MOMENTS}
-            optimizer.state[parameter] = {"step": torch.tensor(float(done)), **moments}
-
-
-def _save_folder(
-    folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, card: str, report: StudentReport
-) -> None:
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    model.save_pretrained(unfinished)
-    tokenizer.save_pretrained(unfinished)
-    (unfinished / "README.md").write_text(card, encoding="utf-8")
-    (unfinished / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    for file in unfinished.iterdir():
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-    unfinished.replace(folder)
-
-
-def _card(config: StudentTrainingConfig, report: StudentReport, command: str | None) -> str:
-    made = f"Made by `{command}` with seed {config.seed}." if command else f"Made with seed {config.seed}."
-    return f"""---
-library_name: transformers
-pipeline_tag: text-generation
-tags: [web-agent, webshop]
----
-
-# A shop assistant's first steps
-
-A causal language model of {report.parameters:,} parameters, trained from scratch on {report.examples:,} decisions of an
-expert in a made-up web shop. It ranks the actions that a page offers; it is no use for anything else.
-
-{made} It read {report.tokens:,} tokens in {report.steps:,} steps of {config.batch_size} examples, in
-{report.precision}. Loss in nats per decision, over equal parts of training:
-{", ".join(map(str, report.losses))}.
-
-```json
-{config.model_dump_json(indent=2)}
-```
-"""

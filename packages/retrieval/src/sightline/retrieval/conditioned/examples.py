@@ -7,7 +7,7 @@ gives labels without annotation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -87,6 +87,7 @@ def build_example(
     obs_text: str,
     chunks: Sequence[str],
     action: str,
+    label: Callable[[str, Sequence[str]], tuple[int, ...]] = label_chunks,
     num_negatives: int | None = None,
     rng: np.random.Generator | None = None,
 ) -> RetrievalExample | None:
@@ -100,6 +101,7 @@ def build_example(
         obs_text: the current page.
         chunks: its chunks, in page order.
         action: action of the expert on this page.
+        label: function that finds the chunks which hold an action's target, as `label_chunks` does for clicks.
         num_negatives: number of negatives to draw without replacement; None for all.
         rng: source of the draw; needed with `num_negatives`, and consumed.
 
@@ -111,7 +113,7 @@ def build_example(
     """
     if num_negatives is not None and (num_negatives < 1 or rng is None):
         raise ValueError(f"num_negatives must be at least 1 and come with an rng, not {num_negatives!r} and {rng!r}")
-    positives = label_chunks(action, chunks)
+    positives = label(action, chunks)
     negatives = [index for index in range(len(chunks)) if index not in positives]
     if not positives or not negatives:
         return None

@@ -1,4 +1,4 @@
-"""The way in: one search for games, puzzles and shops, over one root or many."""
+"""The way in: one search for games, puzzles and environments, over one root or many."""
 
 from __future__ import annotations
 

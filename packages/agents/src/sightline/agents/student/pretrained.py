@@ -1,0 +1,66 @@
+"""The folder of a trained student: an ordinary Hugging Face model with a card and a report."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sightline.agents.files import sync_folder
+from sightline.agents.student.config import StudentTrainingConfig
+from sightline.agents.student.records import StudentReport
+
+try:
+    from huggingface_hub import ModelCard, ModelCardData
+except ImportError as error:
+    raise ImportError("the student needs an extra: pip install 'sightline-agents[language-model]'") from error
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+_TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
+
+
+def save_pretrained(
+    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, card: str, report: StudentReport
+) -> None:
+    """Write the folder, complete or not at all.
+
+    Args:
+        folder: folder to make; must not exist or be empty.
+        model: the trained model.
+        tokenizer: its tokenizer.
+        card: its model card (`model_card`).
+        report: what its training did.
+    """
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model.save_pretrained(unfinished)
+    tokenizer.save_pretrained(unfinished)
+    (unfinished / "README.md").write_text(card, encoding="utf-8")
+    (unfinished / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    for file in unfinished.iterdir():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+    sync_folder(unfinished)
+    unfinished.replace(folder)
+    sync_folder(folder.parent)
+
+
+def model_card(task: str, config: StudentTrainingConfig, report: StudentReport, command: str | None) -> str:
+    """Return Markdown with the metadata of the Hugging Face Hub before it.
+
+    Args:
+        task: name of the task's grammar.
+        config: size and training.
+        report: what the training did.
+        command: how the model was made; None where nobody said.
+    """
+    metadata = ModelCardData(
+        library_name="transformers", pipeline_tag="text-generation", tags=["sightline", "web-agent", task]
+    )
+    card = ModelCard.from_template(
+        metadata, template_path=str(_TEMPLATE), task=task, config=config, report=report, command=command
+    )
+    return str(card)
