@@ -30,6 +30,7 @@ from .training.evaluation import choose_threshold as choose_threshold
 from .training.evaluation import trace_puzzles as trace_puzzles
 from .training.examples import Examples as Examples
 from .training.examples import ExampleSource as ExampleSource
+from .training.live import live_progress as live_progress
 from .training.loader import EmptyBufferError as EmptyBufferError
 from .training.loader import Loader as Loader
 from .training.loader import PuzzleBuffer as PuzzleBuffer

@@ -29,7 +29,7 @@ def puzzle_sets(source: PuzzleTask | PuzzleSets, config: TrainerConfig, out: Pat
     return sets
 
 
-def validate_puzzles(model: Reasoner, sets: PuzzleSets, segments: int, dtype: torch.dtype) -> dict[str, Any]:
+def validate_puzzles(sets: PuzzleSets, segments: int, model: Reasoner, dtype: torch.dtype) -> dict[str, Any]:
     """Return the share of validation puzzles that are solved after each segment, and how well that was foreseen."""
     trace = trace_puzzles(model, sets.task, sets.validation, segments, dtype=dtype)
     rates = trace.exact_rates()

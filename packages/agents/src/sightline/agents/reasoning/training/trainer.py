@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,8 @@ class Trainer:
         self._failures = 0
         self._evaluated_at = 0.0
         self._evaluate = evaluate
+        if evaluate is None and self.sets is not None:
+            self._evaluate = partial(validate_puzzles, self.sets, config.segments)
         self._progress = progress
         self._rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(1,)))
         self.precision = choose_precision(config.precision, self.model, config.device)
@@ -169,13 +172,7 @@ class Trainer:
         """Judge the averaged weights, and the raw ones beside them, and write a row."""
         evaluate = self._evaluate
         if evaluate is None:
-            if self.sets is None:
-                return None
-            sets, steps = self.sets, self.config.segments
-
-            def evaluate(model: Reasoner, dtype: torch.dtype) -> dict[str, Any]:
-                return validate_puzzles(model, sets, steps, dtype)
-
+            return None
         begun = self._clock()
         self._evaluated_at = self.seconds
         self.model.eval()
