@@ -204,6 +204,12 @@ def test_puzzles_are_kept_beside_the_checkpoint(tmp_path: Path) -> None:
     assert not classes[0] & classes[1] | classes[0] & classes[2] | classes[1] & classes[2]
 
 
+def test_puzzles_of_another_kind_are_not_taken_for_ones_own(tmp_path: Path) -> None:
+    Trainer(model(), Addition(2), config(steps=1, puzzles=60, held_out=10), out=tmp_path)
+    with pytest.raises(CheckpointError, match="holds addition-2, not addition-1"):
+        Trainer(model(), TASK, config(steps=1, puzzles=60, held_out=10), out=tmp_path)
+
+
 def test_any_iterable_of_examples_trains_a_policy_and_a_value() -> None:
     rng = np.random.default_rng(0)
     boards = torch.from_numpy(rng.integers(0, 3, size=(64, 6)))

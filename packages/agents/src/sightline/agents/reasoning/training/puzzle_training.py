@@ -11,18 +11,26 @@ from sightline.agents.evaluation import wilson_interval
 from sightline.agents.reasoning.config import TrainerConfig
 from sightline.agents.reasoning.models.reasoner import Reasoner
 from sightline.agents.reasoning.puzzles.tasks import PuzzleTask
+from sightline.agents.reasoning.training.checkpoint import CheckpointError
 from sightline.agents.reasoning.training.evaluation import choose_threshold, trace_puzzles
 from sightline.agents.reasoning.training.puzzle_sets import PuzzleSets
 from sightline.agents.reasoning.training.report import PuzzleReport
 
 
 def puzzle_sets(source: PuzzleTask | PuzzleSets, config: TrainerConfig, out: Path | None) -> PuzzleSets:
-    """Return the parts of a training, kept in `out` so that a resumed one need not make them again."""
+    """Return the parts of a training, kept in `out` so that a resumed one need not make them again.
+
+    Raises:
+        CheckpointError: the folder has puzzles of another kind.
+    """
     if isinstance(source, PuzzleSets):
         return source
     path = out / "puzzles.safetensors" if out is not None else None
     if path is not None and path.exists():
-        return PuzzleSets.read(path)
+        sets = PuzzleSets.read(path)
+        if sets.task.name != source.name:
+            raise CheckpointError(f"{path} holds {sets.task.name}, not {source.name}; take another folder")
+        return sets
     sets = PuzzleSets.sample(source, puzzles=config.puzzles, held_out=config.held_out, seed=config.seed)
     if path is not None:
         sets.write(path)
