@@ -128,3 +128,16 @@ def test_a_file_that_cannot_be_written_is_reported(
     path = tmp_path / "nowhere" / "played.jsonl"
     assert run_play("s desk lamp", "q", arguments=("--goal", "0", "--save", str(path))) == 1
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_actions_are_taken_as_agents_write_them_and_wrong_ones_cost_no_step(
+    run_play: Player, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "played.jsonl"
+    lines = ("search[desk lamp]", "click[b0lump]", "click[b0lamp]", "click[buy now]", "click[< prev]", "q")
+    assert run_play(*lines, arguments=("--goal", "0", "--save", str(path))) == 0
+    shown = capsys.readouterr().out
+    assert "did you mean click[b0lamp]?" in shown
+    assert "the episode has ended" in shown
+    (recording,) = read_recordings(path)
+    assert [step.action for step in recording.steps] == ["search[desk lamp]", "click[b0lamp]", "click[buy now]"]

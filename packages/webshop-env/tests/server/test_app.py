@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from sightline.webshop_env import Shop
 from sightline.webshop_env.adapters import openenv
@@ -74,3 +75,20 @@ def test_every_route_and_field_is_documented_and_nothing_is_loaded_from_elsewher
     assert "<script" not in reference
     assert "http" not in reference.replace("<!doctype html>", "")
     assert other.status_code == 404
+
+
+@pytest.mark.parametrize(("method", "path"), [("TRACE", "/"), ("DELETE", "/"), ("TRACE", "/api/v1/shop")])
+def test_a_wrong_method_is_answered_in_the_documented_format_everywhere(shop: Shop, method: str, path: str) -> None:
+    answer = TestClient(create_app(shop), base_url="http://localhost").request(method, path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (405, "wrong_method")
+
+
+def test_a_body_of_another_type_is_refused_by_the_name_of_its_type(shop: Shop) -> None:
+    client = TestClient(create_app(shop), base_url="http://localhost")
+    form = client.post(
+        "/api/v1/sessions", content="goal=1", headers={"content-type": "application/x-www-form-urlencoded"}
+    )
+    assert (form.status_code, form.json()["error"]["code"]) == (415, "wrong_content_type")
+    assert "not 'application/x-www-form-urlencoded'" in form.json()["error"]["message"]
+    broken = client.post("/api/v1/sessions", content="{", headers={"content-type": "application/json"})
+    assert broken.status_code == 422

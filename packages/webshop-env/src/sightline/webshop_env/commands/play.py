@@ -185,7 +185,10 @@ def _play(game: Game, console: Console) -> None:
 def _obey(game: Game, layout: Layout, typed: str) -> str:
     """Do what a line says; returns what is wrong with it, or ""."""
     from sightline.webshop_env.commands.layout import search_action
+    from sightline.webshop_env.rules.shop import parse_action
 
+    if parse_action(typed) is not None:
+        return _act(game, typed)
     command, _, rest = typed.partition(" ")
     rest = rest.strip()
     if command == "b":
@@ -204,6 +207,18 @@ def _obey(game: Game, layout: Layout, typed: str) -> str:
         game.act(str(controls[int(command) - 1].action))
         return ""
     return f"{typed[:80]!r} means nothing here: {_HELP}"
+
+
+def _act(game: Game, action: str) -> str:
+    """Take an action as agents write it; returns what is wrong with it, or "", and then it costs no step."""
+    from sightline.webshop_env.rules.action_text import action_error
+
+    if game.over:
+        return "the episode has ended: b goes back, g draws another goal"
+    problem = action_error(game.shop.page(game.state), action)
+    if problem is None:
+        game.act(action)
+    return problem or ""
 
 
 def _go_back(game: Game, rest: str) -> str:

@@ -100,7 +100,7 @@ def create_api(sessions: Sessions) -> FastAPI:
     api.include_router(_router)
     api.add_exception_handler(WebShopError, _answer_shop_error)
     api.add_exception_handler(RequestValidationError, _answer_invalid)
-    api.add_exception_handler(HTTPException, _answer_http_error)
+    api.add_exception_handler(HTTPException, answer_http_error)
     api.add_exception_handler(Exception, _answer_defect)
     return api
 
@@ -325,12 +325,17 @@ async def _answer_shop_error(request: Request, error: Exception) -> Response:
 
 async def _answer_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    content_type = request.headers.get("content-type", "")
+    if error.errors()[0]["loc"] == ("body",) and "json" not in content_type.lower():
+        given = f"not {content_type[:80]!r}" if content_type else "and none was given"
+        return error_response(415, "wrong_content_type", f"a body is JSON: send content-type application/json, {given}")
     first = error.errors()[0]
     where = ".".join(str(part)[:80] for part in first["loc"])
     return error_response(422, "invalid_request", f"{where}: {first['msg'][:300]}")
 
 
-async def _answer_http_error(request: Request, error: Exception) -> Response:
+async def answer_http_error(request: Request, error: Exception) -> Response:
+    """Answer a wrong path or method, or a body that is too large, in the documented format of errors."""
     assert isinstance(error, HTTPException)
     return error_response(error.status_code, _STATUS_CODES.get(error.status_code, "refused"), error.detail)
 

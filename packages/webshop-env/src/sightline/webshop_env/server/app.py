@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 
-from sightline.webshop_env.server.api import PREFIX, create_api
+from sightline.webshop_env.server.api import PREFIX, answer_http_error, create_api
 from sightline.webshop_env.server.metrics import Metrics
 from sightline.webshop_env.server.security import Guard, check_token
 from sightline.webshop_env.server.sessions import Sessions
@@ -62,6 +63,7 @@ def create_app(
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.add_middleware(Metrics, sessions=sessions)  # inside the guard, which decides who may read the figures
     app.add_middleware(Guard, token=token)
+    app.add_exception_handler(HTTPException, answer_http_error)
     app.mount(PREFIX, create_api(sessions))
     app.include_router(agentgym.create_router(shop), prefix="/agentgym")
     if openenv_app is not None:

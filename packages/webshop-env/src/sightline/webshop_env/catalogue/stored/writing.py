@@ -75,7 +75,9 @@ def write_store(
         with whole_folder(target, replace=replace) as temporary:
             _write_files(products, temporary, progress)
     except FileExistsError:
-        raise CatalogueError(f"{target} exists already; choose another folder or ask to replace it") from None
+        raise CatalogueError(
+            f"{target} exists already; choose another folder, or replace it: replace=True, or --replace in a terminal"
+        ) from None
     logger.info("wrote the catalogue %s", target)
     return target
 
