@@ -217,15 +217,18 @@ def stages(file: str, also: Sequence[str], *, mirrored_only: bool = False) -> li
         ValueError: only the mirrored tests are wanted, and there are none.
     """
     path = Path(file)
-    package = Path(*path.parts[:2])
-    inside = path.relative_to(package / "src" / "sightline").parts[1:]
-    room = package / "tests" / Path(*inside[:-1])
+    if path.parts[0] == "apps":  # apps/lab/run.py is tested by tests/lab/test_run*.py, and by all of tests/lab
+        room = suite = Path("tests", *path.parts[1:-1])
+    else:
+        package = Path(*path.parts[:2])
+        inside = path.relative_to(package / "src" / "sightline").parts[1:]
+        room, suite = package / "tests" / Path(*inside[:-1]), package / "tests"
     mirrored = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / room).glob(f"test_{path.stem}*.py"))
     if mirrored_only:
         if not mirrored:
             raise ValueError(f"{file} has no mirrored test {room / f'test_{path.stem}*.py'}")
         return [mirrored]
-    return [paths for paths in (mirrored, [(package / "tests").as_posix()], list(also)) if paths]
+    return [paths for paths in (mirrored, [suite.as_posix()], list(also)) if paths]
 
 
 class Copy:

@@ -25,10 +25,12 @@ def test_the_experiment_compares_all_methods_and_a_second_start_ends_in_the_same
         assert all(set(modes) == MODES for modes in of_data["methods"].values())
         assert len(of_data["claims"]) == 10
         assert of_data["recommendation"] in " ".join(shown.split())
-        assert list(folder.glob(f"stages/4-explanations-*-{name}-*/card-*.html"))
+        cards = list(folder.glob(f"stages/5-explanations-*-{name}-*/card-*.html"))
+        assert cards
+        assert all("A smoke run" in card.read_text() for card in [*cards, folder / "report.html"])
     assert (folder / "report.html").read_text().count("<img") == 8
     stages = folder / "stages"
-    for stage in ("3-scores-predictor-shop-seed1", "4-explanations-routed-predictor-documentation-seed0"):
+    for stage in ("3-scores-predictor-shop-seed1", "5-explanations-routed-predictor-documentation-seed0"):
         for file in (stages / stage).iterdir():
             file.unlink()
         (stages / stage).rmdir()

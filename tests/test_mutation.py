@@ -104,6 +104,12 @@ def test_mirrored_tests_run_before_the_packages_others(mutation: ModuleType) -> 
         mutation.stages(FILE.replace("sums", "others"), [], mirrored_only=True)
 
 
+def test_a_file_of_the_apps_has_its_tests_beside_those_of_the_repository(mutation: ModuleType) -> None:
+    (mutation.ROOT / "tests" / "lab").mkdir(parents=True)
+    (mutation.ROOT / "tests" / "lab" / "test_run.py").touch()
+    assert mutation.stages("apps/lab/run.py", []) == [["tests/lab/test_run.py"], ["tests/lab"]]
+
+
 def test_faults_are_noticed_or_not_and_a_second_start_tries_only_what_is_left(
     mutation: ModuleType, tmp_path: Path
 ) -> None:

@@ -51,6 +51,10 @@ def test_phase2_prints_the_table_and_writes_everything(tmp_path: Path) -> None:
         assert name in shown
     written = {path.name for path in folder.iterdir()}
     assert written >= {"config.yaml", "manifest.json", "metrics.jsonl", "results.csv", "results.md", "report.html"}
+    notice = "A smoke run"
+    assert all(
+        notice in text for text in (shown, *((folder / name).read_text() for name in ("report.html", "results.md")))
+    )
     assert "undecided" in results["claims"][0]  # four goals decide nothing, and the report says so
 
 

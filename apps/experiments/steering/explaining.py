@@ -16,6 +16,7 @@ from experiments.steering.data import Data
 from experiments.steering.methods import PLAIN, open_model, train_predictor_stage
 from experiments.steering.settings import SteeringSettings
 from experiments.steering.stages import Stage
+from lab.report import SMOKE_NOTICE
 from lab.run import RunDirectory, write_text
 from sightline.jepa import Explainer, JEPAModel, SourceIndex, fit_policy, render_page, steering
 from sightline.jepa.data import Ids, Split, changed_categories
@@ -84,7 +85,8 @@ def _explain_stage(
         if name != PLAIN:
             found["faithfulness"] = _faithfulness(model, predict, index, data, seed)
             if seed == settings.seeds[0]:
-                _write_cards(folder, Explainer(predict, index, policy), data, settings.cards)
+                notice = SMOKE_NOTICE if run.smoke else ""
+                _write_cards(folder, Explainer(predict, index, policy), data, settings.cards, notice)
         write_text(folder / "explained.json", json.dumps(found, indent=1) + "\n")
 
     folder = run.stage(Stage.EXPLANATIONS, compute, f"{name}-{data.name}-seed{seed}")
@@ -220,7 +222,7 @@ def _faithfulness(
     return found
 
 
-def _write_cards(folder: Path, explainer: Explainer, data: Data, count: int) -> None:
+def _write_cards(folder: Path, explainer: Explainer, data: Data, count: int, notice: str) -> None:
     """Write explanations of test questions as pages: one for each signal that occurs, then further questions."""
     dataset = data.dataset
     ids = dataset.queries("test")
@@ -237,6 +239,7 @@ def _write_cards(folder: Path, explainer: Explainer, data: Data, count: int) -> 
             steering=dataset.names[dataset.question_category[ids[row]]],
             source_text=lambda source: dataset.source_texts[source],
             known_text=lambda pair: dataset.question_texts[known[pair]],
+            notice=notice,
         )
         write_text(folder / f"card-{number}-{signals[row]}.html", page)
 

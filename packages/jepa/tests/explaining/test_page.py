@@ -38,7 +38,7 @@ def explanation(**changes: object) -> Explanation:
     return Explanation.model_validate(values | changes)
 
 
-def card(shown: Explanation, text: str = "text", *, steered: bool | None = None) -> str:
+def card(shown: Explanation, text: str = "text", *, steered: bool | None = None, notice: str = "") -> str:
     steered = shown.has_steering if steered is None else steered
     return render_page(
         shown,
@@ -46,6 +46,7 @@ def card(shown: Explanation, text: str = "text", *, steered: bool | None = None)
         steering=f"steering {text}" if steered else None,
         source_text=lambda source: f"source {source} {text}",
         known_text=lambda known: f"known {known} {text}",
+        notice=notice,
     )
 
 
@@ -136,6 +137,12 @@ def test_a_card_loads_nothing_and_runs_nothing():
     policy = [attributes["content"] for tag, attributes in page.tags if "http-equiv" in attributes]
     assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]
     assert not {"script", "link", "iframe", "img", "object"} & {tag for tag, _ in page.tags}
+
+
+def test_a_notice_stands_above_everything_else_and_only_where_there_is_one():
+    page = card(explanation(), notice="a <b>trial</b>")
+    assert page.index("a &lt;b&gt;trial&lt;/b&gt;") < page.index("<h1>")
+    assert page.replace("<p><strong>a &lt;b&gt;trial&lt;/b&gt;</strong></p>\n", "") == card(explanation())
 
 
 def test_a_huge_text_is_cut():

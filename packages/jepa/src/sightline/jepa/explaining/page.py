@@ -51,6 +51,7 @@ def render_page(
     steering: str | None,
     source_text: Callable[[int], str],
     known_text: Callable[[int], str],
+    notice: str = "",
 ) -> str:
     """Render the page: what to do, what was found, where it was looked for, and what that rests on.
 
@@ -60,6 +61,7 @@ def render_page(
         steering: the steering in words; None if there was none.
         source_text: function from the id of a source to its text.
         known_text: function from the row of a known question to its text.
+        notice: sentence that stands above everything else, for example that the explanation is only a trial.
 
     Raises:
         ValueError: steering is None although the explanation had some, or the other way round.
@@ -73,6 +75,7 @@ def render_page(
         explanation=explanation,
         question=question,
         steering=steering,
+        notice=notice,
         signals=_SIGNALS,
         reasons=_REASONS,
         results=[(result, source_text(result.source)) for result in explanation.results[:_RESULTS]],
