@@ -22,19 +22,16 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Everything an agent may know when it must choose.
-
-    Attributes:
-        instruction: what the user asked for.
-        events: the episode so far, alternating OBS and ACT; the last one is the current page.
-        actions: the candidate actions, for example `open the door`; never empty.
-        expert_action: what an expert who sees the goal would do; only agents that are labelled as bounds look at it.
-    """
+    """Everything an agent may know when it must choose."""
 
     instruction: str
+    """What the user asked for."""
     events: tuple[Event, ...]
+    """The episode so far, alternating OBS and ACT; the last one is the current page."""
     actions: tuple[str, ...]
+    """The candidate actions, for example `open the door`; never empty."""
     expert_action: str | None = None
+    """What an expert who sees the goal would do; only agents that are labelled as bounds look at it."""
 
     @property
     def observation(self) -> str:
@@ -44,53 +41,44 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """One chunk of the current page that an agent considered.
-
-    Attributes:
-        text: the chunk.
-        score: the retriever's score; higher is better.
-        selected: whether the actor saw it.
-    """
+    """One chunk of the current page that an agent considered."""
 
     text: str
+    """The chunk."""
     score: float
+    """The retriever's score; higher is better."""
     selected: bool
+    """Whether the actor saw it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What an agent chose, and what it cost.
-
-    Attributes:
-        action: one of the situation's actions; empty when there is an error.
-        probabilities: one per candidate action, in their order; sums to 1. Empty when there is an error.
-        prompt_tokens: tokens the actor read.
-        completion_tokens: tokens the actor scored or wrote for the chosen action.
-        attention: the page's chunks in page order, for agents that retrieve; otherwise empty.
-        error: why nothing was chosen, for example `ParseFailure: ...`. It breaks off this episode and no other.
-    """
+    """What an agent chose, and what it cost."""
 
     action: str
+    """One of the situation's actions; empty when there is an error."""
     probabilities: tuple[float, ...]
+    """One probability per candidate action, in their order; sums to 1. Empty when there is an error."""
     prompt_tokens: int
+    """Tokens the actor read."""
     completion_tokens: int
+    """Tokens the actor scored or wrote for the chosen action."""
     attention: tuple[Attention, ...] = ()
+    """The page's chunks in page order, for agents that retrieve; otherwise empty."""
     error: str | None = None
+    """Reason why nothing was chosen, for example `ParseFailure: ...`. It breaks off this episode and no other."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActionDistribution:
-    """An actor's answer to one prompt.
-
-    Attributes:
-        probabilities: one per candidate action, in their order; sums to 1. Empty when there is an error.
-        prompt_tokens: tokens of the prompt.
-        completion_tokens: tokens of the most probable action.
-        error: why this prompt has no answer, for example `ParseFailure: ...`. Actors that can fail on one prompt
-            alone say so here; an error that would meet every prompt is raised.
-    """
+    """An actor's answer to one prompt."""
 
     probabilities: tuple[float, ...]
+    """One probability per candidate action, in their order; sums to 1. Empty when there is an error."""
     prompt_tokens: int
+    """Tokens of the prompt."""
     completion_tokens: int
+    """Tokens of the most probable action."""
     error: str | None = None
+    """Reason why this prompt has no answer, for example `ParseFailure: ...`. Actors that can fail on one prompt alone
+    say so here; an error that would meet every prompt is raised."""

@@ -7,17 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of short texts under column headings; numbers are formatted by the caller.
-
-    Attributes:
-        columns: headings.
-        rows: as many cells per row as there are columns.
-        caption: what the table shows and how its intervals were made.
-    """
+    """Rows of short texts under column headings; numbers are formatted by the caller."""
 
     columns: tuple[str, ...]
+    """Headings of the columns."""
     rows: tuple[tuple[str, ...], ...]
+    """As many cells per row as there are columns."""
     caption: str = ""
+    """What the table shows and how its intervals were made."""
 
     def markdown(self) -> str:
         """Return the table in GitHub's Markdown."""

@@ -19,34 +19,31 @@ _RECORD = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Step(BaseModel):
-    """One decision: what was seen, what could be done, what was done.
-
-    Attributes:
-        observation: the page before the action.
-        available_actions: the candidate actions, for example `open the door`.
-        action: the one that was executed; one of the candidates.
-        expert_action: what a demonstrator would have done here, the label for imitation; one of the candidates.
-            It differs from `action` where the collector explored.
-        reward: what the action earned.
-        probabilities: the agent's, one per candidate in their order.
-        attention: the page's chunks in page order, for agents that retrieve.
-        prompt_tokens: tokens the actor read.
-        completion_tokens: tokens the actor scored or wrote.
-        snapshot: the environment's state before the action, in base64.
-    """
+    """One decision: what was seen, what could be done, what was done."""
 
     model_config = _RECORD
 
     observation: str
+    """The page before the action."""
     available_actions: tuple[str, ...]
+    """The candidate actions, for example `open the door`."""
     action: str
+    """The candidate that was executed."""
     expert_action: str | None = None
+    """The candidate that a demonstrator would have taken here, the label for imitation. It differs from
+    `action` where the collector explored."""
     reward: float
+    """Reward that the action earned."""
     probabilities: tuple[float, ...] | None = None
+    """Probabilities of the agent, one per candidate in their order."""
     attention: tuple[Attention, ...] = ()
+    """The page's chunks in page order, for agents that retrieve."""
     prompt_tokens: int = 0
+    """Tokens the actor read."""
     completion_tokens: int = 0
+    """Tokens the actor scored or wrote."""
     snapshot: str | None = None
+    """The environment's state before the action, in base64."""
 
     @model_validator(mode="after")
     def _check_candidates(self) -> Self:
@@ -62,36 +59,33 @@ class Step(BaseModel):
 
 
 class Trajectory(BaseModel):
-    """One episode.
-
-    Attributes:
-        episode_id: names the episode among those it is stored with.
-        goal: index of the task in the environment.
-        agent: name of who acted.
-        seed: root seed of the run.
-        instruction: what the user asked for; empty when the episode never began.
-        steps: the decisions in order.
-        final_observation: the page after the last action; empty when the episode never began.
-        total_reward: sum over the steps.
-        terminated: the task ended.
-        truncated: the step limit ended it.
-        error: why the episode broke off, for example `RuntimeError: no connection`; None when it did not.
-    """
+    """One episode."""
 
     model_config = _RECORD
 
     schema_version: Literal[1] = 1
     episode_id: str
+    """Name of the episode among those it is stored with."""
     goal: int
+    """Index of the task in the environment."""
     agent: str
+    """Name of who acted."""
     seed: int
+    """Root seed of the run."""
     instruction: str
+    """What the user asked for; empty when the episode never began."""
     steps: tuple[Step, ...]
+    """The decisions in order."""
     final_observation: str
+    """The page after the last action; empty when the episode never began."""
     total_reward: float
+    """Sum of the steps' rewards."""
     terminated: bool
+    """Whether the task ended."""
     truncated: bool
+    """Whether the step limit ended it."""
     error: str | None = None
+    """Reason why the episode broke off, for example `RuntimeError: no connection`; None when it did not."""
 
     @property
     def success(self) -> bool:
@@ -99,10 +93,10 @@ class Trajectory(BaseModel):
         return bool(self.steps) and self.steps[-1].reward >= 1 - 1e-9
 
     def events(self, t: int) -> tuple[Event, ...]:
-        """What had happened when observation `t` was seen: observations 0 to t and the actions between them.
+        """Return what had happened when observation `t` was seen: observations 0 to t and the actions between them.
 
         Args:
-            t: 0 for the first page up to `len(steps)` for the final one.
+            t: number of the observation: 0 for the first page up to `len(steps)` for the final one.
 
         Raises:
             IndexError: there is no such observation.
@@ -116,7 +110,7 @@ class Trajectory(BaseModel):
         return (*events, Event("OBS", last))
 
     def situations(self) -> Iterator[tuple[Situation, str]]:
-        """Every situation the agent was in, each with the action it took."""
+        """Yield every situation the agent was in, each with the action it took."""
         for t, step in enumerate(self.steps):
             situation = Situation(self.instruction, self.events(t), step.available_actions, step.expert_action)
             yield situation, step.action

@@ -34,11 +34,11 @@ class BoundedCache(Generic[Value]):
         return len(self._entries)
 
     def __contains__(self, key: bytes) -> bool:
-        """Whether the key's value is held; asking does not count as use."""
+        """Return whether the key's value is held; asking does not count as use."""
         return key in self._entries
 
     def get(self, key: bytes) -> Value | None:
-        """The key's value, which becomes the most recently used, or None."""
+        """Return the key's value, which becomes the most recently used, or None."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -51,8 +51,8 @@ class BoundedCache(Generic[Value]):
         A value that is larger than the whole cache is not held, and nothing goes for its sake.
 
         Args:
-            key: what `get` will be asked for.
-            value: what it will answer.
+            key: key that `get` will be asked for.
+            value: value that it will answer.
             size: bytes of key and value together.
         """
         self._remove(key)

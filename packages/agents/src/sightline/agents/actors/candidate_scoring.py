@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def encode_prompts(tokenizer: Any, prompts: Sequence[str], rooms: Sequence[int]) -> list[list[int]]:
-    """Tokens of each prompt, at most as many as its room (at least 1).
+    """Return the tokens of each prompt, at most as many as its room (at least 1).
 
     A prompt that is longer keeps its first line (the task; at most half of the room) and its end.
     """
@@ -32,7 +32,7 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[str], rooms: Sequence[int])
 
 
 def encode_actions(tokenizer: Any, actions: Sequence[str]) -> list[list[int]]:
-    """Tokens of each action as it follows a prompt: a space, the action, the end of its line.
+    """Return the tokens of each action as it follows a prompt: a space, the action, the end of its line.
 
     The end of the line is predicted after the whole action has been read, so a trained model can use it to say
     whether that action fits: judging an option is easier than thinking of it.
@@ -64,15 +64,16 @@ class PackedPrompt:
 def candidate_log_probabilities(
     model: Any, packed_prompts: Sequence[PackedPrompt], prefixes: PrefixCache | None = None
 ) -> list[Tensor]:
-    """Log-probability of every candidate of every prompt, in one forward pass; without a prefix cache, gradients flow.
+    """Return the log-probability of every candidate of every prompt, in one forward pass.
 
-    Sequences are aligned at their ends, so that the positions which predict candidates are the last ones.
+    Sequences are aligned at their ends, so that the positions which predict candidates are the last ones. Without a
+    prefix cache, gradients flow.
 
     Args:
         model: a Hugging Face causal language model that takes a four-dimensional attention mask.
         packed_prompts: B prompts with their candidates.
-        prefixes: what the model has read before; it reads only what is not there, and adds it. One that fills a
-            `DynamicCache` as usual is needed.
+        prefixes: cache of what the model has read before; it reads only what is not there, and adds it. The model must
+            fill a `DynamicCache` as usual.
 
     Returns:
         One float32 tensor `[candidates]` per prompt, on the model's device: sums over the candidate's tokens.
@@ -109,7 +110,7 @@ def candidate_log_probabilities(
 
 
 def plain_log_probabilities(model: Any, packed: PackedPrompt) -> Tensor:
-    """The same for one prompt, each candidate by a pass of its own: slower, and right for any causal model.
+    """Return the same for one prompt, each candidate by a pass of its own: slower, and right for any causal model.
 
     Returns:
         float32 `[candidates]`.
@@ -123,7 +124,7 @@ def plain_log_probabilities(model: Any, packed: PackedPrompt) -> Tensor:
 
 
 def _tree_mask(owners: Tensor, held: Tensor, dtype: torch.dtype) -> Tensor:
-    """Additive attention mask [B, 1, T, H + T], H the largest number of held tokens.
+    """Return the additive attention mask [B, 1, T, H + T], H the largest number of held tokens.
 
     A token sees what came before in the prompt and in its own candidate.
 
@@ -144,7 +145,7 @@ def _tree_mask(owners: Tensor, held: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _candidate_sums(logits: Tensor, packed: PackedPrompt) -> Tensor:
-    """Sum of log-probabilities of each candidate's tokens, `[candidates]`.
+    """Return the sum of log-probabilities of each candidate's tokens, `[candidates]`.
 
     Args:
         logits: [N, vocabulary], whose last rows are those of the prompt's last token and of the candidates' tokens but

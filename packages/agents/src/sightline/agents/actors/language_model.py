@@ -126,7 +126,7 @@ class LanguageModelActor:
         return self._distributions.held_bytes + (self._prefixes.held_bytes if self._prefixes else 0)
 
     def score(self, prompts: Sequence[str], actions: Sequence[Sequence[str]]) -> list[ActionDistribution]:
-        """One distribution per prompt, over that prompt's actions.
+        """Return one distribution per prompt, over that prompt's actions.
 
         Raises:
             ValueError: a prompt has no actions, or one action does not fit into the model's context.
@@ -166,7 +166,7 @@ class LanguageModelActor:
         return [answer for answer in answers if answer is not None]
 
     def _batches(self, packed_prompts: Sequence[PackedPrompt]) -> list[list[int]]:
-        """Indices of the prompts that share a pass: those with about as many tokens to read."""
+        """Return indices of the prompts that share a pass: those with about as many tokens to read."""
         held = [self._prefixes.held_tokens(packed.prompt) if self._prefixes else 0 for packed in packed_prompts]
         unread = [packed.length - tokens for packed, tokens in zip(packed_prompts, held, strict=True)]
         limit = _CPU_PASS_TOKENS if self.device.type == "cpu" else _UNLIMITED
@@ -204,7 +204,7 @@ class LanguageModelActor:
 
     @torch.inference_mode()
     def _honours_tree_mask(self, prefixes: PrefixCache | None = None) -> bool:
-        """Whether both ways of scoring agree; repeated candidates would betray one that sees another.
+        """Return whether both ways of scoring agree; repeated candidates would betray one that sees another.
 
         Args:
             prefixes: an empty cache, to ask the same of reading on from what it holds.
@@ -231,14 +231,14 @@ class LanguageModelActor:
 
 
 def _choose_dtype(dtype: str | torch.dtype, device: torch.device) -> str | torch.dtype:
-    """What `"auto"` stands for on a device; anything else as it is."""
+    """Return what `"auto"` stands for on a device; anything else as it is."""
     if dtype == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return dtype
 
 
 def _longest_tree(config: Any) -> int:
-    """Most tokens of a packed sequence for which the tree mask gives what the model computes by itself.
+    """Return the most tokens of a packed sequence for which the tree mask gives what the model computes by itself.
 
     Layers with a sliding window take the tree mask in place of their own, which is the same up to the window. Rotary
     positions that change with the length of the sequence are the same for all up to the length of pretraining.

@@ -26,16 +26,13 @@ except ImportError as error:
 
 @dataclass(frozen=True, slots=True)
 class RecalledPrefixes:
-    """What a batch of prompts need not read again.
-
-    Attributes:
-        lengths: tokens of each prompt that are held; fewer than it has, since its last token predicts what follows.
-        states: the model's `past_key_values`: `max(lengths)` positions, a row's own first, then zeros. The model
-            adds what it reads.
-    """
+    """What a batch of prompts need not read again."""
 
     lengths: list[int]
+    """Tokens of each prompt that are held; fewer than it has, since its last token predicts what follows."""
     states: Any
+    """The model's `past_key_values`: `max(lengths)` positions, a row's own first, then zeros. The model adds what it
+    reads."""
 
     @property
     def width(self) -> int:
@@ -70,11 +67,11 @@ class PrefixCache:
         return self._blocks.held_bytes
 
     def held_tokens(self, prompt: Sequence[int]) -> int:
-        """How many tokens of the prompt need not be read; asking does not count as use."""
+        """Return how many tokens of the prompt need not be read; asking does not count as use."""
         return len(self._held_keys(prompt)) * self.block_tokens
 
     def recall(self, prompts: Sequence[Sequence[int]]) -> RecalledPrefixes:
-        """The longest held prefixes of a batch of prompts, as the model takes them."""
+        """Return the longest held prefixes of a batch of prompts, as the model takes them."""
         rows = []
         for prompt in prompts:
             # The last block is touched first: a block is of no use once one before it is forgotten.
@@ -96,9 +93,9 @@ class PrefixCache:
         """Hold what a batch has read.
 
         Args:
-            prompts: what was recalled for.
-            recalled: the answer to that, whose states the model has extended since.
-            starts: for each prompt, the position of its first token that was read, among those that were read.
+            prompts: prompts that were recalled for.
+            recalled: answer to that, whose states the model has extended since.
+            starts: position, among the tokens that were read, of each prompt's first one.
 
         Raises:
             RuntimeError: the model's layers differ in their shapes.
@@ -129,7 +126,7 @@ class PrefixCache:
         return held
 
     def _keys(self, prompt: Sequence[int]) -> Iterator[bytes]:
-        """The key of each whole block: a digest of all tokens up to its end."""
+        """Yield the key of each whole block: a digest of all tokens up to its end."""
         digest = hashlib.blake2b(digest_size=16)
         for end in range(self.block_tokens, len(prompt) + 1, self.block_tokens):
             digest.update(array("q", prompt[end - self.block_tokens : end]).tobytes())

@@ -21,23 +21,20 @@ logger = logging.getLogger(__name__)
 
 
 class ChatAnswer(BaseModel):
-    """What a chat model said, and what it read and wrote for that.
-
-    Attributes:
-        text: the answer.
-        finish_reason: why the model ended: `stop`, `length` or what else the server reports.
-        prompt_tokens: tokens that the model read.
-        completion_tokens: tokens that the model wrote.
-        cached_tokens: tokens of the prompt that the server took from its own cache.
-    """
+    """What a chat model said, and what it read and wrote for that."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: str
+    """Text of the answer."""
     finish_reason: str | None
+    """Why the model ended: `stop`, `length` or what else the server reports."""
     prompt_tokens: int = Field(ge=0)
+    """Tokens that the model read."""
     completion_tokens: int = Field(ge=0)
+    """Tokens that the model wrote."""
     cached_tokens: int = Field(ge=0)
+    """Tokens of the prompt that the server took from its own cache."""
 
 
 class _Entry(BaseModel):
@@ -48,7 +45,7 @@ class _Entry(BaseModel):
 
 
 def request_digest(request: Mapping[str, JsonValue]) -> str:
-    """The SHA-256, in hexadecimal, of a request as canonical JSON: keys sorted, no white space, ASCII.
+    """Return the SHA-256, in hexadecimal, of a request as canonical JSON: keys sorted, no white space, ASCII.
 
     Raises:
         ValueError: a number is not finite, which JSON cannot say.
@@ -68,7 +65,7 @@ class AnswerCache:
         self.folder = folder
 
     def get(self, request: Mapping[str, JsonValue]) -> ChatAnswer | None:
-        """The answer to a request; None when there is none, or none that can be read."""
+        """Return the answer to a request; None when there is none, or none that can be read."""
         path = self._path(request)
         try:
             entry = parse_record(_Entry, path.read_bytes(), where=str(path))

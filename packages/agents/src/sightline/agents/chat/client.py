@@ -104,7 +104,7 @@ class ChatClient:
         """Return the answer to a request, from the cache or the server.
 
         Args:
-            body: what `/chat/completions` is sent: `model`, `messages` and any parameters, in plain JSON types.
+            body: request to `/chat/completions`: `model`, `messages` and any parameters, in plain JSON types.
 
         Raises:
             RequestRefusedError: the server refuses this request because of its content (400, 413, 422).
@@ -217,7 +217,7 @@ def retry_pause(attempts: int, retry_after: str | None) -> float:
     """Return the seconds to wait before a request is sent again.
 
     Args:
-        attempts: how often it was sent, from 1.
+        attempts: times that it was sent, from 1.
         retry_after: the server's `Retry-After` header; None, or one that cannot be read, for exponential back-off.
 
     Returns:

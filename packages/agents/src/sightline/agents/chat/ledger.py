@@ -25,57 +25,52 @@ class LedgerRow(BaseModel):
     """One request that was sent.
 
     Tokens and cost are None when no attempt brought a usable answer, since then nobody said what the server spent.
-
-    Attributes:
-        time: when it ended.
-        request: SHA-256 of the request, in hexadecimal; the name of its entry in an `AnswerCache`.
-        model: the model's name at the server.
-        prompt_tokens: tokens that the model read.
-        completion_tokens: tokens that the model wrote.
-        cached_tokens: tokens of the prompt that the server took from its own cache.
-        cost: in the currency of the prices; None as well when the ledger has no prices.
-        latency: seconds from the first attempt to the end, pauses between attempts included.
-        attempts: how often it was sent. What attempts without a usable answer cost, only the server's bill tells.
-        error: why there is no answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     time: AwareDatetime
+    """Moment at which the request ended."""
     request: str
+    """SHA-256 of the request, in hexadecimal; the name of its entry in an `AnswerCache`."""
     model: str
+    """The model's name at the server."""
     prompt_tokens: int | None = Field(default=None, ge=0)
+    """Tokens that the model read."""
     completion_tokens: int | None = Field(default=None, ge=0)
+    """Tokens that the model wrote."""
     cached_tokens: int | None = Field(default=None, ge=0)
+    """Tokens of the prompt that the server took from its own cache."""
     cost: float | None = Field(default=None, ge=0)
+    """Cost in the currency of the prices; None as well when the ledger has no prices."""
     latency: float = Field(ge=0)
+    """Seconds from the first attempt to the end, pauses between attempts included."""
     attempts: int = Field(ge=1)
+    """Times that it was sent. What attempts without a usable answer cost, only the server's bill tells."""
     error: str | None = None
+    """Reason why there is no answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerSummary:
-    """Totals of a ledger.
-
-    Attributes:
-        requests: rows.
-        unanswered: rows with an error, whose tokens and cost are unknown and in none of the totals.
-        attempts: requests that were sent, repetitions included.
-        prompt_tokens: tokens that the model read, cached ones included.
-        completion_tokens: tokens that the model wrote.
-        cached_tokens: tokens of the prompts that the server took from its own cache.
-        cost: in the currency of the prices; None when an answered request has no price.
-        latency: seconds, summed over requests, which may have run at the same time.
-    """
+    """Totals of a ledger."""
 
     requests: int
+    """Number of rows."""
     unanswered: int
+    """Rows with an error, whose tokens and cost are unknown and in none of the totals."""
     attempts: int
+    """Requests that were sent, repetitions included."""
     prompt_tokens: int
+    """Tokens that the model read, cached ones included."""
     completion_tokens: int
+    """Tokens that the model wrote."""
     cached_tokens: int
+    """Tokens of the prompts that the server took from its own cache."""
     cost: float | None
+    """Cost in the currency of the prices; None when an answered request has no price."""
     latency: float
+    """Seconds, summed over requests, which may have run at the same time."""
 
 
 class TokenLedger:
@@ -83,7 +78,7 @@ class TokenLedger:
 
     Args:
         path: the file; made, with its folder, by the first row.
-        prices: of the model; None to leave costs open.
+        prices: prices of the model's tokens; None to leave costs open.
     """
 
     def __init__(self, path: Path, prices: TokenPrices | None = None) -> None:
@@ -100,7 +95,7 @@ class TokenLedger:
         self._lines.append(row.model_dump_json().encode())
 
     def rows(self) -> Iterator[LedgerRow]:
-        """The rows in the order they were added, those of other processes included; none where there is no file.
+        """Yield the rows in the order they were added, those of other processes included; none where there is no file.
 
         A row that a crash cut off was never acknowledged; it is left out, with a warning.
 
@@ -117,7 +112,7 @@ class TokenLedger:
                 logger.warning("%s: a row that was cut off is left out", where)
 
     def summary(self) -> LedgerSummary:
-        """Totals over all rows, those of other processes included.
+        """Return totals over all rows, those of other processes included.
 
         Raises:
             RecordError: as for `rows`.

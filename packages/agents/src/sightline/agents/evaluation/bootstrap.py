@@ -26,16 +26,13 @@ _BLOCK_VALUES = 1 << 21
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """What one method did on every unit under every training seed.
-
-    Attributes:
-        values: `[units, seeds]` float64, finite.
-        weights: `[units, seeds]` float64, how many values a cell is the mean of; 0 where there is none. The mean of a
-            unit is over all its values; every unit counts the same.
-    """
+    """What one method did on every unit under every training seed."""
 
     values: NDArray[np.float64]
+    """Finite float64 values, `[units, seeds]`."""
     weights: NDArray[np.float64]
+    """`[units, seeds]` float64: how many values a cell is the mean of; 0 where there is none. The mean of a unit is
+    over all its values; every unit counts the same."""
 
     @classmethod
     def of(cls, values: ArrayLike, weights: ArrayLike | None = None) -> Cells:
@@ -43,7 +40,7 @@ class Cells:
 
         Args:
             values: `[units]` or `[units, seeds]`, finite.
-            weights: of the same shape, not negative; leave out where every cell holds one value.
+            weights: weights of the same shape, not negative; leave out where every cell holds one value.
 
         Raises:
             ValueError: values are not finite or not of such a shape, or a unit has no value.
@@ -130,11 +127,11 @@ def resampled_means(
 
     Args:
         methods: on the same units.
-        rng: consumed.
-        clusters: of the units.
+        rng: source of randomness, consumed.
+        clusters: clusters of the units.
         seeds: `"fixed"` keeps the training runs as they are.
         shared_seeds: whether all methods stand for the same training runs, so that one draw of seeds serves them all.
-        resamples: how many.
+        resamples: number of resamples.
 
     Returns:
         `[resamples]` for each method. A resample without any value, as it may be where cells are empty, is NaN.
@@ -178,8 +175,8 @@ def _means(
     """Return the means of a block of resamples, `[block]`.
 
     Args:
-        cells: of a method.
-        clusters: of its units.
+        cells: cells of a method.
+        clusters: clusters of its units.
         drawn: `[block, clusters]` which of them each resample holds.
         multiples: `[block, seeds]` how often each seed is in each resample; None holds the seeds fixed.
     """

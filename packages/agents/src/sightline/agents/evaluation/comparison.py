@@ -36,48 +36,45 @@ _ROUNDING = 1e-9
 
 
 class Comparison(BaseModel):
-    """Candidate minus baseline on the goals that both finished without error; None when those are fewer than two.
-
-    Attributes:
-        candidate: name of the one agent.
-        baseline: name of the other.
-        goals: paired goals.
-        unpaired: goals left out because one of the two has no episode without error there.
-        wins: goals on which the candidate's success rate over its episodes is the higher one.
-        losses: goals on which it is the lower one.
-        discordance: mean squared difference of the success rates on a goal; with one episode per goal and side the
-            share of goals that end differently. `power.detectable_difference` takes it.
-        success_rate: difference of the rates, -1 to 1. Where no goal tells the two apart the bootstrap has no width
-            and the bounds are Wilson's for a share of 0 discordant goals.
-        mean_reward: difference per episode.
-        prompt_tokens: difference per episode; negative when the candidate reads less.
-        p_value: that success is the same, by `sign_flip_test` over goals, two-sided; where training seeds are
-            resampled, that of the same resamples if it is larger.
-        match_p_value: that success is lower by `MATCH_MARGIN` or that no fewer tokens are read, by `match_test` over
-            goals; where training seeds are resampled, that of the same resamples if it is larger.
-        tests: how many tests the adjusted p-values allow for, two for every comparison.
-        adjusted_p_value: `p_value` after Holm's adjustment.
-        adjusted_match_p_value: `match_p_value` after Holm's adjustment.
-    """
+    """Candidate minus baseline on the goals that both finished without error; None when those are fewer than two."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     schema_version: Literal[3] = 3
     candidate: str
+    """Name of the agent that is judged."""
     baseline: str
+    """Name of the agent that it is compared with."""
     goals: int
+    """Paired goals."""
     unpaired: int
+    """Goals left out because one of the two has no episode without error there."""
     wins: int
+    """Goals on which the candidate's success rate over its episodes is the higher one."""
     losses: int
+    """Goals on which it is the lower one."""
     discordance: float
+    """Mean squared difference of the success rates on a goal; with one episode per goal and side the share of goals
+    that end differently. `power.detectable_difference` takes it."""
     success_rate: Interval | None
+    """Difference of the rates, -1 to 1. Where no goal tells the two apart the bootstrap has no width and the bounds are
+    Wilson's for a share of 0 discordant goals."""
     mean_reward: Interval | None
+    """Difference of rewards per episode."""
     prompt_tokens: Interval | None
+    """Difference of tokens per episode; negative when the candidate reads less."""
     p_value: float
+    """Two-sided p-value of equal success, by `sign_flip_test` over goals; where training seeds are resampled, that of
+    the same resamples if it is larger."""
     match_p_value: float
+    """P-value of success lower by `MATCH_MARGIN` or no fewer tokens read, by `match_test` over goals; where training
+    seeds are resampled, that of the same resamples if it is larger."""
     tests: int
+    """Number of tests that the adjusted p-values allow for, two for every comparison."""
     adjusted_p_value: float
+    """`p_value` after Holm's adjustment."""
     adjusted_match_p_value: float
+    """`match_p_value` after Holm's adjustment."""
 
 
 def compare(
@@ -120,7 +117,7 @@ def compare_all(
         candidate: an agent.
         baselines: other agents, all those that the report speaks of.
         seed: seed of the bootstrap; every interval starts from it anew.
-        seeds: as `compare`.
+        seeds: whether training seeds are drawn too, as in `compare`.
 
     Raises:
         KeyError: an agent has no episodes.

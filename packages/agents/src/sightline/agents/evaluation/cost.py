@@ -16,7 +16,7 @@ def tokens_per_success(episodes: EpisodesBySeed, *, seed: int) -> Interval | Non
     """Return prompt and completion tokens of all episodes, per episode that succeeded; None where none did.
 
     Args:
-        episodes: of one agent by training seed; those of one goal are averaged, those with an error are left out.
+        episodes: episodes of one agent by training seed; those of one goal are averaged, those with an error left out.
         seed: seed of the bootstrap over goals, and training seeds where there are several.
     """
     return _per_success(episodes, prompt=1.0, completion=1.0, seed=seed)
@@ -26,8 +26,8 @@ def dollars_per_100_successes(episodes: EpisodesBySeed, prices: TokenPrices, *, 
     """Return what the tokens of all episodes cost, failed ones too, per 100 that succeeded; None where none did.
 
     Args:
-        episodes: as `tokens_per_success`.
-        prices: of the model's tokens.
+        episodes: episodes of one agent, as in `tokens_per_success`.
+        prices: prices of the model's tokens.
         seed: seed of the bootstrap.
     """
     scale = 100 / 1_000_000
@@ -40,7 +40,7 @@ def cost_table(agents: Mapping[str, EpisodesBySeed], *, seed: int, prices: Token
     Args:
         agents: agent -> its episodes by training seed.
         seed: seed of the bootstrap.
-        prices: of the model's tokens; leave out for tokens alone.
+        prices: prices of the model's tokens; leave out for tokens alone.
     """
     rows = []
     for agent, episodes in agents.items():

@@ -21,23 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MethodDifference:
-    """Candidate minus baseline on the same units.
-
-    Attributes:
-        candidate: name of the one method.
-        baseline: name of the other.
-        difference: mean over units and training seeds.
-        p_value: two-sided, from the same resamples as the interval; never below 2 / (resamples + 1).
-        adjusted_p_value: `p_value` after Holm's adjustment for all comparisons that were made together.
-        by_seed: mean difference of each training seed of the candidate.
-    """
+    """Candidate minus baseline on the same units."""
 
     candidate: str
+    """Name of the method that is judged."""
     baseline: str
+    """Name of the method that it is compared with."""
     difference: Interval
+    """Mean over units and training seeds."""
     p_value: float
+    """Two-sided p-value from the same resamples as the interval; never below 2 / (resamples + 1)."""
     adjusted_p_value: float
+    """`p_value` after Holm's adjustment for all comparisons that were made together."""
     by_seed: tuple[float, ...]
+    """Mean difference of each training seed of the candidate."""
 
     @property
     def outcome(self) -> Literal["better", "worse", "undecided"]:
@@ -70,7 +67,7 @@ def compare_methods(
         groups: `[units]` labels of clusters, whose units depend on each other and are drawn together.
         seeds: whether training seeds are drawn too, on each side apart.
         unit: what the intervals call the rows.
-        confidence: in (0, 1).
+        confidence: level of confidence, in (0, 1).
         resamples: bootstrap samples.
 
     Returns:

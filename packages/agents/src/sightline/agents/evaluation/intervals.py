@@ -27,24 +27,21 @@ NOT_RESAMPLED = "nothing (Wilson's formula)"
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value with its confidence interval; all in the unit of the data.
-
-    Attributes:
-        value: of the data.
-        low: lower bound.
-        high: upper bound.
-        confidence: share of such intervals that hold the truth, for example 0.95.
-        resampled: what was drawn anew, and so what the interval allows for: `goals`, `goals and training seeds`,
-            `clusters of questions, training seeds held fixed`.
-    """
+    """A value with its confidence interval; all in the unit of the data."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "allow_inf_nan": False}
 
     value: float
+    """Value that the data have."""
     low: float
+    """Lower bound."""
     high: float
+    """Upper bound."""
     confidence: float
+    """Share of such intervals that hold the truth, for example 0.95."""
     resampled: str
+    """What was drawn anew, and so what the interval allows for: `goals`, `goals and training seeds`, `clusters of
+    questions, training seeds held fixed`."""
 
 
 def bootstrap_interval(
@@ -65,12 +62,12 @@ def bootstrap_interval(
 
     Args:
         values: `[goals]` or `[goals, training seeds]`, finite.
-        rng: consumed.
-        weights: of the same shape, how many values each cell is the mean of; 0 where an episode broke off.
+        rng: source of randomness, consumed.
+        weights: weights of the same shape: how many values each cell is the mean of; 0 where an episode broke off.
         groups: `[goals]` labels of clusters, whose goals depend on each other and are drawn together.
         seeds: `"resampled"` draws the training seeds too, `"fixed"` keeps the given trainings.
         unit: what the interval calls the rows of `values`.
-        confidence: in (0, 1).
+        confidence: level of confidence, in (0, 1).
         resamples: bootstrap samples.
 
     Raises:
@@ -103,11 +100,11 @@ def paired_difference(
     Args:
         candidate: `[goals]` or `[goals, training seeds]`.
         baseline: the same goals in the same order; the number of training seeds may differ.
-        rng: consumed.
-        groups: as `bootstrap_interval`, like the arguments that follow.
+        rng: source of randomness, consumed.
+        groups: clusters, as in `bootstrap_interval`, like the arguments that follow.
         seeds: whether training seeds are drawn too.
         unit: what the interval calls the rows.
-        confidence: in (0, 1).
+        confidence: level of confidence, in (0, 1).
         resamples: bootstrap samples.
 
     Raises:
@@ -141,11 +138,11 @@ def rate_interval(
     Args:
         values: `[goals]` or `[goals, training seeds]`, each in [0, 1].
         rng: consumed where the bootstrap is used.
-        weights: as `bootstrap_interval`, like the arguments that follow.
+        weights: weights, as in `bootstrap_interval`, like the arguments that follow.
         groups: labels of clusters.
         seeds: whether training seeds are drawn too.
         unit: what the interval calls the rows.
-        confidence: in (0, 1).
+        confidence: level of confidence, in (0, 1).
         resamples: bootstrap samples.
 
     Returns:
@@ -192,12 +189,12 @@ def ratio_interval(
     Args:
         numerators: `[goals]` or `[goals, training seeds]`, finite.
         denominators: the same goals and seeds in the same order; not negative.
-        rng: consumed.
-        weights: as `bootstrap_interval`, like the arguments that follow; for both.
+        rng: source of randomness, consumed.
+        weights: weights, as in `bootstrap_interval`, like the arguments that follow; for both.
         groups: labels of clusters.
         seeds: whether training seeds are drawn too.
         unit: what the interval calls the rows.
-        confidence: in (0, 1).
+        confidence: level of confidence, in (0, 1).
         resamples: bootstrap samples.
 
     Returns:
@@ -224,9 +221,9 @@ def wilson_interval(successes: int, trials: int, *, confidence: float = 0.95) ->
     """Return the score interval of a rate (Wilson 1927), which has width even at 0 and 1.
 
     Args:
-        successes: in [0, trials].
+        successes: number of successes, in [0, trials].
         trials: independent trials, at least one.
-        confidence: in (0, 1).
+        confidence: level of confidence, in (0, 1).
 
     Raises:
         ValueError: if the counts are impossible.
@@ -268,10 +265,10 @@ def interquartile_interval(
 
     Args:
         values: `[goals]` or `[goals, training seeds]`, finite.
-        rng: consumed.
+        rng: source of randomness, consumed.
         seeds: whether training seeds are drawn too.
         unit: what the interval calls the rows.
-        confidence: in (0, 1).
+        confidence: level of confidence, in (0, 1).
         resamples: bootstrap samples.
 
     Raises:
@@ -292,9 +289,9 @@ def percentile_interval(value: float, samples: NDArray[np.float64], confidence: 
     """Return the interval between two quantiles of resampled values.
 
     Args:
-        value: of the data.
+        value: value that the data have.
         samples: `[resamples]`; may be infinite, and NaN where a resample had no value.
-        confidence: in (0, 1).
+        confidence: level of confidence, in (0, 1).
         resampled: what was drawn, as `Interval.resampled`.
 
     Raises:
@@ -329,7 +326,7 @@ def show_interval(interval: Interval | None, style: str, *, scale: float = 1) ->
     Args:
         interval: None is shown as `n/a`.
         style: format of the three numbers, for example `.1f`.
-        scale: what they are multiplied by.
+        scale: factor that they are multiplied by.
     """
     if interval is None:
         return "n/a"

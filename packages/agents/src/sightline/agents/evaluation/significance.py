@@ -74,8 +74,8 @@ def mean_above_test(values: ArrayLike, threshold: float, *, least_variance: floa
 
     Args:
         values: `[goals]`, one per goal; at least two, and for the approximation some fifty.
-        threshold: in the unit of the values.
-        least_variance: of one value; keeps a sample without spread from proving too much.
+        threshold: bound in the unit of the values.
+        least_variance: least variance of one value; it keeps a sample without spread from proving too much.
 
     Returns:
         In [0, 1].
@@ -103,7 +103,7 @@ def match_test(success: Sequence[Fraction], cost: Sequence[Fraction], *, margin:
     Args:
         success: per goal, the candidate's success rate minus the baseline's.
         cost: per goal, the candidate's cost minus the baseline's, in any unit.
-        margin: in (0, 1).
+        margin: loss that must be excluded, in (0, 1).
 
     Returns:
         In [0, 1]; 1 for fewer than two goals.
@@ -119,7 +119,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust p-values for testing all of them, so that any false rejection is as rare as the level (Holm 1979).
 
     Args:
-        p_values: one per hypothesis, each in [0, 1].
+        p_values: p-values, one per hypothesis, each in [0, 1].
 
     Returns:
         In the same order; reject where the adjusted value is at most the level.

@@ -27,33 +27,30 @@ from sightline.agents.tables import Table
 
 
 class AgentSummary(BaseModel):
-    """How one agent did. Intervals are None when fewer than two goals have an episode without error.
-
-    Attributes:
-        agent: its name.
-        goals: goals with at least one episode without error.
-        episodes: episodes without error.
-        errors: episodes that an error broke off; in none of the numbers below.
-        success_rate: share of episodes with the full reward. Where it is 0 or 1 on every goal the bootstrap has no
-            width and the interval is Wilson's.
-        mean_reward: per episode.
-        steps: per episode.
-        prompt_tokens: per episode.
-        completion_tokens: per episode.
-    """
+    """How one agent did. Intervals are None when fewer than two goals have an episode without error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     schema_version: Literal[2] = 2
     agent: str
+    """Name of the agent."""
     goals: int
+    """Goals with at least one episode without error."""
     episodes: int
+    """Episodes without error."""
     errors: int
+    """Episodes that an error broke off; in none of the numbers below."""
     success_rate: Interval | None
+    """Share of episodes with the full reward. Where it is 0 or 1 on every goal the bootstrap has no width and the
+    interval is Wilson's."""
     mean_reward: Interval | None
+    """Reward per episode."""
     steps: Interval | None
+    """Steps per episode."""
     prompt_tokens: Interval | None
+    """Tokens read per episode."""
     completion_tokens: Interval | None
+    """Tokens written per episode."""
 
 
 def summarise(episodes: Mapping[str, EpisodesBySeed], *, seed: int, seeds: Seeds = "resampled") -> list[AgentSummary]:

@@ -28,17 +28,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What can be done on a page.
-
-    Attributes:
-        actions: the candidates.
-        expert_action: what an expert would do; not necessarily a candidate.
-        snapshot: the environment's state, for the record.
-    """
+    """What can be done on a page."""
 
     actions: tuple[str, ...]
+    """Candidates to choose from."""
     expert_action: str | None = None
+    """What an expert would do; not necessarily a candidate."""
     snapshot: bytes | None = None
+    """The environment's state, for the record."""
 
 
 MakeOffer = Callable[[str, InfoMapping, Sequence[Step]], Offer]
@@ -49,33 +46,31 @@ class EpisodeInProgress(BaseModel):
     """An episode that waits for its next decision, as a record that can be saved and continued elsewhere.
 
     Agents keep no memory between calls, so this and the agent's own weights are all that is needed.
-
-    Attributes:
-        agent: name of who acts.
-        goal: index of the task in the environment.
-        seed: given to the environment's reset.
-        max_steps: steps after which the episode is truncated.
-        instruction: what the user asked for.
-        steps: the decisions so far.
-        observation: the page that waits for a decision.
-        actions: the candidates there.
-        expert_action: what an expert would do there.
-        snapshot: the environment's state there; base64 in JSON.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
     agent: str
+    """Name of who acts."""
     goal: int
+    """Index of the task in the environment."""
     seed: int
+    """Seed of the environment's reset."""
     max_steps: int = Field(ge=1)
+    """Steps after which the episode is truncated."""
     instruction: str
+    """What the user asked for."""
     steps: tuple[Step, ...]
+    """The decisions so far."""
     observation: str
+    """The page that waits for a decision."""
     actions: tuple[str, ...] = Field(min_length=1)
+    """Candidates on that page."""
     expert_action: str | None
+    """What an expert would do there."""
     snapshot: Base64Bytes
+    """The environment's state there; base64 in JSON."""
 
     def write(self, path: Path) -> None:
         """Write the record as JSON, atomically."""
@@ -168,7 +163,7 @@ class Episode:
         Args:
             environment: copy to continue in; its present episode, if any, is replaced.
             grammar: as for a new episode; give the same one.
-            saved: what `pause` gave.
+            saved: record that `pause` gave.
             expert: as for a new episode; give the same one.
 
         Raises:
@@ -221,7 +216,7 @@ class Episode:
                 self._offer = self._make_offer(self._instruction, info, self._steps)
 
     def pause(self) -> EpisodeInProgress:
-        """The episode as it stands, to be continued by `resume`; this one can go on as well.
+        """Return the episode as it stands, to be continued by `resume`; this one can go on as well.
 
         Raises:
             RuntimeError: the episode is over.
@@ -245,7 +240,7 @@ class Episode:
         )
 
     def trajectory(self) -> Trajectory:
-        """The record of the episode.
+        """Return the record of the episode.
 
         Raises:
             RuntimeError: the episode is not over.
@@ -289,7 +284,7 @@ class Episode:
 
 
 def episode_id(agent: str, seed: int, goal: int) -> str:
-    """The name of an episode among those of one experiment."""
+    """Return the name of an episode among those of one experiment."""
     return f"{agent}-seed{seed}-goal{goal}"
 
 

@@ -28,25 +28,23 @@ class JournalHeader(BaseModel):
     """Which rollout a journal belongs to; everything that its results depend on and that can be compared.
 
     The weights of an agent and the catalogue of an environment cannot: whoever changes those takes another journal.
-
-    Attributes:
-        agent: the agent's name.
-        seed: given to every reset.
-        max_steps: of an episode.
-        batch_size: episodes that are played in lock-step.
-        expert: whether situations hold an expert's action.
-        goals: one episode for each.
     """
 
     model_config = _RECORD
 
     schema_version: Literal[1] = 1
     agent: str
+    """The agent's name."""
     seed: int
+    """Seed of every reset."""
     max_steps: int
+    """Steps after which an episode is truncated."""
     batch_size: int
+    """Episodes that are played in lock-step."""
     expert: bool
+    """Whether situations hold an expert's action."""
     goals: tuple[int, ...]
+    """Tasks, one episode for each."""
 
 
 class _Entry(BaseModel):

@@ -33,14 +33,12 @@ class ProcessEngine:
 
     A script that uses them needs the usual `if __name__ == "__main__":`.
 
-    Attributes:
-        count: how many processes, at most.
-
     Raises:
         ValueError: `count` is not positive.
     """
 
     count: int
+    """Most processes at a time."""
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -114,7 +112,7 @@ def use_one_thread() -> None:
 
 
 def _work(connection: Connection, job: RolloutJob) -> None:
-    """A worker's life: make the player, then play batches until the other end of the connection is closed."""
+    """Live as a worker: make the player, then play batches until the other end of the connection is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end takes this process along
     try:
         player = Player(job)

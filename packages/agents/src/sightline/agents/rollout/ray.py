@@ -35,18 +35,16 @@ class RayEngine:
     The job is stored in the cluster once, whatever its functions hold with it, and every actor reads that copy. Where
     Ray is running already it is used as it is; otherwise it is started, and shut down at the end.
 
-    Attributes:
-        count: how many actors, at most.
-        address: of the cluster, for example `auto` or `ray://host:10001`; None for this machine.
-        gpus: what each actor takes of a GPU.
-
     Raises:
         ValueError: `count` is not positive, or `gpus` is negative.
     """
 
     count: int
+    """Most actors at a time."""
     address: str | None = None
+    """Address of the cluster, for example `auto` or `ray://host:10001`; None for this machine."""
     gpus: float = 0.0
+    """Share of a GPU that each actor takes."""
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.gpus < 0:

@@ -39,7 +39,7 @@ class Worker(Protocol):
         ...
 
     def close(self) -> None:
-        """End it, whatever it is doing."""
+        """Stop it, whatever it is doing."""
         ...
 
 
@@ -52,20 +52,18 @@ class Supervision(Generic[_Worker]):
 
     When a worker dies, its batch is played again, as a whole, by another one: results stay what they would have been.
     The second time, the goals whose episodes no worker finished get an error row.
-
-    Attributes:
-        start: starts a worker.
-        wait: of some workers, those that have a message or died; blocks until there is one.
-        job: what is played.
-        batches: what is to be played.
-        progress: is told of finished episodes.
     """
 
     start: Callable[[], _Worker]
+    """Function that starts a worker."""
     wait: Callable[[Sequence[_Worker]], Sequence[_Worker]]
+    """Function that waits until some workers have a message or died, and returns those."""
     job: RolloutJob
+    """Rollout to play."""
     batches: Batches
+    """Batches to play."""
     progress: ProgressFn
+    """Function that is told of finished episodes."""
     _waiting: deque[int] = field(init=False)
     _hands: dict[_Worker, int | None] = field(init=False, default_factory=dict)  # None before a worker is ready
     _finished: dict[int, dict[int, Trajectory]] = field(init=False, default_factory=dict)
