@@ -65,7 +65,7 @@ def easy_rates(model: Path, puzzles: Path, segments: int, seed: int) -> dict[int
         model: folder of a saved reasoner.
         puzzles: file of the puzzles.
         segments: K.
-        seed: of the cells that stay empty, the same for all models.
+        seed: seed of the cells that stay empty, the same for all models.
     """
     sets = PuzzleSets.read(puzzles)
     reasoner = load_reasoner(model)

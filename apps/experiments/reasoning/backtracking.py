@@ -33,7 +33,7 @@ def backtrack(
         task: the kind of Sudoku.
         cells: puzzle, [L].
         constrained: go on at a cell with the fewest digits left, else at the first empty one.
-        order: of the digits; default ascending.
+        order: order of the digits; default ascending.
         limit: nodes after which to give up.
     """
     state = list(cells)

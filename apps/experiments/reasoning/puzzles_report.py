@@ -32,9 +32,9 @@ def puzzles_chapter(
     """Return the chapter of E1; its figures are written now.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         run: whose folder takes the figures.
-        results: of all trainings.
+        results: results of all trainings.
         easy: method -> cells left empty -> share solved.
     """
     part = settings.puzzles

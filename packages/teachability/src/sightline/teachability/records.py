@@ -42,8 +42,8 @@ class Bound(Record):
         low: lower end.
         high: upper end.
         estimate: best single number in between.
-        method: ``graph`` is certain; ``played`` is certain and exact, from a deterministic run to the end; ``mixed`` (a
-            certain interval narrowed by rollouts) and ``sampled`` (rollouts alone) hold with probability .95.
+        method: `graph` is certain; `played` is certain and exact, from a deterministic run to the end; `mixed` (a
+            certain interval narrowed by rollouts) and `sampled` (rollouts alone) hold with probability .95.
         prompts: policy answers that were bought for it.
         rollouts: sampled episodes that it rests on.
         successes: those among them that succeeded.
@@ -279,8 +279,8 @@ class Depth(Record):
     """Steps back to the last moment from which a success was likely (at least 1/2).
 
     Attributes:
-        steps: 0 where it still is; where ``censored``, the number of steps that were looked at in vain.
-        status: ``observed``, ``censored`` (no such moment since the start) or ``undecided`` (a bound straddles 1/2
+        steps: 0 where it still is; where `censored`, the number of steps that were looked at in vain.
+        status: `observed`, `censored` (no such moment since the start) or `undecided` (a bound straddles 1/2
             before such a moment is met).
     """
 

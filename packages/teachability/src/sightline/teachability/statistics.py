@@ -69,7 +69,7 @@ def kendall(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def partial_spearman(first: ArrayLike, second: ArrayLike, given: Sequence[ArrayLike]) -> float:
-    """Return the rank correlation of what linear regression on the ranks of ``given`` leaves of two variables.
+    """Return the rank correlation of what linear regression on the ranks of `given` leaves of two variables.
 
     A variable that the given ones explain but for rounding has nothing left to correlate: nan.
     """
@@ -96,11 +96,11 @@ def cluster_bootstrap(
     """Return a statistic with its percentile interval when whole clusters are drawn with replacement.
 
     Args:
-        statistic: of the rows with these indices, which may repeat; a nan is left out.
+        statistic: statistic of the rows with these indices, which may repeat; a nan is left out.
         clusters: [N] the cluster of each row.
         seed: seed of the draws.
         draws: number of resamples.
-        confidence: of the interval.
+        confidence: confidence of the interval.
     """
     members: dict[Hashable, list[int]] = {}
     for row, cluster in enumerate(clusters):
@@ -212,7 +212,7 @@ def spearman_brown(half: float) -> float:
 def beta_quantile(share: float, first: int, second: int) -> float:
     """Return a quantile of the beta distribution with whole parameters of at least 1, to 1e-12.
 
-    The distribution function at x is the chance of at least ``first`` successes in first + second - 1 trials of
+    The distribution function at x is the chance of at least `first` successes in first + second - 1 trials of
     probability x, so a bisection over sums of binomial terms does.
     """
     trials = first + second - 1

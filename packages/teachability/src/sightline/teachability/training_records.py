@@ -15,8 +15,8 @@ Loss = Literal["candidates", "tokens"]
 class Example(Record):
     """One decision to learn, in tokens.
 
-    What is learnt depends on the source and the format: ``demo`` (and recovery) raises the chosen candidate,
-    ``contrast`` its lead over the rejected one, ``hint`` distils the target distribution, which the student itself gave
+    What is learnt depends on the source and the format: `demo` (and recovery) raises the chosen candidate,
+    `contrast` its lead over the rejected one, `hint` distils the target distribution, which the student itself gave
     when it could read the hint; replay raises the student's own choice and holds it to the target, its distribution
     before training.
 
@@ -24,8 +24,8 @@ class Example(Record):
         prompt_ids: tokens of the prompt as the student reads it when it acts; no teaching text is in it.
         candidates_ids: tokens of every action, in the page's order.
         chosen: position of the action to learn.
-        rejected: position of the action to avoid, for ``contrast``.
-        target: a distribution over the candidates, for ``hint`` and replay.
+        rejected: position of the action to avoid, for `contrast`.
+        target: a distribution over the candidates, for `hint` and replay.
         weight: weight in the loss.
         source: where it comes from.
         snapshot_id: the moment.
@@ -142,7 +142,7 @@ class RunPlan(Record):
     """One training run of the matrix, before it runs.
 
     Attributes:
-        run_id: ``Q1_demo_s0``, ``B1_uniform_s0`` or ``B2_all_s0``.
+        run_id: `Q1_demo_s0`, `B1_uniform_s0` or `B2_all_s0`.
         quadrant: which snapshots; None for the baselines.
         format: how they are taught.
         seed: seed of adapter, batches, sample and replay.

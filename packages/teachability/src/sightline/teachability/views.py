@@ -14,7 +14,7 @@ class StateView:
         observation: the page or picture, as text.
         actions: what can be done; the order is that of the policy's probabilities.
         history: (observation, action) pairs of earlier turns, oldest first, where the policy reads them.
-        kind: the kind of page, such as ``index``; audits and sibling states compare pages of one kind.
+        kind: the kind of page, such as `index`; audits and sibling states compare pages of one kind.
     """
 
     instruction: str

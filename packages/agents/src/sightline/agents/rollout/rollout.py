@@ -48,7 +48,7 @@ def roll_out(
         seed: seed of every reset.
         max_steps: steps after which an episode is truncated, if the environment has not ended it.
         expert: demonstrator whose action goes into each situation, where only agents that are bounds look at it.
-        journal: as for `run_job`.
+        journal: journal as for `run_job`.
         progress: whether to show a progress bar when standard error is a terminal.
 
     Returns:

@@ -84,7 +84,7 @@ def margin_loss(scores: torch.Tensor, positives: torch.Tensor, mask: torch.Tenso
         scores: `[B, n]` float.
         positives: `[B, n]` bool.
         mask: `[B, n]` bool, True for candidates; candidates that are not positive are negative.
-        margin: by how much a positive should lead, in units of the score.
+        margin: lead that a positive should have, in units of the score.
 
     Returns:
         A scalar; an example without negatives contributes 0.

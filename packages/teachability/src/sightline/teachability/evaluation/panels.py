@@ -46,5 +46,5 @@ def panel_tasks(dynamics: Dynamics[S], panel: Sequence[LabelledSnapshot]) -> lis
 
 
 def _order(one: LabelledSnapshot) -> bytes:
-    """A fixed order without meaning, so that no quadrant's panel is its earliest tasks."""
+    """Return a fixed order without meaning, so that no quadrant's panel is its earliest tasks."""
     return hashlib.sha256(one.snapshot.id.encode()).digest()

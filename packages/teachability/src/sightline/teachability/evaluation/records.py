@@ -20,7 +20,7 @@ class EpisodeRow(Record):
         seed: number of the noise; -1 for the greedy policy.
         quadrant: of the moment, on the panel.
         snapshot_id: the moment, on the panel.
-        outcome: how it ended; ``error`` rows are in no rate.
+        outcome: how it ended; `error` rows are in no rate.
         success: whether it succeeded.
         ended: whether it came to an ending.
         reward: of the ending.

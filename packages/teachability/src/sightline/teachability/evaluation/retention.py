@@ -35,8 +35,8 @@ def summarise_retention(
     """Return a row per model on the retention tasks.
 
     Args:
-        rows: episodes of all models, the base among them, with dataset ``retention``.
-        tasks: from `choose_retention`.
+        rows: episodes of all models, the base among them, with dataset `retention`.
+        tasks: tasks from `choose_retention`.
         base: the model before training.
         chosen_by: the seeds that chose the tasks.
         seed: seed of the bootstrap.

@@ -196,7 +196,7 @@ def _alone(name: str, rows: Sequence[EpisodeRow], greedy: bool, seed: int) -> Ov
 
 
 def _compare(base: Sequence[EpisodeRow], model: Sequence[EpisodeRow], comparisons: int, seed: int) -> dict[str, Any]:
-    """Differences paired by task, flips paired by episode."""
+    """Return differences paired by task, flips paired by episode."""
     first, second = task_means(base), task_means(model)
     shared = _shared(base, model)
     differences = [second[key] - first[key] for key in shared]

@@ -20,7 +20,7 @@ class Finding:
     """A hypothesis and what was found.
 
     Attributes:
-        name: ``H1`` to ``H7``.
+        name: `H1` to `H7`.
         claim: the hypothesis in a sentence.
         verdict: by the rule.
         sentence: why, with numbers.
@@ -51,7 +51,7 @@ def decide(estimate: Estimate, *, worth: float) -> Verdict:
 
 
 def interval_text(estimate: Estimate, *, points: bool = False) -> str:
-    """Return ``0.31 [0.10, 0.52]``, or the same in percentage points."""
+    """Return `0.31 [0.10, 0.52]`, or the same in percentage points."""
     scale, digits = (100, 1) if points else (1, 3)
     numbers = [number * scale for number in (estimate.value, estimate.low, estimate.high)]
     value, low, high = (f"{number:+.{digits}f}" if number == number else "-" for number in numbers)

@@ -28,7 +28,7 @@ def analyse_h4(
     """Return the finding: success on a moment under runs of its own quadrant minus that under runs of others.
 
     Args:
-        episodes: from the panel, by model.
+        episodes: episodes from the panel, by model.
         plans: the plan of each model.
         transfer: the matrix, for the table.
         seed: seed of the bootstrap.

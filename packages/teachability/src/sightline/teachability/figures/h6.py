@@ -41,7 +41,7 @@ def analyse_h6(
     """Return the finding: rank correlation of the predictor minus that of the best free score, groups resampled.
 
     Args:
-        scores: per name, [N]; ``predictor`` out of fold, and rivals.
+        scores: per name, [N]; `predictor` out of fold, and rivals.
         payoffs: [N] measured ELP.
         groups: [N] group of each moment.
         free: names of scores that need no labels; the best of them is the rival. Scores that need labels (s1, s2) are

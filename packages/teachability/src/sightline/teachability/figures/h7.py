@@ -22,8 +22,8 @@ def analyse_h7(rows: Sequence[SelectionRow], leads: Sequence[Lead]) -> Finding:
 
     Args:
         rows: the summary, one row per arm.
-        leads: the predictor against each rival: at equal number ``random`` and ``entropy``, at equal cost
-            ``random_cost``; differences are of predictor minus rival.
+        leads: the predictor against each rival: at equal number `random` and `entropy`, at equal cost
+            `random_cost`; differences are of predictor minus rival.
     """
     against = {lead.rival: lead for lead in leads if lead.method == PREDICTOR}
     verdict: Verdict = "cannot tell"

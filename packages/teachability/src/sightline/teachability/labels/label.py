@@ -132,7 +132,7 @@ class Labeller(Generic[S]):
         """Return hinted snapshots with the rest measured, one graph for each task.
 
         Args:
-            hinted: from `advise`.
+            hinted: hinted from `advise`.
             episodes: those they come from.
             audit: ids of snapshots that are measured more thoroughly.
             pool: hinted snapshots among which mismatched demos are looked for; the same pool, the same demos.

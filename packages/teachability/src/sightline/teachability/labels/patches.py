@@ -86,7 +86,7 @@ def measure_patches(
         policy: the student.
         view: the state.
         q: [A] chance of success after each action, as the student goes on without any text.
-        texts: by kind and wording; a placebo per wording must be among them.
+        texts: texts by kind and wording; a placebo per wording must be among them.
         gain_all: gains of texts that are shown at every step, in their first wording, where they were measured.
         name: what to call the state in errors.
     """

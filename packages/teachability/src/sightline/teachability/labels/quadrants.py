@@ -28,7 +28,7 @@ class Thresholds(Record):
         u: of U, the normalised entropy: the median of the calibration snapshots.
         l_local: of L_local.
         l_median: median of L_local's estimates in the calibration snapshots, for the record.
-        l_rule: whether ``l_local`` is the fixed one or the median.
+        l_rule: whether `l_local` is the fixed one or the median.
         snapshots: calibration snapshots that were used.
         groups: their groups.
     """
@@ -53,8 +53,8 @@ def calibrate_thresholds(
 
     Args:
         calibration: labelled snapshots of the calibration split.
-        l_rule: ``fixed`` takes ``fixed`` for L_local, ``median`` the median.
-        fixed: see there.
+        l_rule: `fixed` takes `fixed` for L_local, `median` the median.
+        fixed: value to fall back to; see there.
         leave_out: kinds of page that stand outside the map.
 
     Raises:

@@ -51,7 +51,7 @@ def collect_episodes(
         ledger: where prompts and steps are counted.
 
     Returns:
-        The episodes, by task and rollout. One whose environment raised is kept up to there with outcome ``error``.
+        The episodes, by task and rollout. One whose environment raised is kept up to there with outcome `error`.
 
     Raises:
         PolicyError: the policy gave no distribution.

@@ -59,7 +59,7 @@ def episode_values(
 
 
 def first_drop(values: Sequence[StepValues], *, drop: float = 0.05) -> int | None:
-    """Return the first step whose action certainly lowered the chance of success by ``drop`` or more.
+    """Return the first step whose action certainly lowered the chance of success by `drop` or more.
 
     Returns:
         None where no step certainly did: the chance was low from the beginning, or the bounds are too wide.

@@ -28,15 +28,15 @@ def mine_failures(
     """Choose at most one moment of each episode that fits the strategy.
 
     Args:
-        episodes: what was played. Those with outcome ``error`` are never mined.
-        strategy: ``first_drop`` (of failures, the first action that certainly lowered the chance of success; episodes
-            without one are left out), ``before_end:K`` (of failures, K steps before the last), ``uniform`` (of
-            failures, any step), ``retention`` (of successes, any step: controls, and what must not be forgotten) or
-            ``expert_path`` (any step of any episode, such as a teacher's).
-        values: for ``first_drop``, the student's values, or a function that gives the graph of an episode's task.
+        episodes: what was played. Those with outcome `error` are never mined.
+        strategy: `first_drop` (of failures, the first action that certainly lowered the chance of success; episodes
+            without one are left out), `before_end:K` (of failures, K steps before the last), `uniform` (of
+            failures, any step), `retention` (of successes, any step: controls, and what must not be forgotten) or
+            `expert_path` (any step of any episode, such as a teacher's).
+        values: values for `first_drop`, the student's, or a function that gives the graph of an episode's task.
         seed: seed of which step is any step.
         per_task: most snapshots of a task; default all.
-        store: bounds that were found before, for ``first_drop``.
+        store: bounds that were found before, for `first_drop`.
 
     Returns:
         Distinct snapshots, in the order of the episodes.

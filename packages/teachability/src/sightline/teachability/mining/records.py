@@ -67,7 +67,7 @@ class Episode(Record):
         steps: its decisions.
         reward: reward of its ending, 0 where the steps ran out.
         ended: whether it came to an ending before its steps ran out.
-        outcome: how it ended; ``error`` where the environment raised, which is no failure of the student's.
+        outcome: how it ended; `error` where the environment raised, which is no failure of the student's.
         error: what the environment raised.
     """
 

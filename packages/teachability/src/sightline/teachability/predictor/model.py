@@ -25,7 +25,7 @@ def fit_predictor(features: Floats, targets: Targets, config: PredictorConfig) -
 
     Raises:
         ValueError: there are no rows, or a feature is not finite.
-        ImportError: networks need the extra ``training``.
+        ImportError: networks need the extra `training`.
     """
     if not len(features) or not np.isfinite(features).all():
         raise ValueError(f"features must be finite and not empty; have shape {features.shape}")

@@ -98,7 +98,7 @@ def _word_entropy(actions: Sequence[str]) -> float:
 
 
 def _since_progress(episode: Episode | None, step: int) -> int:
-    """Steps since the episode last showed something that it had not shown before."""
+    """Return steps since the episode last showed something that it had not shown before."""
     if episode is None:
         return 0
     seen: set[str] = set()

@@ -28,7 +28,7 @@ class PredictorConfig(Record):
     """How a predictor is made.
 
     Attributes:
-        kind: ``ridge`` or ``mlp``.
+        kind: `ridge` or `mlp`.
         penalty: of the squared weights of the ridge, in units of examples.
         hidden: widths of the network's layers.
         members: networks of the ensemble.
@@ -79,7 +79,7 @@ class Predictor(Protocol):
     """A fitted model."""
 
     def predict(self, features: Floats) -> dict[str, Floats]:
-        """Return, per head, [N] numbers or [N, C] probabilities, and ``spread``, [N] disagreement about ELP."""
+        """Return, per head, [N] numbers or [N, C] probabilities, and `spread`, [N] disagreement about ELP."""
         ...
 
     def save_pretrained(self, folder: Path) -> None:

@@ -25,7 +25,7 @@ class SelectionPlan(Record):
     """One training run of the experiment, before it runs.
 
     Attributes:
-        run_id: ``SEL_entropy_k80_s0``; the arm ``random`` at equal cost is ``random_cost``.
+        run_id: `SEL_entropy_k80_s0`; the arm `random` at equal cost is `random_cost`.
         method: the arm.
         seed: seed of ties, adapter, batches and replay.
         budget: examples that were allowed.
@@ -64,7 +64,7 @@ class SelectionRow(Record):
         elp_mean: mean ELP of the choices.
         label_prompts: answers of the student that choosing cost.
         success_rate: mean over tasks and seeds.
-        delta: success minus that of ``random``, paired by task.
+        delta: success minus that of `random`, paired by task.
         delta_low: lower end (groups resampled).
         delta_high: upper end.
         p_holm: sign-flip test by group, adjusted for the number of arms.

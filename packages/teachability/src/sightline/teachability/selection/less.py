@@ -33,7 +33,7 @@ def gradient_alignment(
         examples: candidates.
         panel: examples of what should get better, from groups that are used for nothing else.
         seed: seed of adapter and projection.
-        dimensions: of the projection.
+        dimensions: dimensions of the projection.
         score: computes log-probabilities.
 
     Returns:

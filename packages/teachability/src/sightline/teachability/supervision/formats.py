@@ -101,8 +101,8 @@ def render_patch(
     """Return the teaching text of a snapshot.
 
     Args:
-        kind: format or control. ``mismatched`` is the demo of the given snapshot, which should be another one than
-            where it is shown; ``placebo`` has as many words as the three formats have on average.
+        kind: format or control. `mismatched` is the demo of the given snapshot, which should be another one than
+            where it is shown; `placebo` has as many words as the three formats have on average.
         snapshot: the moment that the text is about.
         hint: the teacher's.
         templates: wordings.

@@ -26,7 +26,7 @@ def choose_route(
 
     Args:
         labelled: the snapshot.
-        rule: ``quadrant`` looks it up, ``gain`` takes the one that helped most in context, a format is always itself.
+        rule: `quadrant` looks it up, `gain` takes the one that helped most in context, a format is always itself.
         by_quadrant: the table.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The libraries of the extra ``training``, or the error that says how to install them."""
+"""The libraries of the extra `training`, or the error that says how to install them."""
 
 from __future__ import annotations
 

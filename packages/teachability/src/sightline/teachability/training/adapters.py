@@ -187,6 +187,6 @@ def adapter_digest(tensors: Tensors) -> str:
 
 
 def _ends(model: Any) -> set[str]:
-    """Names of the embedding and the head."""
+    """Return names of the embedding and the head."""
     ends = [model.get_input_embeddings(), model.get_output_embeddings()]
     return {name for name, module in model.named_modules() if any(module is end for end in ends if end is not None)}

@@ -74,7 +74,7 @@ class TextEncoder:
 
 
 def cut_middle(tokens: list[int], room: int) -> list[int]:
-    """Return at most ``room`` tokens: the first third of it and the last two thirds."""
+    """Return at most `room` tokens: the first third of it and the last two thirds."""
     if len(tokens) <= room:
         return tokens
     head = room // 3

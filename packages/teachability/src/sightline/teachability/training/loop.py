@@ -191,7 +191,7 @@ def log_distributions(
 
 
 def batch_loss(model: Any, batch: Sequence[Example], config: LearnerConfig, score: ScoreFn) -> torch.Tensor:
-    """Return the loss of a batch, in nats: per decision for ``candidates``, per token of the action for ``tokens``."""
+    """Return the loss of a batch, in nats: per decision for `candidates`, per token of the action for `tokens`."""
     weights = torch.tensor([example.weight for example in batch])
     if config.loss == "tokens":
         alone = [Encoded(list(example.prompt_ids), [list(example.completion_ids)]) for example in batch]

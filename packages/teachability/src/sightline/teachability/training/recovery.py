@@ -1,6 +1,6 @@
 """Recovery trajectories: the teacher takes over at a moment of a failure and acts to the end.
 
-Failures of the teacher are kept apart by ``success`` and not trained on. Knows nothing of models.
+Failures of the teacher are kept apart by `success` and not trained on. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def choose_recoveries(
 
     Args:
         labelled: snapshots of the label split; others are left out.
-        order: by the lower end of L_upper, by ELP, or by chance.
+        order: order by the lower end of L_upper, by ELP, or by chance.
         limit: most of them.
         quadrants: only these; default all.
         least: smallest lower end of L_upper.

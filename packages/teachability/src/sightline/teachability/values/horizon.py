@@ -53,7 +53,7 @@ class Values:
 
 
 def backward(chain: Chain, horizon: int) -> Values:
-    """Return values for 0 to ``horizon`` steps left.
+    """Return values for 0 to `horizon` steps left.
 
     V_h(s) = sum_a pi(a|s) [ending: its worth, else V_{h-1}(s')], V_0 = 0.
     """

@@ -226,7 +226,7 @@ def narrow_value(
         action: an action whose value it is, or None for the policy's.
         noise: source of all draws.
         rollouts: episodes to play.
-        confidence: of the posterior interval.
+        confidence: confidence of the posterior interval.
     """
     key, left = graph.dynamics.timeless(state), graph.dynamics.steps_left(state)
     if action is not None and left > 0:

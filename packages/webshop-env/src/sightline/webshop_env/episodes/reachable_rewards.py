@@ -96,7 +96,7 @@ def best_action(shop: Shop, state: ShopState, *, seed: int = 0, searches: Iterab
         shop: shop in which the episode takes place.
         state: state of the episode.
         seed: seed of the choice among equally good actions, which is the same for the same state.
-        searches: as for `reachable_rewards`.
+        searches: searches as for `reachable_rewards`.
 
     Returns:
         The action; None after the purchase, and where no purchase can be made in the steps that are left.

@@ -46,7 +46,7 @@ class StateStore:
             kept[nodes] = array
 
     def take(self, nodes: NDArray[np.int64]) -> States:
-        """The states of these nodes, as a batch."""
+        """Return the states of these nodes, as a batch."""
         if self._arrays is None:
             return [self._objects[node] for node in nodes.tolist()]
         return tuple(array[nodes] for array in self._arrays)
@@ -102,7 +102,7 @@ class Forest:
 
     @classmethod
     def empty(cls, roots: int, size: int, width: int, like: States) -> Forest:
-        """A forest without nodes.
+        """Return a forest without nodes.
 
         Args:
             roots: B.
@@ -153,7 +153,7 @@ class Forest:
 
         Args:
             nodes: int64 `[n]`.
-            states: of these nodes.
+            states: states of these nodes.
             logits: `[n, A]`.
             value: `[n]`.
             legal: `[n, A]`, an action at least in each row.
@@ -210,7 +210,7 @@ class Forest:
         return (best > -np.inf) & ((self.open[roots] == 0) | (best >= upper))
 
     def below(self, actions: NDArray[np.int64], room: int) -> Forest:
-        """The subtrees below one action of each root, in a forest with room for more nodes of each.
+        """Return the subtrees below one action of each root, in a forest with room for more nodes of each.
 
         Args:
             actions: int64 `[B]`; each leads to a node of the tree.
@@ -255,12 +255,12 @@ class Forest:
 
 
 def bytes_needed(roots: int, size: int, width: int) -> int:
-    """Bytes that a forest takes, states aside."""
+    """Return bytes that a forest takes, states aside."""
     return roots * size * (width * _EDGE_BYTES + _NODE_BYTES)
 
 
 def _places(owner: NDArray[np.int64], roots: int) -> NDArray[np.int64]:
-    """The place of every item among those of its owner, in order; starts come first."""
+    """Return the place of every item among those of its owner, in order; starts come first."""
     order = np.argsort(owner, kind="stable")
     counts = np.bincount(owner, minlength=roots)
     begin = np.cumsum(counts) - counts

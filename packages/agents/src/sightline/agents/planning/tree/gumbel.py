@@ -26,7 +26,7 @@ def improved_logits(
     raw: NDArray[np.float64],
     scale: tuple[float, float] | None,
 ) -> NDArray[np.float64]:
-    """Logits + sigma(completed q), `[A, n]` (the paper's equations 8, 11 and 33).
+    """Return logits + sigma(completed q), `[A, n]` (the paper's equations 8, 11 and 33).
 
     sigma(q) = (50 + most visits) 0.1 q, with q in units of the given scale or of the node's own actions. Unvisited
     actions are completed by a mixture of the evaluator's value and the visited ones'. Actions come first because NumPy
@@ -69,7 +69,7 @@ def improved_logits_of_one(
     raw: float,
     scale: tuple[float, float] | None,
 ) -> list[float]:
-    """The same for one node, with its legal actions only."""
+    """Return the same for one node, with its legal actions only."""
     total, weight, weighted = sum(visits), 0.0, 0.0
     low, high, waiting = math.inf, -math.inf, False
     for value, probability in zip(q, prior, strict=True):

@@ -2,7 +2,6 @@
 
 Iterative throughout. An action's score changes only when its node is visited, so each node keeps the action that it
 will take next, and all nodes of all paths are scored in one go. `scalar` is the same search, one root at a time.
-
 Letters in shapes: B roots, n of them active, A actions.
 """
 
@@ -362,8 +361,7 @@ class LockStep:
     ) -> None:
         """Keep the best way to an end that a simulation saw: its own path, or one that the evaluator followed on."""
         tree = self._tree
-        ended = np.flatnonzero(tree.child.reshape(-1)[leaves] == END)
-        for row in ended.tolist():
+        for row in np.flatnonzero(tree.child.reshape(-1)[leaves] == END).tolist():
             self._note_plan(active[row], row, levels, Plan((), 0.0))
         if expansion is not None and expansion.plans is not None:
             for row, plan in zip(fresh.tolist(), expansion.plans, strict=True):
@@ -387,7 +385,7 @@ class LockStep:
     def _conclude(self, done: Ids) -> SearchResult:
         tree = self._tree
         nodes = tree.root_nodes()
-        exhausted = self._tree.exhausted(self._upper) if self._closes else np.zeros(tree.roots, bool)
+        exhausted = tree.exhausted(self._upper) if self._closes else np.zeros(tree.roots, bool)
         visits, q = tree.visits[nodes].astype(np.int64), tree.q[nodes]
         value = np.where(exhausted, tree.best[nodes], tree.value[nodes])
         closed = self._legal_roots & (tree.bonus[nodes] == -np.inf)

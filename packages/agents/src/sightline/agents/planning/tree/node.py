@@ -63,5 +63,5 @@ class Node:
         self.reward, self.discount = [0.0] * size, [0.0] * size
 
     def log_prior(self) -> Sequence[float]:
-        """Logits, whether or not they were given."""
+        """Return logits, whether or not they were given."""
         return self.logits if self.logits is not None else [0.0] * len(self.legal)

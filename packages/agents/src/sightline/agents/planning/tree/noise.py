@@ -29,24 +29,24 @@ def mix_bits(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def uniform(seeds: NDArray[np.uint64], width: int, stream: int) -> NDArray[np.float64]:
-    """Numbers in (0, 1), `[seeds, width]`; other streams give others."""
+    """Return numbers in (0, 1), `[seeds, width]`; other streams give others."""
     counters = np.arange(1 + stream * width, 1 + (stream + 1) * width, dtype=np.uint64)
     bits = mix_bits(mix_bits(seeds)[:, None] + counters * _GOLDEN)
     return ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
 
 
 def gumbel(seeds: NDArray[np.uint64], width: int) -> NDArray[np.float64]:
-    """Draws of the standard Gumbel distribution, `[seeds, width]`."""
+    """Return draws of the standard Gumbel distribution, `[seeds, width]`."""
     return -np.log(-np.log(uniform(seeds, width, 0)))
 
 
 def tie_breaks(seeds: NDArray[np.uint64], width: int) -> NDArray[np.float64]:
-    """What to add to logits so that equal ones differ, too little to matter otherwise, `[seeds, width]`."""
+    """Return what to add to logits so that equal ones differ, too little to matter otherwise, `[seeds, width]`."""
     return TIE_NOISE * uniform(seeds, width, 1)
 
 
 def dirichlet(seeds: NDArray[np.uint64], legal: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Draws over the legal actions with alpha = 10 / their number (Silver et al. 2018), `[seeds, A]`."""
+    """Return draws over the legal actions with alpha = 10 / their number (Silver et al. 2018), `[seeds, A]`."""
     draws = np.zeros(legal.shape)
     for row, (seed, actions) in enumerate(zip(seeds.tolist(), legal, strict=True)):
         if number := int(actions.sum()):

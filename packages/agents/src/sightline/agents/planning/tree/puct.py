@@ -24,7 +24,7 @@ def exploration_table(settings: SearchSettings, visits: int) -> NDArray[np.float
 
 
 def softmax(logits: list[float]) -> list[float]:
-    """Probabilities of one node's actions; NaN where they are undefined."""
+    """Return probabilities of one node's actions; NaN where they are undefined."""
     highest = max(logits, default=0.0)
     if not math.isfinite(highest):
         return [math.nan] * len(logits)

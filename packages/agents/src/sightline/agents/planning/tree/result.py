@@ -76,7 +76,7 @@ class SearchResult:
 def choose(
     roots: RootStatistics, settings: SearchSettings, scale: tuple[float, float] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The best action of every root and its policy: (`[B]`, `[B, A]`); see `SearchResult`."""
+    """Return the best action of every root and its policy: (`[B]`, `[B, A]`); see `SearchResult`."""
     if settings.method == "gumbel":
         improved = improved_logits(
             roots.q.T, roots.prior.T, roots.logits.T, roots.visits.T.astype(np.float64), roots.raw, scale
@@ -100,7 +100,7 @@ def choose(
 
 
 def _best_open(roots: RootStatistics, order: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The open action with the most visits, among those the highest in order, then the likeliest; -1 without any."""
+    """Return the open action with most visits, of those the highest in order, then the likeliest; -1 without any."""
     candidates = roots.legal & ~roots.closed
     for key in (roots.visits.astype(np.float64), order, roots.logits):
         most = np.where(candidates, key, -np.inf).max(axis=1, keepdims=True)
@@ -109,7 +109,7 @@ def _best_open(roots: RootStatistics, order: NDArray[np.float64]) -> NDArray[np.
 
 
 def _closed_if_as_good(roots: RootStatistics, favourite: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The best closed action where its exact value is at least the favourite's, else the favourite.
+    """Return the best closed action where its exact value is at least the favourite's, else the favourite.
 
     An unvisited favourite is taken to be worth what its root is; where that value is exact, a closed action has it.
     """

@@ -94,7 +94,7 @@ class Scalar:
         return len(paths)
 
     def _collect(self, room: int) -> list[Path]:
-        """Paths to different leaves.
+        """Return paths to different leaves.
 
         Paths already taken count as visits without a value, so that later ones look elsewhere; a leaf met twice ends
         the collection.
@@ -178,8 +178,8 @@ class Scalar:
         """G <- r + g G from a leaf to the root, and means of it at every action and node of the path.
 
         Args:
-            path: from the root to the leaf.
-            value: of the state that the path leads to.
+            path: path from the root to the leaf.
+            value: value of the state that the path leads to.
             exact: whether that is its exact value. Then the action's is too and the action closes; and so on upward
                 where a node has no open action left, or an action that reaches the upper bound.
         """
@@ -219,7 +219,7 @@ class Scalar:
     # ------------------------------------------------------------------ where to go next
 
     def _descend(self, simulation: int) -> Path:
-        """The path from the root to an action without a node behind it."""
+        """Return the path from the root to an action without a node behind it."""
         node, path = self._root, []
         at = self._select_root(simulation) if self._settings.method == "gumbel" else self._select(node)
         while True:
@@ -249,7 +249,7 @@ class Scalar:
         return choice
 
     def _select_gumbel(self, node: Node) -> int:
-        """The most of pi'(a) - n_a / (1 + N)."""
+        """Return the most of pi'(a) - n_a / (1 + N)."""
         improved = improved_logits_of_one(node.q, node.prior, node.log_prior(), node.visits, node.raw, self._scale)
         policy = softmax(improved)
         return max(node.open, key=lambda at: policy[at] - node.visits[at] / node.total)

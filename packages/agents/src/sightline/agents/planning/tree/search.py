@@ -36,7 +36,7 @@ class Search(SearchSettings):
         Args:
             world: a game is searched with equal priors and values of 0; `as_model` gives it others.
             roots: single states of the world, or a tree from `Tree.advance` whose visits count on.
-            seeds: of what is random at each root; by default drawn from the settings' seed, by position.
+            seeds: seeds of what is random at each root; by default drawn from the settings' seed, by position.
             executor: "scalar" (the default for one root) searches in plain Python, "lockstep" all roots at once.
             allow_terminal: answer a root in which the world has ended with action -1 and an empty policy.
 

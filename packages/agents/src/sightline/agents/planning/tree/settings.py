@@ -86,6 +86,6 @@ class SearchSettings:
         return world.deterministic if self.exhausted is None else self.exhausted
 
     def scale(self, world: Model) -> tuple[float, float] | None:
-        """Bounds in whose units values are compared; None for those seen (PUCT: in the tree, Gumbel: at a node)."""
+        """Return bounds in whose units values are compared; None for those seen (PUCT: in the tree; Gumbel: node)."""
         default = self.rescale is None and self.method == "puct"
         return world.bounds if self.rescale == "bounds" or default else None

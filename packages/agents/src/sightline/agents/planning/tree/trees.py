@@ -21,7 +21,7 @@ class LockStepTree(NamedTuple):
     settings: SearchSettings
 
     def advance(self, actions: NDArray[np.int64]) -> LockStepTree:
-        """The trees below one action of each root; visits are kept.
+        """Return the trees below one action of each root; visits are kept.
 
         Raises:
             ValueError: the method is Gumbel, whose schedule counts from no visits, or an action leads to no node.
@@ -40,7 +40,7 @@ class ScalarTree(NamedTuple):
     settings: SearchSettings
 
     def advance(self, actions: NDArray[np.int64]) -> ScalarTree:
-        """The tree below one action of the root; visits are kept.
+        """Return the tree below one action of the root; visits are kept.
 
         Raises:
             ValueError: the method is Gumbel, whose schedule counts from no visits, or the action leads to no node.

@@ -18,7 +18,7 @@ EvaluatorChoice: TypeAlias = EvaluatorName | Evaluator
 
 
 def as_model(game: Game[Any], evaluator: EvaluatorChoice = "uniform", *, players: Literal[1, 2] = 2) -> Model:
-    """A model of a game.
+    """Return a model of a game.
 
     Args:
         game: its states are the model's; a batch of them is a list.
@@ -48,7 +48,7 @@ class GameModel:
         self._evaluate: Evaluator | None = None if isinstance(evaluator, str) else evaluator
 
     def pack(self, roots: Sequence[Any]) -> list[Any]:
-        """A list of these states."""
+        """Return a list of these states."""
         return list(roots)
 
     def step(
@@ -70,11 +70,11 @@ class GameModel:
         return Expansion(logits, values, legal)
 
     def key(self, state: Any) -> Hashable | None:
-        """The game's key."""
+        """Return the game's key."""
         return self.game.key(state)
 
     def serial(self) -> Serial:
-        """The game itself, without arrays."""
+        """Return the game itself, without arrays."""
         return _SerialGame(self)
 
     def step_one(self, state: Any, action: int) -> tuple[Any, float, float]:
@@ -88,7 +88,7 @@ class GameModel:
         return after, 0.0, 1.0 if game.to_move(after) == mover else -1.0
 
     def judge(self, states: Sequence[Any]) -> list[Judgement]:
-        """The judgement of each state, in none of which the game is over."""
+        """Return the judgement of each state, in none of which the game is over."""
         if self._evaluate is None:
             return [Judgement(self.game.legal(state), None, 0.0) for state in states]
         return self.judgements(states, *self._evaluate(list(states)))
@@ -96,7 +96,7 @@ class GameModel:
     def judgements(
         self, states: Sequence[Any], logits: NDArray[np.floating], values: NDArray[np.floating]
     ) -> list[Judgement]:
-        """What an evaluator's answer says of each state's legal actions."""
+        """Return what an evaluator's answer says of each state's legal actions."""
         legal = [list(self.game.legal(state)) for state in states]
         logits, values = np.asarray(logits), np.asarray(values)
         check_shapes(logits, values, (len(states), self.max_actions))
@@ -116,7 +116,7 @@ class _SerialGame:
         self._model = model
 
     def begin(self, root: Any) -> tuple[Any, Judgement]:
-        """The root, with no legal action where the game is over."""
+        """Return the root, with no legal action where the game is over."""
         if self._model.game.outcome(root) is not None:
             return root, Judgement((), (), 0.0)
         return root, self._model.judge([root])[0]

@@ -90,7 +90,7 @@ class Model(Protocol):
         ...
 
     def pack(self, roots: Sequence[Any]) -> States:
-        """The batch of these single states."""
+        """Return the batch of these single states."""
         ...
 
     def step(
@@ -108,7 +108,7 @@ class Model(Protocol):
         ...
 
     def key(self, state: Any) -> Hashable | None:
-        """What tells a single state from others, or None where states cannot be told apart."""
+        """Return what tells a single state from others, or None where states cannot be told apart."""
         ...
 
 
@@ -125,15 +125,15 @@ class Game(Protocol[State]):
         ...
 
     def initial(self) -> State:
-        """The state in which a game begins."""
+        """Return the state in which a game begins."""
         ...
 
     def legal(self, state: State) -> Sequence[int]:
-        """The legal actions, ascending; none where the game is over."""
+        """Return the legal actions, ascending; none where the game is over."""
         ...
 
     def apply(self, state: State, action: int) -> State:
-        """The state after a legal action."""
+        """Return the state after a legal action."""
         ...
 
     def outcome(self, state: State) -> float | None:
@@ -145,7 +145,7 @@ class Game(Protocol[State]):
         ...
 
     def key(self, state: State) -> Hashable | None:
-        """What tells the state from others; usually the state itself."""
+        """Return what tells the state from others; usually the state itself."""
         ...
 
 
@@ -153,8 +153,8 @@ def check_shapes(logits: NDArray[Any], value: NDArray[Any], shape: tuple[int, ..
     """Raise `EvaluatorError` unless an evaluator answered with one row per state and one column per action.
 
     Args:
-        logits: of n states.
-        value: of n states.
+        logits: logits of n states.
+        value: value of n states.
         shape: (n, A).
     """
     if logits.shape != shape or value.shape != shape[:1]:
@@ -165,7 +165,7 @@ def check_shapes(logits: NDArray[Any], value: NDArray[Any], shape: tuple[int, ..
 
 
 def unusable(logits: NDArray[Any], value: NDArray[Any], legal: NDArray[np.bool_]) -> EvaluatorError:
-    """The error that says which of n judgements cannot be used, and why."""
+    """Return the error that says which of n judgements cannot be used, and why."""
     for row in range(len(value)):
         if not np.isfinite(value[row]):
             return EvaluatorError(f"the value of state {row} is {value[row]}; values must be finite")
@@ -178,7 +178,7 @@ def unusable(logits: NDArray[Any], value: NDArray[Any], legal: NDArray[np.bool_]
 
 
 def take(states: States, indices: NDArray[np.int64]) -> States:
-    """The batch of the states at these positions."""
+    """Return the batch of the states at these positions."""
     if isinstance(states, tuple):
         return tuple(array[indices] for array in states)
     return [states[index] for index in indices]

@@ -30,7 +30,7 @@ class Serial(Protocol):
     """A world whose answers are lists: cheap where a batch would hold one state."""
 
     def begin(self, root: Any) -> tuple[Any, Judgement]:
-        """The state of a root and its judgement, without legal actions where the world has ended."""
+        """Return the state of a root and its judgement, without legal actions where the world has ended."""
         ...
 
     def step(self, states: Sequence[Any], actions: Sequence[int]) -> list[tuple[Any, float, float]]:
@@ -47,7 +47,7 @@ class OffersSerial(Protocol):
     """A model that has a serial form of its own."""
 
     def serial(self) -> Serial:
-        """The same world, one state at a time."""
+        """Return the same world, one state at a time."""
         ...
 
 
@@ -78,5 +78,5 @@ class _BatchesOfOne:
 
 
 def serial(model: Model) -> Serial:
-    """A model's own serial form, or one made of batches of one."""
+    """Return a model's own serial form, or one made of batches of one."""
     return model.serial() if isinstance(model, OffersSerial) else _BatchesOfOne(model)

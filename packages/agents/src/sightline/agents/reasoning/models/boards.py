@@ -15,7 +15,7 @@ class BoardReasoner(nn.Module):
         """Wrap a reasoner, which stays the caller's to train.
 
         Args:
-            reasoner: with `actions` in its configuration, a vocabulary of 3 and a cell for each of the board's.
+            reasoner: reasoner with `actions` in its configuration, a vocabulary of 3 and as many cells as the board.
             segments: gone through for each judgement.
 
         Raises:

@@ -184,7 +184,7 @@ class Reasoner(nn.Module):
 
         Args:
             folder: where to.
-            training: for the card: how the model was made and how well it does, in Markdown.
+            training: training for the card: how the model was made and how well it does, in Markdown.
         """
         parameters = sum(parameter.numel() for parameter in self.parameters())
         write_reasoner(Path(folder), self.config, self, model_card(self.config, parameters, training))

@@ -155,7 +155,7 @@ def choose_threshold(trace: Trace, *, tolerance: float = 0.01) -> float:
     validation puzzles of other symmetry classes than those it is then judged on.
 
     Args:
-        trace: of validation puzzles.
+        trace: trace of validation puzzles.
         tolerance: how much of the exact rate after the last segment may be given up.
     """
     full = trace.exact_rates()[-1]

@@ -20,7 +20,7 @@ def live_progress(config: TrainerConfig, console: Console | None = None) -> Gene
     """Show a bar of steps or seconds with the latest loss and validation rate; to be given to a `Trainer`.
 
     Args:
-        config: of the trainer.
+        config: config of the trainer.
         console: where to; default the terminal.
     """
     by_steps = config.steps is not None

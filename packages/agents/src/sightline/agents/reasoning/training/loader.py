@@ -30,7 +30,7 @@ class PuzzleBuffer:
         Args:
             task: the kind of puzzles.
             capacity: most puzzles kept.
-            seed: of the choice of places.
+            seed: seed of the choice of places.
 
         Raises:
             ValueError: the capacity is not positive.
@@ -164,7 +164,7 @@ class Loader:
             batch_size: examples of each batch when iterated over.
             fallback: source of puzzles while the buffer is empty.
             augment: draw a random symmetric image of each puzzle.
-            seed: of draws and images.
+            seed: seed of draws and images.
 
         Raises:
             ValueError: the fallback is another kind of puzzle than the buffer's.

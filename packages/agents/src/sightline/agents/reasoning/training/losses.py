@@ -23,7 +23,7 @@ class CellObjective:
         """Choose the cross-entropy.
 
         Args:
-            stablemax: of the stable-max in float64 in place of the softmax.
+            stablemax: take the stable-max in float64 in place of the softmax.
         """
         self.stablemax = stablemax
 

@@ -41,9 +41,9 @@ class PuzzleSets:
 
         Args:
             task: the kind.
-            puzzles: of the training part; classes drawn into the held-out parts are made beside them.
+            puzzles: puzzles of the training part; classes drawn into the held-out parts are made beside them.
             held_out: puzzles of validation and of test each.
-            seed: of all draws.
+            seed: seed of all draws.
         """
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
         batch = task.sample(rng, puzzles + 2 * held_out)

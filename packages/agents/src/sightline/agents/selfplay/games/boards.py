@@ -46,15 +46,15 @@ class BoardGame(Protocol):
         ...
 
     def initial(self) -> Board:
-        """The empty board."""
+        """Return the empty board."""
         ...
 
     def legal(self, state: Board) -> Sequence[int]:
-        """Actions with room, ascending."""
+        """Return actions with room, ascending."""
         ...
 
     def apply(self, state: Board, action: int) -> Board:
-        """The position after a stone, the other side to move."""
+        """Return the position after a stone, the other side to move."""
         ...
 
     def outcome(self, state: Board) -> float | None:
@@ -66,7 +66,7 @@ class BoardGame(Protocol):
         ...
 
     def key(self, state: Board) -> Hashable:
-        """The position itself."""
+        """Return the position itself."""
         ...
 
     def legal_mask(self, boards: Boards) -> NDArray[np.bool_]:
@@ -82,26 +82,26 @@ class BoardGame(Protocol):
         ...
 
     def planes(self, boards: Boards) -> NDArray[np.float32]:
-        """Stones of the side to move and of the other one, float32 `[n, 2, columns, rows]`."""
+        """Return stones of the side to move and of the other one, float32 `[n, 2, columns, rows]`."""
         ...
 
     def mirror_actions(self) -> NDArray[np.int64]:
-        """What each action becomes where the columns are read from right to left, int64 `[A]`."""
+        """Return what each action becomes where the columns are read from right to left, int64 `[A]`."""
         ...
 
     def model(self, evaluator: EvaluatorChoice = "uniform") -> BoardModel:
-        """The game as a world to search in."""
+        """Return the game as a world to search in."""
         ...
 
 
 def pack(boards: Sequence[Board]) -> Boards:
-    """Positions as arrays."""
+    """Return positions as arrays."""
     stones = np.array([tuple(board) for board in boards], dtype=np.uint64).reshape(-1, 2)
     return np.ascontiguousarray(stones[:, 0]), np.ascontiguousarray(stones[:, 1])
 
 
 def unpack(boards: Boards) -> list[Board]:
-    """Arrays as positions."""
+    """Return arrays as positions."""
     return [Board(mover, other) for mover, other in zip(boards[0].tolist(), boards[1].tolist(), strict=True)]
 
 
@@ -120,7 +120,7 @@ class BoardModel:
             raise ValueError(f'evaluator must be "uniform", "rollouts" or a function of boards, not {evaluator!r}')
 
     def pack(self, roots: Sequence[Board]) -> Boards:
-        """Arrays of these positions."""
+        """Return arrays of these positions."""
         return pack(roots)
 
     def step(
@@ -139,11 +139,11 @@ class BoardModel:
         return Expansion(logits, values, legal)
 
     def key(self, state: Any) -> Hashable:
-        """The position itself."""
+        """Return the position itself."""
         return self.game.key(Board(int(state[0]), int(state[1])))
 
     def serial(self) -> Serial:
-        """The game itself where nothing needs arrays, else this model in batches."""
+        """Return the game itself where nothing needs arrays, else this model in batches."""
         if isinstance(self._evaluate, str):
             return GameModel(self.game, "uniform", 2).serial()
         return _SerialBoards(self)
@@ -156,7 +156,7 @@ class _SerialBoards:
         self._model, self._rules = model, GameModel(model.game, "uniform", 2)
 
     def begin(self, root: Board) -> tuple[Board, Judgement]:
-        """The root, with no legal action where the game is over."""
+        """Return the root, with no legal action where the game is over."""
         if self._model.game.outcome(root) is not None:
             return root, Judgement((), (), 0.0)
         return root, self.expand([root])[0]
@@ -198,7 +198,7 @@ class RandomGames:
         return np.zeros((number, self._game.max_actions)), values
 
     def _play(self, boards: Boards, stream: Bits) -> NDArray[np.float64]:
-        """Ends of one game each, from the side of who is to move at its beginning."""
+        """End of one game each, from the side of who is to move at its beginning."""
         values = np.zeros(len(stream))
         going, sign = np.arange(len(stream)), 1.0
         while going.size:

@@ -44,16 +44,16 @@ class ConnectFour:
         return f"ConnectFour(columns={self.columns}, rows={self.rows})"
 
     def initial(self) -> Board:
-        """The empty board."""
+        """Return the empty board."""
         return Board(0, 0)
 
     def legal(self, state: Board) -> list[int]:
-        """Columns with room, ascending."""
+        """Return columns with room, ascending."""
         stones = state[0] | state[1]
         return [column for column, top in enumerate(self.tops) if not stones & top]
 
     def apply(self, state: Board, action: int) -> Board:
-        """The position after a stone, the other side to move."""
+        """Return the position after a stone, the other side to move."""
         mover, other = state
         stones = mover | other
         # Adding a column's bottom bit carries past its stones to the first empty cell.
@@ -73,11 +73,11 @@ class ConnectFour:
         return (state[0] | state[1]).bit_count() & 1
 
     def key(self, state: Board) -> Board:
-        """The position itself."""
+        """Return the position itself."""
         return state
 
     def text(self, state: Board) -> str:
-        """The board, x for the first player's stones and o for the second's, the highest row first."""
+        """Return the board, x for the first player's stones and o for the second's, the highest row first."""
         first, second = state if self.to_move(state) == 0 else (state[1], state[0])
         height = self.rows + 1
 
@@ -110,14 +110,14 @@ class ConnectFour:
         return lines != 0
 
     def planes(self, boards: Boards) -> NDArray[np.float32]:
-        """Stones of the side to move and of the other one, float32 `[n, 2, columns, rows]`."""
+        """Return stones of the side to move and of the other one, float32 `[n, 2, columns, rows]`."""
         bits = np.stack(boards, axis=1)[:, :, None] >> self._places & np.uint64(1)
         return bits.astype(np.float32).reshape(-1, 2, self.columns, self.rows)
 
     def mirror_actions(self) -> NDArray[np.int64]:
-        """What each action becomes where the columns are read from right to left, int64 `[A]`."""
+        """Return what each action becomes where the columns are read from right to left, int64 `[A]`."""
         return np.arange(self.columns)[::-1].copy()
 
     def model(self, evaluator: EvaluatorChoice = "uniform") -> BoardModel:
-        """The game as a world to search in; see `BoardModel`."""
+        """Return the game as a world to search in; see `BoardModel`."""
         return BoardModel(self, evaluator)

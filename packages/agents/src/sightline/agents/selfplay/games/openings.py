@@ -31,8 +31,8 @@ def balanced_openings(
         game: the game.
         count: how many.
         plies: moves from the beginning.
-        seed: of the moves.
-        max_imbalance: in [0, 1]; 1 takes any position.
+        seed: seed of the moves.
+        max_imbalance: greatest imbalance, in [0, 1]; 1 takes any position.
         is_fair: a further condition, for example that a solver calls the position a draw.
 
     Raises:
@@ -65,7 +65,7 @@ def balanced_openings(
 
 
 def _random_position(game: Game[Any], plies: int, rng: np.random.Generator) -> Any | None:
-    """A position after random moves; None where the game ended before."""
+    """Return a position after random moves; None where the game ended before."""
     state = game.initial()
     for _ in range(plies):
         if game.outcome(state) is not None:

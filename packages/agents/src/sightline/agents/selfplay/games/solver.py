@@ -50,7 +50,7 @@ class Solver:
         self._search = self._make_search()
 
     def solve(self, board: Board) -> Solution:
-        """The value of a position.
+        """Return the value of a position.
 
         Raises:
             OutOfNodesError: it takes more than `max_nodes`.
@@ -80,7 +80,7 @@ class Solver:
         return Solution(low, self._nodes)
 
     def action_scores(self, board: Board) -> dict[int, int]:
-        """The score of every legal action for the side to move; see `Solution`.
+        """Return the score of every legal action for the side to move; see `Solution`.
 
         Raises:
             OutOfNodesError: one takes more than `max_nodes`.
@@ -101,13 +101,13 @@ class Solver:
         return scores
 
     def _make_search(self) -> Search:
-        """The recursion, with all that it needs at hand."""
+        """Return the recursion, with all that it needs at hand."""
         threats, table, table_size = self._threats, self._table, self._table_size
         safe, columns = _safe_moves_of(self.game, threats), _columns_from_the_centre(self.game)
         size, most = self.game.cells.bit_count(), self._max_nodes
 
         def search(mover: int, stones: int, alpha: int, beta: int, number: int) -> int:
-            """A bound of the score of a position whose side to move cannot win at once."""
+            """Return a bound of the score of a position whose side to move cannot win at once."""
             self._nodes += 1
             if most is not None and self._nodes > most:
                 raise OutOfNodesError(f"the position takes more than {most:,} nodes")
@@ -147,7 +147,7 @@ class Solver:
 
 
 def solve(game: ConnectFour, board: Board, *, max_nodes: int | None = None) -> Solution:
-    """The value of one position; see `Solver`."""
+    """Return the value of one position; see `Solver`."""
     return Solver(game, max_nodes=max_nodes).solve(board)
 
 
@@ -156,14 +156,14 @@ def _first(pair: tuple[int, int]) -> int:
 
 
 def _columns_from_the_centre(game: ConnectFour) -> list[int]:
-    """The cells of each column; central ones, where most lines run, first."""
+    """Return the cells of each column; central ones, where most lines run, first."""
     centre = (game.columns - 1) / 2
     order = sorted(range(game.columns), key=lambda column: abs(column - centre))
     return [((1 << game.rows) - 1) * game.bottoms[column] for column in order]
 
 
 def _safe_moves_of(game: ConnectFour, threats: Callable[[int, int], int]) -> Callable[[int, int], int]:
-    """The function (the other side's stones, all stones) -> cells that can be taken without losing at once."""
+    """Return the function (the other side's stones, all stones) -> cells that can be taken without losing at once."""
     cells, bottom = game.cells, sum(game.bottoms)
 
     def safe(other: int, stones: int) -> int:
@@ -180,7 +180,7 @@ def _safe_moves_of(game: ConnectFour, threats: Callable[[int, int], int]) -> Cal
 
 
 def _threats_of(game: ConnectFour) -> Callable[[int, int], int]:
-    """The function (a side's stones, all stones) -> empty cells that complete a line of four for that side."""
+    """Return the function (a side's stones, all stones) -> empty cells that complete a line of four for that side."""
     cells = game.cells
     _, *others = game.steps
     (a, a2, a3), (b, b2, b3), (c, c2, c3) = ((step, 2 * step, 3 * step) for step in others)

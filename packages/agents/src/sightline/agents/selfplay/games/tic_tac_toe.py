@@ -28,16 +28,16 @@ class TicTacToe:
         return "TicTacToe()"
 
     def initial(self) -> Board:
-        """The empty board."""
+        """Return the empty board."""
         return Board(0, 0)
 
     def legal(self, state: Board) -> list[int]:
-        """Cells with room, ascending."""
+        """Return cells with room, ascending."""
         stones = state[0] | state[1]
         return [cell for cell in range(9) if not stones >> cell & 1]
 
     def apply(self, state: Board, action: int) -> Board:
-        """The position after a stone, the other side to move."""
+        """Return the position after a stone, the other side to move."""
         return Board(state[1], state[0] | 1 << action)
 
     def outcome(self, state: Board) -> float | None:
@@ -52,11 +52,11 @@ class TicTacToe:
         return (state[0] | state[1]).bit_count() & 1
 
     def key(self, state: Board) -> Board:
-        """The position itself."""
+        """Return the position itself."""
         return state
 
     def text(self, state: Board) -> str:
-        """The board, x for the first player's stones and o for the second's."""
+        """Return the board, x for the first player's stones and o for the second's."""
         first, second = state if self.to_move(state) == 0 else (state[1], state[0])
         marks = ["x" if first >> cell & 1 else "o" if second >> cell & 1 else "." for cell in range(9)]
         return "\n".join(" ".join(marks[column * 3 + row] for column in range(3)) for row in reversed(range(3)))
@@ -75,14 +75,14 @@ class TicTacToe:
         return self._won[stones.astype(np.int64)]
 
     def planes(self, boards: Boards) -> NDArray[np.float32]:
-        """Stones of the side to move and of the other one, float32 `[n, 2, columns, rows]`."""
+        """Return stones of the side to move and of the other one, float32 `[n, 2, columns, rows]`."""
         bits = np.stack(boards, axis=1)[:, :, None] >> np.arange(9, dtype=np.uint64) & np.uint64(1)
         return bits.astype(np.float32).reshape(-1, 2, 3, 3)
 
     def mirror_actions(self) -> NDArray[np.int64]:
-        """What each action becomes where the columns are read from right to left, int64 `[A]`."""
+        """Return what each action becomes where the columns are read from right to left, int64 `[A]`."""
         return np.array([(2 - cell // 3) * 3 + cell % 3 for cell in range(9)])
 
     def model(self, evaluator: EvaluatorChoice = "uniform") -> BoardModel:
-        """The game as a world to search in; see `BoardModel`."""
+        """Return the game as a world to search in; see `BoardModel`."""
         return BoardModel(self, evaluator)

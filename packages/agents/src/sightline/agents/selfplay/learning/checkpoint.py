@@ -26,9 +26,9 @@ def write_checkpoint(
 
     Args:
         path: the file.
-        modules: by name.
+        modules: modules by name.
         optimiser: one whose state is tensors, such as AdamW.
-        arrays: by group and name.
+        arrays: arrays by group and name.
         scalars: what JSON can hold.
     """
     import torch

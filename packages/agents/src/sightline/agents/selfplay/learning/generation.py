@@ -41,7 +41,7 @@ class Generator:
         """Make one move in every game: (positions of those finished by it, their lengths).
 
         Args:
-            model: of the game, with the evaluator to search by.
+            model: model of the game, with the evaluator to search by.
         """
         seeds = _seeds(self._search.seed, self.moves, len(self._boards))
         result = self._search.run(model, self._boards, seeds=seeds, executor="lockstep")
@@ -64,7 +64,7 @@ class Generator:
         return _targets(done, self._game.max_actions), lengths
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """The games in progress, as arrays by name."""
+        """Return the games in progress, as arrays by name."""
         history = [position for positions in self._histories for position in positions]
         targets = _targets(history, self._game.max_actions)
         mover, other = pack(self._boards)
@@ -100,7 +100,7 @@ class Generator:
         self.moves, self.started, self.finished = state["counters"].astype(np.int64).tolist()
 
     def _opening(self) -> Board:
-        """A position after a few random moves."""
+        """Return a position after a few random moves."""
         rng = np.random.default_rng([self._search.seed, 1, self.started])
         self.started += 1
         while True:
@@ -122,7 +122,7 @@ class _Position:
         self.board, self.policy, self.value, self.exact = board, policy, value, exact
 
     def with_outcome(self, game: BoardGame, outcome: float, share: float) -> _Position:
-        """The same with the value to learn."""
+        """Return the same with the value to learn."""
         mine = outcome if game.to_move(self.board) == 0 else -outcome
         value = self.value if self.exact else share * mine + (1 - share) * self.value
         return _Position(self.board, self.policy, value, self.exact)
@@ -135,6 +135,6 @@ def _targets(positions: list[_Position], actions: int) -> Targets:
 
 
 def _seeds(seed: int, moves: int, games: int) -> list[int]:
-    """A seed for every game's search at this move."""
+    """Return a seed for every game's search at this move."""
     start = mix_bits(np.array([seed & 0xFFFFFFFFFFFFFFFF], np.uint64)) + np.uint64(moves)
     return mix_bits(mix_bits(start) + np.arange(games, dtype=np.uint64)).tolist()

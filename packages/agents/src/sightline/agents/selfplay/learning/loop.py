@@ -180,7 +180,7 @@ class SelfPlayTrainer:
             self.save()
 
     def player(self, *, simulations: int = 50, method: Literal["puct", "gumbel"] = "puct") -> NetworkPlayer:
-        """A player with the network as it is now: the best one where there is a gate."""
+        """Return a player with the network as it is now: the best one where there is a gate."""
         return NetworkPlayer(
             self._best or self.network, self.network_config, self.game, simulations=simulations, method=method
         )
@@ -231,7 +231,7 @@ class SelfPlayTrainer:
 
     @staticmethod
     def _repeatable(config: SelfPlayConfig) -> dict[str, Any]:
-        """What a checkpoint must share with the run that goes on from it: all but how long to go on."""
+        """Return what a checkpoint must share with the run that goes on from it: all but how long to go on."""
         return config.model_dump(exclude={"minutes", "checkpoint_every"})
 
     def _evaluator(self, module: Any) -> NetworkEvaluator:

@@ -50,13 +50,13 @@ class NetworkConfig(BaseModel):
 
     @classmethod
     def for_game(cls, game: BoardGame, *, channels: int = 32, blocks: int = 2) -> NetworkConfig:
-        """The network of a game's board."""
+        """Return the network of a game's board."""
         columns, rows = game.shape
         return cls(columns=columns, rows=rows, actions=game.max_actions, channels=channels, blocks=blocks)
 
 
 def build_network(config: NetworkConfig, seed: int) -> nn.Module:
-    """A new network: planes float32 `[n, 2, columns, rows]` -> (logits `[n, A]`, value in [-1, 1] `[n]`).
+    """Return a new network: planes float32 `[n, 2, columns, rows]` -> (logits `[n, A]`, value in [-1, 1] `[n]`).
 
     No normalisation: each block begins as the identity, because its second convolution begins at 0.
     """
@@ -146,12 +146,12 @@ class NetworkPlayer:
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, game: BoardGame, **settings: Any) -> NetworkPlayer:
-        """A player with the network of a folder.
+        """Return a player with the network of a folder.
 
         Args:
-            folder: of `save_pretrained`.
+            folder: folder of `save_pretrained`.
             game: what it plays; the network must be of its board.
-            settings: as of the class.
+            settings: settings of the class.
 
         Raises:
             ValueError: the network is of another board.
@@ -170,7 +170,7 @@ class NetworkPlayer:
         save_network(self.module, self.config, Path(folder))
 
     def choose(self, game: Game[Any], states: Sequence[Any], seeds: Sequence[int]) -> Choices:
-        """The actions of the searches, and the values of their roots."""
+        """Return the actions of the searches, and the values of their roots."""
         del game
         if self._search is None:
             expansion = self._model.expand(self._model.pack(states))

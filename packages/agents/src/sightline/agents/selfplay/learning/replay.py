@@ -69,7 +69,7 @@ class ReplayBuffer:
         self.added += len(targets)
 
     def sample(self, number: int, rng: np.random.Generator, game: BoardGame) -> tuple[NDArray[np.float32], Targets]:
-        """Positions at random, half of them as their mirror images: (planes `[n, 2, columns, rows]`, targets).
+        """Return positions at random, half of them as their mirror images: (planes `[n, 2, columns, rows]`, targets).
 
         Raises:
             ValueError: nothing is held.

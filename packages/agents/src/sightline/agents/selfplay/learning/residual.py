@@ -27,7 +27,7 @@ class ResidualNetwork(nn.Module):
         self.value = nn.Linear(value_width, 1)
 
     def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """Planes `[n, 2, columns, rows]` -> (logits `[n, A]`, value in [-1, 1] `[n]`), float32."""
+        """Return planes `[n, 2, columns, rows]` -> (logits `[n, A]`, value in [-1, 1] `[n]`), float32."""
         hidden = functional.relu(self.stem(planes))
         for block in self.blocks:
             hidden = block(hidden)

@@ -112,7 +112,7 @@ class Arena:
         return list(self.openings)
 
     def _read(self, path: Path, names: tuple[str, str], openings: list[Any]) -> list[Pair]:
-        """The finished pairs of a journal, which is made where it is missing."""
+        """Return the finished pairs of a journal, which is made where it is missing."""
         header = _Header(
             candidate=names[0],
             opponent=names[1],

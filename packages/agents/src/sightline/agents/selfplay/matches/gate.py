@@ -58,7 +58,7 @@ class SequentialTest:
         return number * gap * (2 * mean - self.at_most - self.at_least) / (2 * variance)
 
     def decide(self, scores: Sequence[float]) -> tuple[Decision, int]:
-        """The decision and after how many pairs it fell; "undecided" after all of them.
+        """Return the decision and after how many pairs it fell; "undecided" after all of them.
 
         Looks are taken after every `every` pairs and at no other time.
         """

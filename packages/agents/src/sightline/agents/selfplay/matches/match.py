@@ -79,7 +79,7 @@ class MatchResult(BaseModel):
 
 
 def pair_score(pair: tuple[GameRecord, GameRecord]) -> float:
-    """The candidate's mean result of a pair, 0 for two losses, 1 for two wins."""
+    """Return the candidate's mean result of a pair, 0 for two losses, 1 for two wins."""
     return sum((record.result + 1) / 2 for record in pair) / 2
 
 
@@ -91,13 +91,13 @@ def match_result(
     seed: int,
     sequential: bool = True,
 ) -> MatchResult:
-    """What these pairs show, in the order in which they were played.
+    """Return what these pairs show, in the order in which they were played.
 
     Args:
-        names: of candidate and opponent.
-        pairs: at least two.
+        names: names of candidate and opponent.
+        pairs: pairs of games, at least two.
         test: its verdict; pairs after the one that brought it are left out.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
         sequential: whether to stop there; otherwise all pairs count.
     """
     if len(pairs) < 2:

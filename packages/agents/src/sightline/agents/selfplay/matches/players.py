@@ -36,7 +36,7 @@ class MCTSPlayer:
         self._search = Search(simulations=simulations, method=method, ties="random")
 
     def choose(self, game: Game[Any], states: Sequence[Any], seeds: Sequence[int]) -> Choices:
-        """The actions of the searches, and the values of their roots."""
+        """Return the actions of the searches, and the values of their roots."""
         model = game.model(self._evaluator) if hasattr(game, "model") else as_model(game, self._evaluator)  # ty: ignore
         result = self._search.run(model, states, seeds=seeds, executor="lockstep")
         return Choices(result.action, result.value)

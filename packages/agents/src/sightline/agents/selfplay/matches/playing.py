@@ -99,7 +99,7 @@ def play_pairs(
         second: the other one.
         game: what they play.
         openings: number and position of each.
-        seed: of what is random in the players; every opening's games have seeds of their own, whatever else is played.
+        seed: seed of what is random in the players; each opening's games have seeds of their own, whatever is played.
     """
     tables = [
         _Table(number, state, game.to_move(state) if moves_first else 1 - game.to_move(state), _seed(seed, number, 0))
@@ -167,6 +167,6 @@ def _record(table: _Table, begins: bool) -> GameRecord:
 
 
 def _seed(seed: int, number: int, stream: int) -> int:
-    """A seed for one game or move."""
+    """Return a seed for one game or move."""
     mixed = mix_bits(np.array([(seed & 0xFFFFFFFFFFFFFFFF) ^ stream << 63], np.uint64)) + np.uint64(number)
     return int(mix_bits(mixed)[0])
