@@ -126,7 +126,7 @@ def resampled_means(
     with replacement too, for each method apart.
 
     Args:
-        methods: on the same units.
+        methods: cells of methods on the same units.
         rng: source of randomness, consumed.
         clusters: clusters of the units.
         seeds: `"fixed"` keeps the training runs as they are.

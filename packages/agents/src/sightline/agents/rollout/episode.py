@@ -162,9 +162,9 @@ class Episode:
 
         Args:
             environment: copy to continue in; its present episode, if any, is replaced.
-            grammar: as for a new episode; give the same one.
+            grammar: grammar as for a new episode; give the same one.
             saved: record that `pause` gave.
-            expert: as for a new episode; give the same one.
+            expert: expert as for a new episode; give the same one.
 
         Raises:
             ValueError: the environment restores another page than the one that was saved, so it is no copy.
