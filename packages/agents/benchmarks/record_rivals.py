@@ -26,7 +26,7 @@ ROOTS = 6
 
 
 def tables(seed: int) -> dict[str, Any]:
-    """A world of random transitions, rewards, logits and values."""
+    """Return a world of random transitions, rewards, logits and values."""
     rng = np.random.default_rng(seed)
     return {
         "next": rng.integers(0, STATES, (STATES, ACTIONS)).tolist(),

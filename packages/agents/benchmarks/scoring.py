@@ -43,7 +43,7 @@ Scorer = Callable[[Sequence[State]], list[tuple[float, ...]]]
 
 
 def make_state(number: int, products: int = PRODUCTS) -> State:
-    """A results page as the student reads it, and actions of which most are on it."""
+    """Return a results page as the student reads it, and actions of which most are on it."""
     rng = random.Random(number)
     numbers = ["b0" + "".join(rng.choices(string.ascii_lowercase + string.digits, k=8)) for _ in range(ACTIONS)]
     page = "\n\n".join(f"[button] {name} [button_]\n{TITLE}\n${rng.randrange(100)}.50" for name in numbers[:products])
@@ -54,7 +54,7 @@ def make_state(number: int, products: int = PRODUCTS) -> State:
 
 @torch.inference_mode()
 def one_pass_per_action(actor: LanguageModelActor, states: Sequence[State]) -> list[tuple[float, ...]]:
-    """The baseline; independent of how the actor scores."""
+    """Return the baseline; independent of how the actor scores."""
     answers = []
     for prompt, actions in states:
         tokens = actor.tokenizer(prompt)["input_ids"]

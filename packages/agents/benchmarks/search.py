@@ -127,7 +127,7 @@ def open_spiel_rival(language: str, evaluator: str, searches: int) -> Run:
 
 
 def speed(run: Run) -> float:
-    """Simulations per CPU second."""
+    """Return simulations per CPU second."""
     started = time.process_time()
     number = run()
     return number / (time.process_time() - started)
