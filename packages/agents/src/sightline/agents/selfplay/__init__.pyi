@@ -28,3 +28,5 @@ from .matches.players import SolverPlayer as SolverPlayer
 from .matches.playing import Choices as Choices
 from .matches.playing import GameRecord as GameRecord
 from .matches.playing import Player as Player
+from .matches.ratings import Ratings as Ratings
+from .matches.ratings import round_robin as round_robin

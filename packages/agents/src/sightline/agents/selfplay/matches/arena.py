@@ -83,22 +83,31 @@ class Arena:
         Raises:
             ValueError: there are fewer distinct openings than asked for, or the journal is that of another match.
         """
+        names, test = (candidate.name, opponent.name), SequentialTest(at_least=win_threshold)
+        pairs = self._play(candidate, opponent, test if sequential else None, journal)
+        return match_result(names, pairs, test, seed=self.seed, sequential=sequential)
+
+    def play(self, first: Player, second: Player, *, journal: Path | None = None) -> list[Pair]:
+        """Play all openings; see `compare`."""
+        return self._play(first, second, None, journal)
+
+    def _play(self, first: Player, second: Player, test: SequentialTest | None, journal: Path | None) -> list[Pair]:
+        """Play until a test has decided, or all openings."""
         openings = self._openings()
-        test = SequentialTest(at_least=win_threshold)
-        names = (candidate.name, opponent.name)
+        names = (first.name, second.name)
         pairs = self._read(journal, names, openings) if journal else []
         while len(pairs) < len(openings):
-            if sequential and test.decide([pair_score(pair) for pair in pairs])[0] != "undecided":
+            if test is not None and test.decide([pair_score(pair) for pair in pairs])[0] != "undecided":
                 break
             numbers = range(len(pairs), min(len(pairs) + self.batch_pairs, len(openings)))
             played = play_pairs(
-                candidate, opponent, self.game, [(number, openings[number]) for number in numbers], seed=self.seed
+                first, second, self.game, [(number, openings[number]) for number in numbers], seed=self.seed
             )
             if journal:
                 _append(journal, played)
             pairs += played
             logger.info("%s against %s: %d pairs", *names, len(pairs))
-        return match_result(names, pairs, test, seed=self.seed, sequential=sequential)
+        return pairs
 
     def _openings(self) -> list[Any]:
         if isinstance(self.openings, int):
