@@ -1,0 +1,1 @@
+"""Planning in text environments: worlds of pages, rewards that are known or learnt, plans and their rivals."""
