@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from sightline.agents.grammar import candidate_actions
-from sightline.agents.planning import Choice, Purchase, TextWorld, Transition, is_purchase, read_prices
+from sightline.agents.planning import Choice, Purchase, TextWorld, Transition, is_purchase, product_text, read_prices
 from sightline.webshop_env import Shop, ShopState
 from sightline.webshop_env.episodes.shoppers import rule_action
 from sightline.webshop_env.rules.pages import Page, Role
@@ -82,7 +82,9 @@ class ShopWorld:
                 prices = read_prices(element.text)
         chosen = frozenset(element.text for element in self.page(state).elements if _is_chosen(element))
         offered = tuple(map(tuple, groups.values()))
-        return Purchase(self.instruction(state), title, self._details[state.asin], prices, offered, chosen)
+        instruction = self.instruction(state)
+        details = product_text(self._details[state.asin], instruction)
+        return Purchase(instruction, title, details, prices, offered, chosen)
 
 
 def _is_chosen(element: Any) -> bool:

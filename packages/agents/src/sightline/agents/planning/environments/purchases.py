@@ -70,7 +70,12 @@ def read_purchase(instruction: str, page: str, details: str) -> Purchase:
         elif line.strip():
             plain = line.strip()
     offered = tuple(tuple(group) for group in groups if not _are_buttons(group))
-    return Purchase(instruction, title, details[:_MAX_CHARACTERS], prices, offered, frozenset(chosen))
+    return Purchase(instruction, title, product_text(details, instruction), prices, offered, frozenset(chosen))
+
+
+def product_text(page: str, instruction: str) -> str:
+    """Return the first 20,000 characters of a page without the request, which every page repeats."""
+    return page.replace(instruction, " ")[:_MAX_CHARACTERS]
 
 
 def read_prices(text: str) -> tuple[float, float]:
