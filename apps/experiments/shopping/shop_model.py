@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from sightline.agents.grammar import candidate_actions
-from sightline.agents.planning import Choice, Purchase, TextWorld, Transition, is_purchase, product_text, read_prices
+from sightline.agents.grammar import Purchase, product_text, read_prices, webshop_grammar, webshop_purchases
+from sightline.agents.planning import Choice, TextWorld, Transition
 from sightline.webshop_env import Shop, ShopState
 from sightline.webshop_env.episodes.shoppers import rule_action
 from sightline.webshop_env.rules.pages import Page, Role
@@ -48,7 +48,7 @@ class ShopWorld:
         """See `TextWorld.actions`."""
         if state.done or state.truncated:
             return ()
-        return candidate_actions(self.instruction(state), self.page(state).available_actions)
+        return webshop_grammar.candidate_actions(self.instruction(state), self.page(state).available_actions)
 
     def step(self, state: ShopState, action: str) -> Transition:
         """See `TextWorld.step`."""
@@ -62,7 +62,7 @@ class ShopWorld:
 
     def purchase(self, state: ShopState, action: str) -> Purchase | None:
         """See `TextWorld.purchase`; reads the item's further pages once, and counts that as steps."""
-        if not is_purchase(action) or state.asin is None:
+        if not webshop_purchases.buys(action) or state.asin is None:
             return None
         if state.asin not in self._details:
             labels = {label.lower() for label in self.page(state).targets}

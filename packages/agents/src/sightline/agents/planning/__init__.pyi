@@ -10,11 +10,6 @@ from .environments.model import Policy as Policy
 from .environments.planner import TextPlan as TextPlan
 from .environments.planner import plan as plan
 from .environments.planner import search_plan as search_plan
-from .environments.purchases import Purchase as Purchase
-from .environments.purchases import is_purchase as is_purchase
-from .environments.purchases import product_text as product_text
-from .environments.purchases import read_prices as read_prices
-from .environments.purchases import read_purchase as read_purchase
 from .environments.reward_model import RewardModel as RewardModel
 from .environments.reward_model import RewardModelConfig as RewardModelConfig
 from .environments.rewards import OracleReward as OracleReward

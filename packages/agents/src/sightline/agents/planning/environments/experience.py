@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from sightline.agents.grammar import Purchase
 from sightline.agents.planning.environments.model import EnvironmentModel, Policy
 from sightline.agents.planning.environments.planner import search_plan
-from sightline.agents.planning.environments.purchases import Purchase
 from sightline.agents.planning.environments.reward_model import RewardModel, RewardModelConfig
 from sightline.agents.planning.environments.rewards import OracleReward, Rewards
 from sightline.agents.planning.environments.world import TextWorld, Transition

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.agents.grammar import propose_queries
-from sightline.agents.planning.environments.purchases import Purchase
+from sightline.agents.grammar import Purchase
 
 FEATURES = (
     "title_words", "all_words", "phrases", "phrases_met", "worst_phrase", "phrases_in_text", "head_in_title",
@@ -25,6 +24,7 @@ _LIMIT = re.compile(r"(?:lower|less|cheaper|under|below)\s+(?:than\s+)?\$?(\d[\d
 _CLAUSE_END = re.compile(
     r",|;|\band\b|\bwith\b|\bfor\b|\bthat\b|\bwhich\b|\bin\b|\bof\b|\bhas\b|\bhave\b|\bmade\b|\bis\b|\bare\b"
 )
+_HEAD_END = re.compile(r"\b(?:with|that|which|for|in|has|have|having|made)\b")
 _STOP_WORDS = frozenset(
     _WORD.findall(
         "a an any are as at be buy by can color find flavor for from get have i i'd i'm im in is it item less looking "
@@ -62,8 +62,7 @@ def read_request(instruction: str) -> Request:
     found = _LIMIT.search(text)
     wishes = text[: found.start()] if found else text
     phrases = tuple(words for part in _CLAUSE_END.split(wishes) if (words := telling_words(part)))
-    queries = propose_queries(instruction)
-    head = telling_words(queries[min(1, len(queries) - 1)]) if queries else frozenset()
+    head = telling_words(_HEAD_END.split(wishes, maxsplit=1)[0].rpartition(",")[2])
     words = frozenset().union(*phrases)
     return Request(words, head, tuple(dict.fromkeys(phrases)), float(found[1].replace(",", "")) if found else None)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sightline.agents.grammar import candidate_actions
+from sightline.agents.grammar import PurchaseReader, TaskGrammar, webshop_grammar, webshop_purchases
 from sightline.agents.planning.environments.model import AgentPolicy, EnvironmentModel
 from sightline.agents.planning.environments.rewards import Rewards
 from sightline.agents.planning.environments.world import (
-    Candidates,
     EnvironmentWorld,
     InformedEnvironment,
     WithheldReward,
@@ -55,7 +54,8 @@ def plan(
     rewards: Rewards,
     margin: float = 0.0,
     leaves_per_step: int = 8,
-    candidates: Candidates = candidate_actions,
+    grammar: TaskGrammar = webshop_grammar,
+    reader: PurchaseReader = webshop_purchases,
     events: tuple[Event, ...] = (),
     seed: int = 0,
 ) -> TextPlan:
@@ -69,7 +69,8 @@ def plan(
             from all that searches.
         margin: how much more than the actor's own way another must be worth to be taken.
         leaves_per_step: pages that the actor is asked about together.
-        candidates: the actions to choose from on a page.
+        grammar: what pages and actions look like; those of the shop by default.
+        reader: how purchases are read; those of the shop by default.
         events: what happened before the present page.
         seed: of the search.
 
@@ -77,7 +78,7 @@ def plan(
         ValueError: the episode is over, or the search's settings make no sense.
     """
     start = env.snapshot()
-    world = EnvironmentWorld(env if rewards.is_oracle else WithheldReward(env), candidates)
+    world = EnvironmentWorld(env if rewards.is_oracle else WithheldReward(env), grammar, reader)
     try:
         model = EnvironmentModel(world, AgentPolicy(actor), rewards)
         return search_plan(

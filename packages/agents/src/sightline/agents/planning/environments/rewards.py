@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.agents.planning.environments.purchases import Purchase
+from sightline.agents.grammar import Purchase
 
 
 class Rewards(Protocol):

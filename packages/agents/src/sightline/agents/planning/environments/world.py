@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from sightline.agents.grammar import ActionType, action_type, candidate_actions
-from sightline.agents.planning.environments.purchases import Purchase, is_purchase, read_purchase
+from sightline.agents.grammar import Purchase, PurchaseReader, TaskGrammar
 from sightline.agents.protocols import RestorableEnvironment
 from sightline.agents.records import Event, Situation
-
-Candidates = Callable[[str, Mapping[str, Any]], tuple[str, ...]]
-"""(instruction, `info["available_actions"]`) -> the actions to choose from."""
-
-_READ_PAGES = ("description", "features", "attributes")
 
 
 class Transition(NamedTuple):
@@ -128,11 +122,12 @@ class EnvironmentWorld:
 
     Args:
         env: the environment; it is left at whatever state was stepped last.
-        candidates: the actions to choose from on a page.
+        grammar: what its pages and actions look like.
+        reader: how purchases are read.
     """
 
-    def __init__(self, env: InformedEnvironment, candidates: Candidates = candidate_actions) -> None:
-        self._env, self._candidates = env, candidates
+    def __init__(self, env: InformedEnvironment, grammar: TaskGrammar, reader: PurchaseReader) -> None:
+        self._env, self._grammar, self._reader = env, grammar, reader
         self._at: bytes | None = None
         self._details: dict[Hashable, str] = {}
         self.steps = 0
@@ -180,24 +175,23 @@ class EnvironmentWorld:
 
         The item's further pages are opened in a copy of the episode; that counts as steps.
         """
-        if not is_purchase(action):
+        if not self._reader.buys(action):
             return None
         situation = state.situation
-        item = next((event.text for event in reversed(situation.events) if _opens_product(event)), None)
+        item = next((event.text for event in reversed(situation.events) if self._opens_item(event)), None)
         if item not in self._details:
             self._details[item] = "\n".join(self._read(state))
-        return read_purchase(situation.instruction, situation.observation, self._details[item])
+        return self._reader.read(situation.instruction, situation.observation, self._details[item])
 
     def _read(self, state: PageState) -> list[str]:
-        """Return the texts of the item's further pages, reviews aside."""
-        further = [action for action in state.situation.actions if action[len("click[") : -1].lower() in _READ_PAGES]
+        """Return the texts of the item's further pages."""
+        further = self._reader.further_pages(state.situation.actions)
         return [self.step(state, action).state.situation.observation for action in further]
 
     def _situation(self, events: tuple[Event, ...], observation: str, info: Mapping[str, Any]) -> Situation:
         instruction = info["instruction_text"]
-        actions = self._candidates(instruction, info["available_actions"])
+        actions = self._grammar.candidate_actions(instruction, info["available_actions"])
         return Situation(instruction, (*events, Event("OBS", observation)), actions)
 
-
-def _opens_product(event: Event) -> bool:
-    return event.kind == "ACT" and action_type(event.text) is ActionType.CLICK_PRODUCT
+    def _opens_item(self, event: Event) -> bool:
+        return event.kind == "ACT" and self._reader.opens_item(event.text)

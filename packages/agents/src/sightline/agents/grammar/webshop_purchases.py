@@ -1,47 +1,34 @@
-"""What a purchase looks like to whoever makes it: nothing but what the pages say.
-
-Pages are those of the mode `text_rich`: buttons between `[button]` and `[button_]`, one visible string a line.
-"""
+"""How purchases in the shop are read off its pages, in the rich text mode: a button or a visible string a line."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from sightline.agents.grammar import ActionType, action_type
+from sightline.agents.grammar.purchases import Purchase, PurchaseReader
+from sightline.agents.grammar.webshop import ShopAction, action_type
 
 _BUTTON = re.compile(r"\[button\] (.*) \[button_\]")
-_CHOSEN = re.compile(r"You have clicked (.*)\.")
 _CLICKED = re.compile(r"\[clicked button\] (.*) \[clicked button_\]")
+_CHOSEN = re.compile(r"You have clicked (.*)\.")
 _AMOUNT = re.compile(r"\$(\d[\d,]*(?:\.\d+)?)")
 _MAX_CHARACTERS = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Purchase:
-    """A product as it would be bought.
-
-    Attributes:
-        instruction: what the user asked for.
-        title: the product's.
-        details: text of its further pages, as far as they were read.
-        prices: lowest and highest price shown, in dollars; NaN where none is.
-        offered: values of every group of options, in the page's order.
-        chosen: chosen values.
-    """
-
-    instruction: str
-    title: str
-    details: str
-    prices: tuple[float, float]
-    offered: tuple[tuple[str, ...], ...]
-    chosen: frozenset[str]
+_FURTHER_PAGES = ("description", "features", "attributes")  # reviews say nothing of what was asked for
 
 
 def is_purchase(action: str) -> bool:
     """Tell whether an action buys what is shown."""
-    return action_type(action) is ActionType.CLICK_BUY
+    return action_type(action) is ShopAction.CLICK_BUY
+
+
+def opens_product(action: str) -> bool:
+    """Tell whether an action opens a product's page."""
+    return action_type(action) is ShopAction.CLICK_PRODUCT
+
+
+def further_pages(actions: Sequence[str]) -> tuple[str, ...]:
+    """Return the actions that open the pages of a product, reviews aside."""
+    return tuple(action for action in actions if action[len("click[") : -1].lower() in _FURTHER_PAGES)
 
 
 def read_purchase(instruction: str, page: str, details: str) -> Purchase:
@@ -67,9 +54,10 @@ def read_purchase(instruction: str, page: str, details: str) -> Purchase:
                 groups[-1].append(button[1])
         elif line.startswith("Price:"):
             title, plain, prices = plain, "", read_prices(line)
+            groups.append([])  # the buttons that follow are the shop's own
         elif line.strip():
             plain = line.strip()
-    offered = tuple(tuple(group) for group in groups if not _are_buttons(group))
+    offered = tuple(tuple(group) for group in groups if group and not _are_buttons(group))
     return Purchase(instruction, title, product_text(details, instruction), prices, offered, frozenset(chosen))
 
 
@@ -86,4 +74,10 @@ def read_prices(text: str) -> tuple[float, float]:
 
 def _are_buttons(labels: Sequence[str]) -> bool:
     """Tell whether these are buttons of the shop, not values of an option."""
-    return any(action_type(f"click[{label}]") is not ActionType.CLICK_OPTION for label in labels)
+    return any(action_type(f"click[{label}]") is not ShopAction.CLICK_OPTION for label in labels)
+
+
+webshop_purchases = PurchaseReader(
+    buys=is_purchase, opens_item=opens_product, further_pages=further_pages, read=read_purchase
+)
+"""How purchases in the shop are read."""
