@@ -10,7 +10,7 @@ from typing import Any
 
 from sightline.agents.grammar import Purchase, product_text, read_prices, webshop_grammar, webshop_purchases
 from sightline.agents.planning import Choice, TextWorld, Transition
-from sightline.webshop_env import Shop, ShopState
+from sightline.webshop_env import Shop, ShopState, render_rich
 from sightline.webshop_env.episodes.shoppers import rule_action
 from sightline.webshop_env.rules.pages import Page, Role
 from sightline.webshop_env.rules.state import PageKind
@@ -68,9 +68,8 @@ class ShopWorld:
             labels = {label.lower() for label in self.page(state).targets}
             kinds = [kind for kind in _DETAILS if kind.lower() in labels]
             self.steps += len(kinds)
-            self._details[state.asin] = "\n".join(
-                element.text for kind in kinds for element in self.page(state._replace(kind=kind)).elements
-            )
+            pages = [self.page(state._replace(kind=kind)) for kind in kinds]
+            self._details[state.asin] = "\n".join(map(render_rich, pages))
         groups: dict[str, list[str]] = {}
         title, prices = "", (float("nan"), float("nan"))
         for element in self.page(state).elements:

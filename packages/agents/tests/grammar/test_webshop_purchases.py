@@ -27,15 +27,24 @@ Rating: N.A.
 [button] Reviews [button_]
 [button] Buy Now [button_]
 """
+DETAILS = """Instruction:
+a travel bottle in dark grey
+[button] < Prev [button_]
+
+ Holds a lot. """
 
 
 def test_a_page_is_read_line_by_line() -> None:
-    purchase = webshop_purchases.read("a travel bottle in dark grey", PAGE, "Holds\na travel bottle in dark grey well")
+    purchase = webshop_purchases.read(
+        "a travel bottle in dark grey",
+        PAGE,
+        "Instruction:\na travel bottle in dark grey\n[button] < Prev [button_]\n\n Holds a lot. ",
+    )
     assert purchase.title == "Kalani Travel Bottles, Price: low"
     assert purchase.prices == (1015.99, 1019.5)
     assert purchase.offered == (("dark grey", "white"), ("250 ml", "500 ml"))
     assert purchase.chosen == {"dark grey", "250 ml"}
-    assert purchase.details == "Holds\n  well"
+    assert purchase.details == "Holds a lot."
 
 
 def test_actions_of_a_purchase_are_told_apart() -> None:

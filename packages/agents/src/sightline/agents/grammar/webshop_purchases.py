@@ -12,6 +12,7 @@ _BUTTON = re.compile(r"\[button\] (.*) \[button_\]")
 _CLICKED = re.compile(r"\[clicked button\] (.*) \[clicked button_\]")
 _CHOSEN = re.compile(r"You have clicked (.*)\.")
 _AMOUNT = re.compile(r"\$(\d[\d,]*(?:\.\d+)?)")
+_HEADING = "Instruction:"
 _MAX_CHARACTERS = 20_000
 _FURTHER_PAGES = ("description", "features", "attributes")  # reviews say nothing of what was asked for
 
@@ -62,8 +63,10 @@ def read_purchase(instruction: str, page: str, details: str) -> Purchase:
 
 
 def product_text(page: str, instruction: str) -> str:
-    """Return the first 20,000 characters of a page without the request, which every page repeats."""
-    return page.replace(instruction, " ")[:_MAX_CHARACTERS]
+    """Return what a page says of a product: at most 20,000 characters, without buttons and the request."""
+    lines = (line.strip() for line in page.replace(instruction, " ").splitlines())
+    said = (line for line in lines if line and line != _HEADING and not _BUTTON.fullmatch(line))
+    return "\n".join(said)[:_MAX_CHARACTERS]
 
 
 def read_prices(text: str) -> tuple[float, float]:
