@@ -56,7 +56,7 @@ def environment(shop: Shop, goal: int) -> WebShopEnv:
 
 
 def page_world(env: Any) -> EnvironmentWorld:
-    return EnvironmentWorld(env, webshop_grammar, webshop_purchases)
+    return EnvironmentWorld(env, webshop_grammar)
 
 
 class Rule:
@@ -199,7 +199,7 @@ def test_the_honest_planner_sees_no_reward_of_a_real_environment(shop: Shop, rew
             ]
 
     env.reset(options={"goal": 3})
-    best = plan(env, First(), simulations=30, rewards=reward_model)
+    best = plan(env, First(), webshop_grammar, simulations=30, rewards=reward_model)
     assert not best.is_oracle
     for action in best.actions:
         _, _, terminated, _, _ = env.step(action)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sightline.agents import Decision
-from sightline.agents.grammar import Purchase, webshop_grammar, webshop_purchases
+from sightline.agents.grammar import Purchase, webshop_grammar
 from sightline.agents.planning import (
     AgentPolicy,
     EnvironmentModel,
@@ -37,7 +37,7 @@ class Overlap:
 
 
 def make_model(env: Any, agent: Any, rewards: Any, **settings: Any) -> tuple[EnvironmentModel, Any]:
-    world = EnvironmentWorld(env, webshop_grammar, webshop_purchases)
+    world = EnvironmentWorld(env, webshop_grammar)
     return EnvironmentModel(world, AgentPolicy(agent), rewards, **settings), world.root()
 
 
@@ -49,7 +49,7 @@ def follow(env: Any, actions: Any) -> float:
 
 
 def test_the_oracle_s_plan_can_simply_be_followed_and_is_perfect(shop: Any, hasty: Any) -> None:
-    best = plan(shop, hasty, simulations=200, rewards=OracleReward())
+    best = plan(shop, hasty, webshop_grammar, simulations=200, rewards=OracleReward())
     assert best.is_oracle
     assert best.exhausted
     assert best.value == 1.0
@@ -64,26 +64,25 @@ def test_planning_leaves_the_episode_where_it_stood(shop: Any, hasty: Any) -> No
     for action in ("search[lamp]", "click[b000000002]"):
         shop.step(action)
     before = shop.snapshot()
-    best = plan(shop, hasty, simulations=100, rewards=OracleReward())
+    best = plan(shop, hasty, webshop_grammar, simulations=100, rewards=OracleReward())
     assert shop.snapshot() == before
     assert best.actions[0] in ("click[back to search]", "click[< prev]")
     assert follow(shop, best.actions) == 1.0
 
 
 def test_one_simulation_or_none_better_keeps_the_actor_s_own_way(shop: Any, hasty: Any) -> None:
-    best = plan(shop, hasty, simulations=1, rewards=OracleReward())
+    best = plan(shop, hasty, webshop_grammar, simulations=1, rewards=OracleReward())
     assert best.is_own
     assert best.actions[1:] == ("click[b000000003]", "click[buy now]")
-    cautious = plan(shop, hasty, simulations=200, rewards=Overlap(), margin=2.0)
+    cautious = plan(shop, hasty, webshop_grammar, simulations=200, rewards=Overlap(), margin=2.0)
     assert cautious.is_own
 
 
 def test_a_plan_never_earns_less_than_the_actor_s_own_way_by_the_oracle(shop_type: Any, hasty: Any) -> None:
     for asin in ("B000000001", "B000000002", "B000000003"):
         for simulations in (1, 5, 20, 60):
-            best = plan(
-                shop_type({"asin": asin, "color": "red"}), hasty, simulations=simulations, rewards=OracleReward()
-            )
+            env = shop_type({"asin": asin, "color": "red"})
+            best = plan(env, hasty, webshop_grammar, simulations=simulations, rewards=OracleReward())
             assert best.value >= (best.own_value or 0)
 
 
@@ -93,7 +92,7 @@ def test_an_honest_plan_is_made_by_pages_alone_and_swapping_the_hidden_goal_chan
     plans, seen = [], []
     for goal in ({"asin": "B000000001", "color": "red"}, {"asin": "B000000003", "color": "none"}):
         rewards = Overlap()
-        plans.append(plan(shop_type(goal), hasty, simulations=150, rewards=rewards))
+        plans.append(plan(shop_type(goal), hasty, webshop_grammar, simulations=150, rewards=rewards))
         seen.append(rewards.asked)
     assert plans[0] == plans[1]
     assert seen[0] == seen[1]
@@ -105,7 +104,7 @@ def test_an_honest_plan_is_made_by_pages_alone_and_swapping_the_hidden_goal_chan
 def test_the_oracle_s_plan_does_change_with_the_goal(shop_type: Any, hasty: Any) -> None:
     """The canary sings: the same swap is noticed where rewards are read."""
     first, second = (
-        plan(shop_type({"asin": asin, "color": "red"}), hasty, simulations=150, rewards=OracleReward())
+        plan(shop_type({"asin": asin, "color": "red"}), hasty, webshop_grammar, simulations=150, rewards=OracleReward())
         for asin in ("B000000001", "B000000002")
     )
     assert first.actions != second.actions
@@ -153,14 +152,14 @@ def test_an_actor_that_fails_on_a_page_is_named(shop: Any) -> None:
             return [Decision("", (), 0, 0, error="ParseFailure: nonsense") for _ in situations]
 
     with pytest.raises(ModelError, match=r"failing failed on .*ParseFailure"):
-        plan(shop, Failing(), simulations=5, rewards=OracleReward())
+        plan(shop, Failing(), webshop_grammar, simulations=5, rewards=OracleReward())
 
 
 def test_an_episode_that_is_over_cannot_be_planned(shop: Any, hasty: Any) -> None:
     for action in ("search[lamp]", "click[b000000003]", "click[buy now]"):
         shop.step(action)
     with pytest.raises(ValueError, match="the game is over"):
-        plan(shop, hasty, simulations=5, rewards=OracleReward())
+        plan(shop, hasty, webshop_grammar, simulations=5, rewards=OracleReward())
 
 
 def test_a_world_that_raises_passes_its_error_on_and_is_left_usable(shop: Any, hasty: Any) -> None:
@@ -175,10 +174,10 @@ def test_a_world_that_raises_passes_its_error_on_and_is_left_usable(shop: Any, h
     env = Broken()
     before = env.snapshot()
     with pytest.raises(OSError, match="no connection"):
-        plan(env, hasty, simulations=100, rewards=OracleReward())
+        plan(env, hasty, webshop_grammar, simulations=100, rewards=OracleReward())
     assert env.snapshot() == before
     env.broken = False
-    assert plan(env, hasty, simulations=100, rewards=OracleReward()).value == 1.0
+    assert plan(env, hasty, webshop_grammar, simulations=100, rewards=OracleReward()).value == 1.0
 
 
 def test_the_oracle_refuses_to_read_pages() -> None:

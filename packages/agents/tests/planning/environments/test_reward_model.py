@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sightline.agents.grammar import Purchase, webshop_grammar, webshop_purchases
+from sightline.agents.grammar import Purchase, webshop_grammar
 from sightline.agents.planning import (
     AgentPolicy,
     EnvironmentWorld,
@@ -196,7 +196,7 @@ def test_goals_count_alike_however_many_purchases_they_have() -> None:
 def test_purchases_are_gathered_with_true_rewards_and_once_each(shop_type: Any, hasty: Any) -> None:
     def open_goal(goal: int) -> tuple[Any, Any]:
         asin = ["B000000001", "B000000002"][goal % 2]
-        world = EnvironmentWorld(shop_type({"asin": asin, "color": "red"}), webshop_grammar, webshop_purchases)
+        world = EnvironmentWorld(shop_type({"asin": asin, "color": "red"}), webshop_grammar)
         return world, world.root()
 
     found = gather(open_goal, [0, 1], AgentPolicy(hasty), OracleReward(bounds=None), simulations=60)

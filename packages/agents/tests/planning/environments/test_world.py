@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from sightline.agents.grammar import webshop_grammar, webshop_purchases
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.planning import EnvironmentWorld, WithheldReward
 
 
 def world(env: Any) -> EnvironmentWorld:
-    return EnvironmentWorld(env, webshop_grammar, webshop_purchases)
+    return EnvironmentWorld(env, webshop_grammar)
 
 
 def walk(world: EnvironmentWorld, state: Any, *actions: str) -> Any:

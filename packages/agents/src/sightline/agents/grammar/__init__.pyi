@@ -4,7 +4,7 @@ from .purchases import PurchaseReader as PurchaseReader
 from .webshop import ShopAction as ShopAction
 from .webshop import ShopEnding as ShopEnding
 from .webshop import ShopPage as ShopPage
+from .webshop import product_text as product_text
+from .webshop import read_prices as read_prices
 from .webshop import webshop_grammar as webshop_grammar
-from .webshop_purchases import product_text as product_text
-from .webshop_purchases import read_prices as read_prices
-from .webshop_purchases import webshop_purchases as webshop_purchases
+from .webshop import webshop_purchases as webshop_purchases

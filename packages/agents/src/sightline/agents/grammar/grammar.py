@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sightline.agents.grammar.purchases import PurchaseReader
 from sightline.retrieval import chunk_text
 
 if TYPE_CHECKING:
@@ -88,6 +89,9 @@ class TaskGrammar:
     """How a failed episode may have ended, in the order of a table's rows."""
     ending: Callable[[Sequence[Step]], str]
     """The steps of a failed episode, with the expert's actions -> one of `endings`."""
+
+    purchases: PurchaseReader | None = None
+    """How purchases are read; None for a task in which nothing is bought."""
 
     def is_free_text(self, action: str) -> bool:
         """Return whether the words of an action are thought of rather than read off the page.

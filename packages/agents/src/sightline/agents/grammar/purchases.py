@@ -26,7 +26,7 @@ class Purchase:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PurchaseReader:
-    """How the purchases of one kind of shop are told apart and read; give it functions of an importable module."""
+    """How purchases are told apart and read; give it functions of an importable module."""
 
     buys: Callable[[str], bool]
     """Whether an action buys what is shown."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sightline.agents.grammar import PurchaseReader, TaskGrammar, webshop_grammar, webshop_purchases
+from sightline.agents.grammar import TaskGrammar
 from sightline.agents.planning.environments.model import AgentPolicy, EnvironmentModel
 from sightline.agents.planning.environments.rewards import Rewards
 from sightline.agents.planning.environments.world import (
@@ -49,13 +49,12 @@ class TextPlan:
 def plan(
     env: InformedEnvironment,
     actor: Agent,
+    grammar: TaskGrammar,
     *,
     simulations: int = 256,
     rewards: Rewards,
     margin: float = 0.0,
     leaves_per_step: int = 8,
-    grammar: TaskGrammar = webshop_grammar,
-    reader: PurchaseReader = webshop_purchases,
     events: tuple[Event, ...] = (),
     seed: int = 0,
 ) -> TextPlan:
@@ -64,13 +63,12 @@ def plan(
     Args:
         env: a deterministic environment.
         actor: proposes actions, and says by its own way on what a page is worth.
+        grammar: what pages, actions and purchases look like.
         simulations: of the search.
         rewards: `OracleReward()` for an upper bound, or a `RewardModel`: then the environment's rewards are withheld
             from all that searches.
         margin: how much more than the actor's own way another must be worth to be taken.
         leaves_per_step: pages that the actor is asked about together.
-        grammar: what pages and actions look like; those of the shop by default.
-        reader: how purchases are read; those of the shop by default.
         events: what happened before the present page.
         seed: of the search.
 
@@ -78,7 +76,7 @@ def plan(
         ValueError: the episode is over, or the search's settings make no sense.
     """
     start = env.snapshot()
-    world = EnvironmentWorld(env if rewards.is_oracle else WithheldReward(env), grammar, reader)
+    world = EnvironmentWorld(env if rewards.is_oracle else WithheldReward(env), grammar)
     try:
         model = EnvironmentModel(world, AgentPolicy(actor), rewards)
         return search_plan(

@@ -35,7 +35,7 @@ class Rewards(Protocol):
 
 
 class OracleReward:
-    """The environment's own rewards, which no agent has while it shops: an upper bound of what planning can do here.
+    """The environment's own rewards, which no agent has while it acts: an upper bound of what planning can do.
 
     Args:
         bounds: lowest and highest reward of the environment, at which a search stops; None where none is to stop.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
-from sightline.agents.grammar import Purchase, PurchaseReader, TaskGrammar
+from sightline.agents.grammar import Purchase, TaskGrammar
 from sightline.agents.protocols import RestorableEnvironment
 from sightline.agents.records import Event, Situation
 
@@ -69,10 +69,11 @@ class WithheldReward:
         env: the environment.
     """
 
-    __slots__ = ("__env",)
+    __slots__ = ("__env", "__over")
 
     def __init__(self, env: InformedEnvironment) -> None:
         self.__env = env
+        self.__over: set[bytes] = set()
 
     @property
     def info(self) -> dict[str, Any]:
@@ -87,6 +88,8 @@ class WithheldReward:
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """See `Environment.step`; pays nothing, and shows no page once the episode is over."""
         observation, _, terminated, truncated, info = self.__env.step(action)
+        if terminated:
+            self.__over.add(self.__env.snapshot())
         return "" if terminated else observation, 0.0, terminated, truncated, _visible(info)
 
     def snapshot(self) -> bytes:
@@ -96,8 +99,7 @@ class WithheldReward:
     def restore(self, snapshot: bytes) -> str:
         """See `RestorableEnvironment.restore`; shows no page of an episode that is over, which may tell its reward."""
         observation = self.__env.restore(snapshot)
-        offered = self.__env.info["available_actions"]
-        return observation if offered["has_search_bar"] or offered["clickables"] else ""
+        return "" if snapshot in self.__over else observation
 
 
 def _visible(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,12 +124,16 @@ class EnvironmentWorld:
 
     Args:
         env: the environment; it is left at whatever state was stepped last.
-        grammar: what its pages and actions look like.
-        reader: how purchases are read.
+        grammar: what its pages, actions and purchases look like.
+
+    Raises:
+        ValueError: the grammar does not say how purchases are read.
     """
 
-    def __init__(self, env: InformedEnvironment, grammar: TaskGrammar, reader: PurchaseReader) -> None:
-        self._env, self._grammar, self._reader = env, grammar, reader
+    def __init__(self, env: InformedEnvironment, grammar: TaskGrammar) -> None:
+        if grammar.purchases is None:
+            raise ValueError(f"the grammar {grammar.name!r} does not say how purchases are read: give it `purchases`")
+        self._env, self._grammar, self._reader = env, grammar, grammar.purchases
         self._at: bytes | None = None
         self._details: dict[Hashable, str] = {}
         self.steps = 0
@@ -162,9 +168,10 @@ class EnvironmentWorld:
         token = self._at = self._env.snapshot()
         ended = terminated or truncated
         events = (*state.situation.events, Event("ACT", action))
-        if ended:
-            info = {**info, "available_actions": {"has_search_bar": False, "clickables": []}}
-        return Transition(PageState(token, self._situation(events, observation, info)), float(reward), ended)
+        situation = self._situation(events, observation, info)
+        return Transition(
+            PageState(token, replace(situation, actions=()) if ended else situation), float(reward), ended
+        )
 
     def key(self, state: PageState) -> bytes:
         """Return the snapshot."""
