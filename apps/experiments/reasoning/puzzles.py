@@ -49,11 +49,10 @@ def comparison_trials(part: PuzzleSettings) -> list[Trial]:
     """Return the trainings of E1, the longest first."""
     milestones = (Milestone(minutes=part.harder_minutes),)
     trials = [
-        Trial(method=method, seed=seed, model=model, trainer=trainer, milestones=milestones)
+        Trial(method=TRM_NAME, seed=seed, model=model, trainer=trainer, milestones=milestones)
         for seed in part.harder_seeds
         for task in part.harder
-        for method, (model, trainer) in _methods(part, task).items()
-        if method in (TRM_NAME, PLAIN)
+        for model, trainer in (_methods(part, task)[TRM_NAME],)
     ]
     milestones = (Milestone(minutes=part.minutes),)
     trials += [

@@ -44,7 +44,7 @@ class PuzzleSettings(BaseModel):
     depths: tuple[int, ...] = (1, 2, 4)
     """Segments K of further trainings of TRM, beside the main one, for the plot of test-time steps."""
     harder: tuple[str, ...] = ()
-    """Puzzles on which TRM and the plain network of equal parameters are trained as well."""
+    """Puzzles on which TRM is trained as well."""
     harder_minutes: float = Field(default=20.0, gt=0)
     """CPU minutes of training for each of these."""
     harder_seeds: tuple[int, ...] = (0,)
