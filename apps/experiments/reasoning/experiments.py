@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from experiments.reasoning.ablations import ablate_stage, easy_rates
-from experiments.reasoning.ablations_report import ablations_chapter
 from experiments.reasoning.chapters import Chapter
-from experiments.reasoning.hybrid import hybrid_stage
-from experiments.reasoning.hybrid_report import hybrid_chapter
-from experiments.reasoning.players import HRM_PLAYER, TRM_PLAYER, player_stage
-from experiments.reasoning.players_report import players_chapter
-from experiments.reasoning.puzzles import HRM_NAME, TRM_NAME, compare_stage, puzzle_stage
-from experiments.reasoning.puzzles_report import model_folder, puzzles_chapter
+from experiments.reasoning.hybrid.methods import hybrid_stage
+from experiments.reasoning.hybrid.report import hybrid_chapter
+from experiments.reasoning.players.learning import HRM_PLAYER, TRM_PLAYER, player_stage
+from experiments.reasoning.players.report import players_chapter
+from experiments.reasoning.puzzles.ablations import ablate_stage, easy_rates
+from experiments.reasoning.puzzles.ablations_report import ablations_chapter
+from experiments.reasoning.puzzles.comparison import HRM_NAME, TRM_NAME, compare_stage, puzzle_stage
+from experiments.reasoning.puzzles.comparison_report import model_folder, puzzles_chapter
 from experiments.reasoning.settings import Experiment, ReasoningSettings, Stage
 from lab.jobs import Workers
 from lab.run import RunDirectory

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.reasoning.ablations import BASE, VARIANTS, ablation_trials
-from experiments.reasoning.puzzles import comparison_trials
+from experiments.reasoning.puzzles.ablations import BASE, VARIANTS, ablation_trials
+from experiments.reasoning.puzzles.comparison import comparison_trials
 from experiments.reasoning.settings import ReasoningSettings
 from lab.settings import parse_settings
 

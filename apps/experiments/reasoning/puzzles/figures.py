@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from experiments.reasoning.trials import TrialResult
+from experiments.reasoning.puzzles.trials import TrialResult
 from lab.figures import count_along_x, in_style, legend_beside, one_panel
 from lab.palette import COLOURS
 from sightline.agents.evaluation import Interval

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.reasoning.chapters import Chapter
-from experiments.reasoning.players import PlayerResult
+from experiments.reasoning.players.learning import PlayerResult
 from experiments.reasoning.settings import PlayerSettings
 from lab.report import Section
 from sightline.agents import Table

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.reasoning.ablations import BASE, NO_AVERAGE, VARIANTS
 from experiments.reasoning.chapters import Chapter
-from experiments.reasoning.figures import differences
-from experiments.reasoning.puzzles_report import solved_puzzles, trained_puzzles, verdict
+from experiments.reasoning.puzzles.ablations import BASE, NO_AVERAGE, VARIANTS
+from experiments.reasoning.puzzles.comparison_report import solved_puzzles, trained_puzzles, verdict
+from experiments.reasoning.puzzles.figures import differences
+from experiments.reasoning.puzzles.trials import TrialResult
 from experiments.reasoning.settings import ReasoningSettings
-from experiments.reasoning.trials import TrialResult
 from lab.figures import save_figure
 from lab.report import Section
 from lab.run import RunDirectory

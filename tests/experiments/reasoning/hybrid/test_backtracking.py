@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.reasoning.backtracking import backtrack
+from experiments.reasoning.hybrid.backtracking import backtrack
 from sightline.agents.reasoning import Sudoku
 
 TASK = Sudoku(4)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.reasoning.puzzles.trials import Milestone, Trial, TrialResult, read_results, trial_job
 from experiments.reasoning.settings import ReasoningSettings, Stage
-from experiments.reasoning.trials import Milestone, Trial, TrialResult, read_results, trial_job
 from lab.jobs import Job, Workers
 from lab.run import RunDirectory
 from sightline.agents.evaluation import Interval, wilson_interval

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.reasoning.puzzles.trials import Milestone, Trial, TrialResult, make_puzzles, read_results, trial_job
 from experiments.reasoning.settings import PuzzleSettings, ReasoningSettings, Stage
-from experiments.reasoning.trials import Milestone, Trial, TrialResult, make_puzzles, read_results, trial_job
 from lab.jobs import Job, Workers
 from lab.run import RunDirectory
 from sightline.agents.reasoning import HRMConfig, PlainConfig, TrainerConfig, TRMConfig, puzzle_task

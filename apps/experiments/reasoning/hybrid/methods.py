@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from experiments.reasoning.backtracking import Searched, backtrack
-from experiments.reasoning.cell_filling import CellFilling
+from experiments.reasoning.hybrid.backtracking import Searched, backtrack
+from experiments.reasoning.hybrid.cell_filling import CellFilling
 from experiments.reasoning.settings import HybridSettings, Stage
 from lab.jobs import Job, Workers
 from lab.run import RunDirectory

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.reasoning.chapters import Chapter
-from experiments.reasoning.figures import solved_by_nodes
-from experiments.reasoning.hybrid import ALONE, CONSTRAINED, GUIDED, PLAIN, TREE, HybridResult
-from experiments.reasoning.puzzles_report import share
+from experiments.reasoning.hybrid.methods import ALONE, CONSTRAINED, GUIDED, PLAIN, TREE, HybridResult
+from experiments.reasoning.puzzles.comparison_report import share
+from experiments.reasoning.puzzles.figures import solved_by_nodes
 from lab.figures import save_figure
 from lab.report import Section
 from lab.run import RunDirectory

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.reasoning.chapters import Chapter
-from experiments.reasoning.figures import rates_by_minute, rates_by_step
-from experiments.reasoning.puzzles import DEEP, HRM_NAME, PLAIN, TRM_NAME, depth_name
+from experiments.reasoning.puzzles.comparison import DEEP, HRM_NAME, PLAIN, TRM_NAME, depth_name
+from experiments.reasoning.puzzles.figures import rates_by_minute, rates_by_step
+from experiments.reasoning.puzzles.trials import TrialResult
 from experiments.reasoning.settings import ReasoningSettings
-from experiments.reasoning.trials import TrialResult
 from lab.figures import save_figure
 from lab.report import Section
 from lab.run import RunDirectory, slug

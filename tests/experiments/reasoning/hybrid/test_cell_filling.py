@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.reasoning.cell_filling import CellFilling
+from experiments.reasoning.hybrid.cell_filling import CellFilling
 from sightline.agents.planning import Search
 from sightline.agents.reasoning import TRM, Sudoku, TRMConfig
 

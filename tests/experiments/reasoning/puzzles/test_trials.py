@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.reasoning.trials import Milestone, Trial, TrialResult, make_puzzles, read_results, run_trial
+from experiments.reasoning.puzzles.trials import Milestone, Trial, TrialResult, make_puzzles, read_results, run_trial
 from sightline.agents.reasoning import (
     Addition,
     PuzzleSets,

@@ -1,0 +1,1 @@
+"""Reasoners as players of Connect Four."""

@@ -1,0 +1,1 @@
+"""E1 and E2: recursive reasoners on puzzles, and what of TRM does the work."""
