@@ -169,3 +169,31 @@ def test_no_examples_a_full_folder_and_an_endless_action_are_refused(tmp_path: P
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError, match="not empty"):
         train_student(make_examples(1), GRAMMAR, SMALL, tmp_path)
+
+
+def test_a_student_can_go_on_from_another_with_its_words_and_weights(tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"steps": 60, "batch_size": 16, "learning_rate": 5e-3, "warmup": 20})
+    first = train_student(make_examples(400), GRAMMAR, config, tmp_path / "first")
+    further = SMALL.model_copy(update={"steps": 8, "learning_rate": 1e-3, "warmup": 2})
+    second = train_student(
+        make_examples(100, seed=3), GRAMMAR, further, tmp_path / "second", start_from=tmp_path / "first"
+    )
+    assert second.losses[0] < first.losses[0] / 2
+    assert (tmp_path / "second" / "tokenizer.json").read_text() == (tmp_path / "first" / "tokenizer.json").read_text()
+    with pytest.raises(ValueError, match=r"has hidden_size 32, and the configuration asks for 64"):
+        train_student(
+            make_examples(10), GRAMMAR, further.model_copy(update={"width": 64}), tmp_path / "third",
+            start_from=tmp_path / "first",
+        )  # fmt: skip
+    assert not (tmp_path / "third").exists()
+
+
+def test_a_killed_run_that_goes_on_from_another_student_ends_the_same(tmp_path: Path) -> None:
+    train_student(make_examples(50), GRAMMAR, SMALL, tmp_path / "first")
+    arguments = (make_examples(40, seed=2), GRAMMAR, SMALL)
+    train_student(*arguments, tmp_path / "whole", start_from=tmp_path / "first")
+    with pytest.raises(KilledError):
+        train_student(*arguments, tmp_path / "killed", start_from=tmp_path / "first", progress=kill_after(7))
+    train_student(*arguments, tmp_path / "killed", start_from=tmp_path / "first")
+    whole, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)

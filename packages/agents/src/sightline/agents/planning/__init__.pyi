@@ -3,6 +3,9 @@ from .environments.experience import RecordingWorld as RecordingWorld
 from .environments.experience import gather as gather
 from .environments.experience import learn_rewards as learn_rewards
 from .environments.experience import within_goal_correlation as within_goal_correlation
+from .environments.lessons import Preference as Preference
+from .environments.lessons import demonstrate as demonstrate
+from .environments.lessons import preferences as preferences
 from .environments.model import AgentPolicy as AgentPolicy
 from .environments.model import Choice as Choice
 from .environments.model import EnvironmentModel as EnvironmentModel

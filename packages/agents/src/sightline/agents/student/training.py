@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _TOKENIZER_EXAMPLES = 4000
 # Batches are made of so many batches' worth of shuffled examples, sorted by length.
 _POOL_BATCHES = 32
+_TOKENIZER_FILE, _WEIGHTS_FILE = "tokenizer.json", "model.safetensors"
 _REPORTED_LOSSES = 20
 
 
@@ -51,6 +52,7 @@ def train_student(
     config: StudentTrainingConfig,
     folder: Path,
     *,
+    start_from: Path | None = None,
     checkpoint: Path | None = None,
     command: str | None = None,
     progress: Callable[[int, float], None] | None = None,
@@ -68,6 +70,7 @@ def train_student(
         grammar: what the task is called, and which pieces of text are worth a token each.
         config: size and training.
         folder: folder for the model, which appears there complete or not at all; must not exist or be empty.
+        start_from: folder of a student to go on from, with its tokenizer; a new one when None.
         checkpoint: file that holds unfinished work; default beside the folder. One of other examples or another config
             is ignored; it is deleted in the end.
         command: how the model was made, for its card.
@@ -75,7 +78,7 @@ def train_student(
 
     Raises:
         ValueError: there are no examples, an action is longer than half of the context, or the vocabulary is too small
-            for all bytes and markers.
+            for all bytes and markers; or the student to go on from is of another shape.
         FileExistsError: the folder is there and holds something.
     """
     if not examples:
@@ -84,9 +87,11 @@ def train_student(
         raise FileExistsError(f"{folder} is not empty; delete it or choose another folder")
     checkpoint = checkpoint or folder.with_name(f".{folder.name}.checkpoint.safetensors")
     precision = _precision(config)
-    fingerprint = _fingerprint(examples, grammar.markers, config, precision)
+    fingerprint = _fingerprint(examples, grammar.markers, config, precision, start_from)
     state = load_checkpoint(checkpoint, fingerprint)
-    if state is None:
+    if state is None and start_from is not None:
+        state = TrainingState(fingerprint, (start_from / _TOKENIZER_FILE).read_text(encoding="utf-8"))
+    elif state is None:
         stride = max(len(examples) // _TOKENIZER_EXAMPLES, 1)
         texts = (text for example in examples[::stride] for text in (example.prompt, *example.actions))
         learnt = train_tokenizer(texts, grammar.markers, config.vocabulary_size, config.context)
@@ -96,6 +101,8 @@ def train_student(
     )
     encoded = _encode(examples, tokenizer, config.context)
     model = _make_model(config, len(tokenizer))
+    if start_from is not None:
+        _load_weights(model, start_from)
     _fit(model, encoded, config, precision, state, checkpoint, progress)
     parts = np.array_split(np.asarray(state.losses), min(_REPORTED_LOSSES, config.steps))
     report = StudentReport(
@@ -122,9 +129,15 @@ def _precision(config: StudentTrainingConfig) -> Literal["bfloat16", "float32"]:
 
 
 def _fingerprint(
-    examples: Sequence[StudentExample], markers: Sequence[str], config: StudentTrainingConfig, precision: str
+    examples: Sequence[StudentExample],
+    markers: Sequence[str],
+    config: StudentTrainingConfig,
+    precision: str,
+    start_from: Path | None,
 ) -> str:
     digest = hashlib.blake2b(f"{config.model_dump_json()} {precision} {json.dumps(markers)}".encode())
+    if start_from is not None:
+        digest.update((start_from / _WEIGHTS_FILE).read_bytes())
     for example in examples:
         digest.update(json.dumps([example.prompt, example.actions, example.chosen]).encode())
     return digest.hexdigest()
@@ -164,6 +177,20 @@ def _make_model(config: StudentTrainingConfig, vocabulary_size: int) -> LlamaFor
                 pad_token_id=None,
             )
         )
+
+
+def _load_weights(model: LlamaForCausalLM, folder: Path) -> None:
+    """Give a model another student's weights.
+
+    Raises:
+        ValueError: that student is of another shape.
+    """
+    given = LlamaForCausalLM.from_pretrained(folder)
+    for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"):
+        there, here = getattr(given.config, name), getattr(model.config, name)
+        if there != here:
+            raise ValueError(f"the student in {folder} has {name} {there}, and the configuration asks for {here}")
+    model.load_state_dict(given.state_dict())
 
 
 def _fit(
