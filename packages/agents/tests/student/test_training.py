@@ -197,3 +197,10 @@ def test_a_killed_run_that_goes_on_from_another_student_ends_the_same(tmp_path: 
     train_student(*arguments, tmp_path / "killed", start_from=tmp_path / "first")
     whole, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
+
+
+def test_a_training_that_diverges_says_so_and_leaves_no_student(tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"learning_rate": 1e30, "clip": 1e30, "warmup": 0})
+    with pytest.raises(ArithmeticError, match="lower learning_rate"):
+        train_student(make_examples(10), GRAMMAR, config, tmp_path / "student")
+    assert not (tmp_path / "student").exists()

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-_RECORD = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+_RECORD = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class StateModelConfig(BaseModel):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sightline.retrieval import ChunkingConfig
 
-_RECORD = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+_RECORD = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 PACKAGED_STUDENT = Path(__file__).parent / "weights"
 """The student that comes with the package; its model card says how it was made."""

@@ -23,7 +23,7 @@ class StudentExample:
 class StudentReport(BaseModel):
     """What a training run did."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     schema_version: Literal[1] = 1
     parameters: int

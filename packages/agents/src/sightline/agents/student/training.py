@@ -80,6 +80,7 @@ def train_student(
         ValueError: there are no examples, an action is longer than half of the context, or the vocabulary is too small
             for all bytes and markers; or the student to go on from is of another shape.
         FileExistsError: the folder is there and holds something.
+        ArithmeticError: the loss is no longer a finite number.
     """
     if not examples:
         raise ValueError("a student needs at least one example")
@@ -222,6 +223,8 @@ def _fit(
         chosen = [examples[index] for index in batch]
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
             loss = _loss(model, chosen, config.temperature)
+        if not torch.isfinite(loss):
+            raise ArithmeticError(f"the loss of step {step + 1} is {loss.item()}; train with a lower learning_rate")
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
