@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sightline.agents.grammar import webshop_grammar
 from sightline.agents.records import Decision, Situation
+from sightline.agents.rollout.job import RolloutJob
+from sightline.agents.rollout.rollout import run_job
+from sightline.agents.trajectory import Trajectory
 
 COLORS = ("red", "blue", "green", "white", "black")
 
@@ -131,3 +135,19 @@ def corridors_with_gpu(count: int) -> list[Corridor]:
 def make_corridors_or_die(count: int) -> list[Corridor]:
     os.kill(os.getpid(), signal.SIGKILL)
     return corridors(count)
+
+
+def make_job(*, make_agent: Any = None, **changes: Any) -> RolloutJob:
+    make_agent = make_agent or HashAgent
+    arguments: dict[str, Any] = {"make_environments": corridors, "batch_size": 4} | changes
+    return RolloutJob(
+        agent_name=make_agent.name, make_agent=make_agent, grammar=webshop_grammar, seed=0, max_steps=6, **arguments
+    )
+
+
+def run(job: RolloutJob, goals: Any, engine: Any, **arguments: Any) -> list[Trajectory]:
+    return run_job(job, goals, engine=engine, progress=False, **arguments)
+
+
+def lines(trajectories: list[Trajectory]) -> list[str]:
+    return [trajectory.model_dump_json() for trajectory in trajectories]
