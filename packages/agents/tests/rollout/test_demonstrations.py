@@ -209,3 +209,9 @@ def test_snapshots_of_an_environment_without_them_are_refused() -> None:
 
     with pytest.raises(TypeError, match=r"Plain has no snapshot\(\)"):
         collect(Plain(), [0], expert, webshop_grammar, seed=0, max_steps=10, snapshots=True)
+
+
+def test_what_a_seed_explores_is_pinned() -> None:
+    (trajectory,) = collect(Kiosk(), [7], expert, webshop_grammar, seed=3, max_steps=8, exploration=0.6)
+    searched, wanted, back = ["search[desk lamp]", "search[lamp]"], "click[chair]", "click[back to search]"
+    assert actions(trajectory) == [searched[0], wanted, back, searched[1], wanted, "click[buy now]"]

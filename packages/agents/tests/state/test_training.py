@@ -11,7 +11,7 @@ from sightline.agents.grammar import ShopAction, webshop_grammar
 from sightline.agents.grammar.webshop import action_type
 from sightline.agents.state.config import NextActionTrainingConfig, StateModelConfig
 from sightline.agents.state.records import NextActionResult
-from sightline.agents.state.training import train_next_action
+from sightline.agents.state.training import _split, train_next_action
 from sightline.agents.trajectory import Step, Trajectory
 
 MODEL = StateModelConfig(text_dimension=16, event_dimension=32, state_dimension=32)
@@ -169,3 +169,54 @@ def test_episodes_without_steps_are_left_out(result: NextActionResult) -> None:
 def test_a_single_goal_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2 goals to hold one out, not 1"):
         train_next_action(remembering(1), NoiseEncoder(), webshop_grammar, MODEL, FAST)
+
+
+def test_the_held_out_goals_of_a_seed_are_pinned() -> None:
+    episodes = [episode(goal, ["home"], ["click[buy now]"]) for goal in (5, 6, 7, 8, 9, 10, 5, 7)]
+    training, held_out = _split(episodes, 0.34, torch.Generator().manual_seed(3))
+    assert held_out.tolist() == [0, 4, 6]
+    assert training.tolist() == [1, 2, 3, 5, 7]
+
+
+@pytest.mark.parametrize(("fraction", "count"), [(0.01, 1), (0.26, 1), (0.5, 2), (0.99, 3)])
+def test_some_goals_but_never_all_are_held_out(fraction: float, count: int) -> None:
+    episodes = [episode(goal, ["home"], ["click[buy now]"]) for goal in range(4)]
+    training, held_out = _split(episodes, fraction, torch.Generator().manual_seed(0))
+    assert (len(training), len(held_out)) == (4 - count, count)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"batch_size": 3},
+        {"learning_rate": 0.02},
+        {"weight_decay": 0.5},
+        {"gradient_clip": 0.01},
+        {"validation_fraction": 0.5},
+        {"seed": 7},
+    ],
+)
+def test_every_setting_of_the_training_counts(change: dict[str, float]) -> None:
+    def weights(config: NextActionTrainingConfig) -> torch.Tensor:
+        # The last epoch's weights are the best ones only by chance; the loss tells the rest.
+        found = train_next_action(remembering(12), NoiseEncoder(), webshop_grammar, MODEL, config)
+        parameters = torch.cat([parameter.detach().reshape(-1) for parameter in found.model.parameters()])
+        return torch.cat([parameters, torch.tensor([entry.loss for entry in found.metrics])])
+
+    config = FAST.model_copy(update={"epochs": 2})
+    changed = weights(config.model_copy(update=change))
+    assert not torch.equal(weights(config)[: len(changed)], changed)
+
+
+def test_the_baselines_gradient_is_clipped_apart_from_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    clipped: list[tuple[int, float]] = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def record(parameters: list[torch.nn.Parameter], largest: float) -> torch.Tensor:
+        clipped.append((len(list(parameters)), largest))
+        return clip(parameters, largest)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", record)
+    config = FAST.model_copy(update={"epochs": 1, "gradient_clip": 0.7, "batch_size": 100})
+    model = train_next_action(remembering(8), NoiseEncoder(), webshop_grammar, MODEL, config).model
+    assert clipped == [(len(list(model.parameters())) - 4, 0.7), (4, 0.7)]

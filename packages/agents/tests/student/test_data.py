@@ -17,6 +17,7 @@ from sightline.agents.student.config import StudentDataConfig
 from sightline.agents.student.data import sample_chunks, student_examples
 
 INSTRUCTION = "find me a red chair"
+PINNED = [[0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5], [3], [4], [0, 1, 2, 3, 4, 5], [3], [3], [3]]
 IDENTIFIERS = [f"B0AAAAAAA{number}" for number in range(6)]
 PAGE = f"Instruction:\n{INSTRUCTION}\n[button] Back to Search [button_]\n\n" + "\n\n".join(
     f"[button] {identifier} [button_]\nthing {number}\n$1.0" for number, identifier in enumerate(IDENTIFIERS)
@@ -133,6 +134,19 @@ def test_a_page_without_chunks_still_gives_an_example() -> None:
         [lambda _, chunks: [np.zeros(len(page)) for page in chunks]],
     )
     assert found[0].prompt == "task: x\npage:\n\naction:"
+
+
+def test_the_examples_of_a_seed_are_pinned() -> None:
+    config = StudentDataConfig(views=8, max_chunks=2, history_turns=1, history_characters=9, ranked_share=0.5)
+    found = examples(config, seed=3, scorers=[scorer_of("thing 5")])
+    assert [shown(prompt) for prompt, _ in found] == PINNED
+    assert [("before:" in prompt) for prompt, _ in found] == [len(numbers) == 6 for numbers in PINNED]
+
+
+def test_all_of_a_share_of_one_and_none_of_a_share_of_zero() -> None:
+    for share, whole in ((1, {True}), (0, {False})):
+        found = examples(StudentDataConfig(views=12, full_page_share=share, max_chunks=2))
+        assert {len(shown(prompt)) == 6 for prompt, _ in found} == whole
 
 
 def test_unknown_settings_are_refused() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sightline.agents.actors.language_model import LanguageModelActor
 from sightline.agents.grammar import webshop_grammar
+from sightline.agents.student import training
 from sightline.agents.student.config import StudentTrainingConfig
-from sightline.agents.student.records import StudentExample
+from sightline.agents.student.records import StudentExample, StudentReport
 from sightline.agents.student.training import train_student
 
 GRAMMAR = webshop_grammar
@@ -204,3 +206,116 @@ def test_a_training_that_diverges_says_so_and_leaves_no_student(tmp_path: Path) 
     with pytest.raises(ArithmeticError, match="lower learning_rate"):
         train_student(make_examples(10), GRAMMAR, config, tmp_path / "student")
     assert not (tmp_path / "student").exists()
+
+
+@pytest.mark.parametrize(
+    ("warmup", "steps", "shares"),
+    [
+        (3, 7, [0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25]),
+        (0, 4, [1, 0.75, 0.5, 0.25]),
+        (9, 4, [0.25, 0.5, 0.75, 1]),
+        (0, 1, [1]),
+    ],
+)
+def test_the_learning_rate_rises_to_its_peak_and_falls_towards_zero(
+    warmup: int, steps: int, shares: list[float]
+) -> None:
+    config = SMALL.model_copy(update={"warmup": warmup, "steps": steps})
+    assert [training._schedule(step, config) for step in range(steps)] == pytest.approx(shares)
+
+
+def test_every_epoch_holds_every_example_once_and_batches_hold_like_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_POOL_BATCHES", 3)
+    lengths = np.random.default_rng(0).integers(1, 100, 20).tolist()
+    batches = training._batches(lengths, 2, np.random.default_rng(1))
+    epochs = [[next(batches) for _ in range(10)] for _ in range(3)]
+    for epoch in epochs:
+        assert sorted(index for batch in epoch for index in batch) == list(range(20))
+        # Pools of six are sorted before they are cut into pairs, so no two pairs of a pool overlap.
+        pools = [epoch[:3], epoch[3:6], epoch[6:9]]
+        for pool in pools:
+            spans = sorted((min(lengths[i] for i in batch), max(lengths[i] for i in batch)) for batch in pool)
+            assert all(before[1] <= after[0] for before, after in pairwise(spans))
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 1e-3},
+        {"warmup": 1},
+        {"weight_decay": 0.9},
+        {"clip": 0.01},
+        {"temperature": 2.0},
+        {"seed": 1},
+        {"batch_size": 2},
+        {"heads": 4},
+    ],
+)
+def test_every_setting_of_the_training_counts(tmp_path: Path, change: dict[str, float]) -> None:
+    config = SMALL.model_copy(update={"steps": 3})
+    folders = []
+    for name, one in (("as it is", config), ("changed", config.model_copy(update=change))):
+        train_student(make_examples(12), GRAMMAR, one, tmp_path / name)
+        folders.append(load_file(tmp_path / name / "model.safetensors"))
+    left, right = folders
+    assert not all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize(
+    ("change", "shape"),
+    [
+        ({"layers": 1}, {"num_hidden_layers": 1}),
+        ({"width": 16}, {"hidden_size": 16}),
+        ({"feed_forward": 40}, {"intermediate_size": 40}),
+        ({"context": 96}, {"max_position_embeddings": 96}),
+        ({"heads": 4}, {"num_attention_heads": 4}),
+        ({"vocabulary_size": 280}, {"vocab_size": 280}),
+    ],
+)
+def test_the_model_has_the_shape_that_is_asked_for(
+    tmp_path: Path, change: dict[str, int], shape: dict[str, int]
+) -> None:
+    config = SMALL.model_copy(update={"steps": 1} | change)
+    train_student(make_examples(40), GRAMMAR, config, tmp_path / "student")
+    found = json.loads((tmp_path / "student" / "config.json").read_text())
+    assert {name: found[name] for name in shape} == shape
+
+
+def test_a_tokenizer_is_learnt_from_examples_spread_over_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def learn(texts, *arguments):
+        seen.extend(texts)
+        return tokenizer(seen, *arguments)
+
+    tokenizer = training.train_tokenizer
+    monkeypatch.setattr(training, "train_tokenizer", learn)
+    monkeypatch.setattr(training, "_TOKENIZER_EXAMPLES", 4)
+    examples = make_examples(13)
+    train_student(examples, GRAMMAR, SMALL.model_copy(update={"steps": 1}), tmp_path / "student")
+    assert [text for text in seen if text.startswith("task")] == [one.prompt for one in examples[::3]]
+    assert len(seen) == 5 * 4
+
+
+def test_the_report_tells_means_of_equal_parts_of_the_run(tmp_path: Path) -> None:
+    losses: list[float] = []
+    config = SMALL.model_copy(update={"steps": 25})
+    report = train_student(
+        make_examples(12), GRAMMAR, config, tmp_path / "student", progress=lambda _, loss: losses.append(loss)
+    )
+    assert len(report.losses) == 20
+    parts = np.array_split(np.asarray(losses), 20)
+    assert report.losses == pytest.approx([part.mean() for part in parts], abs=1e-4)
+    assert StudentReport.model_validate_json((tmp_path / "student" / "report.json").read_bytes()) == report
+
+
+def test_the_tokens_read_are_those_of_all_steps(tmp_path: Path) -> None:
+    (example,) = make_examples(1)
+    report = train_student([example], GRAMMAR, SMALL.model_copy(update={"steps": 3}), tmp_path / "student")
+    tokens = len(train_tokens(tmp_path / "student", example.prompt))
+    tokens += sum(len(train_tokens(tmp_path / "student", f" {action}\n")) - 1 for action in example.actions)
+    assert report.longest == tokens
+    assert report.tokens == 3 * tokens
