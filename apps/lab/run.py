@@ -59,6 +59,7 @@ class RunDirectory:
     def __init__(self, path: Path, settings: Mapping[str, Any], *, smoke: bool = False) -> None:
         self.path = path
         self.smoke = smoke
+        self._stages: dict[Path, tuple[str, str]] = {}
         self._enter()
         self._check_settings(settings)
         shutil.rmtree(path / "unfinished", ignore_errors=True)
@@ -120,8 +121,14 @@ class RunDirectory:
             stage: name of the stage; a run shows its stages, and joins their metrics, in alphabetical order.
             compute: function that writes the stage's files into the folder it is given.
             variant: what tells stages of one name apart, for example a method and a seed.
+
+        Raises:
+            ValueError: another stage of this run has the same folder, as their names differ in punctuation only.
         """
         folder = self.stage_folder(stage, variant)
+        other = self._stages.setdefault(folder, (stage, variant))
+        if other != (stage, variant):
+            raise ValueError(f"{(stage, variant)} and {other} would be one folder, {folder.name}; rename one of them")
         if folder.exists():
             logger.info("%s: already there", folder.name)
             shutil.rmtree(self._work_path(stage, variant), ignore_errors=True)

@@ -142,6 +142,15 @@ def test_a_stage_that_fails_leaves_nothing_and_runs_again(tmp_path: Path) -> Non
     assert {file.name for file in folder.iterdir()} == {"whole.txt", "stage.json"}
 
 
+def test_two_stages_never_share_a_folder(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run", {})
+    for _ in range(2):
+        run.stage("a", lambda folder: (folder / "joy").touch(), "b, c")
+    for stage, variant in (("a", "b c"), ("a-b", "c")):
+        with pytest.raises(ValueError, match=r"and \('a', 'b, c'\) would be one folder, a-b-c"):
+            run.stage(stage, lambda folder: None, variant)
+
+
 def test_a_stage_is_not_complete_before_all_of_it_is_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
