@@ -40,7 +40,7 @@ class LabelSettings(Record):
 
     Attributes:
         tolerance: gap at which a value is known well enough.
-        max_prompts: most policy answers for the values of a snapshot.
+        max_prompts: most policy answers for the values of a snapshot and, from what is left, those of its episode.
         threshold: level of L_local that sampling tries to decide.
         depth: whether to look how far back the episode could be saved; it needs the episodes.
         patches: whether to try teaching texts.
@@ -186,6 +186,7 @@ class Labeller(Generic[S]):
             return one.model_copy(update={"uncertainty": unsure})
         chosen = view.actions.index(hint.action)
         expert = self._expert([state])[0]
+        before = len(graph)
         question = Question(hint.action, snapshot.taken, self.settings.threshold, audit=thorough)
         values = measure_values(graph, state, question, Noise(self.seed, snapshot.id), expert=expert)
         q = values.Q or ()
@@ -196,7 +197,8 @@ class Labeller(Generic[S]):
             "first_order": first_order(probabilities, q, chosen),
         }
         if self.settings.depth and episode is not None:
-            update["depth"] = self._depth(graph, episode, snapshot, values.Q_teacher, expert)
+            left = max(self.settings.max_prompts - (len(graph) - before), 0)
+            update["depth"] = self._depth(graph, episode, snapshot, values.Q_teacher, expert, left)
         if self.settings.patches:
             moment = Moment(snapshot, hint, avoided(snapshot, hint, probabilities))
             texts = render_all(moment, others.of(snapshot), self.settings.templates)
@@ -214,9 +216,15 @@ class Labeller(Generic[S]):
             return [None] * len(states)
 
     def _depth(
-        self, graph: ValueGraph[S], episode: Episode, snapshot: Snapshot, forced: Bound, expert: Bound | None
+        self,
+        graph: ValueGraph[S],
+        episode: Episode,
+        snapshot: Snapshot,
+        forced: Bound,
+        expert: Bound | None,
+        prompts: int,
     ) -> DepthLabels:
-        """Look back along the episode; values of forced actions are what the graph knows, within its budget."""
+        """Look back along the episode; values of forced actions are what the graph knows after so many more prompts."""
         states = [self.dynamics.decode(step.state_bytes) for step in episode.steps[: snapshot.step]]
         if not states:
             return DepthLabels(expert=measure_depth([expert]) if expert else None, force=measure_depth([forced]))
@@ -224,7 +232,7 @@ class Labeller(Generic[S]):
         views = [guarded_view(self.dynamics, state) for state in states]
         hints = ask_teacher(self.teacher, views, states, ledger=self.ledger)
         roots = [(state, h.action) for state, h in zip(states, hints, strict=True) if isinstance(h, TeacherHint)]
-        graph.refine(roots)
+        graph.refine(roots, max_prompts=prompts)
         known = {(state, action): graph.action_bounds(state)[action] for state, action in roots}
         forces = [
             known[state, hint.action] if isinstance(hint, TeacherHint) else None

@@ -1,0 +1,1 @@
+"""Which moments of the student's failures in the shop teach."""
