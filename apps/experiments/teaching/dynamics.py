@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from sightline.agents.grammar import webshop_grammar
 from sightline.teachability import StateView, Transition
-from sightline.webshop_env import Shop, ShopState, expert_action, render_rich
+from sightline.webshop_env import Shop, ShopState, render_rich
 from sightline.webshop_env.episodes import snapshot as snapshots
 
 
@@ -66,4 +66,6 @@ class ShopDynamics:
         page = self.shop.page(state)
         instruction = self.shop.goal(state).instruction_text
         actions = webshop_grammar.candidate_actions(instruction, page.available_actions)
-        return StateView(instruction, webshop_grammar.page_text(render_rich(page), instruction), actions, kind=state.kind)
+        return StateView(
+            instruction, webshop_grammar.page_text(render_rich(page), instruction), actions, kind=state.kind
+        )

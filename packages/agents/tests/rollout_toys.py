@@ -151,3 +151,14 @@ def run(job: RolloutJob, goals: Any, engine: Any, **arguments: Any) -> list[Traj
 
 def lines(trajectories: list[Trajectory]) -> list[str]:
     return [trajectory.model_dump_json() for trajectory in trajectories]
+
+
+class Plain:
+    """A corridor without a way back."""
+
+    __init__ = Corridor.__init__
+    reset, step, _page, _info = Corridor.reset, Corridor.step, Corridor._page, Corridor._info
+
+
+def plain_corridors(count: int) -> list[Plain]:
+    return [Plain() for _ in range(count)]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from sightline.agents.grammar import webshop_grammar
-from sightline.agents.prompts import react_history, react_prompt, render_prompt
+from sightline.agents.prompts import react_history, react_prompt, render_prompt, with_tip
 from sightline.agents.records import Event, Situation
 
 INDEX = "WebShop\nInstruction: \na red  chair\n[button] Search [button_]\n"
@@ -40,3 +40,9 @@ def test_react_prompt_shows_the_current_page_once_and_the_history_before_it() ->
     prompt = react_prompt(situation, webshop_grammar, turns=2, max_characters=100)
     assert prompt.count("Red chair") == 1
     assert prompt.index("search[chair]") < prompt.index("Red chair")
+
+
+def test_a_tip_is_the_last_line_before_the_action() -> None:
+    prompt = render_prompt("a red chair", ["one"], tip="take  the\nred one")
+    assert prompt == "task: a red chair\npage:\none\ntip: take the red one\naction:"
+    assert with_tip(render_prompt("a red chair", ["one"]), "take the red one") == prompt

@@ -307,3 +307,36 @@ def test_auto_is_bfloat16_on_a_cuda_device_that_computes_in_it(
 def test_an_option_out_of_range_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LanguageModelActor("no such model", **options)
+
+
+def test_an_actor_of_a_model_in_memory_answers_like_one_that_loads_it(make_model: Callable[[str], Path]) -> None:
+    loading = LanguageModelActor(make_model("llama"), device="cpu", temperature=0.5, length_normalised=True)
+    model = AutoModelForCausalLM.from_pretrained(make_model("llama"))
+    actor = LanguageModelActor.from_model(model.train(), loading.tokenizer, temperature=0.5, length_normalised=True)
+    assert actor.score(PROMPTS, [ACTIONS] * 3) == loading.score(PROMPTS, [ACTIONS] * 3)
+    assert (actor.path, actor.device, model.training) == (loading.path, loading.device, False)
+    with pytest.raises(ValueError, match="batch_size"):
+        LanguageModelActor.from_model(model, loading.tokenizer, batch_size=0)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_an_adapter_is_loaded_onto_the_model_it_was_trained_on(
+    make_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    tuned = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(make_model("llama")), LoraConfig(r=4, target_modules=["q_proj", "v_proj"])
+    )
+    with torch.no_grad():
+        for name, parameter in tuned.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.3)
+    tuned.save_pretrained(str(tmp_path / "adapter"))
+    plain = LanguageModelActor(make_model("llama"), device="cpu")
+    adapted = LanguageModelActor(make_model("llama"), adapter=tmp_path / "adapter", device="cpu")
+    in_memory = LanguageModelActor.from_model(tuned, plain.tokenizer)
+    found, expected = (one.score(PROMPTS, [ACTIONS] * 3) for one in (adapted, in_memory))
+    assert_alike(found, expected)
+    assert adapted.path == "tree"
+    assert found[0].probabilities != pytest.approx(plain.score(PROMPTS[:1], [ACTIONS])[0].probabilities, rel=0.01)

@@ -13,7 +13,7 @@ from sightline.agents.reading.agent import ReadingAgent, baseline_rag, baseline_
 from sightline.agents.reading.bounds import oracle_gated, random_gated
 from sightline.agents.reading.conditions import condition_dimension
 from sightline.agents.reading.pages import page_chunks
-from sightline.agents.reading.types import QueryFrom
+from sightline.agents.reading.types import QueryFrom, Reading
 from sightline.agents.records import ActionDistribution, Event, Situation
 from sightline.agents.state.config import StateModelConfig
 from sightline.agents.state.model import RecurrentStateModel
@@ -213,3 +213,17 @@ def test_an_actors_error_on_one_prompt_is_that_decisions_error_and_chooses_no_ac
     assert (good.action, good.error) == ("click[b]", None)
     assert (bad.action, bad.probabilities, bad.error) == ("", (), "ParseFailure: no number")
     assert (bad.prompt_tokens, bad.completion_tokens) == (9, 3)
+
+
+def test_an_agent_that_may_repeat_itself_answers_equal_prompts_equally() -> None:
+    def full(situations: Sequence[Situation]) -> list[Reading]:
+        return [Reading((one.observation,)) for one in situations]
+
+    first = situation()
+    again = Situation(TASK, (*first.events, Event("ACT", first.actions[0]), *first.events), first.actions)
+    free = ReadingAgent("free", RecordingActor(), full, webshop_grammar, avoid_repeats=False)
+    careful = ReadingAgent("careful", RecordingActor(), full, webshop_grammar)
+    decisions = free.choose([first, again])
+    assert decisions[0] == decisions[1]
+    assert decisions[0].action == first.actions[0]
+    assert careful.choose([again])[0].action == first.actions[1]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sightline.agents.grammar import webshop_grammar
-from sightline.agents.rollout.demonstrations import collect
+from sightline.agents.rollout.demonstrations import as_candidate, collect
 from sightline.agents.trajectory import Trajectory
 
 
@@ -215,3 +215,20 @@ def test_what_a_seed_explores_is_pinned() -> None:
     (trajectory,) = collect(Kiosk(), [7], expert, webshop_grammar, seed=3, max_steps=8, exploration=0.6)
     searched, wanted, back = ["search[desk lamp]", "search[lamp]"], "click[chair]", "click[back to search]"
     assert actions(trajectory) == [searched[0], wanted, back, searched[1], wanted, "click[buy now]"]
+
+
+@pytest.mark.parametrize(
+    ("action", "used", "expected"),
+    [
+        ("CLICK[lamp]", set(), "click[Lamp]"),
+        ("search[own words]", set(), "search[desk lamp]"),
+        ("search[own words]", {"search[desk lamp]"}, "search[lamp]"),
+        ("search[own words]", {"search[desk lamp]", "search[lamp]"}, "search[own words]"),
+        ("click[chair]", set(), "click[chair]"),
+    ],
+)
+def test_a_demonstrators_action_is_a_candidate_where_one_stands_for_it(
+    action: str, used: set[str], expected: str
+) -> None:
+    candidates = ("search[desk lamp]", "search[lamp]", "click[Lamp]")
+    assert as_candidate(action, candidates, used, webshop_grammar) == expected

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -110,3 +111,31 @@ def test_what_an_episode_cannot_do_yet_or_any_more_is_an_error(toys: ModuleType)
     for act in (lambda: episode.take(decision), episode.pause):
         with pytest.raises(RuntimeError, match="goal 0 is over"):
             act()
+
+
+def test_steps_keep_the_states_they_were_taken_in_if_asked(toys: ModuleType) -> None:
+    corridor, agent = toys.Corridor(), toys.HashAgent()
+    episode = Episode(corridor, webshop_grammar, agent="hash", goal=3, seed=0, max_steps=6, snapshots=True)
+    before = []
+    while (situation := episode.situation) is not None:
+        before.append(corridor.snapshot())
+        episode.take(agent.choose([situation])[0])
+    steps = episode.trajectory().steps
+    assert [base64.b64decode(step.snapshot or "") for step in steps] == before
+    for step in steps:
+        assert toys.Corridor().restore(base64.b64decode(step.snapshot or "")) == step.observation
+
+
+def test_a_resumed_episode_keeps_states_as_the_whole_one_does(toys: ModuleType) -> None:
+    def play(episode: Episode) -> str:
+        while episode.situation is not None:
+            episode.take(toys.HashAgent().choose([episode.situation])[0])
+        return episode.trajectory().model_dump_json()
+
+    def start() -> Episode:
+        return Episode(toys.Corridor(), webshop_grammar, agent="hash", goal=3, seed=0, max_steps=6, snapshots=True)
+
+    stopped = start()
+    stopped.take(toys.HashAgent().choose([stopped.situation])[0])
+    resumed = Episode.resume(toys.Corridor(), webshop_grammar, stopped.pause(), snapshots=True)
+    assert play(resumed) == play(start())

@@ -15,6 +15,7 @@ from sightline.agents.reading.types import ChunkScorer
 from sightline.agents.records import Event, Situation
 from sightline.agents.student.config import StudentDataConfig
 from sightline.agents.student.data import sample_chunks, student_examples
+from sightline.agents.student.tips import Tip
 
 INSTRUCTION = "find me a red chair"
 PINNED = [[0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5], [3], [4], [0, 1, 2, 3, 4, 5], [3], [3], [3]]
@@ -152,3 +153,33 @@ def test_all_of_a_share_of_one_and_none_of_a_share_of_zero() -> None:
 def test_unknown_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="max_chnks"):
         StudentDataConfig.model_validate({"max_chnks": 3})
+
+
+def tip_of(situation: Situation, action: str, rng: np.random.Generator) -> Tip:
+    """Half of the tips name an action at random, the others say nothing."""
+    named = situation.actions[int(rng.integers(len(situation.actions)))]
+    return Tip(f"take {named}", named) if rng.random() < 0.5 else Tip("look at the page")
+
+
+def test_a_tip_that_names_an_action_makes_it_the_one_to_learn_and_others_keep_the_student() -> None:
+    config = StudentDataConfig(views=60, full_page_share=1, history_turns=0, tip_share=0.6)
+    own = tuple(np.full(6, 1 / 6).tolist())
+    found = student_examples(
+        [(SITUATION, TARGET)], webshop_grammar, config, np.random.default_rng(0), tips=tip_of, own=[own]
+    )
+    named = 0
+    for example in found:
+        (tip,) = re.findall(r"^tip: (.*)$", example.prompt, re.MULTILINE) or [None]
+        if tip is None or tip == "look at the page":
+            assert (example.target, example.actions[example.chosen]) == (own, "click[#4]")
+        else:
+            named += 1
+            assert tip == f"take {example.actions[example.chosen]}"
+            assert example.target is None
+    assert 8 <= named <= 28
+    assert len({example.chosen for example in found}) == 6
+
+
+def test_tips_are_made_by_somebody_or_not_wanted() -> None:
+    with pytest.raises(ValueError, match="need the argument `tips`"):
+        examples(StudentDataConfig(tip_share=0.1))

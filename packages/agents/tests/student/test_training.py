@@ -319,3 +319,21 @@ def test_the_tokens_read_are_those_of_all_steps(tmp_path: Path) -> None:
     tokens += sum(len(train_tokens(tmp_path / "student", f" {action}\n")) - 1 for action in example.actions)
     assert report.longest == tokens
     assert report.tokens == 3 * tokens
+
+
+def test_a_target_is_learnt_in_place_of_one_action(tmp_path: Path) -> None:
+    spread = [
+        StudentExample(example.prompt, example.actions, example.chosen, (0.2, 0.3, 0.5))
+        for example in make_examples(60)
+    ]
+    config = SMALL.model_copy(update={"steps": 200, "batch_size": 16, "learning_rate": 5e-3, "warmup": 20})
+    train_student(spread, GRAMMAR, config, tmp_path / "student")
+    actor = LanguageModelActor(
+        tmp_path / "student", device="cpu", length_normalised=True, temperature=config.temperature
+    )
+    found = actor.score([example.prompt for example in spread], [example.actions for example in spread])
+    assert np.mean([one.probabilities for one in found], axis=0) == pytest.approx([0.2, 0.3, 0.5], abs=0.05)
+    with pytest.raises(ValueError, match="a target of 2 probabilities cannot be for 3 actions"):
+        train_student(
+            [StudentExample("task: x\npage:\naction:", ("a", "b", "c"), 0, (0.5, 0.5))], GRAMMAR, SMALL, tmp_path / "x"
+        )

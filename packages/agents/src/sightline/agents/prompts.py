@@ -16,19 +16,31 @@ if TYPE_CHECKING:
     from sightline.agents.grammar.grammar import TaskGrammar
 
 
-def render_prompt(task: str, context: Sequence[str], history: Sequence[tuple[str, str]] = ()) -> str:
+_END = "action:"
+
+
+def render_prompt(
+    task: str, context: Sequence[str], history: Sequence[tuple[str, str]] = (), *, tip: str | None = None
+) -> str:
     """Return the text after which an action is expected; it ends with `action:`, and a space and the action follow.
 
     Args:
         task: the task on one line (see `TaskGrammar.task_text`); it becomes the prompt's first line.
         context: pieces of the current page to show, in page order; a whole page is one piece.
         history: (observation, action) pairs, oldest first.
+        tip: advice, which becomes the last line before `action:`; white space in it counts as single spaces.
     """
     parts = [f"task: {task}"]
     for observation, action in history:
         parts += ["before:", observation.strip(), f"action: {action}"]
-    parts += ["page:", "\n\n".join(piece.strip() for piece in context), "action:"]
-    return "\n".join(parts)
+    parts += ["page:", "\n\n".join(piece.strip() for piece in context)]
+    prompt = "\n".join([*parts, _END])
+    return prompt if tip is None else with_tip(prompt, tip)
+
+
+def with_tip(prompt: str, tip: str) -> str:
+    """Return a prompt of `render_prompt` with advice as its last line before `action:`."""
+    return f"{prompt.removesuffix(_END)}tip: {' '.join(tip.split())}\n{_END}"
 
 
 def react_history(

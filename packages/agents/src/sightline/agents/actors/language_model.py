@@ -10,10 +10,11 @@ import hashlib
 import json
 import logging
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -60,6 +61,7 @@ class LanguageModelActor:
 
     Args:
         model: a Hugging Face model id or a folder; `HF_HUB_OFFLINE` and the like are respected.
+        adapter: folder of a PEFT adapter (LoRA, for example) that was trained on this model.
         device: a torch device; default CUDA where there is one, else the CPU.
         dtype: a torch dtype, its name, or `"auto"`: bfloat16 on a CUDA device that computes in it, else the
             checkpoint's own.
@@ -77,12 +79,14 @@ class LanguageModelActor:
 
     Raises:
         ValueError: an option is out of range.
+        ImportError: an adapter is given and PEFT is not installed.
     """
 
     def __init__(
         self,
         model: str | Path,
         *,
+        adapter: str | Path | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype = "auto",
         batch_size: int = 8,
@@ -90,6 +94,55 @@ class LanguageModelActor:
         temperature: float = 1.0,
         prefix_cache_bytes: int = 0,
         distribution_cache_bytes: int = 0,
+    ) -> None:
+        self._set_options(batch_size, length_normalised, temperature, prefix_cache_bytes, distribution_cache_bytes)
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        tokenizer = AutoTokenizer.from_pretrained(str(model))
+        loaded: Any = AutoModelForCausalLM.from_pretrained(str(model), dtype=_choose_dtype(dtype, place))
+        if adapter is not None:
+            loaded = _with_adapter(loaded, adapter)
+        self._set_model(loaded.to(place), tokenizer, name=str(model))
+
+    @classmethod
+    def from_model(
+        cls,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str = "a loaded model",
+        batch_size: int = 8,
+        length_normalised: bool = False,
+        temperature: float = 1.0,
+        prefix_cache_bytes: int = 0,
+        distribution_cache_bytes: int = 0,
+    ) -> Self:
+        """Return an actor of a model that is in memory already, for example one that is being trained.
+
+        Args:
+            model: a Hugging Face causal language model, which stays on its device and is put in evaluation mode.
+            tokenizer: its tokenizer.
+            name: what logs call it.
+            batch_size: most prompts that share a forward pass.
+            length_normalised: whether an action's log-probability is divided by its number of tokens.
+            temperature: divisor of the scores before the softmax.
+            prefix_cache_bytes: bytes of attention states to keep.
+            distribution_cache_bytes: bytes of answers to keep.
+
+        Raises:
+            ValueError: an option is out of range.
+        """
+        actor = cls.__new__(cls)
+        actor._set_options(batch_size, length_normalised, temperature, prefix_cache_bytes, distribution_cache_bytes)
+        actor._set_model(model, tokenizer, name=name)
+        return actor
+
+    def _set_options(
+        self,
+        batch_size: int,
+        length_normalised: bool,
+        temperature: float,
+        prefix_cache_bytes: int,
+        distribution_cache_bytes: int,
     ) -> None:
         if not (math.isfinite(temperature) and temperature > 0):
             raise ValueError(f"temperature must be positive and finite, not {temperature!r}")
@@ -99,21 +152,22 @@ class LanguageModelActor:
         self._distributions: BoundedCache[ActionDistribution] = BoundedCache(distribution_cache_bytes)
         self.distribution_hits = 0
         self._lock = Lock()
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(str(model))
-        loaded: Any = AutoModelForCausalLM.from_pretrained(str(model), dtype=_choose_dtype(dtype, self.device))
-        self.model = loaded.to(self.device).eval()
         self.batch_size = batch_size
         self.length_normalised = length_normalised
         self.temperature = temperature
+
+    def _set_model(self, model: Any, tokenizer: Any, *, name: str) -> None:
+        self.tokenizer = tokenizer
+        self.model = model.eval()
+        self.device = torch.device(model.device)
         config = self.model.config.get_text_config()
         self._context: int = getattr(config, "max_position_embeddings", None) or _UNLIMITED
         self._tree_limit = _longest_tree(config) if self._honours_tree_mask() else 0
         self.path = "tree" if self._tree_limit else "plain"
         if self._prefixes and not (self._tree_limit and self._honours_tree_mask(PrefixCache(_UNLIMITED))):
             self._prefixes = None
-            logger.info("%s cannot continue from a prefix that was read before; prompts are read in full", model)
-        logger.info("%s scores actions by %s attention on %s", model, self.path, self.device)
+            logger.info("%s cannot continue from a prefix that was read before; prompts are read in full", name)
+        logger.info("%s scores actions by %s attention on %s", name, self.path, self.device)
 
     @property
     def reused_tokens(self) -> int:
@@ -228,6 +282,17 @@ class LanguageModelActor:
             bool((torch.abs(sums - truth) <= tolerance * packed.lengths.to(sums.device)).all())
             for packed, sums, truth in zip(packed_prompts, found, expected, strict=True)
         )
+
+
+def _with_adapter(model: Any, adapter: str | Path) -> Any:
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise ImportError("adapters need an extra: pip install 'sightline-agents[adapters]'") from error
+    with warnings.catch_warnings():
+        # PEFT reads a property that transformers has renamed.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return PeftModel.from_pretrained(model, str(adapter))
 
 
 def _choose_dtype(dtype: str | torch.dtype, device: torch.device) -> str | torch.dtype:

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 class ReadingAgent:
     """Reads what its view shows and takes the action its actor finds most probable; ties go to the earlier action.
 
-    On a page that looks as it did before in the episode, an action that was already taken there is not offered to the
-    actor while others are left, and gets the probability 0: without memory in the prompt, a deterministic agent would
-    otherwise go round in circles. Where the actor has an error for an answer, so has the decision.
+    With `avoid_repeats`, on a page that looks as it did before in the episode, an action that was already taken there
+    is not offered to the actor while others are left, and gets the probability 0: without memory in the prompt, a
+    deterministic agent would otherwise go round in circles. Where the actor has an error for an answer, so has the
+    decision.
     """
 
     name: str
@@ -41,11 +42,14 @@ class ReadingAgent:
     """What the prompts show."""
     grammar: TaskGrammar
     """How the task and its pages are written in prompts."""
+    avoid_repeats: bool = True
+    """Whether actions already taken on an equal page are held back; without it an equal prompt has an equal answer."""
 
     def choose(self, situations: Sequence[Situation]) -> list[Decision]:
         """Return one decision per situation."""
         readings = self.view(situations)
-        offers = [_untried(situation) for situation in situations]
+        everything = [list(range(len(situation.actions))) for situation in situations]
+        offers = [_untried(situation) for situation in situations] if self.avoid_repeats else everything
         prompts, candidates = [], []
         for situation, reading, offered in zip(situations, readings, offers, strict=True):
             prompt = render_prompt(self.grammar.task_text(situation.instruction), reading.context, reading.history)

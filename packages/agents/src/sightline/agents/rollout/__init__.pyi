@@ -1,3 +1,4 @@
+from .demonstrations import as_candidate as as_candidate
 from .demonstrations import collect as collect
 from .episode import Episode as Episode
 from .episode import EpisodeInProgress as EpisodeInProgress

@@ -5,7 +5,7 @@ This module knows nothing of models; agents are run elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -99,14 +99,21 @@ class _Offers:
     def __call__(self, instruction: str, info: InfoMapping, steps: Sequence[Step]) -> Offer:
         candidates = self.grammar.candidate_actions(instruction, info["available_actions"])
         used = {step.action for step in steps}
-        expert_action = _as_candidate(self.demonstrator(self.environment), candidates, used, self.grammar)
+        expert_action = as_candidate(self.demonstrator(self.environment), candidates, used, self.grammar)
         if expert_action not in candidates:
             candidates = (*candidates, expert_action)
         return Offer(candidates, expert_action, self.take_snapshot() if self.take_snapshot else None)
 
 
-def _as_candidate(action: str, candidates: Sequence[str], used: set[str], grammar: TaskGrammar) -> str:
-    """Return the candidate that stands for a demonstrator's action, or the action itself when there is none."""
+def as_candidate(action: str, candidates: Sequence[str], used: Collection[str], grammar: TaskGrammar) -> str:
+    """Return the candidate that stands for a demonstrator's action, or the action itself when there is none.
+
+    Args:
+        action: what the demonstrator does.
+        candidates: actions that can be chosen.
+        used: actions of the episode so far; free text of its own is replaced by a proposal that is not among them.
+        grammar: which actions are free text.
+    """
     for candidate in candidates:
         if candidate.lower() == action.lower():
             return candidate

@@ -106,6 +106,7 @@ class Episode:
         max_steps: steps after which the episode is truncated, if the environment has not ended it.
         expert: demonstrator whose action goes into each situation, where only agents that are bounds look at it.
         make_offer: what can be done on a page, in place of the grammar's candidates and the expert's action.
+        snapshots: whether each step keeps the environment's state before it; it then needs a `snapshot`.
     """
 
     def __init__(
@@ -119,8 +120,9 @@ class Episode:
         max_steps: int,
         expert: Demonstrator | None = None,
         make_offer: MakeOffer | None = None,
+        snapshots: bool = False,
     ) -> None:
-        self._set_up(environment, grammar, agent, goal, seed, max_steps, expert, make_offer)
+        self._set_up(environment, grammar, agent, goal, seed, max_steps, expert, make_offer, snapshots)
         with self._recording_errors():
             self._observation, info = environment.reset(seed=seed, options={"goal": goal})
             self._instruction = info["instruction_text"]
@@ -137,10 +139,12 @@ class Episode:
         max_steps: int,
         expert: Demonstrator | None,
         make_offer: MakeOffer | None,
+        snapshots: bool,
     ) -> None:
         self._environment, self._grammar = environment, grammar
         self._agent, self._goal, self._seed, self._max_steps = agent, goal, seed, max_steps
         self._expert = expert
+        self._snapshots = snapshots
         self._make_offer = make_offer or self._candidates_and_expert
         self._steps: list[Step] = []
         self._events: tuple[Event, ...] = ()
@@ -157,6 +161,7 @@ class Episode:
         saved: EpisodeInProgress,
         *,
         expert: Demonstrator | None = None,
+        snapshots: bool = False,
     ) -> Self:
         """Continue a saved episode in any copy of its environment; it ends with the trajectory it would have had.
 
@@ -165,6 +170,7 @@ class Episode:
             grammar: grammar as for a new episode; give the same one.
             saved: record that `pause` gave.
             expert: expert as for a new episode; give the same one.
+            snapshots: whether steps keep states, as for a new episode.
 
         Raises:
             ValueError: the environment restores another page than the one that was saved, so it is no copy.
@@ -177,13 +183,15 @@ class Episode:
                 f"saved on {saved.observation[:80]!r}; resume it in a copy of the environment it was played in"
             )
         episode = cls.__new__(cls)
-        episode._set_up(environment, grammar, saved.agent, saved.goal, saved.seed, saved.max_steps, expert, None)
+        episode._set_up(
+            environment, grammar, saved.agent, saved.goal, saved.seed, saved.max_steps, expert, None, snapshots
+        )
         episode._steps = list(saved.steps)
         episode._instruction, episode._observation = saved.instruction, saved.observation
         for step in saved.steps:
             episode._events += (Event("OBS", step.observation), Event("ACT", step.action))
         episode._events += (Event("OBS", saved.observation),)
-        episode._offer = Offer(saved.actions, saved.expert_action)
+        episode._offer = Offer(saved.actions, saved.expert_action, saved.snapshot if snapshots else None)
         return episode
 
     @property
@@ -223,9 +231,6 @@ class Episode:
             TypeError: the environment has no `snapshot()`.
         """
         offer = self._open_offer()
-        take_snapshot = getattr(self._environment, "snapshot", None)
-        if take_snapshot is None:
-            raise TypeError(f"{type(self._environment).__name__} has no snapshot(), so its episodes cannot be saved")
         return EpisodeInProgress(
             agent=self._agent,
             goal=self._goal,
@@ -236,7 +241,7 @@ class Episode:
             observation=self._observation,
             actions=offer.actions,
             expert_action=offer.expert_action,
-            snapshot=base64.b64encode(take_snapshot()),
+            snapshot=base64.b64encode(self._take_snapshot()),
         )
 
     def trajectory(self) -> Trajectory:
@@ -270,7 +275,14 @@ class Episode:
         actions = self._grammar.candidate_actions(instruction, info["available_actions"])
         if not actions:
             raise ValueError(f"the page offers no action: {self._observation[:200]!r}")
-        return Offer(actions, self._expert(self._environment) if self._expert else None)
+        expert_action = self._expert(self._environment) if self._expert else None
+        return Offer(actions, expert_action, self._take_snapshot() if self._snapshots else None)
+
+    def _take_snapshot(self) -> bytes:
+        take = getattr(self._environment, "snapshot", None)
+        if take is None:
+            raise TypeError(f"{type(self._environment).__name__} has no snapshot(), so its episodes cannot be saved")
+        return take()
 
     @contextmanager
     def _recording_errors(self) -> Generator[None]:

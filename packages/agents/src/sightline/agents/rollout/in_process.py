@@ -18,6 +18,7 @@ class Player:
 
     Raises:
         ValueError: the job makes an agent of another name, or too few environments.
+        TypeError: snapshots are asked of an environment that has none.
     """
 
     def __init__(self, job: RolloutJob) -> None:
@@ -29,6 +30,9 @@ class Player:
         if len(self._environments) < job.batch_size:
             made = len(self._environments)
             raise ValueError(f"make_environments({job.batch_size}) should make as many, not {made}")
+        if job.snapshots and not hasattr(self._environments[0], "snapshot"):
+            kind = type(self._environments[0]).__name__
+            raise TypeError(f"{kind} has no snapshot(); play the job with snapshots=False")
 
     def play(self, goals: Sequence[int]) -> Iterator[tuple[int, Trajectory]]:
         """Play a batch in lock-step.
@@ -46,6 +50,7 @@ class Player:
                 seed=job.seed,
                 max_steps=job.max_steps,
                 expert=job.expert,
+                snapshots=job.snapshots,
             )
             for place, (goal, environment) in enumerate(zip(goals, self._environments, strict=False))
         }

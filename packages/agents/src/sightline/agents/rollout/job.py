@@ -54,6 +54,8 @@ class RolloutJob:
     """Steps after which an episode is truncated, if the environment has not ended it."""
     expert: Demonstrator | None = None
     """Demonstrator whose action goes into each situation, where only agents that are bounds look at it."""
+    snapshots: bool = False
+    """Whether each step keeps the environment's state before it."""
     batch_size: int = 16
     """Consecutive goals that are played in lock-step, so that the agent decides for them in one call."""
 

@@ -43,6 +43,8 @@ class JournalHeader(BaseModel):
     """Episodes that are played in lock-step."""
     expert: bool
     """Whether situations hold an expert's action."""
+    snapshots: bool = False
+    """Whether steps keep states."""
     goals: tuple[int, ...]
     """Tasks, one episode for each."""
 

@@ -133,5 +133,6 @@ def _header(job: RolloutJob, goals: Sequence[int]) -> JournalHeader:
         max_steps=job.max_steps,
         batch_size=job.batch_size,
         expert=job.expert is not None,
+        snapshots=job.snapshots,
         goals=tuple(goals),
     )

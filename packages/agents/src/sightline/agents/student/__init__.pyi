@@ -4,4 +4,6 @@ from .config import StudentTrainingConfig as StudentTrainingConfig
 from .data import student_examples as student_examples
 from .records import StudentExample as StudentExample
 from .records import StudentReport as StudentReport
+from .tips import Tip as Tip
+from .tips import TipFn as TipFn
 from .training import train_student as train_student

@@ -39,6 +39,8 @@ class StudentDataConfig(BaseModel):
     """Share of chunk examples that show the best chunks of one of the given scorers; others are random."""
     target_share: float = Field(default=0.9, ge=0, le=1)
     """Share of chunk examples that are made to hold the expert's target."""
+    tip_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of examples that show a tip; above 0, whoever makes examples says what tips there are."""
 
 
 class StudentTrainingConfig(BaseModel):

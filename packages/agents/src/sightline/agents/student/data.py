@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.agents.prompts import react_prompt, render_prompt
+from sightline.agents.prompts import react_prompt, render_prompt, with_tip
 from sightline.agents.reading.pages import page_chunks
 from sightline.agents.student.records import StudentExample
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sightline.agents.reading.types import ChunkScorer
     from sightline.agents.records import Situation
     from sightline.agents.student.config import StudentDataConfig
+    from sightline.agents.student.tips import TipFn
 
 
 def student_examples(
@@ -29,8 +30,13 @@ def student_examples(
     config: StudentDataConfig,
     rng: np.random.Generator,
     scorers: Sequence[ChunkScorer] = (),
+    *,
+    tips: TipFn | None = None,
+    own: Sequence[tuple[float, ...]] | None = None,
 ) -> list[StudentExample]:
     """Make training examples of expert demonstrations, in their order.
+
+    An example whose tip decides on an action learns that action, another the expert's, or `own`.
 
     Args:
         demonstrations: situations and the expert's action in each, which is one of the situation's.
@@ -38,7 +44,15 @@ def student_examples(
         config: mixture of views.
         rng: source of randomness, consumed.
         scorers: scorers of the gated agents that the student will serve; without any, all chunk views are random.
+        tips: function that makes tips, for the share of examples that the config wants.
+        own: one distribution per demonstration, over the situation's actions, to be learnt where no tip decides: the
+            student's own keep it as it is.
+
+    Raises:
+        ValueError: the config wants tips and nobody makes them.
     """
+    if config.tip_share > 0 and tips is None:
+        raise ValueError(f"tip_share is {config.tip_share}, so examples need the argument `tips`")
     situations = [situation for situation, _ in demonstrations]
     pages = [page_chunks(s.observation, s.instruction, grammar, config.chunking) for s in situations]
     scores = [scorer(situations, pages) for scorer in scorers]
@@ -47,8 +61,14 @@ def student_examples(
         rankings = [of_scorer[position] for of_scorer in scores]
         for _ in range(config.views):
             prompt = _view(situation, action, pages[position], rankings, grammar, config, rng)
+            tip = tips(situation, action, rng) if tips and rng.random() < config.tip_share else None
+            if tip is not None:
+                prompt = with_tip(prompt, tip.text)
             prompt, *actions = grammar.abbreviate(situation.observation, (prompt, *situation.actions))
-            examples.append(StudentExample(prompt, tuple(actions), situation.actions.index(action)))
+            decided = tip.action if tip else None
+            target = own[position] if own is not None and decided is None else None
+            chosen = situation.actions.index(action if decided is None else decided)
+            examples.append(StudentExample(prompt, tuple(actions), chosen, target))
     return examples
 
 

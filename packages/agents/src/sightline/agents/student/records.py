@@ -18,6 +18,8 @@ class StudentExample:
     """The candidates."""
     chosen: int
     """Position of the expert's action among them."""
+    target: tuple[float, ...] | None = None
+    """Distribution over the candidates to learn in place of the expert's action alone."""
 
 
 class StudentReport(BaseModel):

@@ -61,9 +61,8 @@ def train_student(
 
     The loss is the cross-entropy over a prompt's candidate actions, each scored by its log-probability: what the actor
     computes when it acts. Cross-entropy of the action's tokens alone would spend a small model on how to spell search
-    words that it never has to write. On one machine the same examples and config give the
-    same weights bit for bit, also when the run is killed and started again: nothing but the initial weights and the
-    batches is random, and both follow from the seed.
+    words that it never has to write. On one machine the same examples and config give the same weights bit for bit,
+    also when the run is killed and started again: initial weights and batches follow from the seed.
 
     Args:
         examples: decisions to learn.
@@ -140,12 +139,16 @@ def _fingerprint(
     if start_from is not None:
         digest.update((start_from / _WEIGHTS_FILE).read_bytes())
     for example in examples:
-        digest.update(json.dumps([example.prompt, example.actions, example.chosen]).encode())
+        digest.update(json.dumps([example.prompt, example.actions, example.chosen, example.target]).encode())
     return digest.hexdigest()
 
 
-def _encode(examples: Sequence[StudentExample], tokenizer: Any, context: int) -> list[tuple[PackedPrompt, int]]:
-    """Return each example in tokens, with the position of the expert's action among the candidates."""
+def _encode(examples: Sequence[StudentExample], tokenizer: Any, context: int) -> list[tuple[PackedPrompt, Tensor]]:
+    """Return each example in tokens, with the distribution to learn: all on the expert's action unless it has one.
+
+    Raises:
+        ValueError: an action is too long, or a target is of another length.
+    """
     distinct = list(dict.fromkeys(action for example in examples for action in example.actions))
     encoded = dict(zip(distinct, encode_actions(tokenizer, distinct), strict=True))
     longest = max(distinct, key=lambda action: len(encoded[action]))
@@ -154,9 +157,19 @@ def _encode(examples: Sequence[StudentExample], tokenizer: Any, context: int) ->
     rooms = [context - max(len(encoded[action]) for action in example.actions) for example in examples]
     prompts = encode_prompts(tokenizer, [example.prompt for example in examples], rooms)
     return [
-        (PackedPrompt(prompt, [encoded[action] for action in example.actions]), example.chosen)
+        (PackedPrompt(prompt, [encoded[action] for action in example.actions]), _target(example))
         for example, prompt in zip(examples, prompts, strict=True)
     ]
+
+
+def _target(example: StudentExample) -> Tensor:
+    if example.target is None:
+        return torch.eye(len(example.actions))[example.chosen]
+    if len(example.target) != len(example.actions):
+        raise ValueError(
+            f"a target of {len(example.target)} probabilities cannot be for {len(example.actions)} actions"
+        )
+    return torch.tensor(example.target, dtype=torch.float32)
 
 
 def _make_model(config: StudentTrainingConfig, vocabulary_size: int) -> LlamaForCausalLM:
@@ -196,7 +209,7 @@ def _load_weights(model: LlamaForCausalLM, folder: Path) -> None:
 
 def _fit(
     model: LlamaForCausalLM,
-    examples: Sequence[tuple[PackedPrompt, int]],
+    examples: Sequence[tuple[PackedPrompt, Tensor]],
     config: StudentTrainingConfig,
     precision: str,
     state: TrainingState,
@@ -257,16 +270,17 @@ def _batches(lengths: Sequence[int], batch_size: int, rng: np.random.Generator) 
                 yield groups[number]
 
 
-def _loss(model: LlamaForCausalLM, examples: Sequence[tuple[PackedPrompt, int]], temperature: float) -> Tensor:
+def _loss(model: LlamaForCausalLM, examples: Sequence[tuple[PackedPrompt, Tensor]], temperature: float) -> Tensor:
     """Return the mean over the examples of two cross-entropies, in nats.
 
-    The first is of the expert's action among the candidates, scored as the actor scores them; the second of the
-    tokens of the expert's action. Ranking is what the student is for, but writing the action out is what makes a small
-    model learn early to copy words from the task and the page.
+    The first is of the target (the expert's action) among the candidates, scored as the actor scores them; the second
+    of the tokens of the target's actions. Ranking is what the student is for, but writing the action out is what makes
+    a small model learn early to copy words from the task and the page.
     """
     packed_prompts = [packed for packed, _ in examples]
     losses = []
-    for sums, (packed, chosen) in zip(candidate_log_probabilities(model, packed_prompts), examples, strict=True):
+    for sums, (packed, target) in zip(candidate_log_probabilities(model, packed_prompts), examples, strict=True):
         means = sums / packed.lengths.to(sums.device)
-        losses.append(torch.logsumexp(means / temperature, dim=0) - means[chosen] / temperature - means[chosen])
+        learnt = (target.to(means.device) * means).sum()
+        losses.append(torch.logsumexp(means / temperature, dim=0) - learnt / temperature - learnt)
     return torch.stack(losses).mean()
