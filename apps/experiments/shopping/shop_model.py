@@ -10,10 +10,8 @@ from typing import Any
 
 from sightline.agents.grammar import Purchase, product_text, read_prices, webshop_grammar, webshop_purchases
 from sightline.agents.planning import Choice, TextWorld, Transition
-from sightline.webshop_env import Shop, ShopState, render_rich
-from sightline.webshop_env.episodes.shoppers import rule_action
-from sightline.webshop_env.rules.pages import Page, Role
-from sightline.webshop_env.rules.state import PageKind
+from sightline.webshop_env import Shop, ShopState, render_rich, rule_action
+from sightline.webshop_env.rules import Page, PageKind, Role
 
 _DETAILS = (PageKind.DESCRIPTION, PageKind.FEATURES, PageKind.ATTRIBUTES)
 

@@ -59,10 +59,9 @@ def train_student(
 ) -> StudentReport:
     """Train a Llama-style model (rotary positions, tied embeddings) to rank the expert's action first.
 
-    The loss is the cross-entropy over a prompt's candidate actions, each scored by its log-probability: what the actor
-    computes when it acts. Cross-entropy of the action's tokens alone would spend a small model on how to spell search
-    words that it never has to write. On one machine the same examples and config give the same weights bit for bit,
-    also when the run is killed and started again: initial weights and batches follow from the seed.
+    The loss is the cross-entropy over a prompt's candidates, each scored by its log-probability as when the actor acts.
+    Cross-entropy of the action's tokens alone would spend a small model on how to spell words that it never writes. On
+    one machine equal examples and config give equal weights bit for bit, killed and started again or not.
 
     Args:
         examples: decisions to learn.

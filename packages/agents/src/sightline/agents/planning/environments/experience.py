@@ -97,9 +97,9 @@ def gather(open_goal: Open, goals: Sequence[int], policy: Policy, rewards: Rewar
     Args:
         open_goal: opens an episode of a goal.
         goals: training goals.
-        policy: of the search.
-        rewards: of the search: the oracle's, or those of a model that is to see its own mistakes.
-        simulations: of each search.
+        policy: policy of the search.
+        rewards: rewards of the search: the oracle's, or those of a model that is to see its own mistakes.
+        simulations: simulations of each search.
     """
     found = Experience()
     for goal in goals:
@@ -125,11 +125,11 @@ def learn_rewards(
     Args:
         open_goal: opens an episode of a goal.
         goals: training goals.
-        policy: of the searches.
-        simulations: of each search.
-        rounds: of searching by the model and fitting it anew.
-        config: of the model.
-        seed: of the fits.
+        policy: policy of the searches.
+        simulations: simulations of each search.
+        rounds: rounds of searching by the model and fitting it anew.
+        config: configuration of the model.
+        seed: seed of the fits.
     """
     # No bound, so that a search does not end with the first perfect purchase.
     experience = gather(open_goal, goals, policy, OracleReward(bounds=None), simulations=simulations)

@@ -36,7 +36,7 @@ def preferences(result: SearchResult, *, min_gap: float = 0.1, min_visits: int =
     """Return the pairs of actions that a search tells apart, best against each other one, from the root down.
 
     Args:
-        result: of a search by the scalar executor in an `EnvironmentWorld`.
+        result: result of a search by the scalar executor in an `EnvironmentWorld`.
         min_gap: least difference of values.
         min_visits: least visits of an action whose value is not exact.
 
@@ -76,7 +76,7 @@ def demonstrate(world: EnvironmentWorld, root: PageState, actions: Sequence[str]
     Args:
         world: where the plan was made.
         root: where it begins.
-        actions: of the plan.
+        actions: actions of the plan.
 
     Raises:
         ValueError: an action is not offered where the plan takes it.

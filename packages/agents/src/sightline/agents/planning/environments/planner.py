@@ -64,13 +64,13 @@ def plan(
         env: a deterministic environment.
         actor: proposes actions, and says by its own way on what a page is worth.
         grammar: what pages, actions and purchases look like.
-        simulations: of the search.
+        simulations: simulations of the search.
         rewards: `OracleReward()` for an upper bound, or a `RewardModel`: then the environment's rewards are withheld
             from all that searches.
         margin: how much more than the actor's own way another must be worth to be taken.
         leaves_per_step: pages that the actor is asked about together.
         events: what happened before the present page.
-        seed: of the search.
+        seed: seed of the search.
 
     Raises:
         ValueError: the episode is over, or the search's settings make no sense.
@@ -105,10 +105,10 @@ def search_plan(
     Args:
         model: the world, the policy and the rewards.
         root: a state of the world.
-        simulations: of the search.
-        margin: as of `plan`.
-        leaves_per_step: as of `plan`.
-        seed: of the search.
+        simulations: simulations of the search.
+        margin: margin as of `plan`.
+        leaves_per_step: leaves as of `plan`.
+        seed: seed of the search.
     """
     steps, calls = model.world.steps, model.policy_calls
     search = Search(simulations=simulations, leaves_per_step=leaves_per_step, seed=seed, fpu="parent")

@@ -71,11 +71,11 @@ class RewardModel:
         """Learn from purchases whose rewards are known, each goal counting alike.
 
         Args:
-            purchases: of training goals only.
+            purchases: purchases of training goals only.
             rewards: what they earned, in [0, 1].
             goals: which goal each was made for.
             config: how.
-            seed: of the draws of goals.
+            seed: seed of the draws of goals.
 
         Raises:
             ValueError: there are fewer than two goals, or not as many rewards and goals as purchases.

@@ -32,7 +32,7 @@ def best_of_n(model: EnvironmentModel, root: Any, *, max_steps: int, seed: int =
         model: the world, the policy and the rewards; actions are drawn from the prior of a search.
         root: a state of the world.
         max_steps: steps in the environment after which no further sample is begun.
-        seed: of the samples.
+        seed: seed of the samples.
     """
     rng = np.random.default_rng(seed)
     count = _Counter(model)

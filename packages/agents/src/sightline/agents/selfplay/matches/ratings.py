@@ -40,10 +40,10 @@ def round_robin(players: Sequence[Player], arena: Arena, *, resamples: int = 500
     """Play everyone against everyone from the same openings.
 
     Args:
-        players: at least two, of different names.
+        players: players, at least two, of different names.
         arena: where; all its openings are played.
         resamples: bootstrap samples of the openings.
-        confidence: of the intervals, in (0, 1).
+        confidence: confidence of the intervals, in (0, 1).
 
     Raises:
         ValueError: fewer than two players, or two of one name.
