@@ -88,7 +88,7 @@ def main() -> None:
     if GOLDEN.exists():
         sys.exit(f"{GOLDEN} is there already; move it away first")
     write_store(GOLDEN / "store")
-    (GOLDEN / "store" / "writer.lock").unlink()
+    (GOLDEN / "store" / "writer.lock").unlink(missing_ok=True)
     write_cache(GOLDEN / "cache")
     write_examples(GOLDEN / "examples.jsonl", [EXAMPLE])
     write_retriever(GOLDEN / "retriever")

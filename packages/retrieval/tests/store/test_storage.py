@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from sightline.retrieval import Document, HashingEncoder, LocalEmbeddingStore
 from sightline.retrieval.errors import StaleGenerationError, StoreDamagedError
+from sightline.retrieval.store import reading as reading_module
 from sightline.retrieval.store import storage as storage_module
-from sightline.retrieval.store import store as store_module
 from sightline.retrieval.store.database.transaction import Transaction
 from sightline.retrieval.store.disk.folder import StoreFolder
 from sightline.retrieval.store.disk.rows import VectorFile
@@ -200,7 +200,7 @@ def test_a_search_is_answered_again_when_compactions_renumber_the_rows_meanwhile
         writer.add(documents(range(40)), rows)
         with LocalEmbeddingStore(ENCODER, tmp_path, read_only=True) as reader:
             left = times
-            exact_rows = store_module.exact_rows
+            exact_rows = reading_module.exact_rows
 
             def interrupted(*arguments: Any, **options: Any) -> object:
                 nonlocal left
@@ -211,7 +211,7 @@ def test_a_search_is_answered_again_when_compactions_renumber_the_rows_meanwhile
                     writer.compact()
                 return ranked
 
-            monkeypatch.setattr(store_module, "exact_rows", interrupted)
+            monkeypatch.setattr(reading_module, "exact_rows", interrupted)
             hits = reader.search(rows[20], top_k=40)
             assert hits[0].document.id == "d20"
             assert {hit.document.id for hit in hits} == {f"d{number}" for number in range(times, 40)}
@@ -260,7 +260,7 @@ def test_what_earlier_generations_left_is_deleted_when_the_writer_opens_compacts
         assert left_over(tmp_path) == {"vectors-000003.f32"}
 
 
-def test_an_index_takes_the_place_of_the_one_before_and_goes_with_the_compaction(tmp_path: Path):
+def test_an_index_takes_the_place_of_the_one_before_and_outlives_compactions(tmp_path: Path):
     pytest.importorskip("usearch", reason="needs the extra 'approximate'")
     with LocalEmbeddingStore(ENCODER, tmp_path) as store:
         store.add(documents(range(9)), vectors(9))
@@ -270,7 +270,12 @@ def test_an_index_takes_the_place_of_the_one_before_and_goes_with_the_compaction
         assert left_over(tmp_path) == {"vectors-000000.f32", "index-000000-10.usearch"}
         store.delete(["d0"])
         store.compact()
-        assert left_over(tmp_path) == {"vectors-000001.f32"}
+        assert left_over(tmp_path) == {"vectors-000001.f32", "index-000000-10.usearch"}
+        store.build_index()
+        assert left_over(tmp_path) == {"vectors-000001.f32", "index-000001-9.usearch"}
+        store.delete([f"d{number}" for number in range(1, 10)])
+        store.compact()
+        assert left_over(tmp_path) == {"vectors-000002.f32"}
 
 
 def full_disk(*_: object) -> None:
@@ -357,3 +362,73 @@ def test_a_small_store_is_not_worth_a_compaction(monkeypatch: pytest.MonkeyPatch
 
 def test_the_share_and_the_least_size_that_start_a_compaction_are_those_of_the_documentation():
     assert (storage_module.COMPACTION_SHARE, storage_module.COMPACTION_MIN_ROWS) == (0.3, 1000)
+
+
+def move_away(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+
+
+def replace_database(folder: Path) -> None:
+    content = (folder / "documents.sqlite").read_bytes()
+    (folder / "documents.sqlite").unlink()
+    (folder / "documents.sqlite").write_bytes(content)
+
+
+def replace_vectors(folder: Path) -> None:
+    content = (folder / "vectors-000000.f32").read_bytes()
+    (folder / "vectors-000000.f32").unlink()
+    (folder / "vectors-000000.f32").write_bytes(content)
+
+
+@pytest.mark.parametrize("vanish", [shutil.rmtree, move_away, replace_database, replace_vectors])
+@pytest.mark.parametrize("operation", ["add", "upsert", "delete", "compact", "build_index"])
+def test_what_is_written_after_the_folder_vanished_is_not_acknowledged(
+    tmp_path: Path, vanish: Callable[[Path], None], operation: str
+):
+    if operation == "build_index":
+        pytest.importorskip("usearch", reason="needs the extra 'approximate'")
+    folder = tmp_path / "store"
+    store = LocalEmbeddingStore(ENCODER, folder)
+    store.add(documents(range(9)))
+    store.delete(["d8"])
+    vanish(folder)
+    act = {
+        "add": lambda: store.add(documents([20])),
+        "upsert": lambda: store.upsert(documents([1])),
+        "delete": lambda: store.delete(["d1"]),
+        "compact": store.compact,
+        "build_index": store.build_index,
+    }[operation]
+    with pytest.raises(StoreDamagedError, match="moved, removed or replaced while it was open"):
+        act()
+    store.close()
+    if vanish is move_away:
+        with LocalEmbeddingStore(ENCODER, tmp_path / "elsewhere") as moved:
+            assert {document.id for document in moved.documents()} == {f"d{number}" for number in range(8)}
+            assert moved.verify() == []
+
+
+def test_a_folder_that_vanishes_during_a_write_does_not_acknowledge_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "store"
+    with LocalEmbeddingStore(ENCODER, folder) as store:
+        append = Transaction.append
+
+        def vanishing(*arguments: Any) -> object:
+            move_away(folder)
+            return append(*arguments)
+
+        monkeypatch.setattr(Transaction, "append", vanishing)
+        with pytest.raises(StoreDamagedError, match="moved, removed or replaced"):
+            store.add(documents([1]))
+
+
+def test_a_folder_that_is_put_back_takes_writes_again(tmp_path: Path):
+    folder = tmp_path / "store"
+    with LocalEmbeddingStore(ENCODER, folder) as store:
+        store.add(documents([1]))
+        move_away(folder)
+        with pytest.raises(StoreDamagedError):
+            store.add(documents([2]))
+        folder.with_name("elsewhere").rename(folder)
+        store.add(documents([2]))
+        assert len(store) == 2

@@ -100,7 +100,7 @@ def test_min_score_holds_for_approximate_hits():
         assert min(hit.score for hit in hits) >= 0.6
 
 
-def test_an_index_is_kept_on_disk_replaced_by_the_next_and_dropped_by_a_compaction(tmp_path: Path):
+def test_an_index_is_kept_on_disk_replaced_by_the_next_and_kept_by_a_compaction(tmp_path: Path):
     query = vectors(1, seed=7)[0]
     with filled(tmp_path) as store:
         store.build_index()
@@ -114,8 +114,50 @@ def test_an_index_is_kept_on_disk_replaced_by_the_next_and_dropped_by_a_compacti
         assert ids(store.search(query, top_k=1, approximate=True)) == ["near"]
         store.delete(["near"])
         store.compact()
-        assert not list(tmp_path.glob("index-*"))
-        assert ids(store.search(query, top_k=10, approximate=True)) == ids(store.search(query, top_k=10))
+        assert [path.name for path in tmp_path.glob("index-*")] == ["index-000000-3001.usearch"]
+        assert ids(store.search(query, top_k=10, approximate=True)) == expected
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_an_index_proposes_the_same_documents_after_their_rows_were_renumbered(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, on_disk: bool
+):
+    folder = tmp_path if on_disk else None
+    rng, queries = np.random.default_rng(3), vectors(20, seed=9)
+    alive = {f"{n:05d}" for n in range(600)}
+
+    def check(store: LocalEmbeddingStore) -> None:
+        assert store._storage.view.index is not None
+        found = store.search_batch(queries, top_k=5, approximate=True)
+        exact = store.search_batch(queries, top_k=5)
+        assert np.mean([len({*ids(a)} & {*ids(b)}) / 5 for a, b in zip(exact, found, strict=True)]) > 0.9
+        truth = {hit.document.id: hit.score for hits in store.search_batch(queries, top_k=700) for hit in hits}
+        assert all({*ids(hits)} <= truth.keys() for hits in found)
+
+    with filled(folder, count=600) as store, caplog.at_level(logging.INFO):
+        store.build_index()
+        for round_number in range(3):
+            store.add([Document(id=f"later {round_number}", content="x")], vectors(1, seed=20 + round_number))
+            gone = set(rng.choice(sorted(alive), 60, replace=False).tolist())
+            store.delete(gone)
+            alive -= gone
+            before = store._storage.view.index
+            assert before is not None
+            proposed = before.candidates(store._storage.view.vectors[:3], 5)
+            assert store.compact() == 60
+            check(store)
+            assert f"the approximate index has {len(alive)} of the others" in caplog.text
+            assert len(proposed) == 3
+        query = vectors(1, seed=22)[0]
+        assert ids(store.search(query, top_k=1, approximate=True)) == ["later 2"]
+    if folder is not None:
+        for read_only in (True, False):
+            with LocalEmbeddingStore(ENCODER, folder, read_only=read_only, approximate_from=0) as store:
+                check(store)
+        with LocalEmbeddingStore(ENCODER, folder, approximate_from=0) as store:
+            assert store.build_index().document_count == len(alive) + 3
+            assert [path.name for path in folder.glob("index-*")] == [f"index-000003-{len(alive) + 3}.usearch"]
+            check(store)
 
 
 def test_without_its_index_file_searches_are_exact_and_the_log_says_why(

@@ -10,9 +10,9 @@ from .metrics import reciprocal_rank as reciprocal_rank
 from .operation_log import correlated as correlated
 from .ranking.hybrid import HybridSearch as HybridSearch
 from .ranking.reranking import rerank as rerank
-from .store.store import Document as Document
+from .store.document import Document as Document
+from .store.document import SearchHit as SearchHit
 from .store.store import LocalEmbeddingStore as LocalEmbeddingStore
-from .store.store import SearchHit as SearchHit
 from .text.cached import CachedEncoder as CachedEncoder
 from .text.chunking import Chunk as Chunk
 from .text.chunking import ChunkingConfig as ChunkingConfig

@@ -5,6 +5,11 @@ This module knows nothing of how a store works.
 
 from __future__ import annotations
 
+from typing import Final
+
+REMEDY: Final = "restore it from a backup, or keep what is sound with LocalEmbeddingStore.repair"
+"""What to do about damage, for the messages of `StoreDamagedError`."""
+
 
 class StoreError(Exception):
     """Any failure that an embedding store reports itself."""
@@ -50,6 +55,10 @@ class ReadOnlyStoreError(StoreError, RuntimeError):
 
 class StoreClosedError(StoreError, RuntimeError):
     """The store was closed."""
+
+
+class StoreNotClosedError(StoreError, RuntimeError):
+    """The last writer died, and what it left cannot be read without the right to write."""
 
 
 class StoreDamagedError(StoreError, ValueError):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sightline.retrieval import Document, HashingEncoder, LocalEmbeddingStore
-from sightline.retrieval.store.database.transaction import DocumentDatabase
+from sightline.retrieval.store.database.connections import DocumentDatabase
 
 ENCODER = HashingEncoder(4)
 
@@ -17,7 +17,7 @@ def documents(*names: str) -> list[Document]:
 
 @pytest.mark.parametrize("page", [1, 2, 3, 4, 5, 6])
 def test_pages_of_any_size_list_every_document_once(monkeypatch: pytest.MonkeyPatch, page: int):
-    monkeypatch.setattr("sightline.retrieval.store.store._PAGE_DOCUMENTS", page)
+    monkeypatch.setattr("sightline.retrieval.store.reading._PAGE_DOCUMENTS", page)
     with LocalEmbeddingStore(ENCODER) as store:
         store.add(documents("e", "b", "d", "a", "c", "f"))
         store.delete(["d"])
@@ -27,7 +27,7 @@ def test_pages_of_any_size_list_every_document_once(monkeypatch: pytest.MonkeyPa
 def test_what_is_changed_while_documents_are_listed_skips_and_repeats_none_of_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("sightline.retrieval.store.store._PAGE_DOCUMENTS", 2)
+    monkeypatch.setattr("sightline.retrieval.store.reading._PAGE_DOCUMENTS", 2)
     with LocalEmbeddingStore(ENCODER) as store:
         store.add(documents(*"abcdefgh"))
         listed = []
@@ -45,7 +45,7 @@ def test_what_is_changed_while_documents_are_listed_skips_and_repeats_none_of_th
 def test_readers_beyond_the_limit_of_connections_wait_for_their_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ):
-    monkeypatch.setattr("sightline.retrieval.store.database.transaction._MAX_CONNECTIONS", limit)
+    monkeypatch.setattr("sightline.retrieval.store.database.connections._MAX_CONNECTIONS", limit)
     opened: list[object] = []
     connect = DocumentDatabase._connect
     monkeypatch.setattr(DocumentDatabase, "_connect", lambda self: (opened.append(self), connect(self))[1])
@@ -84,6 +84,6 @@ def test_closing_while_others_wait_for_a_connection_lets_none_of_them_hang(
         thread = threading.Thread(target=wait)
         thread.start()
         assert waiting.wait(60)
-        database.close()
+        database.close(fold_log=False)
         thread.join(timeout=60)
     assert [type(error).__name__ for error in refused] == ["StoreClosedError"]

@@ -5,12 +5,14 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sightline.retrieval import Document, HashingEncoder, LocalEmbeddingStore
 from sightline.retrieval.errors import ForeignFolderError, StoreDamagedError
+from sightline.retrieval.store.database.transaction import Transaction
 from sightline.retrieval.store.storage import Storage
 
 ENCODER = HashingEncoder(8)
@@ -113,6 +115,13 @@ def change_database(folder: Path, statement: str) -> None:
         connection.execute(statement)
 
 
+def change_state(folder: Path, **changes: int) -> None:
+    """As a fault of the store itself would: the checksum is that of the changed state."""
+    with closing(sqlite3.connect(folder / "documents.sqlite", isolation_level=None)) as connection:
+        transaction = Transaction(connection, folder / "documents.sqlite")
+        transaction.set_state(replace(transaction.state(), **changes))
+
+
 def empty_database(folder: Path) -> None:
     """As a backup has it that was taken while the first commit was in the log only."""
     (folder / "documents.sqlite").unlink()
@@ -151,9 +160,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: change_database(folder, "ALTER TABLE state RENAME COLUMN version TO v"),
         r"documents\.sqlite is damaged",
     ),
+    "a state that was altered": (
+        lambda folder: change_database(folder, "UPDATE state SET row_count = 7"),
+        r"documents\.sqlite is damaged: its table of states",
+    ),
     "another format": (lambda folder: change_database(folder, "PRAGMA user_version = 9"), "format 9"),
     "fewer rows counted": (
-        lambda folder: change_database(folder, "UPDATE state SET row_count = 2"),
+        lambda folder: change_state(folder, row_count=2),
         "counts 2 rows, but its documents end at 8",
     ),
     "documents lost": (

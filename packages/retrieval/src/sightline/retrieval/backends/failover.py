@@ -25,9 +25,8 @@ from sightline.retrieval.backends.protocol import BackendError, VectorBackend
 from sightline.retrieval.errors import EncoderMismatchError, UnknownDocumentError
 from sightline.retrieval.operation_log import current_correlation_id, logged_operation
 from sightline.retrieval.store.document import MAX_CONTENT_CHARACTERS, Document, SearchHit, document_records
-from sightline.retrieval.store.filters import parse_filter
-from sightline.retrieval.store.parameters import check_search, checked_id, checked_ids
-from sightline.retrieval.store.store import Where
+from sightline.retrieval.store.filters import Where, parse_filter
+from sightline.retrieval.store.parameters import checked_id, checked_ids, checked_search
 from sightline.retrieval.text.protocol import TextEncoder
 from sightline.retrieval.text.unit_vectors import Query, UnitVectors, document_vectors, encoded_texts, query_vectors
 
@@ -152,7 +151,7 @@ class RagRetriever:
             FilterError: `where` does not follow the grammar.
             InvalidQueryError: the query is blank, zero, not finite or of another dimension; a number is out of range.
         """
-        check_search(top_k, min_score)
+        top_k, min_score = checked_search(top_k, min_score)
         if where is not None:
             parse_filter(where)
         with logged_operation(logger, "retrieve", top_k=top_k, filtered=where is not None):

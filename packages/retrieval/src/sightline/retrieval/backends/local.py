@@ -17,8 +17,9 @@ from sightline.retrieval.errors import (
     UnknownDocumentError,
 )
 from sightline.retrieval.store.document import Document, SearchHit
+from sightline.retrieval.store.filters import Where
 from sightline.retrieval.store.parameters import checked_ids
-from sightline.retrieval.store.store import LocalEmbeddingStore, Where
+from sightline.retrieval.store.store import LocalEmbeddingStore
 from sightline.retrieval.text.unit_vectors import UnitVectors
 
 

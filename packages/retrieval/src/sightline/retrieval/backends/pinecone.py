@@ -39,9 +39,8 @@ from sightline.retrieval.errors import (
     UnknownDocumentError,
 )
 from sightline.retrieval.store.document import MAX_ID_CHARACTERS, Document, SearchHit
-from sightline.retrieval.store.filters import Condition, parse_filter, stored_key
-from sightline.retrieval.store.parameters import check_search, checked_id, checked_ids
-from sightline.retrieval.store.store import Where
+from sightline.retrieval.store.filters import Condition, Where, parse_filter, stored_key
+from sightline.retrieval.store.parameters import checked_id, checked_ids, checked_search
 from sightline.retrieval.text.protocol import TextEncoder
 from sightline.retrieval.text.unit_vectors import UnitVectors
 
@@ -142,7 +141,7 @@ class PineconeBackend:
         Raises:
             BackendLimitError: the answer may lie beyond the 10,000 hits that Pinecone gives.
         """
-        check_search(top_k, min_score)
+        top_k, min_score = checked_search(top_k, min_score)
         vectors.require_shape((len(vectors), self.dimension), "queries", InvalidQueryError)
         chosen = None if where is None else parse_filter(where)
         native = None if chosen is None else superset(chosen, _DIALECT)

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from sightline.retrieval.errors import StoreError
 from sightline.retrieval.store.document import Document, SearchHit
-from sightline.retrieval.store.store import Where
+from sightline.retrieval.store.filters import Where
 from sightline.retrieval.text.unit_vectors import UnitVectors
 
 

@@ -33,9 +33,8 @@ from sightline.retrieval.errors import (
     UnknownDocumentError,
 )
 from sightline.retrieval.store.document import MAX_ID_CHARACTERS, Document, SearchHit
-from sightline.retrieval.store.filters import Condition, parse_filter, stored_key
-from sightline.retrieval.store.parameters import check_search, checked_id, checked_ids
-from sightline.retrieval.store.store import Where
+from sightline.retrieval.store.filters import Condition, Where, parse_filter, stored_key
+from sightline.retrieval.store.parameters import checked_id, checked_ids, checked_search
 from sightline.retrieval.text.protocol import TextEncoder
 from sightline.retrieval.text.unit_vectors import UnitVectors
 
@@ -128,7 +127,7 @@ class QdrantBackend:
         self, vectors: UnitVectors, *, top_k: int, min_score: float | None = None, where: Where | None = None
     ) -> list[list[SearchHit]]:
         """Find the documents most similar to each of `vectors` [q, dimension]; see `VectorBackend.search`."""
-        check_search(top_k, min_score)
+        top_k, min_score = checked_search(top_k, min_score)
         vectors.require_shape((len(vectors), self.dimension), "queries", InvalidQueryError)
         chosen = None if where is None else parse_filter(where)
         native = None if chosen is None else superset(chosen, _DIALECT)

@@ -17,9 +17,9 @@ from sightline.retrieval.errors import InvalidQueryError, UnknownDocumentError
 from sightline.retrieval.operation_log import logged_operation
 from sightline.retrieval.ranking.fusion import reciprocal_rank_fusion
 from sightline.retrieval.store.document import MAX_CONTENT_CHARACTERS, Document
-from sightline.retrieval.store.filters import MetadataFilter, parse_filter
-from sightline.retrieval.store.parameters import check_search
-from sightline.retrieval.store.store import LocalEmbeddingStore, Where
+from sightline.retrieval.store.filters import MetadataFilter, Where, parse_filter
+from sightline.retrieval.store.parameters import checked_search
+from sightline.retrieval.store.store import LocalEmbeddingStore
 
 try:
     import bm25s
@@ -100,8 +100,8 @@ class HybridSearch:
                 f"query must be a text of 1 to {MAX_CONTENT_CHARACTERS:,} characters that is not blank, not "
                 f"{str(query)[:40]!r}"
             )
-        check_search(top_k, None)
-        check_search(candidates, None)
+        top_k, _ = checked_search(top_k, None)
+        candidates, _ = checked_search(candidates, None)
         if candidates < top_k:
             raise InvalidQueryError(f"candidates must be at least top_k ({top_k}), not {candidates}")
         chosen = None if where is None else parse_filter(where)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from sightline.retrieval.errors import DuplicateDocumentError, InvalidDocumentError
+from sightline.retrieval.store.checksums import record_checksum
 from sightline.retrieval.store.filters import StoredScalar, stored_attributes
 
 MAX_ID_CHARACTERS = 512
@@ -30,7 +31,7 @@ class Document(BaseModel):
     id: str = Field(min_length=1, max_length=MAX_ID_CHARACTERS)
     """Unique within a store."""
     content: str = Field(min_length=1, max_length=MAX_CONTENT_CHARACTERS)
-    """The text that is embedded."""
+    """The text that is embedded. Lone surrogates are no text: `text.encode("utf-8", "replace").decode()` drops them."""
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     """JSON values to filter by; at most 65,536 bytes as JSON, whole numbers in 64 bits."""
 
@@ -45,13 +46,18 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class DocumentRecord:
-    """A document as it is kept: UTF-8 that lets lone surrogates of broken pages pass, and ASCII JSON."""
+    """A document as it is kept: UTF-8, and metadata as ASCII JSON, in which lone surrogates may stand."""
 
     id: bytes
     content: bytes
     metadata: str
     attributes: frozenset[tuple[bytes, StoredScalar]]
     """Pairs of metadata key and value that filters can ask for."""
+
+    @property
+    def checksum(self) -> int:
+        """CRC-32 of the fields that are kept."""
+        return record_checksum(self.id, self.content, self.metadata)
 
 
 def document_records(documents: Iterable[Document]) -> list[DocumentRecord]:

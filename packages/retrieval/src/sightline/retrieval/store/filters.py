@@ -38,6 +38,8 @@ MAX_CONDITIONS = 256
 MAX_CHOICES = 1000
 
 Scalar: TypeAlias = str | int | float | bool | None
+Where: TypeAlias = Mapping[str, object]
+"""A filter as its dictionary, in the grammar above."""
 StoredScalar: TypeAlias = int | float | bytes
 Operator: TypeAlias = Literal["==", "<", "<=", ">", ">=", "in"]
 

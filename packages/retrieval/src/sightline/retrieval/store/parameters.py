@@ -6,26 +6,29 @@ This module does not know what is searched.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral, Real
 
 from sightline.retrieval.errors import InvalidQueryError
 
 
-def check_search(top_k: int, min_score: float | None) -> None:
-    """Refuse a search whose numbers are out of range.
+def checked_search(top_k: object, min_score: object) -> tuple[int, float | None]:
+    """Return the numbers of a search, of whatever library's type they were.
 
     Args:
-        top_k: number of hits to find, at least 1.
+        top_k: number of hits to find, a whole number of at least 1.
         min_score: a cosine, -1 to 1, or None.
 
     Raises:
         InvalidQueryError: either is out of range or of another type.
     """
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
+    if isinstance(top_k, bool) or not isinstance(top_k, Integral) or top_k < 1:
         raise InvalidQueryError(f"top_k must be an integer of at least 1, not {top_k!r}")
     if min_score is None:
-        return
-    if isinstance(min_score, bool) or not isinstance(min_score, (int, float)) or not -1.0 <= min_score <= 1.0:
+        return int(top_k), None
+    is_number = isinstance(min_score, Real) and not isinstance(min_score, bool)
+    if not is_number or not -1.0 <= float(min_score) <= 1.0:
         raise InvalidQueryError(f"min_score must be a cosine between -1 and 1, not {min_score!r}")
+    return int(top_k), float(min_score)
 
 
 def checked_id(document_id: object) -> str:

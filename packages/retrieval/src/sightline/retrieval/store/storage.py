@@ -9,30 +9,34 @@ searched.
 from __future__ import annotations
 
 import logging
-import sqlite3
+import os
 import threading
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from sightline.retrieval.errors import (
     DuplicateDocumentError,
     ReadOnlyStoreError,
     StoreDamagedError,
+    StoreError,
     StoreLockedError,
     UnknownDocumentError,
 )
-from sightline.retrieval.files import sync_folder
-from sightline.retrieval.store.database.transaction import DocumentDatabase, StoreState, Transaction
-from sightline.retrieval.store.disk.folder import StoreFolder, StorePart
+from sightline.retrieval.store.checksums import vector_checksums
+from sightline.retrieval.store.database.connections import DocumentDatabase
+from sightline.retrieval.store.database.schema import StoreState
+from sightline.retrieval.store.database.transaction import Transaction
+from sightline.retrieval.store.disk.folder import StoreFolder
 from sightline.retrieval.store.disk.rows import VectorArray, VectorFile, VectorRows
 from sightline.retrieval.store.document import DocumentRecord
 from sightline.retrieval.store.nearest.hnsw import ApproximateIndex
+from sightline.retrieval.store.nearest.view import View
+from sightline.retrieval.store.opening import check, enter, make_or_migrate
 from sightline.retrieval.text.protocol import Vectors
 
 logger = logging.getLogger(__name__)
@@ -41,19 +45,6 @@ _COPY_ROWS = 2**16
 _READ_ATTEMPTS = 10
 # Rows with tombstones cost memory bandwidth in every search; a compaction costs about as much as writing the rest anew.
 COMPACTION_SHARE, COMPACTION_MIN_ROWS = 0.3, 1000
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """One committed state of the rows."""
-
-    state: StoreState
-    vectors: Vectors
-    """`[n, D]` unit rows, in the order in which they were added."""
-    alive: NDArray[np.bool_]
-    """`[n]`, false for rows that were deleted or replaced."""
-    live_count: int
-    index: ApproximateIndex | None
 
 
 class Storage:
@@ -65,6 +56,8 @@ class Storage:
         dimension: length of a vector.
         read_only: True to open an existing folder without locking it.
         allow_other_files: True to make a store even in a folder that holds other files.
+        lock_timeout: seconds to wait for another writer.
+        generation: number of the first generation of a store that is made.
 
     Raises:
         EncoderMismatchError: the folder holds vectors of another encoder.
@@ -75,28 +68,58 @@ class Storage:
     """
 
     def __init__(
-        self, path: Path | None, encoder: str, dimension: int, *, read_only: bool, allow_other_files: bool = False
+        self,
+        path: Path | None,
+        encoder: str,
+        dimension: int,
+        *,
+        read_only: bool,
+        allow_other_files: bool = False,
+        lock_timeout: float = 0.0,
+        generation: int = 0,
     ) -> None:
         self._path = path
         self._folder = None if path is None else StoreFolder(path)
         self._dimension = dimension
         self._read_only = read_only
         self._writing = threading.Lock()
+        self._opened = False
         self._vectors: VectorRows = VectorArray(dimension)
-        self._vectors_generation = -1 if path is not None else 0
+        self._vectors_generation = -1 if path is not None else generation
         # Listed before the database is asked: what a writer adds in between cannot look newer than the database.
         parts = [] if self._folder is None else self._folder.parts()
-        self._lock = self._entered(parts, allow_other_files=allow_other_files)
+        self._lock = None
+        if self._folder is not None:
+            self._lock = enter(
+                self._folder,
+                parts,
+                read_only=read_only,
+                allow_other_files=allow_other_files,
+                lock_timeout=lock_timeout,
+            )
         self._database = DocumentDatabase(None if self._folder is None else self._folder.database, read_only=read_only)
         try:
+            made_with = encoder, dimension
             if not read_only:
-                self._create_if_empty(encoder, parts)
-            self._view = self._read_view(None, lambda transaction: self._check(transaction, encoder, parts))
+                make_or_migrate(self._database, self._folder, made_with, parts, generation)
+            self._view = self._read_view(None, lambda seen: check(seen, self._folder, made_with, parts))
+            self._place = None if self._folder is None else self._folder.database.stat()
             if not read_only:
                 self._discard_unfinished()
+            self._opened = True
         except BaseException:
             self.close()
             raise
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return self._dimension
+
+    @property
+    def folder(self) -> StoreFolder | None:
+        """Where the files are; None in memory."""
+        return self._folder
 
     @property
     def view(self) -> View:
@@ -132,7 +155,9 @@ class Storage:
                     )
                 self._vectors.write(view.state.row_count, vectors)
                 self._vectors.sync()
-                fresh = self._next_view(view, transaction.append(records, replaced.values()), replaced.values())
+                state = transaction.append(records, vector_checksums(vectors), replaced.values())
+                fresh = self._next_view(view, state, replaced.values())
+            self._require_place()
             self._view = fresh
             self._compact_if_worthwhile()
 
@@ -148,12 +173,13 @@ class Storage:
                 rows = transaction.live_rows(ids)
                 if missing := [document_id for document_id in ids if document_id not in rows]:
                     raise UnknownDocumentError(f"the store has no document {_text(missing[0])!r}")
-                fresh = self._next_view(view, transaction.append([], rows.values()), rows.values())
+                fresh = self._next_view(view, transaction.append([], [], rows.values()), rows.values())
+            self._require_place()
             self._view = fresh
             self._compact_if_worthwhile()
 
     def compact(self) -> int:
-        """Write the rows that are alive anew, without the others and without the approximate index.
+        """Write the rows that are alive anew, without the others; the approximate index keeps those it has.
 
         Readers go on meanwhile; a crash leaves the old state or the new one.
 
@@ -179,19 +205,26 @@ class Storage:
             with self._database.writing() as transaction:
                 transaction.require_generation(view.state.generation)
                 newest = self._newest(transaction, self._view)
-                state = transaction.set_indexed_rows(index.row_count)
-                if self._folder is not None and (path := self._folder.index(state)) is not None:
-                    index.save(path)
+                if self._folder is None or not index.row_count:
+                    state = transaction.set_index(newest.state, index.row_count, checksum=0)
+                else:
+                    path = self._folder.index_of(newest.state.generation, index.row_count)
+                    checksum = index.save(path)
+                    state = transaction.set_index(newest.state, index.row_count, checksum)
                     # mapped, in place of the one in memory
-                    index = ApproximateIndex.open(path, index.row_count, self._dimension)
+                    index = ApproximateIndex.open(path, index.row_count, self._dimension, checksum=checksum)
                 fresh = replace(newest, state=state, index=index)
+            self._require_place()
             self._view = fresh
             self._remove_strays()
 
     def close(self) -> None:
-        """Let a write that is under way end, then close files and release the lock. Closing twice is fine."""
+        """Let a write that is under way end, then close files and release the lock. Closing twice is fine.
+
+        In a process that was forked from the one that opened the storage, nothing of the latter's is touched.
+        """
         with self._writing:
-            self._database.close()
+            self._database.close(fold_log=self._opened)
             self._vectors.close()
             if self._lock is not None:
                 self._lock.release()
@@ -202,41 +235,28 @@ class Storage:
             raise ReadOnlyStoreError(
                 f"{self._path} was opened for reading only; open it without read_only to change it"
             )
+        if self._lock is not None and self._lock.is_inherited:
+            raise StoreLockedError(
+                f"{self._path} was opened for writing by the process that this one was forked from; write there, or "
+                "open it here after it was closed there"
+            )
         with self._writing:
+            self._require_place()
             yield
 
-    def _entered(self, parts: Sequence[StorePart], *, allow_other_files: bool) -> FileLock | None:
-        """Look at the files before any is touched; then take the writer's lock, to write."""
-        if self._folder is None:
-            return None
-        if self._read_only:
-            self._folder.require_store(parts)
-            return None
-        self._folder.require_room(parts, allow_other_files=allow_other_files)
-        return _locked(self._folder)
-
-    def _create_if_empty(self, encoder: str, parts: Sequence[StorePart]) -> None:
-        if self._folder is not None and not self._folder.database.is_file():
-            self._folder.database.touch()
-        with self._database.writing() as transaction:
-            if transaction.is_empty():
-                if self._folder is not None:
-                    self._folder.refuse_remains(parts)
-                    VectorFile.create(self._folder.vectors(0), self._dimension).close()
-                transaction.create(encoder, self._dimension)
-        if self._path is not None:
-            sync_folder(self._path.parent)  # the folder itself was synced when its file of vectors was made
-
-    def _check(self, transaction: Transaction, encoder: str, parts: Sequence[StorePart]) -> None:
-        """Refuse a store of another encoder, and files that contradict each other."""
-        if transaction.is_empty():
-            if self._folder is not None:
-                self._folder.refuse_remains(parts)
-            raise FileNotFoundError(f"{self._path} holds no store yet; its writer is about to make it")
-        transaction.require_consistent()
-        transaction.require_encoder(encoder, self._dimension)
-        if self._folder is not None:
-            self._folder.refuse_newer(parts, transaction.state())
+    def _require_place(self) -> None:
+        """Make sure that what is written is where whoever opens the store next will look for it."""
+        if self._folder is None or self._place is None:
+            return
+        try:
+            in_place = os.path.samestat(self._folder.database.stat(), self._place) and self._vectors.is_in_place()
+        except FileNotFoundError:
+            in_place = False
+        if not in_place:
+            raise StoreDamagedError(
+                f"{self._path} was moved, removed or replaced while it was open, and nothing can be written to it; put "
+                "it back, or open what is there now"
+            )
 
     def _read_view(self, known: View | None, check: Callable[[Transaction], None] | None = None) -> View:
         for _ in range(_READ_ATTEMPTS):
@@ -264,17 +284,23 @@ class Storage:
             self._vectors, self._vectors_generation = vectors, state.generation
         alive = np.ones(state.row_count, dtype=np.bool_)
         alive[transaction.tombstones()] = False
-        index = self._opened_index(state, known)
+        index = self._opened_index(transaction, state, known)
         return View(state, self._vectors.rows(state.row_count), alive, int(np.count_nonzero(alive)), index)
 
-    def _opened_index(self, state: StoreState, known: View | None) -> ApproximateIndex | None:
+    def _opened_index(self, transaction: Transaction, state: StoreState, known: View | None) -> ApproximateIndex | None:
         path = None if self._folder is None else self._folder.index(state)
         if self._folder is None or path is None:
             return None
-        if known is not None and known.index is not None and self._folder.index(known.state) == path:
+        unchanged = known is not None and self._folder.index(known.state) == path
+        if unchanged and known.state.generation == state.generation:
             return known.index
+        keys = transaction.index_keys()
+        if unchanged and known.index is not None and keys is not None:
+            return known.index.with_keys(keys)
         try:
-            return ApproximateIndex.open(path, state.indexed_rows, self._dimension)
+            return ApproximateIndex.open(
+                path, state.index_size, self._dimension, checksum=state.index_checksum, keys=keys
+            )
         except (ImportError, StoreDamagedError) as error:
             # A file that is gone, perhaps replaced by a writer meanwhile, makes no answer wrong; a damaged one could.
             if isinstance(error, StoreDamagedError) and path.is_file():
@@ -287,8 +313,8 @@ class Storage:
         alive[: len(view.alive)] = view.alive
         alive[list(buried)] = False
         added = state.row_count - view.state.row_count
-        vectors = self._vectors.rows(state.row_count) if added else view.vectors
-        return View(state, vectors, alive, view.live_count + added - len(buried), view.index)
+        rows = self._vectors.rows(state.row_count) if added else view.rows
+        return View(state, rows, alive, view.live_count + added - len(buried), view.index)
 
     def _compact_if_worthwhile(self) -> None:
         rows = self._view.state.row_count
@@ -296,7 +322,7 @@ class Storage:
             return
         try:
             self._compact()
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, StoreError) as error:
             # The write that led here is committed and stays so; a later one tries again.
             logger.warning("compaction failed, the store goes on without: %s", error)
 
@@ -307,16 +333,24 @@ class Storage:
                 dropped = view.state.row_count - view.live_count
                 if not dropped:
                     return 0
-                state = transaction.renumber()
+                keys = _kept_keys(transaction, view)
+                state = transaction.renumber(keys)
                 vectors = self._created_vectors(state.generation)
                 undo.callback(vectors.close)
                 written = _copy_alive(view, vectors)
-                fresh = View(state, vectors.rows(written), np.ones(written, dtype=np.bool_), written, None)
+                index = view.index.with_keys(keys) if view.index is not None and state.indexed_rows else None
+                fresh = View(state, vectors.rows(written), np.ones(written, dtype=np.bool_), written, index)
             undo.pop_all()
         self._vectors.close()
         self._vectors, self._vectors_generation, self._view = vectors, state.generation, fresh
         self._remove_strays()
-        logger.info("dropped %d of %d rows", dropped, dropped + written, extra={"operation": "compact"})
+        logger.info(
+            "dropped %d of %d rows; the approximate index has %d of the others",
+            dropped,
+            dropped + written,
+            state.indexed_rows,
+            extra={"operation": "compact"},
+        )
         return dropped
 
     def _created_vectors(self, generation: int) -> VectorRows:
@@ -326,9 +360,10 @@ class Storage:
 
     def _discard_unfinished(self) -> None:
         self._remove_strays()
-        if isinstance(self._vectors, VectorFile) and (
-            excess := self._vectors.discard_after(self._view.state.row_count)
-        ):
+        if isinstance(self._vectors, VectorFile) and (excess := self._vectors.excess(self._view.state.row_count)):
+            with self._database.writing() as transaction:
+                transaction.require_generation(self._vectors_generation)
+                self._vectors.discard_after(transaction.state().row_count)
             logger.warning(
                 "%s: rolled back %d bytes of a write that was never acknowledged",
                 self._path,
@@ -341,6 +376,13 @@ class Storage:
             self._folder.remove_strays(self._view.state)
 
 
+def _kept_keys(transaction: Transaction, view: View) -> NDArray[np.int64]:
+    """Return the keys in the index of those of its rows that are alive; none where there is no index."""
+    covered = view.state.indexed_rows
+    keys = transaction.index_keys()
+    return (np.arange(covered) if keys is None else keys)[view.alive[:covered]]
+
+
 def _copy_alive(view: View, target: VectorRows) -> int:
     """Write the rows of a view that are alive to the beginning of `target`, durably; return how many there are."""
     written = 0
@@ -350,19 +392,6 @@ def _copy_alive(view: View, target: VectorRows) -> int:
         written += len(kept)
     target.sync()
     return written
-
-
-def _locked(folder: StoreFolder) -> FileLock:
-    folder.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.lock, thread_local=False)  # any thread may close the store
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise StoreLockedError(
-            f"{folder.path} is open for writing elsewhere, in this process or another; close it there, or open it here "
-            "with read_only=True"
-        ) from None
-    return lock
 
 
 def _text(document_id: bytes) -> str:

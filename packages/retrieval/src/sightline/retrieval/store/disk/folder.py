@@ -6,21 +6,26 @@ explain is refused before anything is changed. This module does not read documen
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sightline.retrieval.errors import ForeignFolderError, StoreDamagedError
-from sightline.retrieval.store.database.transaction import StoreState
+from sightline.retrieval.files import sync_folder
+from sightline.retrieval.store.database.schema import StoreState
 
 _DATABASE_FILE, _LOCK_FILE = "documents.sqlite", "writer.lock"
 _DATABASE_LOG, _DATABASE_JOURNAL = f"{_DATABASE_FILE}-wal", f"{_DATABASE_FILE}-journal"
+_REPAIRED_FILE = f"{_DATABASE_FILE}.repaired"
 _SQLITE_FILES = frozenset({_DATABASE_FILE, _DATABASE_LOG, _DATABASE_JOURNAL, f"{_DATABASE_FILE}-shm"})
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _VECTORS_NAME = re.compile(r"vectors-([0-9]{6,})\.f32")
 _INDEX_NAME = re.compile(r"index-([0-9]{6,})-([0-9]+)\.usearch(?:\.tmp)?")
+_ASIDE_NAME = re.compile(r"damaged-[0-9]{3,}")
 _NAMES_SHOWN = 5
 
 
@@ -47,15 +52,20 @@ class StoreFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.database = path / _DATABASE_FILE
+        self.repaired = path / _REPAIRED_FILE
         self.lock = path / _LOCK_FILE
 
     def vectors(self, generation: int) -> Path:
         """Return the file of the vectors of a generation."""
         return self.path / f"vectors-{generation:06d}.f32"
 
+    def index_of(self, generation: int, size: int) -> Path:
+        """Return the file of the approximate index that was built of so many rows in a generation."""
+        return self.path / _index_name(generation, size)
+
     def index(self, state: StoreState) -> Path | None:
         """Return the file of the approximate index; None where there is no index."""
-        return self.path / _index_name(state.generation, state.indexed_rows) if state.indexed_rows else None
+        return self.index_of(state.index_generation, state.index_size) if state.indexed_rows else None
 
     def parts(self) -> list[StorePart]:
         """Return the vectors and indexes that lie in the folder, of whatever generation, in the order of names."""
@@ -139,8 +149,72 @@ class StoreFolder:
                 with suppress(PermissionError):  # Windows keeps a mapped file; the next opening deletes it
                     part.path.unlink()
 
+    def copy_database(self, target: Path) -> Path:
+        """Copy the database, with its log and journal, to another folder; return the copy.
+
+        Args:
+            target: folder that holds none.
+
+        Raises:
+            OSError: it cannot be read, or not be written there.
+        """
+        for name in (_DATABASE_FILE, _DATABASE_LOG, _DATABASE_JOURNAL):
+            if (self.path / name).is_file():
+                shutil.copy2(self.path / name, target / name)
+        return target / _DATABASE_FILE
+
+    def copy_aside(self) -> None:
+        """Copy the database, with its log and journal, to a new folder in this one, durably."""
+        aside = self.path / f"damaged-{len(self._asides()):03d}"
+        aside.mkdir()
+        self.copy_database(aside)
+        for path in aside.iterdir():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        sync_folder(aside)
+        sync_folder(self.path)
+
+    def take_repaired(self, source: Path, generation: int) -> None:
+        """Move the files of a repaired store here, the database last and under a name that says what it is.
+
+        Args:
+            source: folder of the repaired store, which is closed.
+            generation: number of its generation, which no part here has.
+        """
+        repaired = StoreFolder(source)
+        repaired.vectors(generation).replace(self.vectors(generation))
+        sync_folder(self.path)
+        repaired.database.replace(self.repaired)
+        sync_folder(self.path)
+
+    def put_repaired_in_place(self) -> Path:
+        """Let the repaired database be the one that counts, and put the parts of the damaged store aside.
+
+        Returns:
+            The folder with the damaged files.
+        """
+        aside = self._asides()[-1]
+        for name in (_DATABASE_LOG, f"{_DATABASE_FILE}-shm", _DATABASE_JOURNAL):  # they belong to the damaged one
+            (self.path / name).unlink(missing_ok=True)
+        newest = max(part.generation for part in self.parts() if part.indexed_rows is None)
+        self.repaired.replace(self.database)
+        sync_folder(self.path)
+        for part in self.parts():
+            if part.generation < newest or part.indexed_rows is not None:
+                part.path.replace(aside / part.path.name)
+        sync_folder(aside)
+        sync_folder(self.path)
+        return aside
+
+    def _asides(self) -> list[Path]:
+        return [path for path in self._entries() if _ASIDE_NAME.fullmatch(path.name) and path.is_dir()]
+
     def _has_database(self, parts: Sequence[StorePart]) -> bool:
         """Return whether there is a database that may hold a store; False where a store has yet to be made."""
+        if self.repaired.is_file():
+            raise StoreDamagedError(
+                f"{self.path} is in the middle of a repair; call LocalEmbeddingStore.repair again, which ends it"
+            )
         if self.database.is_file() and self.database.stat().st_size:
             with self.database.open("rb") as file:
                 is_database = file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC

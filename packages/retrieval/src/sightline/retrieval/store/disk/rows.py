@@ -6,17 +6,40 @@ Arrays given out earlier never change as long as nobody writes below their end.
 
 from __future__ import annotations
 
+import mmap
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from sightline.retrieval.errors import StoreDamagedError
+from sightline.retrieval.errors import REMEDY, StoreDamagedError
 from sightline.retrieval.files import sync_folder
 from sightline.retrieval.text.protocol import Vectors
 
 _FIRST_CAPACITY = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredRows:
+    """Rows that were given out."""
+
+    vectors: Vectors
+    """`[n, D]`, read-only."""
+    path: Path | None = None
+    """File that they are mapped from; None in memory."""
+    mapping: mmap.mmap | None = None
+    """The mapping, which knows how long the file is by now."""
+
+    def require_whole(self) -> None:
+        """Make sure that the file is still as long as what is mapped: touching what is not there ends the process.
+
+        Raises:
+            StoreDamagedError: something cut the file after it was opened.
+        """
+        if self.mapping is not None and self.mapping.size() < self.vectors.nbytes:
+            raise StoreDamagedError(f"{self.path} was cut to {self.mapping.size():,} bytes while it was open; {REMEDY}")
 
 
 class VectorRows(Protocol):
@@ -30,8 +53,12 @@ class VectorRows(Protocol):
         """Return when all that was written would survive a power cut."""
         ...
 
-    def rows(self, count: int) -> Vectors:
-        """Return the first `count` rows `[count, D]`, read-only."""
+    def rows(self, count: int) -> StoredRows:
+        """Return the first `count` rows."""
+        ...
+
+    def is_in_place(self) -> bool:
+        """Return whether the rows are where whoever opens the store next will look for them."""
         ...
 
     def close(self) -> None:
@@ -57,11 +84,15 @@ class VectorArray:
     def sync(self) -> None:
         """Do nothing: memory survives nothing."""
 
-    def rows(self, count: int) -> Vectors:
-        """Return the first `count` rows `[count, D]`, read-only."""
+    def rows(self, count: int) -> StoredRows:
+        """Return the first `count` rows."""
         view = self._buffer[:count]
         view.flags.writeable = False
-        return view
+        return StoredRows(view)
+
+    def is_in_place(self) -> bool:
+        """Return True: memory cannot be moved away."""
+        return True
 
     def close(self) -> None:
         """Do nothing."""
@@ -104,29 +135,39 @@ class VectorFile:
         """Return when all that was written would survive a power cut."""
         os.fsync(self._file.fileno())
 
-    def rows(self, count: int) -> Vectors:
-        """Return the first `count` rows `[count, D]`, mapped read-only.
+    def rows(self, count: int) -> StoredRows:
+        """Map the first `count` rows.
 
         Raises:
             StoreDamagedError: the file is shorter than that.
         """
         if count == 0:
-            return np.empty((0, self._dimension), dtype=np.float32)
+            return StoredRows(np.empty((0, self._dimension), dtype=np.float32), self._path)
         size = os.fstat(self._file.fileno()).st_size
         if size < count * self._row_bytes:
             raise StoreDamagedError(
                 f"{self._path} holds {size:,} bytes, but {count:,} rows of {self._dimension} numbers take "
-                f"{count * self._row_bytes:,}; restore it from a backup (the texts are in the database beside it)"
+                f"{count * self._row_bytes:,}; {REMEDY}"
             )
-        return np.memmap(self._file, dtype="<f4", mode="r", shape=(count, self._dimension)).view(np.ndarray)
+        mapping = mmap.mmap(self._file.fileno(), count * self._row_bytes, access=mmap.ACCESS_READ)
+        vectors = np.frombuffer(mapping, dtype="<f4").reshape(count, self._dimension)
+        return StoredRows(vectors, self._path, mapping)
 
-    def discard_after(self, count: int) -> int:
-        """Cut the file after `count` rows; returns how many bytes of an unfinished write that removed."""
-        excess = os.fstat(self._file.fileno()).st_size - count * self._row_bytes
-        if excess > 0:
-            os.ftruncate(self._file.fileno(), count * self._row_bytes)
-            self.sync()
-        return max(excess, 0)
+    def excess(self, count: int) -> int:
+        """Return how many bytes lie after `count` rows, written and never acknowledged."""
+        return max(os.fstat(self._file.fileno()).st_size - count * self._row_bytes, 0)
+
+    def discard_after(self, count: int) -> None:
+        """Cut the file after `count` rows, durably."""
+        os.ftruncate(self._file.fileno(), count * self._row_bytes)
+        self.sync()
+
+    def is_in_place(self) -> bool:
+        """Return whether the path still leads to the file that is open."""
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
         """Close the file; arrays given out stay valid."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sightline.retrieval.errors import StoreDamagedError
 from sightline.retrieval.files import sync_folder
+from sightline.retrieval.store.checksums import file_checksum
 
 if TYPE_CHECKING:
     from usearch.index import Index
@@ -35,14 +36,24 @@ class ApproximateIndex:
     """Proposes rows near a query. Any number of threads may ask; they take turns.
 
     Args:
-        index: the graph, its keys being row numbers.
+        index: the graph, its keys being the row numbers of its time.
         row_count: rows below this number are covered.
+        keys: `[row_count]`, the key of each covered row, ascending; None where each is its own.
     """
 
-    def __init__(self, index: Index, row_count: int) -> None:
+    def __init__(self, index: Index, row_count: int, keys: NDArray[np.int64] | None = None) -> None:
         self._index = index
         self._asking = threading.Lock()  # searches of one usearch index share its per-thread buffers
+        self._keys = keys
         self.row_count = row_count
+
+    def with_keys(self, keys: NDArray[np.int64]) -> ApproximateIndex:
+        """Return the index for the numbers that a compaction gives to its rows.
+
+        Args:
+            keys: key of each row that is left of those covered, ascending.
+        """
+        return ApproximateIndex(self._index, len(keys), keys)
 
     @classmethod
     def build(cls, vectors: Vectors, alive: NDArray[np.bool_]) -> ApproximateIndex:
@@ -67,8 +78,17 @@ class ApproximateIndex:
         return cls(index, len(vectors))
 
     @classmethod
-    def open(cls, path: Path, row_count: int, dimension: int) -> ApproximateIndex:
-        """Map an index that `save` wrote of `row_count` rows of `dimension` numbers.
+    def open(
+        cls, path: Path, row_count: int, dimension: int, *, checksum: int, keys: NDArray[np.int64] | None = None
+    ) -> ApproximateIndex:
+        """Map an index that `save` wrote.
+
+        Args:
+            path: file of the index.
+            row_count: rows that it covered when it was built.
+            dimension: length of a vector.
+            checksum: CRC-32 of the file.
+            keys: key of each row that it covers by now; None where each of the `row_count` is its own.
 
         Raises:
             ImportError: the extra `approximate` is not installed.
@@ -76,8 +96,13 @@ class ApproximateIndex:
         """
         usearch = _usearch()
         try:
+            # A damaged graph could lead anywhere, also out of the file.
+            if path.is_file() and file_checksum(path) != checksum:
+                raise StoreDamagedError(f"{path} does not match its checksum; {_REMEDY}")
             index = usearch.Index.restore(str(path), view=True, enable_key_lookups=False) if path.is_file() else None
         except (RuntimeError, ValueError) as error:
+            if isinstance(error, StoreDamagedError):
+                raise
             raise StoreDamagedError(f"{path} is damaged ({error}); {_REMEDY}") from error
         if index is None:
             raise StoreDamagedError(f"{path} is missing or damaged; {_REMEDY}")
@@ -86,19 +111,21 @@ class ApproximateIndex:
                 f"{path} indexes {len(index):,} rows of {index.ndim} numbers, not at most {row_count:,} of "
                 f"{dimension}; {_REMEDY}"
             )
-        return cls(index, row_count)
+        return cls(index, row_count if keys is None else len(keys), keys)
 
-    def save(self, path: Path) -> None:
-        """Write the index to a file, atomically and durably."""
+    def save(self, path: Path) -> int:
+        """Write the index to a file, atomically and durably; return the CRC-32 of the file."""
         temporary = path.with_name(path.name + ".tmp")
         try:
             self._index.save(str(temporary))
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
+            checksum = file_checksum(temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
+        return checksum
 
     def candidates(self, queries: Vectors, top_k: int) -> list[NDArray[np.int64]]:
         """Return rows `[m]` near each of `queries` [q, D], ascending; several times `top_k` if there are so many."""
@@ -111,8 +138,16 @@ class ApproximateIndex:
             self._index.expansion_search = count
             matches = self._index.search(queries, count)
         if isinstance(matches, Matches):  # what usearch returns for a single query
-            return [np.sort(matches.keys.astype(np.int64))]
-        return [np.sort(row[:found].astype(np.int64)) for row, found in zip(matches.keys, matches.counts, strict=True)]
+            return [self._rows(matches.keys)]
+        return [self._rows(row[:found]) for row, found in zip(matches.keys, matches.counts, strict=True)]
+
+    def _rows(self, found: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Return the rows, ascending, whose keys were found; keys of rows that a compaction dropped are left out."""
+        keys = np.sort(found.astype(np.int64))
+        if self._keys is None:
+            return keys
+        places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return places[self._keys[places] == keys] if len(self._keys) else places[:0]
 
 
 def _usearch() -> ModuleType:

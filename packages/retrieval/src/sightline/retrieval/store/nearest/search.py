@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sightline.retrieval.store.nearest.exact import RankedRows, best_rows, merge, rank
 from sightline.retrieval.store.nearest.hnsw import ApproximateIndex
-from sightline.retrieval.store.storage import View
+from sightline.retrieval.store.nearest.view import View
 from sightline.retrieval.text.protocol import Vectors
 
 
