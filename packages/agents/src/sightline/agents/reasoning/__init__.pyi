@@ -3,6 +3,7 @@ from .config import HRMConfig as HRMConfig
 from .config import PlainConfig as PlainConfig
 from .config import TrainerConfig as TrainerConfig
 from .config import TRMConfig as TRMConfig
+from .live import live_progress as live_progress
 from .models.answers import Answers as Answers
 from .models.baseline import PlainNetwork as PlainNetwork
 from .models.boards import BoardReasoner as BoardReasoner
@@ -30,7 +31,6 @@ from .training.evaluation import choose_threshold as choose_threshold
 from .training.evaluation import trace_puzzles as trace_puzzles
 from .training.examples import Examples as Examples
 from .training.examples import ExampleSource as ExampleSource
-from .training.live import live_progress as live_progress
 from .training.loader import EmptyBufferError as EmptyBufferError
 from .training.loader import Loader as Loader
 from .training.loader import PuzzleBuffer as PuzzleBuffer
