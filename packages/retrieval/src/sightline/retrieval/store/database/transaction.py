@@ -30,6 +30,7 @@ from sightline.retrieval.store.document import Document, DocumentRecord, documen
 from sightline.retrieval.store.filters import Condition, comparison_sql, stored_key
 
 _SHOWN_BYTES: Final = 80
+_ROWS_AT_ONCE: Final = 500  # SQLite takes at least 999 parameters in one statement
 
 
 class Transaction:
@@ -233,14 +234,19 @@ class Transaction:
         """Return the documents of these rows, each with the checksum that its vector should have.
 
         Raises:
-            StoreDamagedError: the fields of a document do not match their checksum.
+            StoreDamagedError: a row has no document, or its fields do not match their checksum.
         """
-        found = {}
-        for row in rows:
-            *fields, checksum, vector_checksum = self._connection.execute(
-                "SELECT id, content, metadata, record_checksum, vector_checksum FROM documents WHERE row = ?", (row,)
-            ).fetchone()
-            found[row] = self._document(fields, checksum), vector_checksum
+        wanted, found = list(rows), {}
+        for start in range(0, len(wanted), _ROWS_AT_ONCE):
+            part = wanted[start : start + _ROWS_AT_ONCE]
+            query = (
+                "SELECT row, id, content, metadata, record_checksum, vector_checksum FROM documents "
+                f"WHERE row IN ({', '.join('?' * len(part))})"
+            )
+            for row, *fields, checksum, vector_checksum in self._connection.execute(query, part):
+                found[row] = self._document(fields, checksum), vector_checksum
+        if missing := [row for row in wanted if row not in found]:
+            raise self._damaged(f"row {missing[0]:,} has no document")
         return found
 
     def page(self, after: bytes, limit: int) -> list[tuple[bytes, Document]]:

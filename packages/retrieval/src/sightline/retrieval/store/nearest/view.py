@@ -47,8 +47,9 @@ def require_sound(view: View, checksums: Mapping[int, int]) -> None:
     Raises:
         StoreDamagedError: the vector of a row does not match its checksum.
     """
-    for row, checksum in checksums.items():
-        if vector_checksums(view.vectors[row : row + 1]) != [checksum]:
+    rows = list(checksums)
+    for row, found in zip(rows, vector_checksums(view.vectors[rows]), strict=True):
+        if found != checksums[row]:
             raise StoreDamagedError(
                 f"{view.rows.path}: the vector of row {row:,} does not match its checksum; {REMEDY}"
             )
