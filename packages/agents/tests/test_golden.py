@@ -133,8 +133,9 @@ def test_every_file_is_written_as_it_has_always_been(tmp_path: Path) -> None:
 def test_what_an_earlier_version_wrote_is_read(tmp_path: Path) -> None:
     assert list(read_trajectories(GOLDEN / "trajectories.jsonl")) == [TRAJECTORY, BROKEN]
     assert EpisodeInProgress.read(GOLDEN / "episode.json") == EPISODE
-    (tmp_path / "journal.jsonl").write_bytes((GOLDEN / "journal.jsonl").read_bytes())
-    assert RolloutJournal(tmp_path / "journal.jsonl", HEADER).batches == {0: (TRAJECTORY, BROKEN)}
+    for number, journal in enumerate((GOLDEN / "journal.jsonl", GOLDEN.parent / "journal-without-snapshots.jsonl")):
+        (tmp_path / f"{number}.jsonl").write_bytes(journal.read_bytes())
+        assert RolloutJournal(tmp_path / f"{number}.jsonl", HEADER).batches == {0: (TRAJECTORY, BROKEN)}
     assert AnswerCache(GOLDEN / "answers").get(REQUEST) == ANSWER
     assert list(TokenLedger(GOLDEN / "ledger.jsonl").rows()) == [ROW, FAILED]
     found, expected = RecurrentStateModel.from_pretrained(GOLDEN / "state_model"), make_state_model()
