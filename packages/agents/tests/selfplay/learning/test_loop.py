@@ -27,7 +27,15 @@ from sightline.retrieval.jsonl import RecordError
 
 GAME = ConnectFour(5, 4)
 SMALL = SelfPlayConfig(
-    updates=12, games=6, simulations=6, channels=8, blocks=1, buffer_size=500, batch_size=32, checkpoint_every=4
+    updates=12,
+    games=6,
+    simulations=6,
+    channels=8,
+    blocks=1,
+    buffer_size=500,
+    batch_size=32,
+    checkpoint_every=4,
+    precision="float32",
 )
 
 
@@ -202,3 +210,15 @@ def test_the_gate_keeps_the_best_network_until_a_candidate_wins(monkeypatch: pyt
         torch.equal(tensor, trainer.network.state_dict()[name])
         for name, tensor in trainer._best.state_dict().items()  # ty: ignore
     )
+
+
+def test_a_run_stays_with_the_arithmetic_it_found_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sightline.agents.selfplay.learning import loop
+
+    config = SMALL.model_copy(update={"precision": "auto"})
+    monkeypatch.setattr(loop, "faster_precision", lambda *_: "bfloat16")
+    SelfPlayTrainer(GAME, config, tmp_path).run()
+    monkeypatch.setattr(loop, "faster_precision", lambda *_: "float32")
+    resumed = SelfPlayTrainer(GAME, config.model_copy(update={"checkpoint_every": 3}), tmp_path)
+    assert resumed._precision == "bfloat16"
+    assert SelfPlayTrainer(GAME, config)._precision == "float32"

@@ -9,7 +9,7 @@ import torch
 
 from sightline.agents.selfplay import Board, ConnectFour, NetworkConfig, NetworkEvaluator, NetworkPlayer, TicTacToe
 from sightline.agents.selfplay.games.boards import pack
-from sightline.agents.selfplay.learning.network import build_network, load_network, save_network
+from sightline.agents.selfplay.learning.network import build_network, faster_precision, load_network, save_network
 from sightline.retrieval.jsonl import RecordError
 
 GAME = ConnectFour(5, 4)
@@ -82,3 +82,7 @@ def test_a_folder_of_another_network_is_refused_and_nothing_is_loaded(tmp_path: 
     (tmp_path / "config.json").write_text('{"columns": 5}')
     with pytest.raises(RecordError, match="rows"):
         load_network(tmp_path)
+
+
+def test_the_faster_arithmetic_is_one_of_the_two() -> None:
+    assert faster_precision(build_network(CONFIG, 0), GAME, 8) in ("float32", "bfloat16")

@@ -28,6 +28,7 @@ from sightline.agents.selfplay.learning.network import (
     NetworkPlayer,
     Precision,
     build_network,
+    faster_precision,
     load_weights,
     save_network,
 )
@@ -65,7 +66,7 @@ class SelfPlayConfig(BaseModel):
         weight_decay: of AdamW.
         clip: largest norm of the gradient.
         value_weight: of the value's squared error beside the policy's cross-entropy.
-        precision: in which the network is asked and trained; "bfloat16" is faster where the processor computes in it.
+        precision: in which the network is asked and trained; "auto" times both, and a resumed run keeps its choice.
         gate: "off": games are played by the latest network; "sequential": by the best so far, which a candidate
             replaces after winning a sequential test.
         gate_every: updates between candidates.
@@ -94,7 +95,7 @@ class SelfPlayConfig(BaseModel):
     weight_decay: float = Field(default=1e-4, ge=0)
     clip: float = Field(default=1.0, gt=0)
     value_weight: float = Field(default=1.0, ge=0)
-    precision: Precision = "float32"
+    precision: Literal["auto"] | Precision = "auto"
     gate: Literal["off", "sequential"] = "off"
     gate_every: int = Field(default=500, ge=1)
     gate_openings: int = Field(default=200, ge=2)
@@ -129,6 +130,9 @@ class SelfPlayTrainer:
         )
         self._generator = Generator(
             game, search, config.games, opening_plies=config.opening_plies, outcome_share=config.outcome_share
+        )
+        self._precision: Precision = (
+            faster_precision(self.network, game, config.games) if config.precision == "auto" else config.precision
         )
         self.buffer = ReplayBuffer(config.buffer_size, game.max_actions)
         self.history: list[dict[str, float]] = []
@@ -204,6 +208,7 @@ class SelfPlayTrainer:
             "bad": self._bad,
             "cpu_seconds": self.cpu_seconds,
             "history": self.history,
+            "precision": self._precision,
         }
         arrays = {"buffer": self.buffer.state(), "games": self._generator.state()}
         write_checkpoint(self._out / _CHECKPOINT, modules, self._optimiser, arrays, scalars)
@@ -227,7 +232,7 @@ class SelfPlayTrainer:
         self._generator.load_state(arrays["games"])
         self.updates, self.skipped, self.accepted = (scalars[name] for name in ("updates", "skipped", "accepted"))
         self._credit, self._bad, self._cpu_seconds = scalars["credit"], scalars["bad"], scalars["cpu_seconds"]
-        self.history = scalars["history"]
+        self.history, self._precision = scalars["history"], scalars["precision"]
 
     @staticmethod
     def _repeatable(config: SelfPlayConfig) -> dict[str, Any]:
@@ -235,7 +240,7 @@ class SelfPlayTrainer:
         return config.model_dump(exclude={"minutes", "checkpoint_every"})
 
     def _evaluator(self, module: Any) -> NetworkEvaluator:
-        return NetworkEvaluator(module, self.game, precision=self.config.precision)
+        return NetworkEvaluator(module, self.game, precision=self._precision)
 
     def _update(self) -> dict[str, float]:
         """One step of the optimiser."""
@@ -247,7 +252,7 @@ class SelfPlayTrainer:
         planes, targets = self.buffer.sample(config.batch_size, rng, self.game)
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate()
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._precision == "bfloat16"):
             logits, values = self.network(torch.from_numpy(planes))
         policy, value = torch.from_numpy(targets.policy), torch.from_numpy(targets.value)
         # Less the entropy of the target, which no network can go below.
