@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from experiments.reasoning.boards.positions import solve_stage
+from experiments.reasoning.boards.rates import network_rates, search_rates
+from experiments.reasoning.boards.report import search_chapter, selfplay_chapter
+from experiments.reasoning.boards.training import match_stage, rating_stage, train_stage
 from experiments.reasoning.chapters import Chapter
 from experiments.reasoning.hybrid.methods import hybrid_stage
 from experiments.reasoning.hybrid.report import hybrid_chapter
@@ -14,6 +18,11 @@ from experiments.reasoning.puzzles.ablations_report import ablations_chapter
 from experiments.reasoning.puzzles.comparison import HRM_NAME, TRM_NAME, compare_stage, puzzle_stage
 from experiments.reasoning.puzzles.comparison_report import model_folder, puzzles_chapter
 from experiments.reasoning.settings import Experiment, ReasoningSettings, Stage
+from experiments.reasoning.shop.findings import choose, mean_steps
+from experiments.reasoning.shop.learning import rewards_stage
+from experiments.reasoning.shop.report import shop_chapter, teaching_chapter
+from experiments.reasoning.shop.teaching import teach_stage
+from experiments.reasoning.shop.trials import choose_stage, trials_stage
 from lab.jobs import Workers
 from lab.run import RunDirectory
 
@@ -26,7 +35,9 @@ def run_experiments(settings: ReasoningSettings, run: RunDirectory, workers: Wor
         "puzzles": run_puzzles,
         "ablations": run_ablations,
         "hybrid": run_hybrid,
+        "search": run_search,
         "selfplay": run_selfplay,
+        "shop": run_shop,
     }
     return [
         chapter
@@ -73,8 +84,38 @@ def run_hybrid(settings: ReasoningSettings, run: RunDirectory, workers: Workers)
     return [hybrid_chapter(run, task, found, settings.seed)]
 
 
+def run_search(settings: ReasoningSettings, run: RunDirectory, workers: Workers) -> list[Chapter]:
+    """E4: searches without a network against exact truth."""
+    positions = solve_stage(settings.boards, run, workers)
+    return [search_chapter(settings.boards, run, search_rates(settings.boards, run, workers, positions))]
+
+
 def run_selfplay(settings: ReasoningSettings, run: RunDirectory, workers: Workers) -> list[Chapter]:
-    """TRM and HRM in the self-play loop, against the convolutional network."""
+    """E5: networks that learn Connect Four from their own games; TRM and HRM against the convolutional one."""
+    chapters = []
+    if "conv" in settings.network:
+        boards = settings.boards
+        positions = solve_stage(boards, run, workers)
+        networks, snapshots = train_stage(boards, run, workers)
+        rates = network_rates(boards, run, workers, positions, networks)
+        matches = match_stage(boards, run, workers, networks)
+        ratings = rating_stage(boards, run, workers, networks)
+        chapters.append(selfplay_chapter(boards, snapshots, rates, matches, ratings))
     names = {"trm": TRM_PLAYER, "hrm": HRM_PLAYER}
     chosen = [names[network] for network in settings.network if network in names]
-    return [players_chapter(settings.players, player_stage(settings.players, chosen, run, workers))] if chosen else []
+    if chosen:
+        chapters.append(players_chapter(settings.players, player_stage(settings.players, chosen, run, workers)))
+    return chapters
+
+
+def run_shop(settings: ReasoningSettings, run: RunDirectory, workers: Workers) -> list[Chapter]:
+    """E6: planning in the shop by the oracle and honestly, and search as a teacher."""
+    shop = settings.shop
+    models, learnt = rewards_stage(shop, run, workers)
+    dev = choose_stage(shop, run, workers, models)
+    choice = choose(shop, dev)
+    trials = trials_stage(shop, run, workers, models, choice.pessimism, mean_steps(dev, choice.pessimism))
+    chapters = [shop_chapter(shop, run, learnt, choice, trials)]
+    if shop.teach:
+        chapters.append(teaching_chapter(shop, *teach_stage(shop, run, workers)))
+    return chapters

@@ -21,9 +21,18 @@ class Stage(StrEnum):
     ABLATE = "ablate"
     HYBRID = "hybrid"
     PLAYERS = "players"
+    SOLVE_POSITIONS = "solve_positions"
+    RATES = "rates"
+    SELF_PLAY = "self_play"
+    MATCHES = "matches"
+    RATINGS = "ratings"
+    LEARN_REWARDS = "learn_rewards"
+    CHOOSE = "choose"
+    SHOP = "shop"
+    TEACH = "teach"
 
 
-Experiment = Literal["puzzles", "ablations", "hybrid", "selfplay"]
+Experiment = Literal["puzzles", "ablations", "hybrid", "search", "selfplay", "shop"]
 
 Network = Literal["conv", "trm", "hrm"]
 
@@ -112,6 +121,94 @@ class PlayerSettings(BaseModel):
     """Self-play of both, and the convolutional network's training."""
 
 
+class BoardSettings(BaseModel):
+    """Search on boards, and the convolutional network that learns Connect Four from its own games."""
+
+    model_config = _PART
+
+    columns: int = Field(default=6, ge=4)
+    """Of the board of Connect Four."""
+    rows: int = Field(default=5, ge=4)
+    """Of the board of Connect Four."""
+    seed: int = Field(default=0, ge=0)
+    """Of positions, openings, training and players."""
+    plies: tuple[int, ...] = Field(default=(8, 11, 14), min_length=1)
+    """Moves after which random positions are solved; the fewer, the longer it takes."""
+    positions: int = Field(default=150, ge=1)
+    """Solved positions with a losing choice after each of these."""
+    tic_tac_toe_every: int = Field(default=5, ge=1)
+    """Every so many of the 4,520 positions of tic-tac-toe."""
+    tic_tac_toe_simulations: tuple[int, ...] = (8, 16, 32, 64, 128, 200, 1000)
+    """Budgets in tic-tac-toe."""
+    simulations: tuple[int, ...] = (8, 16, 32, 64, 128, 400)
+    """Budgets in Connect Four without a network."""
+    network_simulations: tuple[int, ...] = (8, 16, 32, 64, 128)
+    """Budgets with the network."""
+    minutes: float = Field(default=8.0, gt=0)
+    """CPU minutes of self-play and learning."""
+    snapshots: int = Field(default=4, ge=1)
+    """Networks that are kept on the way, the last one included."""
+    loop: SelfPlayConfig = SelfPlayConfig(updates=1_000_000, games=128, buffer_size=100_000)
+    """Self-play and learning."""
+    match_simulations: int = Field(default=50, ge=2)
+    """Of the network's search for each move."""
+    opponent_simulations: int = Field(default=400, ge=1)
+    """Of its opponent, which judges leaves by random games."""
+    match_pairs: int = Field(default=200, ge=2)
+    """Openings of the match against it, each played with both colours."""
+    solver_pairs: int = Field(default=30, ge=2)
+    """Drawn openings of the match against perfect play."""
+    solver_plies: int = Field(default=10, ge=0)
+    """Moves before these; the fewer, the longer perfect play takes."""
+    rating_pairs: int = Field(default=30, ge=2)
+    """Openings of each match among the networks."""
+
+
+class ShopSettings(BaseModel):
+    """Planning in the shop."""
+
+    model_config = _PART
+
+    products: int = Field(default=1000, ge=100)
+    """Products of the generated catalogue."""
+    goals: Literal["human", "synthetic"] = "human"
+    """Whose instructions the goals come from."""
+    shop_seed: int = 42
+    """Seed of the catalogue and its goals."""
+    step_limit: int = Field(default=15, ge=3)
+    """Steps of an episode."""
+    seed: int = Field(default=0, ge=0)
+    """Of searches, samples and fits."""
+    training_goals: int = Field(default=1000, ge=4)
+    """Goals whose purchases the reward model learns from."""
+    naive_goals: int = Field(default=60, ge=2)
+    """Goals of the naive reward model, which is a warning."""
+    rounds: int = Field(default=2, ge=0)
+    """Times that the reward model is fitted to its own mistakes as well."""
+    dev_goals: int = Field(default=200, ge=2)
+    """Goals on which caution, margin and budget are chosen."""
+    test_goals: int = Field(default=200, ge=2)
+    """Goals of the final figures."""
+    simulations: tuple[int, ...] = (1, 4, 16, 64, 256, 1024)
+    """Budgets of the searches."""
+    pessimism: tuple[float, ...] = (0.0, 1.0, 2.0)
+    """Cautions to choose from, in standard deviations among the reward model's members."""
+    margins: tuple[float, ...] = (0.0, 0.05, 0.1)
+    """Margins to choose from, by which a plan must seem better than the actor's own way."""
+    beam_width: int = Field(default=4, ge=1)
+    """States that beam search keeps."""
+    teach: bool = False
+    """Whether the packaged student learns from plans, and shops before and after."""
+    teaching_goals: int = Field(default=400, ge=1)
+    """Training goals whose plans the student imitates."""
+    teaching_simulations: int = Field(default=64, ge=1)
+    """Of the search for each of these, by the oracle's rewards and the student's own proposals."""
+    teaching_steps: int = Field(default=400, ge=1)
+    """Optimiser steps of the student."""
+    fresh_goals: int = Field(default=500, ge=2)
+    """Test goals on which the student shops before and after."""
+
+
 class ReasoningSettings(RunSettings):
     """How far do small recursive reasoners and search get, and what of them does the work?"""
 
@@ -136,6 +233,34 @@ class ReasoningSettings(RunSettings):
             "loop": {"games": 8, "simulations": 4, "batch_size": 16},
             "trainer": {"batch_size": 16, "segments": 2, "precision": "float32"},
         },
+        "boards": {
+            "columns": 5,
+            "rows": 4,
+            "plies": (8, 12),
+            "positions": 8,
+            "tic_tac_toe_every": 100,
+            "tic_tac_toe_simulations": (8, 64),
+            "simulations": (8, 64),
+            "network_simulations": (8,),
+            "minutes": 0.05,
+            "snapshots": 2,
+            "loop": {"games": 8, "simulations": 4, "batch_size": 16, "precision": "float32"},
+            "match_simulations": 4,
+            "opponent_simulations": 8,
+            "match_pairs": 4,
+            "solver_pairs": 2,
+            "rating_pairs": 2,
+        },
+        "shop": {
+            "products": 150,
+            "training_goals": 12,
+            "naive_goals": 4,
+            "rounds": 1,
+            "dev_goals": 4,
+            "test_goals": 5,
+            "simulations": (1, 16),
+            "pessimism": (1.0,),
+        },
     }
     FULL: ClassVar[Mapping[str, Any]] = {
         "puzzles": {
@@ -147,12 +272,14 @@ class ReasoningSettings(RunSettings):
         "ablations": {"seeds": (0, 1, 2)},
         "hybrid": {"simulations": (64, 256, 1024)},
         "players": {"minutes": 5.0},
+        "boards": {"minutes": 10.0, "plies": (6, 10, 14), "solver_pairs": 100, "rating_pairs": 100},
+        "shop": {"training_goals": 2000, "dev_goals": 500, "test_goals": 500, "teach": True},
     }
     INCIDENTAL: ClassVar[frozenset[str]] = RunSettings.INCIDENTAL | {"processes", "only", "network"}
 
     full: bool = False
     """Longer trainings, more of them, and harder puzzles: hours on two cores."""
-    only: tuple[Experiment, ...] = ("puzzles", "ablations", "hybrid", "selfplay")
+    only: tuple[Experiment, ...] = ("puzzles", "ablations", "hybrid", "search", "selfplay", "shop")
     """Experiments to run; those that need another's models run it as well."""
     network: tuple[Network, ...] = ("conv", "trm", "hrm")
     """Networks that learn by self-play: the convolutional one, and reasoners that are matched against it."""
@@ -166,3 +293,7 @@ class ReasoningSettings(RunSettings):
     """TRM with search."""
     players: PlayerSettings = PlayerSettings()
     """TRM and HRM in the self-play loop."""
+    boards: BoardSettings = BoardSettings()
+    """Search on boards, and self-play."""
+    shop: ShopSettings = ShopSettings()
+    """Planning in the shop."""

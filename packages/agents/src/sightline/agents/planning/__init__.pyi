@@ -11,6 +11,7 @@ from .environments.model import Choice as Choice
 from .environments.model import EnvironmentModel as EnvironmentModel
 from .environments.model import Policy as Policy
 from .environments.planner import TextPlan as TextPlan
+from .environments.planner import action_texts as action_texts
 from .environments.planner import plan as plan
 from .environments.planner import search_plan as search_plan
 from .environments.reward_model import RewardModel as RewardModel

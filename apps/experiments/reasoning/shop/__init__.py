@@ -1,0 +1,1 @@
+"""E6: planning in the shop, by the oracle's rewards and honestly."""
