@@ -29,9 +29,9 @@ class Rate(BaseModel):
         game: which.
         method: "puct", "gumbel", or "none" for a player that does not search.
         judge: what judges leaves.
-        simulations: of each search; 1 for the judge's first thought.
+        simulations: number of simulations of each search; 1 for the judge's first thought.
         number: which network, from 1; 0 where none is asked.
-        optimal: for each position whether the move keeps its value.
+        optimal: whether the move, for each position, keeps its value.
         value_error: mean distance of the player's values from the truth; None where it has none.
     """
 
@@ -53,8 +53,8 @@ class Asked:
 
     Attributes:
         game: which.
-        method: of its searches, or "none".
-        judge: of its leaves.
+        method: method of its searches, or "none".
+        judge: judge of its leaves.
         budgets: simulations of its searches.
         number: which network.
     """

@@ -39,9 +39,9 @@ class Snapshot(BaseModel):
         cpu_seconds: spent on games and updates until then.
         games: played until then.
         positions: learnt from until then.
-        updates: made until then.
-        policy_loss: at its last update, above the least possible one.
-        value_loss: at its last update.
+        updates: updates made until then.
+        policy_loss: policy's loss at its last update, above the least possible one.
+        value_loss: value's loss at its last update.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,7 +61,7 @@ class MatchRecord(BaseModel):
 
     Attributes:
         against: its opponent.
-        result: of the match, from the network's side.
+        result: result of the match, from the network's side.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -27,7 +27,7 @@ class Choice:
 
     Attributes:
         pessimism: caution of the reward model.
-        margin: by which a plan must seem better than the actor's own way.
+        margin: amount by which a plan must seem better than the actor's own way.
         simulations: budget.
         success: there.
         greedy: success of the actor alone there.
@@ -49,8 +49,8 @@ class Line:
         simulations: its budget.
         success: share of goals fully met.
         reward: mean reward.
-        difference: of success to the actor alone, paired; None for that one itself.
-        p_value: of that difference by McNemar's test, after Holm's correction over all lines.
+        difference: difference of success to the actor alone, paired; None for that one itself.
+        p_value: p-value of that difference by McNemar's test, after Holm's correction over all lines.
         steps: mean steps taken in search.
         judged: mean pages that the policy was asked about.
         seconds: mean CPU seconds.

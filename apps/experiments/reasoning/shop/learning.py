@@ -62,7 +62,7 @@ class LearntRewards(BaseModel):
     """How well a reward model rates purchases.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         goals: training goals.
         purchases: that it was fitted to.
         correlation: mean correlation with the true reward among the purchases of a training goal.

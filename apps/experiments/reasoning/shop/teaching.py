@@ -44,7 +44,7 @@ class Lesson(BaseModel):
 
     Attributes:
         goal: which.
-        actions: of the plan.
+        actions: actions of the plan.
         reward: what it earns.
         own_reward: what the student's own way earned.
         steps: taken in the environment in search.

@@ -111,7 +111,7 @@ def trials_stage(
         workers: processes.
         models: folder of the reward models.
         pessimism: caution that was chosen.
-        steps: for each budget of the search, steps that it took on development goals, which its rivals are given.
+        steps: steps that the search took on development goals at each budget, which its rivals are given.
     """
     asked: list[tuple[Method, int, float]] = [("honest", budget, pessimism) for budget in settings.simulations]
     asked += [("oracle", budget, 0.0) for budget in settings.simulations]

@@ -69,14 +69,13 @@ def train_student(
         config: size and training.
         folder: folder for the model, which appears there complete or not at all; must not exist or be empty.
         start_from: folder of a student to go on from, with its tokenizer; a new one when None.
-        checkpoint: file that holds unfinished work; default beside the folder. One of other examples or another config
-            is ignored; it is deleted in the end.
+        checkpoint: file of unfinished work, beside the folder by default; one of other examples or config is ignored.
         command: how the model was made, for its card.
         progress: function that is told the number of steps done and the last loss after each step.
 
     Raises:
-        ValueError: there are no examples, an action is longer than half of the context, or the vocabulary is too small
-            for all bytes and markers; or the student to go on from is of another shape.
+        ValueError: there are no examples, an action is longer than half of the context, the vocabulary is too small for
+            all bytes and markers, or the student to go on from is of another shape.
         FileExistsError: the folder is there and holds something.
         ArithmeticError: the loss is no longer a finite number.
     """

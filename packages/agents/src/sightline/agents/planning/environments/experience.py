@@ -30,7 +30,7 @@ class Experience:
     """Purchases of training goals.
 
     Attributes:
-        purchases: as their pages showed them.
+        purchases: products bought, as their pages showed them.
         rewards: what they earned.
         goals: which goal each was made for.
     """
@@ -99,7 +99,7 @@ def gather(open_goal: Open, goals: Sequence[int], policy: Policy, rewards: Rewar
         goals: training goals.
         policy: policy of the search.
         rewards: rewards of the search: the oracle's, or those of a model that is to see its own mistakes.
-        simulations: simulations of each search.
+        simulations: number of simulations of each search.
     """
     found = Experience()
     for goal in goals:
@@ -126,8 +126,8 @@ def learn_rewards(
         open_goal: opens an episode of a goal.
         goals: training goals.
         policy: policy of the searches.
-        simulations: simulations of each search.
-        rounds: rounds of searching by the model and fitting it anew.
+        simulations: number of simulations of each search.
+        rounds: number of rounds of searching by the model and fitting it anew.
         config: configuration of the model.
         seed: seed of the fits.
     """

@@ -23,7 +23,7 @@ class Choice(NamedTuple):
     """What a policy would do in one state.
 
     Attributes:
-        probabilities: of the state's actions, in their order.
+        probabilities: probabilities of the state's actions, in their order.
         index: the action it takes.
     """
 

@@ -24,12 +24,12 @@ class TextPlan:
     """What a search found, and what it cost.
 
     Attributes:
-        actions: to be taken in order from where the search began.
+        actions: actions in order from where the search began.
         value: what they earn: truly where the rewards were the oracle's, else by the reward model.
         own_value: what the actor's own way earns, likewise; None where it finds no end.
         is_own: whether the actor's own way was kept.
         is_oracle: whether the environment's rewards were used.
-        simulations: of the search.
+        simulations: number of simulations of the search.
         exhausted: whether no better plan exists among the actions considered.
         steps: steps taken in the environment for it.
         policy_calls: times the actor was asked, each about a batch of pages.
@@ -64,7 +64,7 @@ def plan(
         env: a deterministic environment.
         actor: proposes actions, and says by its own way on what a page is worth.
         grammar: what pages, actions and purchases look like.
-        simulations: simulations of the search.
+        simulations: number of simulations of the search.
         rewards: `OracleReward()` for an upper bound, or a `RewardModel`: then the environment's rewards are withheld
             from all that searches.
         margin: how much more than the actor's own way another must be worth to be taken.
@@ -105,9 +105,9 @@ def search_plan(
     Args:
         model: the world, the policy and the rewards.
         root: a state of the world.
-        simulations: simulations of the search.
-        margin: margin as of `plan`.
-        leaves_per_step: leaves as of `plan`.
+        simulations: number of simulations of the search.
+        margin: margin of `plan`.
+        leaves_per_step: pages that the actor is asked about together.
         seed: seed of the search.
     """
     steps, calls = model.world.steps, model.policy_calls

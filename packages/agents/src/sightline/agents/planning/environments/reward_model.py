@@ -25,8 +25,8 @@ class RewardModelConfig(BaseModel):
 
     Attributes:
         members: trees' ensembles, each fitted to purchases of other goals drawn with replacement.
-        trees: of each member.
-        depth: of each tree.
+        trees: trees of each member.
+        depth: depth of each tree.
         pessimism: standard deviations among members that are taken off their mean.
         features: names of what it sees of a purchase.
     """

@@ -60,7 +60,7 @@ class Forest:
         roots: B.
         size: M.
         width: A.
-        states: of all nodes.
+        states: states of all nodes.
         used: int64 `[B]` nodes of each root in use.
         node_visits: int64 `[B M]` simulations through a node, its own first one included.
         value: `[B M]` mean value for the side to move.

@@ -23,8 +23,8 @@ class Node:
     Attributes:
         state: the state.
         legal: its legal actions.
-        logits: of these actions; None where all are equal.
-        prior: of these actions.
+        logits: logits of these actions; None where all are equal.
+        prior: prior of these actions.
         raw: the evaluator's value.
         value: mean value for the side to move.
         best: the best exact value among its actions, -inf without one.
@@ -34,8 +34,8 @@ class Node:
         q: mean value of each action for the side to move, exact once closed, NaN before a visit.
         bonus: prior / (1 + visits); -inf once closed.
         child: the node behind each action; None before a visit and where the world ends.
-        reward: of each visited action.
-        discount: of each visited action; 0 where the world ends.
+        reward: reward of each visited action.
+        discount: discount of each visited action; 0 where the world ends.
     """
 
     __slots__ = (

@@ -55,10 +55,10 @@ class SearchResult:
         q: `[B, A]` value of each action for the side to move; NaN where not visited.
         exhausted: bool `[B]` whether the value is exact: every line was searched, or one that cannot be bettered.
         simulations: int64 `[B]` simulations done.
-        plans: for every root the best way to the end that was seen; None without one. Only in deterministic worlds of
+        plans: best way to the end that was seen from every root; None without one. Only in deterministic worlds of
             one player, where it can simply be followed.
-        errors: for every root what the world raised, after which that root's search stopped; or None.
-        tree: to go on from, see `Tree.advance`.
+        errors: what the world raised in every root, after which that root's search stopped; or None.
+        tree: tree to go on from by its `advance`.
     """
 
     action: NDArray[np.int64]

@@ -36,7 +36,7 @@ class Scalar:
         settings: how to search.
         world: what to search in.
         root: a single state, or a tree to go on from.
-        seed: of what is random.
+        seed: seed of what is random.
     """
 
     def __init__(self, settings: SearchSettings, world: Model, root: Any | ScalarTree, seed: int) -> None:

@@ -20,7 +20,7 @@ class SearchSettings:
         method: "puct" (Silver et al. 2018) or "gumbel", sequential halving at the root and improved policies below
             (Danihelka et al. 2022). Gumbel makes better training targets from few simulations and a network's values;
             PUCT copes with noisy values, such as those of random games, and with many simulations.
-        seed: of all that is random in a search, unless `run` is given one seed for each root.
+        seed: seed of all that is random in a search, unless `run` is given one seed for each root.
         explore: add noise at the root, for games to learn from: Dirichlet (PUCT) or Gumbel.
         ties: among actions of equal score take the "first", or a "random" one, drawn once for each root.
         c_init: weight of the prior.

@@ -138,7 +138,7 @@ class RandomPlay:
     Args:
         game: its rules.
         games: played from every state.
-        seed: of the moves.
+        seed: seed of the moves.
     """
 
     def __init__(self, game: Game[Any], games: int = 1, seed: int = 0) -> None:

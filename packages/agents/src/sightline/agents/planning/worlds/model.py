@@ -50,7 +50,7 @@ class Expansion:
         logits: `[n, A]` log-probabilities of the actions up to a constant; anything at illegal ones.
         value: `[n]` expected sum of rewards to come, for the side to move.
         legal: bool `[n, A]`.
-        plans: for every state a way to the end that the evaluator followed, or None.
+        plans: way to the end that the evaluator followed from every state, or None.
     """
 
     logits: NDArray[np.floating]

@@ -180,7 +180,7 @@ class RandomGames:
     Args:
         game: its rules.
         games: played from every position.
-        seed: of the moves.
+        seed: seed of the moves.
     """
 
     def __init__(self, game: BoardGame, games: int = 1, seed: int = 0) -> None:

@@ -13,8 +13,8 @@ class ConnectFour:
     """Drop a stone into a column; four of one's own in a line win. Actions are columns.
 
     Args:
-        columns: at least 4.
-        rows: at least 4.
+        columns: number of columns, at least 4.
+        rows: number of rows, at least 4.
 
     Raises:
         ValueError: the board needs more than 64 bits, or no line of four fits.

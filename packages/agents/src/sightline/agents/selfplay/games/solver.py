@@ -24,8 +24,8 @@ class Solution:
     """The value of a position under perfect play of both sides.
 
     Attributes:
-        score: for the side to move: 0 a draw, positive a win, negative a loss; the further from 0, the sooner. A win
-            with one's last stone counts 1, one stone earlier 2, and so on.
+        score: value for the side to move: 0 a draw, positive a win, negative a loss; the further from 0, the sooner. A
+            win with one's last stone counts 1, one stone earlier 2, and so on.
         nodes: positions searched for it.
     """
 

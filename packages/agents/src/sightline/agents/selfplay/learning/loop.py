@@ -49,30 +49,30 @@ class SelfPlayConfig(BaseModel):
     """How to learn.
 
     Attributes:
-        updates: of the network, 256 positions each by default.
+        updates: updates of the network, 256 positions each by default.
         minutes: stop after so many CPU minutes, counted on after a resume; only `updates` makes a run repeatable.
-        games: in progress at a time.
-        simulations: of the search for each move.
-        method: of that search.
+        games: games in progress at a time.
+        simulations: number of simulations of the search for each move.
+        method: method of that search.
         opening_plies: games begin after 0 to so many random moves.
         outcome_share: weight of a game's end in the value to learn; the rest is the search's value.
-        channels: of the network.
-        blocks: of the network.
+        channels: channels of the network.
+        blocks: blocks of the network.
         buffer_size: latest positions learnt from.
         batch_size: positions of an update.
         reuse: how often a position is learnt from, about.
-        learning_rate: of AdamW, after a warm-up of 100 updates.
+        learning_rate: learning rate of AdamW, after a warm-up of 100 updates.
         final_rate: share of the learning rate that is left at the end, by a cosine over the updates (or minutes).
-        weight_decay: of AdamW.
+        weight_decay: weight decay of AdamW.
         clip: largest norm of the gradient.
-        value_weight: of the value's squared error beside the policy's cross-entropy.
-        precision: in which the network is asked and trained; "auto" times both, and a resumed run keeps its choice.
+        value_weight: weight of the value's squared error beside the policy's cross-entropy.
+        precision: arithmetic of the network; "auto" times both, and a resumed run keeps its choice.
         gate: "off": games are played by the latest network; "sequential": by the best so far, which a candidate
             replaces after winning a sequential test.
         gate_every: updates between candidates.
         gate_openings: most openings of such a test.
         checkpoint_every: updates between checkpoints.
-        seed: of everything.
+        seed: seed of everything.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -33,10 +33,10 @@ class NetworkConfig(BaseModel):
     """Shape of a network.
 
     Attributes:
-        columns: of the board.
-        rows: of the board.
+        columns: columns of the board.
+        rows: rows of the board.
         actions: A.
-        channels: of every convolution.
+        channels: channels of every convolution.
         blocks: residual blocks of two 3 x 3 convolutions.
         value_width: hidden units before the value.
     """
@@ -78,7 +78,7 @@ class NetworkEvaluator:
     """Asks a network about boards; see `Evaluator`.
 
     Args:
-        module: of `build_network`.
+        module: network of `build_network`.
         game: whose boards they are.
         device: where the module is.
         precision: "bfloat16" computes under autocast.
@@ -120,7 +120,7 @@ def faster_precision(module: nn.Module, game: BoardGame, batch: int) -> Precisio
     """Return the arithmetic in which a network answers sooner here: a processor's flags do not say.
 
     Args:
-        module: of `build_network`.
+        module: network of `build_network`.
         game: whose boards it is asked about.
         batch: boards at a time.
     """
@@ -139,13 +139,13 @@ class NetworkPlayer:
     """Plays by a search whose leaves a network judges; with one simulation, by the network's first thought alone.
 
     Args:
-        module: of `build_network`.
+        module: network of `build_network`.
         config: its shape.
         game: what it plays.
-        simulations: of each search.
+        simulations: number of simulations of each search.
         method: "puct" or "gumbel".
-        symmetric: see `NetworkEvaluator`.
-        name: for tables.
+        symmetric: whether mirror images are averaged, see `NetworkEvaluator`.
+        name: name for tables.
     """
 
     def __init__(

@@ -11,9 +11,9 @@ class ResidualNetwork(nn.Module):
     """Policy and value of boards.
 
     Args:
-        cells: of the board.
+        cells: cells of the board.
         actions: A.
-        channels: of every convolution.
+        channels: channels of every convolution.
         blocks: residual blocks.
         value_width: hidden units before the value.
     """

@@ -51,7 +51,7 @@ class Arena:
     Attributes:
         game: what is played.
         openings: how many openings there are, each played with both colours; or the openings themselves.
-        seed: of openings and players.
+        seed: seed of openings and players.
         opening_plies: random moves before an opening.
         batch_pairs: pairs that are played in lock step.
     """

@@ -16,11 +16,11 @@ class MCTSPlayer:
     """Searches every position anew, all in lock step.
 
     Args:
-        simulations: of each search.
+        simulations: number of simulations of each search.
         method: "puct" or "gumbel".
         evaluator: "rollouts" (one random game a leaf), "uniform", or a function of the game's states; a game with a
             `model` of its own, such as `ConnectFour`, has its evaluators take arrays.
-        name: for tables.
+        name: name for tables.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class SolverPlayer:
     """Plays Connect Four perfectly: of the best actions one at random.
 
     Args:
-        solver: of the game that is played.
+        solver: solver of the game that is played.
     """
 
     name = "solver"
