@@ -33,10 +33,10 @@ STEP_LIMIT = 15
 
 @pytest.fixture(scope="module")
 def shop_model() -> Iterator[Any]:
-    """The module `experiments.shopping.shop_model`."""
+    """The module `experiments.reasoning.shop.shop_model`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path(__file__).parents[1] / "apps")
-        from experiments.shopping import shop_model
+        from experiments.reasoning.shop import shop_model
 
         yield shop_model
     for name in [name for name in sys.modules if name.partition(".")[0] in ("experiments", "lab")]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from experiments.reasoning.settings import ShopSettings, Stage
-from experiments.shopping.shop_model import RulePolicy, ShopWorld
+from experiments.reasoning.shop.shop_model import RulePolicy, ShopWorld
 from lab.jobs import Job, Workers
 from lab.run import RunDirectory
 from sightline.agents.planning import (

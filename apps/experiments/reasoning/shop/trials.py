@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from experiments.reasoning.settings import ShopSettings, Stage
 from experiments.reasoning.shop.learning import HONEST, NAIVE, Floor, open_floor
-from experiments.shopping.shop_model import RulePolicy
+from experiments.reasoning.shop.shop_model import RulePolicy
 from lab.jobs import Job, Workers
 from lab.run import RunDirectory
 from sightline.agents.grammar import Purchase
