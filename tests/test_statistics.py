@@ -23,6 +23,7 @@ COPIES = {
     ("webshop_env", "wilson_interval"),
     ("teachability", "cluster_bootstrap"),
     ("teachability", "holm"),
+    ("teachability", "sign_flip_test"),  # of clusters, which agents' has not
 }
 """Which packages may have which function again."""
 MOST_LINES = 30

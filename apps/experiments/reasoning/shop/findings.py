@@ -105,7 +105,7 @@ def lines(trials: Sequence[Trial], choice: Choice, seed: int) -> list[Line]:
         rewards = np.array([trial.reward_with(margin) for trial in kept])
         costs = tuple(float(np.mean([getattr(t, name) for t in kept])) for name in ("steps", "judged", "seconds"))
         found.append(_line(method, simulations, rewards, greedy, (costs[0], costs[1], costs[2]), rng))
-    return _with_holm(found)
+    return _with_adjusted_p_values(found)
 
 
 def same_steps(trials: Sequence[Trial], choice: Choice, rival: str, seed: int) -> Interval:
@@ -139,7 +139,7 @@ def _line(
     return Line(method, simulations, success, bootstrap_interval(rewards, rng), difference, p_value, *costs)
 
 
-def _with_holm(found: Sequence[Line]) -> list[Line]:
+def _with_adjusted_p_values(found: Sequence[Line]) -> list[Line]:
     tested = [line for line in found if line.p_value is not None]
     corrected = iter(holm([line.p_value for line in tested if line.p_value is not None]))
     return [line if line.p_value is None else replace(line, p_value=next(corrected)) for line in found]
