@@ -1,4 +1,4 @@
-"""Statistics have one home; the two small copies, of packages that may import nothing of ours, are held equal to it."""
+"""Statistics have one home; the small copies, of packages that may import nothing of ours, are held equal to it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import importlib
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.agents.evaluation import bootstrap_interval, holm, wilson_interval
+from sightline.agents.evaluation import bootstrap_interval, holm, sign_flip_test, wilson_interval
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = "sightline.agents.evaluation"
@@ -23,7 +24,7 @@ COPIES = {
     ("webshop_env", "wilson_interval"),
     ("teachability", "cluster_bootstrap"),
     ("teachability", "holm"),
-    ("teachability", "sign_flip_test"),  # of clusters, which agents' has not
+    ("teachability", "sign_flip_test"),
 }
 """Which packages may have which function again."""
 MOST_LINES = 30
@@ -84,3 +85,14 @@ def test_teachabilitys_cluster_bootstrap_is_that_of_agents() -> None:
     )
     home = bootstrap_interval(values, np.random.default_rng(3), groups=clusters, resamples=500, confidence=0.9)
     assert (copy.value, copy.low, copy.high) == pytest.approx((home.value, home.low, home.high), abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(-4, 4)), max_size=30))
+def test_teachabilitys_sign_flip_test_is_that_of_agents_on_sums_of_clusters(rows: list[tuple[int, int]]) -> None:
+    sums: dict[int, Fraction] = {}
+    for cluster, quarters in rows:
+        sums[cluster] = sums.get(cluster, Fraction(0)) + Fraction(quarters, 4)
+    found = copy_of("teachability", "sign_flip_test")(
+        [value / 4 for _, value in rows], [cluster for cluster, _ in rows]
+    )
+    assert found == pytest.approx(sign_flip_test(list(sums.values())))

@@ -23,7 +23,7 @@ FILES = sorted(str(path.relative_to(GOLDEN)) for path in GOLDEN.rglob("*") if pa
 def golden() -> ModuleType:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path(__file__).parent)
-        return importlib.import_module("golden")
+        return importlib.import_module("jepa_golden")
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent / "data" / "golden"
 def golden() -> ModuleType:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path(__file__).parent)
-        return importlib.import_module("golden")
+        return importlib.import_module("retrieval_golden")
 
 
 @pytest.mark.parametrize("read_only", [True, False])

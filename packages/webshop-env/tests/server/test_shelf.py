@@ -143,3 +143,28 @@ def test_uploads_are_found_by_name_until_others_take_their_place(recording: Reco
     assert shelf.entries() == []
     with pytest.raises(ShelfError):
         shelf.episode(names[0], 0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..7-agent-a.episodes.jsonl",
+        "7-agent-a.jsonl",
+        "7-agent-a..jsonl",
+        "x.\ud800.jsonl",
+        f"{'é' * 200}.x.jsonl",
+        "a\0.b.jsonl",
+    ],
+)
+def test_a_name_of_a_run_leads_to_a_recording_of_its_stages_or_nowhere(tmp_path: Path, name: str) -> None:
+    stage = tmp_path / "stages" / "7-agent-a"
+    stage.mkdir(parents=True)
+    line = b'{"schema_version":1,"episode_id":"a","goal":0}\n'
+    (stage / "episodes.jsonl").write_bytes(line)
+    (tmp_path / "stages" / "metrics.jsonl").write_bytes(line)
+    (tmp_path / "7-agent-a.episodes.jsonl").write_bytes(line)
+    shelf = Shelf(None, tmp_path)
+    assert [entry.name for entry in shelf.entries()] == ["7-agent-a.episodes.jsonl"]
+    assert shelf._find("7-agent-a.episodes.jsonl") == stage / "episodes.jsonl"
+    with pytest.raises(ShelfError):
+        shelf._find(name)

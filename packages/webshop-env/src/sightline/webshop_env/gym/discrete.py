@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -11,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import Box, Discrete
 
-from sightline.webshop_env.episodes.request_words import PRICE_CLAUSE, content_words, proposed_searches
+from sightline.webshop_env.episodes.request_words import content_words, proposed_searches
+from sightline.webshop_env.episodes.shoppers import listed_hits
 from sightline.webshop_env.gym.env import WebShopEnv
 from sightline.webshop_env.rules.pages import BUY, Page, Role
 from sightline.webshop_env.rules.state import SUB_PAGES, PageKind
@@ -25,8 +25,6 @@ FEATURES: Final = (
 """What is said of each action, all from 0 to 1: its kind; the share of its words that the instruction holds, and of the
 instruction's words that it holds; whether it was chosen or visited; whether the price is within the limit; 1 for the
 first of its kind, falling to 0."""
-
-_PRICE: Final = re.compile(r"\$([\d.]+)")
 
 
 class DiscreteActions(gymnasium.Wrapper[Features, int, str, str]):
@@ -99,23 +97,23 @@ def candidates(page: Page, instruction: str, most: int) -> tuple[str, ...]:
 def action_features(page: Page, instruction: str, actions: Sequence[str]) -> Features:
     """Return what `FEATURES` says of each action, float32 [len(actions), len(FEATURES)]."""
     wanted = set(content_words(instruction))
-    clause = PRICE_CLAUSE.search(instruction.lower())
-    limit = float(clause[1]) if clause else float("inf")
-    texts, prices, chosen = _described(page)
+    hits = {hit.asin.lower(): hit for hit in listed_hits(instruction, page)}
+    chosen = {element.label for element in page.elements if element.marked}
     counts: dict[str, int] = {}
     rows = np.zeros((len(actions), len(FEATURES)), np.float32)
     for row, action in zip(rows, actions, strict=True):
         name, _, rest = action.partition("[")
         label = rest.removesuffix("]")
         kind = "search" if name == "search" else _kind(page, label)
-        own = set(content_words(label if name == "search" else texts.get(label, label)))
+        hit = hits.get(label) if name == "click" else None
+        own = set(content_words(label if hit is None else hit.title))
         rank = counts[kind] = counts.get(kind, -1) + 1
         row[0] = 1.0
         row[FEATURES.index(kind)] = 1.0
         row[7] = len(own & wanted) / len(own) if own else 0.0
         row[8] = len(own & wanted) / len(wanted) if wanted else 0.0
         row[9] = label in chosen
-        row[10] = prices.get(label, 0.0) <= limit
+        row[10] = hit is None or hit.affordable
         row[11] = 1 / (1 + rank)
     return rows
 
@@ -129,21 +127,3 @@ def _kind(page: Page, label: str) -> str:
     if target.role is Role.OPTION:
         return "option"
     return "product" if target.role is Role.LINK else "back"
-
-
-def _described(page: Page) -> tuple[dict[str, str], dict[str, float], set[str]]:
-    """Return what a results page says of each product: title and price; and which labels were chosen or visited."""
-    titles: dict[str, str] = {}
-    prices: dict[str, float] = {}
-    chosen: set[str] = set()
-    label = ""
-    for element in page.elements:
-        if element.role is Role.LINK:
-            label = element.label
-        elif element.name == "title" and label:
-            titles[label] = element.text
-        elif element.name == "price" and label and (price := _PRICE.search(element.text)):
-            prices[label] = float(price[1])
-        if element.marked:
-            chosen.add(element.label)
-    return titles, prices, chosen

@@ -96,6 +96,17 @@ class Shelf:
         found = (path for path in (self._run / "stages").glob(f"*/*{SUFFIX}") if _holds_recordings(path))
         return {f"{path.parent.name}.{path.name}": path for path in found}
 
+    def _recorded(self, name: str) -> Path | None:
+        """Return the run's file of this name, without looking at all the others."""
+        if self._run is None or "\0" in name or Path(name).name != name or not name.endswith(SUFFIX):
+            return None
+        for position in (place for place, character in enumerate(name) if character == "."):
+            stage, file = name[:position], name[position + 1 :]
+            path = self._run / "stages" / stage / file
+            if stage.strip(".") and file != SUFFIX[1:] and _holds_recordings(path):
+                return path
+        return None
+
     def _folder_entries(self) -> list[Entry]:
         if self.folder is None or not self.folder.is_dir():
             return []
@@ -210,7 +221,7 @@ class Shelf:
             uploaded = self._uploads.get(name)
         if uploaded is not None:
             return uploaded
-        if (recorded := self._run_files().get(name)) is not None:
+        if (recorded := self._recorded(name)) is not None:
             return recorded
         if self.folder is None or not self._is_ours(name):
             raise ShelfError(f"there is no trajectory file {name[:80]!r}")
@@ -234,7 +245,7 @@ def _holds_recordings(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have, too
         return False
     return head.startswith(b'{"schema_version"') and b'"episode_id"' in head and b'"goal"' in head
 

@@ -1,6 +1,6 @@
 """One of everything that the package keeps on disk, and how it is made.
 
-`python packages/retrieval/tests/golden.py` writes it.
+`python packages/retrieval/tests/retrieval_golden.py` writes it.
 
 Files in `data/golden` are as an earlier version left them. They are written anew only together with a new version of
 the format: what this version cannot read, users of the last one have lost.
