@@ -7,6 +7,7 @@ import importlib
 import re
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ COPIES = {
 MOST_LINES = 30
 
 
+@cache
 def defined() -> dict[tuple[str, str], tuple[str, ast.FunctionDef]]:
     """Every statistical function outside its home: (package, name) -> module, definition."""
     found = {}
