@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import itertools
 import re
 from collections.abc import Callable
 from fractions import Fraction
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline.agents.evaluation import bootstrap_interval, holm, sign_flip_test, wilson_interval
+from sightline.teachability.selection import compare_arms
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = "sightline.agents.evaluation"
@@ -25,7 +27,6 @@ COPIES = {
     ("webshop_env", "wilson_interval"),
     ("teachability", "cluster_bootstrap"),
     ("teachability", "holm"),
-    ("teachability", "sign_flip_test"),
 }
 """Which packages may have which function again."""
 MOST_LINES = 30
@@ -89,12 +90,12 @@ def test_teachabilitys_cluster_bootstrap_is_that_of_agents() -> None:
     assert (copy.value, copy.low, copy.high) == pytest.approx((home.value, home.low, home.high), abs=1e-12)
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(-4, 4)), max_size=30))
-def test_teachabilitys_sign_flip_test_is_that_of_agents_on_sums_of_clusters(rows: list[tuple[int, int]]) -> None:
-    sums: dict[int, Fraction] = {}
-    for cluster, quarters in rows:
-        sums[cluster] = sums.get(cluster, Fraction(0)) + Fraction(quarters, 4)
-    found = copy_of("teachability", "sign_flip_test")(
-        [value / 4 for _, value in rows], [cluster for cluster, _ in rows]
-    )
-    assert found == pytest.approx(sign_flip_test(list(sums.values())))
+def test_teachability_tests_leads_by_agents_flips_of_whole_groups() -> None:
+    rng = np.random.default_rng(0)
+    groups = [f"g{task // 2}" for task in range(16)]
+    successes = {name: rng.integers(0, 4, 16) / 3 for name in ("random", "entropy")}
+    (lead,) = compare_arms(successes, groups, rival="random", test=sign_flip_test)
+    sums = (successes["entropy"] - successes["random"]).reshape(8, 2).sum(axis=1)
+    flipped = [abs(np.dot(signs, sums)) for signs in itertools.product((-1, 1), repeat=8)]
+    assert lead.p == lead.p_holm == pytest.approx(np.mean(np.array(flipped) >= abs(sums.sum()) - 1e-9))
+    assert lead.p != sign_flip_test([Fraction(value).limit_denominator(6) for value in sums.repeat(2) / 2])

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
+from scipy import stats
 
 from sightline.teachability import Labeller, LabelSettings, Task, collect_episodes, mine_failures
+from sightline.teachability.statistics import ClusterTest
 from sightline.teachability.training.encoding import TextEncoder
 from sightline.teachability.training.examples import ExampleBuilder
 from sightline.teachability.training.loop import LoRALearner
@@ -30,6 +33,17 @@ def models() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path(__file__).parent)
         yield importlib.import_module("models")
+
+
+@pytest.fixture(scope="session")
+def mean_test() -> ClusterTest:
+    """A test of the sums of clusters: Student's, which says nothing where no cluster differs."""
+
+    def test(sums: Sequence[Fraction]) -> float:
+        values = [float(value) for value in sums]
+        return float(stats.ttest_1samp(values, 0.0).pvalue) if len(set(values)) > 1 else 1.0
+
+    return test
 
 
 class Scene(NamedTuple):

@@ -74,7 +74,7 @@ def test_models_meet_the_same_noise_and_the_panel_begins_at_its_moments(worlds):
     assert {row.snapshot_id for row in panel} == {one.snapshot.id for one in rows}
 
 
-def test_a_planted_gain_is_found_and_none_where_models_are_equal(make_row):
+def test_a_planted_gain_is_found_and_none_where_models_are_equal(make_row, mean_test):
     generator = np.random.default_rng(0)
     rows = []
     for task in range(240):
@@ -84,7 +84,7 @@ def test_a_planted_gain_is_found_and_none_where_models_are_equal(make_row):
             rows.append(make_row("base", task, draw < chance, seed))
             rows.append(make_row("same", task, draw < chance, seed))
             rows.append(make_row("better", task, draw < chance + 0.15, seed))
-    found: dict[str, Any] = {row.model: row for row in summarise(rows, base="base")}
+    found: dict[str, Any] = {row.model: row for row in summarise(rows, base="base", test=mean_test)}
     assert found["same"].delta == found["same"].delta_low == found["same"].delta_high == 0.0
     assert found["same"].p == 1.0
     assert found["same"].positive_flips == found["same"].negative_flips == 0
@@ -95,27 +95,27 @@ def test_a_planted_gain_is_found_and_none_where_models_are_equal(make_row):
     assert found["base"].n == 240
 
 
-def test_error_rows_are_counted_and_are_no_failures(make_row):
+def test_error_rows_are_counted_and_are_no_failures(make_row, mean_test):
     rows = [make_row("base", t, True) for t in range(4)]
     rows += [make_row("m", t, True) for t in range(3)]
     rows.append(make_row("m", 3, False, outcome="error"))
-    (m,) = [row for row in summarise(rows, base="base") if row.model == "m"]
+    (m,) = [row for row in summarise(rows, base="base", test=mean_test) if row.model == "m"]
     assert (m.success_rate, m.errors, m.n) == (1.0, 1, 3)
 
 
-def test_a_model_that_ends_less_than_half_as_often_is_collapsed(make_row):
+def test_a_model_that_ends_less_than_half_as_often_is_collapsed(make_row, mean_test):
     rows = [make_row("base", t, False, ended=t % 10 != 0) for t in range(40)]
     rows += [make_row("dead", t, False, ended=t % 10 == 0) for t in range(40)]
-    found = {row.model: row for row in summarise(rows, base="base")}
+    found = {row.model: row for row in summarise(rows, base="base", test=mean_test)}
     assert found["dead"].collapsed
     assert not found["base"].collapsed
 
 
-def test_training_seeds_of_a_cell_count_as_one_model(make_row):
+def test_training_seeds_of_a_cell_count_as_one_model(make_row, mean_test):
     rows = [make_row(f"Q1_demo_s{s}", t, (t + s) % 3 == 0) for s in range(3) for t in range(30)]
     rows += [make_row("base", t, t % 3 == 0) for t in range(30)]
     merged = merge_models(rows, {f"Q1_demo_s{s}": "Q1_demo" for s in range(3)} | {"base": "base"})
-    found = {row.model: row for row in summarise(merged, base="base")}
+    found = {row.model: row for row in summarise(merged, base="base", test=mean_test)}
     assert set(found) == {"base", "Q1_demo"}
     assert found["Q1_demo"].n == 30
     assert found["Q1_demo"].success_rate == pytest.approx(1 / 3)
@@ -197,8 +197,8 @@ def test_the_transfer_matrix_is_paired_by_moment_and_merges_training_seeds(make_
     assert len(summarise_quadrants(rows)) == 3 * 4
 
 
-def test_tables_are_written_with_their_columns(make_row, tmp_path):
-    rows = summarise([make_row("base", 0, True), make_row("m", 0, False)], base="base")
+def test_tables_are_written_with_their_columns(make_row, tmp_path, mean_test):
+    rows = summarise([make_row("base", 0, True), make_row("m", 0, False)], base="base", test=mean_test)
     write_csv(tmp_path / "overall_task_results.csv", rows)
     with (tmp_path / "overall_task_results.csv").open() as file:
         read = list(csv.DictReader(file))

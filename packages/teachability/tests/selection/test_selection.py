@@ -120,21 +120,21 @@ def test_what_has_to_be_measured_first_costs_and_buys_more_examples():
         label_cost("astrology", **options)
 
 
-def test_no_lead_is_found_where_there_is_none_and_a_planted_order_is():
+def test_no_lead_is_found_where_there_is_none_and_a_planted_order_is(mean_test):
     generator = np.random.default_rng(0)
     groups = [f"g{i // 2}" for i in range(120)]
     false = 0
     for replication in range(400):
         chance = generator.random(120)
         arms = {name: (generator.random((3, 120)) < chance).mean(0) for name in "abcd"}
-        leads = compare_arms(arms, groups, rival="a", seed=replication)
+        leads = compare_arms(arms, groups, rival="a", test=mean_test, seed=replication)
         false += any(lead.p_holm < 0.05 for lead in leads)
     assert false <= 0.05 * 400 + 9  # two standard errors above 5 %
     planted = {
         name: (generator.random((3, 400)) < 0.3 + gain).mean(0)
         for name, gain in {"random": 0.0, "entropy": 0.1, "predictor": 0.2, "oracle": 0.3}.items()
     }
-    leads = compare_arms(planted, [str(i) for i in range(400)], rival="random")
+    leads = compare_arms(planted, [str(i) for i in range(400)], rival="random", test=mean_test)
     deltas = {lead.method: lead.delta for lead in leads}
     assert sorted(deltas, key=deltas.__getitem__) == ["entropy", "predictor", "oracle"]
     assert all(lead.p_holm < 0.05 and lead.low > 0 for lead in leads)

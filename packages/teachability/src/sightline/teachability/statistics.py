@@ -1,6 +1,7 @@
-"""The statistics of the package: ranks, intervals, tests. Pure functions of arrays; seeds are arguments.
+"""The statistics of the package: ranks and intervals. Pure functions of arrays; seeds are arguments.
 
-Every interval says what was resampled; here that is always the cluster (a group of tasks).
+Every interval says what was resampled; here that is always the cluster (a group of tasks). Tests of paired
+differences come from the caller, as a `ClusterTest`; this module adjusts their p-values.
 """
 
 from __future__ import annotations
@@ -8,16 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-_EXACT_SIGNS = 13
-"""Up to so many non-zero clusters all sign patterns are enumerated."""
+ClusterTest = Callable[[Sequence[Fraction]], float]
+"""From the summed differences of each cluster to the two-sided p-value of no difference.
 
-_DRAWN_SIGNS = 9_999
+`sign_flip_test` of `sightline.agents.evaluation` is one: clusters may change signs, whole and independently."""
+
+_MOST_EPISODES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +106,39 @@ def cluster_bootstrap(
         draws: number of resamples.
         confidence: confidence of the interval.
     """
+    members = _members(clusters)
+    value = statistic(np.arange(len(clusters), dtype=np.int64)) if members else math.nan
+    picks = _picks(len(members), seed, draws)
+    found = [statistic(np.concatenate([members[i] for i in drawn])) for drawn in picks.tolist()]
+    return _percentiles(value, np.array(found), confidence)
+
+
+def cluster_mean(values: ArrayLike, clusters: Sequence[Hashable], *, seed: int, draws: int = 2000) -> Estimate:
+    """Return a mean with the interval of `cluster_bootstrap`, from sums of clusters, which is faster."""
+    array = np.asarray(values, dtype=np.float64)
+    members = _members(clusters)
+    picks = _picks(len(members), seed, draws)
+    sums, sizes = np.array([array[rows].sum() for rows in members]), np.array([len(rows) for rows in members])
+    found = sums[picks].sum(axis=1) / sizes[picks].sum(axis=1)
+    return _percentiles(float(array.mean()) if members else math.nan, found, 0.95)
+
+
+def _members(clusters: Sequence[Hashable]) -> list[NDArray[np.int64]]:
+    """Return the rows of each cluster."""
     members: dict[Hashable, list[int]] = {}
     for row, cluster in enumerate(clusters):
         members.setdefault(cluster, []).append(row)
-    rows = [np.array(one, dtype=np.int64) for one in members.values()]
-    value = statistic(np.arange(len(clusters), dtype=np.int64)) if rows else math.nan
-    if not rows:
-        return Estimate(math.nan, math.nan, math.nan, confidence)
-    generator = np.random.default_rng(seed)
-    found = np.array(
-        [
-            statistic(np.concatenate([rows[i] for i in generator.integers(len(rows), size=len(rows)).tolist()]))
-            for _ in range(draws)
-        ]
-    )
+    return [np.array(rows, dtype=np.int64) for rows in members.values()]
+
+
+def _picks(clusters: int, seed: int, draws: int) -> NDArray[np.int64]:
+    """Return `[draws, clusters]` clusters drawn with replacement; no draws of no clusters."""
+    shape = (draws if clusters else 0, clusters)
+    return np.random.default_rng(seed).integers(max(clusters, 1), size=shape)
+
+
+def _percentiles(value: float, found: Floats, confidence: float) -> Estimate:
+    """Return a value with the middle share of what resamples found; a nan is left out."""
     found = found[~np.isnan(found)]
     if not len(found):
         return Estimate(value, math.nan, math.nan, confidence)
@@ -123,41 +146,15 @@ def cluster_bootstrap(
     return Estimate(value, float(low), float(high), confidence)
 
 
-def cluster_mean(values: ArrayLike, clusters: Sequence[Hashable], *, seed: int, draws: int = 2000) -> Estimate:
-    """Return a mean with the interval of `cluster_bootstrap`, by sums per cluster, which is the same and faster."""
-    array = np.asarray(values, dtype=np.float64)
-    if not len(array):
-        return Estimate(math.nan, math.nan, math.nan)
-    codes = {cluster: code for code, cluster in enumerate(dict.fromkeys(clusters))}
-    index = np.array([codes[cluster] for cluster in clusters])
-    sums = np.bincount(index, weights=array, minlength=len(codes))
-    counts = np.bincount(index, minlength=len(codes))
-    picks = np.random.default_rng(seed).integers(len(codes), size=(draws, len(codes)))
-    found = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
-    low, high = np.quantile(found, [0.025, 0.975])
-    return Estimate(float(array.mean()), float(low), float(high))
+def cluster_sums(differences: ArrayLike, clusters: Sequence[Hashable]) -> list[Fraction]:
+    """Return the sum of each cluster's differences of success rates: what a `ClusterTest` is given.
 
-
-def sign_flip_test(differences: ArrayLike, clusters: Sequence[Hashable] | None = None, *, seed: int = 0) -> float:
-    """Return the two-sided p-value of a mean difference when signs are exchanged by cluster.
-
-    Exact for up to 13 clusters that differ, else by 9,999 draws, the observed one counted in.
+    A rate of up to 1,000 episodes is the fraction nearest to its floating-point number, so sums are exact.
     """
-    array = np.asarray(differences, dtype=np.float64)
-    if clusters is not None:
-        codes = {cluster: code for code, cluster in enumerate(dict.fromkeys(clusters))}
-        index = np.array([codes[cluster] for cluster in clusters], dtype=np.int64)
-        array = np.bincount(index, weights=array, minlength=len(codes))
-    array = array[array != 0]
-    observed = abs(float(array.sum())) - 1e-12
-    if not len(array):
-        return 1.0
-    if len(array) <= _EXACT_SIGNS:
-        patterns = np.arange(2 ** len(array))[:, None] >> np.arange(len(array)) & 1
-        return float((np.abs((2 * patterns - 1) @ array) >= observed).mean())
-    generator = np.random.default_rng(seed)
-    signs = 2 * generator.integers(2, size=(_DRAWN_SIGNS, len(array))) - 1
-    return (int((np.abs(signs @ array) >= observed).sum()) + 1) / (len(signs) + 1)
+    sums: dict[Hashable, Fraction] = {}
+    for difference, cluster in zip(np.asarray(differences, dtype=np.float64).tolist(), clusters, strict=True):
+        sums[cluster] = sums.get(cluster, Fraction(0)) + Fraction(difference).limit_denominator(_MOST_EPISODES**2)
+    return list(sums.values())
 
 
 def permute_clusters(

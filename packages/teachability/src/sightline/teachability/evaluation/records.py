@@ -64,7 +64,7 @@ class OverallRow(Record):
         delta: success minus the base's, on the same tasks and noise.
         delta_low: lower end.
         delta_high: upper end.
-        p: sign-flip test by group.
+        p: two-sided test of no difference, by group.
         p_holm: adjusted for the number of models.
         positive_flips: episodes that the base lost and this one won.
         negative_flips: the reverse.

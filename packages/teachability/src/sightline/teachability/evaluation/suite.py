@@ -22,7 +22,7 @@ from sightline.teachability.mining.collect import collect_episodes
 from sightline.teachability.mining.records import Episode, Task
 from sightline.teachability.protocols import ActionPolicy, Dynamics, S
 from sightline.teachability.records import QUADRANTS, LabelledSnapshot, Quadrant
-from sightline.teachability.statistics import cluster_mean, holm, sign_flip_test
+from sightline.teachability.statistics import ClusterTest, cluster_mean, cluster_sums, holm
 
 GREEDY = -1
 """Seed of greedy episodes in rows."""
@@ -100,12 +100,15 @@ def episode_row(episode: Episode, *, model: str, dataset: Dataset, seed: int) ->
     )
 
 
-def summarise(rows: Sequence[EpisodeRow], *, base: str, greedy: bool = False, seed: int = 0) -> list[OverallRow]:
+def summarise(
+    rows: Sequence[EpisodeRow], *, base: str, test: ClusterTest, greedy: bool = False, seed: int = 0
+) -> list[OverallRow]:
     """Return a row per model, compared with the base.
 
     Args:
         rows: episodes of all models from first states.
         base: model that the others are compared with.
+        test: test of the differences paired by task, summed by group.
         greedy: whether the greedy episodes are meant.
         seed: seed of the bootstrap.
     """
@@ -114,7 +117,7 @@ def summarise(rows: Sequence[EpisodeRow], *, base: str, greedy: bool = False, se
         if row.dataset == "overall" and (row.seed == GREEDY) == greedy:
             models.setdefault(row.model, []).append(row)
     others = [name for name in models if name != base and base in models and _shared(models[base], models[name])]
-    compared = {name: _compare(models[base], models[name], len(others), seed) for name in others}
+    compared = {name: _compare(models[base], models[name], test, len(others), seed) for name in others}
     adjusted = dict(zip(compared, holm([one["p"] for one in compared.values()]), strict=True))
     ended = _mean([row.ended for row in models.get(base, ())])
     summaries = []
@@ -195,7 +198,9 @@ def _alone(name: str, rows: Sequence[EpisodeRow], greedy: bool, seed: int) -> Ov
     )
 
 
-def _compare(base: Sequence[EpisodeRow], model: Sequence[EpisodeRow], comparisons: int, seed: int) -> dict[str, Any]:
+def _compare(
+    base: Sequence[EpisodeRow], model: Sequence[EpisodeRow], test: ClusterTest, comparisons: int, seed: int
+) -> dict[str, Any]:
     """Return differences paired by task, flips paired by episode."""
     first, second = task_means(base), task_means(model)
     shared = _shared(base, model)
@@ -213,7 +218,7 @@ def _compare(base: Sequence[EpisodeRow], model: Sequence[EpisodeRow], comparison
         "delta": interval.value,
         "delta_low": interval.low,
         "delta_high": interval.high,
-        "p": sign_flip_test(differences, groups, seed=seed),
+        "p": test(cluster_sums(differences, groups)),
         "positive_flips": pairs.count((False, True)),
         "negative_flips": pairs.count((True, False)),
         "smallest_effect": effect if math.isfinite(effect) else None,

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from sightline.teachability.protocols import Fitted
 from sightline.teachability.records import LabelledSnapshot, PatchFormat, Record
 from sightline.teachability.selection.arms import ArmFn, check_arms, entropy_scores, mean_score, oracle_scores, select
-from sightline.teachability.statistics import cluster_mean, holm, sign_flip_test
+from sightline.teachability.statistics import ClusterTest, cluster_mean, cluster_sums, holm
 from sightline.teachability.supervision.router import RouteRule, choose_route
 from sightline.teachability.training.matrix import Workshop
 from sightline.teachability.training_records import LearnerConfig, TrainingReport
@@ -67,7 +67,7 @@ class SelectionRow(Record):
         delta: success minus that of `random`, paired by task.
         delta_low: lower end (groups resampled).
         delta_high: upper end.
-        p_holm: sign-flip test by group, adjusted for the number of arms.
+        p_holm: test of no difference by group, adjusted for the number of arms.
         retention_drop: what the base could do and this cannot.
     """
 
@@ -162,14 +162,17 @@ class Lead(Record):
     p_holm: float
 
 
-def compare_arms(successes: Mapping[str, ArrayLike], groups: Sequence[str], *, rival: str, seed: int = 0) -> list[Lead]:
+def compare_arms(
+    successes: Mapping[str, ArrayLike], groups: Sequence[str], *, rival: str, test: ClusterTest, seed: int = 0
+) -> list[Lead]:
     """Compare all arms with one of them, paired by task, adjusted for their number.
 
     Args:
         successes: per arm, [tasks] success averaged over training seeds and noise.
         groups: [tasks] group of each task.
         rival: the arm that the others are compared with.
-        seed: seed of bootstrap and test.
+        test: test of the differences paired by task, summed by group.
+        seed: seed of the bootstrap.
     """
     base = np.asarray(successes[rival], dtype=np.float64)
     others = [name for name in successes if name != rival]
@@ -177,7 +180,7 @@ def compare_arms(successes: Mapping[str, ArrayLike], groups: Sequence[str], *, r
     for name in others:
         differences = np.asarray(successes[name], dtype=np.float64) - base
         interval = cluster_mean(differences, groups, seed=seed)
-        found.append((name, interval, sign_flip_test(differences, groups, seed=seed)))
+        found.append((name, interval, test(cluster_sums(differences, groups))))
     adjusted = holm([p for _, _, p in found])
     return [
         Lead(method=name, rival=rival, delta=i.value, low=i.low, high=i.high, p=p, p_holm=q)
