@@ -76,10 +76,10 @@ def play_policy(
 ) -> None:
     """Play evaluation episodes with a trained policy."""
     trained_in = GrowthEnvironment(_data(), settings.environments, config=settings.growth)
-    network = load_trained_policy(
+    policy = load_trained_policy(
         policies / policy_folder(variant, seed), trained_in, training_config(settings, variant)
     )
-    method = learned(network, deterministic=deterministic, seed=settings.seed)
+    method = learned(policy, deterministic=deterministic, seed=settings.seed)
     _play(settings, method, evaluation(settings, count), file)
 
 

@@ -27,6 +27,8 @@ from sightline.tamiyo_policy.hosts.hosts import TokenHost
 from sightline.tamiyo_policy.hosts.operations import LORA, NOOP, NORM, Op
 from sightline.tamiyo_policy.hosts.slots import Stage
 from sightline.tamiyo_policy.policy.config import NetworkConfig
+from sightline.tamiyo_policy.ppo.normalisation import ObservationNormaliser
+from sightline.tamiyo_policy.ppo.trained_policy import TrainedPolicy
 
 STEPS = 16
 LIFECYCLE = LifecycleConfig(mask_closed_gates=True, min_training_epochs=1)
@@ -127,16 +129,17 @@ def test_the_heuristic_acts_within_the_rules(environment: GrowthEnvironment):
     assert sum(record.operations.get("germinate", 0) for record in records) > 0
 
 
-def make_network(environment: GrowthEnvironment) -> FactoredRecurrentActorCritic:
-    return FactoredRecurrentActorCritic(
+def make_policy(environment: GrowthEnvironment) -> TrainedPolicy:
+    network = FactoredRecurrentActorCritic(
         environment.layout.dimension, 3, NetworkConfig(hidden_dim=16), generator=torch.Generator().manual_seed(0)
     )
+    return TrainedPolicy(network, None)
 
 
 def test_a_policy_repeats_itself_and_its_mode_differs_from_its_draws(environment: GrowthEnvironment):
-    network = make_network(environment)
+    policy = make_policy(environment)
     drawn, again, mode = (
-        play(environment, learned(network, deterministic=deterministic, seed=0))
+        play(environment, learned(policy, deterministic=deterministic, seed=0))
         for deterministic in (False, False, True)
     )
     assert drawn == again
@@ -146,22 +149,42 @@ def test_a_policy_repeats_itself_and_its_mode_differs_from_its_draws(environment
 def test_a_policy_forgets_what_happened_before_a_restart(
     environment: GrowthEnvironment, monkeypatch: pytest.MonkeyPatch
 ):
-    network = make_network(environment)
+    policy = make_policy(environment)
     observation = environment.reset(range(5), "ABCDE")
-    get_action, remembered = network.get_action, []
+    get_action, remembered = policy.network.get_action, []
 
     def spy(*arguments, **named):
         output = get_action(*arguments, **named)
         remembered.append(output.hidden[0])
         return output
 
-    monkeypatch.setattr(network, "get_action", spy)
-    act = learned(network, deterministic=True, seed=0)(EPISODES)
+    monkeypatch.setattr(policy.network, "get_action", spy)
+    act = learned(policy, deterministic=True, seed=0)(EPISODES)
     for restarted in (True, False, True):
         flags = torch.full((5,), restarted)
         act(GrowthSituation(observation, environment.slots, environment.signals, flags))
     assert torch.equal(remembered[0], remembered[2])
     assert not torch.equal(remembered[0], remembered[1])
+
+
+def test_a_policy_reads_observations_on_the_scale_that_it_was_trained_on(
+    environment: GrowthEnvironment, monkeypatch: pytest.MonkeyPatch
+):
+    observation = environment.reset(range(5), "ABCDE")
+    normaliser = ObservationNormaliser(environment.layout.continuous())
+    normaliser.update(observation.features)
+    policy = TrainedPolicy(make_policy(environment).network, normaliser)
+    get_action, read = policy.network.get_action, []
+
+    def spy(states: torch.Tensor, *arguments, **named):
+        read.append(states.squeeze(1))
+        return get_action(states, *arguments, **named)
+
+    monkeypatch.setattr(policy.network, "get_action", spy)
+    act = learned(policy, deterministic=True, seed=0)(EPISODES)
+    act(GrowthSituation(observation, environment.slots, environment.signals, torch.ones(5, dtype=torch.bool)))
+    assert torch.equal(read[0], normaliser.normalise(observation.features))
+    assert not torch.allclose(read[0], observation.features)
 
 
 def test_a_record_survives_being_written_and_read(environment: GrowthEnvironment, tmp_path: Path):

@@ -93,8 +93,8 @@ def test_every_round_has_a_row_with_score_entropies_and_shares_of_operations(
 
 
 def test_the_trained_policy_is_read_back(environment: GrowthEnvironment, tmp_path: Path):
-    trained = train_policy(environment, CONFIG, tmp_path, seed=0)
-    loaded = load_trained_policy(tmp_path, environment, CONFIG)
+    trained = train_policy(environment, CONFIG, tmp_path, seed=0).network
+    loaded = load_trained_policy(tmp_path, environment, CONFIG).network
     for name, weight in trained.state_dict().items():
         assert torch.equal(weight, loaded.state_dict()[name])
 
@@ -180,3 +180,16 @@ def test_a_damaged_row_is_named(tmp_path: Path):
     (tmp_path / METRICS).write_bytes(b'{"round": 1}\n{"round"\n')
     with pytest.raises(ValueError, match="line 2"):
         read_metrics(tmp_path / METRICS)
+
+
+def test_what_comes_back_acts_as_the_trainer_does_with_the_scale_of_its_observations(
+    environment: GrowthEnvironment, tmp_path: Path
+) -> None:
+    config = CONFIG.model_copy(update={"policy": POLICY.model_copy(update={"normalise_observations": True})})
+    trained = train_policy(environment, config, tmp_path, seed=0)
+    loaded = load_trained_policy(tmp_path, environment, config)
+    saved = read_checkpoint(tmp_path / CHECKPOINT)["observation_normaliser"]
+    for policy in (trained, loaded):
+        assert policy.normaliser is not None
+        assert int(policy.normaliser.moments.updates) == 4
+        assert torch.equal(policy.normaliser.moments.mean, saved["moments.mean"])

@@ -23,7 +23,8 @@ from sightline.tamiyo_policy.hosts.lifecycle import open_gates
 from sightline.tamiyo_policy.hosts.operations import NOOP, AlphaTarget, Op, Tempo
 from sightline.tamiyo_policy.hosts.slots import Stage
 from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
-from sightline.tamiyo_policy.policy.network import RecurrentActorCritic
+from sightline.tamiyo_policy.policy.records import PolicyInput
+from sightline.tamiyo_policy.ppo.trained_policy import TrainedPolicy
 
 
 def no_growth(space: FactoredActionSpace) -> Method:
@@ -129,29 +130,31 @@ def greedy_counterfactual(
     return begin
 
 
-def learned(network: RecurrentActorCritic, *, deterministic: bool, seed: int) -> Method:
+def learned(policy: TrainedPolicy, *, deterministic: bool, seed: int) -> Method:
     """Return a trained policy.
 
     Args:
-        network: the policy; left as it is.
+        policy: network and scale of observations; left as they are.
         deterministic: the most probable choice of every head; else one drawn at random.
         seed: seed of the draws, together with the seed of a stack's first episode.
     """
-    device = next(network.parameters()).device
+    device = policy.device
 
     def begin(episodes: Sequence[Episode]) -> Act:
         generator = _generator(seed, episodes, device)
-        hidden = network.initial_hidden(len(episodes))
+        hidden = policy.network.initial_hidden(len(episodes))
 
         def act(situation: GrowthSituation) -> Tensor:
             nonlocal hidden
             seen = situation.observation
-            output = network.get_action(
-                seen.features.unsqueeze(1).to(device),
-                seen.blueprint_indices.to(device),
-                masks={name: mask.to(device) for name, mask in seen.masks.items()},
-                hidden=hidden,
-                episode_starts=situation.restarted[:, None].to(device),
+            output = policy.act(
+                PolicyInput(
+                    states=seen.features.to(device),
+                    categories=seen.blueprint_indices.to(device),
+                    masks={name: mask.to(device) for name, mask in seen.masks.items()},
+                ),
+                hidden,
+                episode_starts=situation.restarted.to(device),
                 deterministic=deterministic,
                 generator=generator,
             )

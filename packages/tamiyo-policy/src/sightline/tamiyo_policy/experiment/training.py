@@ -26,6 +26,7 @@ from sightline.tamiyo_policy.growth.environment import GrowthEnvironment
 from sightline.tamiyo_policy.hosts.operations import Op
 from sightline.tamiyo_policy.policy.network import RecurrentActorCritic
 from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO
+from sightline.tamiyo_policy.ppo.trained_policy import TrainedPolicy
 
 CHECKPOINT: Final = "checkpoint.safetensors"
 METRICS: Final = "metrics.jsonl"
@@ -60,7 +61,7 @@ def train_policy(
     seed: int,
     on_round: Callable[[dict[str, float]], None] | None = None,
     device: torch.device | str = "cpu",
-) -> RecurrentActorCritic:
+) -> TrainedPolicy:
     """Train a policy, or go on with a training that was stopped.
 
     Args:
@@ -72,7 +73,7 @@ def train_policy(
         device: device of the network.
 
     Returns:
-        The trained network.
+        The trained policy, with the scale of the observations that it learned from.
 
     Raises:
         ValueError: a rollout is not an episode, shaping and learner discount differently, or the folder holds a
@@ -106,13 +107,13 @@ def train_policy(
             trainer.save(checkpoint)
         if on_round is not None:
             on_round(row)
-    return trainer.network
+    return trainer.policy
 
 
 def load_trained_policy(
     folder: Path, environment: GrowthEnvironment, config: GrowthTrainingConfig, *, device: torch.device | str = "cpu"
-) -> RecurrentActorCritic:
-    """Return the network of a training's last checkpoint.
+) -> TrainedPolicy:
+    """Return the policy of a training's last checkpoint.
 
     Args:
         folder: what `train_policy` wrote.
@@ -124,7 +125,7 @@ def load_trained_policy(
         CheckpointError: the checkpoint is damaged or of another environment.
         OSError: it cannot be read.
     """
-    return RecurrentPPO.load(folder / CHECKPOINT, GrowthEpisodes(environment, config.families), device=device).network
+    return RecurrentPPO.load(folder / CHECKPOINT, GrowthEpisodes(environment, config.families), device=device).policy
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

@@ -6,3 +6,4 @@ from .normalisation import RewardScaler as RewardScaler
 from .normalisation import ValueNormaliser as ValueNormaliser
 from .ppo import StaleRolloutError as StaleRolloutError
 from .rollouts import RolloutCollector as RolloutCollector
+from .trained_policy import TrainedPolicy as TrainedPolicy

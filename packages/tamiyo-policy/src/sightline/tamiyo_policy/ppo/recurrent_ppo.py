@@ -30,6 +30,7 @@ from sightline.tamiyo_policy.ppo.config import RecurrentPPOConfig
 from sightline.tamiyo_policy.ppo.normalisation import ObservationNormaliser
 from sightline.tamiyo_policy.ppo.ppo import PPO
 from sightline.tamiyo_policy.ppo.rollouts import RolloutCollector, policy_input
+from sightline.tamiyo_policy.ppo.trained_policy import TrainedPolicy
 
 
 class RecurrentPPO:
@@ -80,6 +81,11 @@ class RecurrentPPO:
         self._buffer = RolloutBuffer(
             environment.num_envs, config.num_steps, self._state_dim, self.action_space, device=self._device
         )
+
+    @property
+    def policy(self) -> TrainedPolicy:
+        """Network and scale of observations, the trainer's own: they go on learning with it."""
+        return TrainedPolicy(self.network, self._normaliser)
 
     def _make_network(self, seed: int) -> RecurrentActorCritic:
         inputs = InputShape(
