@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from experiments.shopping.gating import Gate, Gates, RetrieverRecipe
 from experiments.shopping.settings import Phase2Settings
 from experiments.shopping.stages import Stage
-from experiments.shopping.world import World, expert
+from experiments.shopping.world import World, action_values, expert
 from lab.run import RunDirectory
 from sightline.agents import (
     Actor,
@@ -105,6 +105,7 @@ class Workbench:
                 seed=self.settings.seed,
                 max_steps=self.settings.step_limit,
                 expert=expert,
+                values=action_values,
                 journal=self.run.work_folder(stage, variant) / "episodes.jsonl",
             )
             write_trajectories(folder / "episodes.jsonl", episodes)

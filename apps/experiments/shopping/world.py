@@ -10,10 +10,18 @@ from experiments.shopping.settings import Phase1Settings
 from experiments.shopping.stages import Stage
 from lab.run import RunDirectory
 from sightline.agents import Trajectory, read_trajectories, write_trajectories
-from sightline.agents.grammar import webshop_grammar
+from sightline.agents.grammar import propose_queries, webshop_grammar
 from sightline.agents.rollout import collect
-from sightline.webshop_env import Catalogue, Shop, WebShopEnv, build_goals, expert_action, split_indices
-from sightline.webshop_env.episodes import Generated, Official, write_shop
+from sightline.webshop_env import (
+    Catalogue,
+    Shop,
+    WebShopEnv,
+    build_goals,
+    expert_action,
+    reachable_rewards,
+    split_indices,
+)
+from sightline.webshop_env.episodes import Generated, Official, Reachable, write_shop
 
 LIVE_EPISODES = 64
 """Environments that play side by side; they share one shop, so each costs no more than its state."""
@@ -38,9 +46,28 @@ class World:
         return [WebShopEnv(shop=self.shop, observation_mode="text_rich") for _ in range(count)]
 
 
+STEP_COST = 0.001
+"""What a step costs: so little that no reward, whose parts are twentieths at least, is given up to save some."""
+
+
 def expert(environment: WebShopEnv) -> str:
-    """Return what someone who knows the goal would do next."""
-    return expert_action(environment.shop, environment.state)
+    """Return what someone who knows the goal would do next: any best action, equal ones by chance."""
+    shop, state = environment.shop, environment.state
+    return expert_action(shop, state, searches=propose_queries(shop.goal(state).instruction_text))
+
+
+def action_values(environment: WebShopEnv, actions: Sequence[str]) -> list[float]:
+    """Return the best reward still within reach after each action, less a small cost of the steps to it.
+
+    Args:
+        environment: shop in the state in which the actions are offered.
+        actions: candidates; the searches are those that an agent may make.
+    """
+    shop, state = environment.shop, environment.state
+    found = reachable_rewards(shop, state, propose_queries(shop.goal(state).instruction_text))
+    lost = Reachable(0.0, None)
+    values = (found.get(action, lost) for action in actions)
+    return [value.reward - STEP_COST * (value.steps or shop.step_limit or 0) for value in values]
 
 
 def open_world(settings: Phase1Settings) -> World:
@@ -84,6 +111,7 @@ def collect_demonstrations_stage(
                 webshop_grammar,
                 seed=settings.seed,
                 max_steps=settings.step_limit,
+                values=action_values,
                 exploration=settings.exploration if split == "train" else 0.0,
             )
             write_trajectories(folder / f"{split}.jsonl", episodes)

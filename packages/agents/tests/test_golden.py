@@ -131,9 +131,13 @@ def test_every_file_is_written_as_it_has_always_been(tmp_path: Path) -> None:
 
 
 def test_what_an_earlier_version_wrote_is_read(tmp_path: Path) -> None:
-    assert list(read_trajectories(GOLDEN / "trajectories.jsonl")) == [TRAJECTORY, BROKEN]
-    assert EpisodeInProgress.read(GOLDEN / "episode.json") == EPISODE
-    for number, journal in enumerate((GOLDEN / "journal.jsonl", GOLDEN.parent / "journal-without-snapshots.jsonl")):
+    older = GOLDEN.parent
+    for name in (GOLDEN / "trajectories.jsonl", older / "trajectories-without-values.jsonl"):
+        assert list(read_trajectories(name)) == [TRAJECTORY, BROKEN]
+    for name in (GOLDEN / "episode.json", older / "episode-without-values.json"):
+        assert EpisodeInProgress.read(name) == EPISODE
+    names = ("golden/journal.jsonl", "journal-without-values.jsonl", "journal-without-snapshots.jsonl")
+    for number, journal in enumerate(older / name for name in names):
         (tmp_path / f"{number}.jsonl").write_bytes(journal.read_bytes())
         assert RolloutJournal(tmp_path / f"{number}.jsonl", HEADER).batches == {0: (TRAJECTORY, BROKEN)}
     assert AnswerCache(GOLDEN / "answers").get(REQUEST) == ANSWER

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from sightline.webshop_env import Catalogue, Shop, ShopState, build_goals, expert_action, rule_action
-from sightline.webshop_env.episodes import content_words
+from sightline.webshop_env.episodes import content_words, reachable_reward
 from sightline.webshop_env.goals import GoalSet
 
 
@@ -47,6 +47,7 @@ def test_content_words_leave_out_price_filler_and_punctuation() -> None:
 def test_the_expert_earns_everything_on_nearly_all_generated_goals(generated: Shop) -> None:
     goals = random.Random(0).sample(range(len(generated.goals)), 150)
     rewards = [finish(generated, generated.start(goal), expert_action).reward for goal in goals]
+    assert rewards == [reachable_reward(generated, generated.start(goal)).reward for goal in goals]
     assert sum(reward == 1.0 for reward in rewards) >= 0.95 * len(goals)
 
 
@@ -55,7 +56,9 @@ def test_the_expert_finds_its_way_from_anywhere(generated: Shop) -> None:
     for _ in range(60):
         start = generated.start(rng.randrange(len(generated.goals)))
         state = wander(generated, start, rng, rng.randrange(1, 25))
-        assert finish(generated, state, expert_action).asin == generated.goal(state).asin
+        promised = reachable_reward(generated, state)
+        done = finish(generated, state, expert_action)
+        assert (done.reward, done.steps - state.steps) == promised
 
 
 def test_the_rule_always_comes_to_buy_and_is_worse_than_the_expert(generated: Shop) -> None:

@@ -63,5 +63,9 @@ class Agent(Protocol):
 Demonstrator = Callable[[Any], str]
 """The action an expert takes in the environment's present state; sees the environment itself, goal and all."""
 
+ActionValues = Callable[[Any, Sequence[str]], Sequence[float]]
+"""The environment, goal and all, and the candidates of its page -> what each candidate is worth, for example the best
+reward still within reach after it less a small cost of steps. Those of the highest value are equally right."""
+
 InfoMapping = Mapping[str, Any]
 """The info dictionary of a step."""

@@ -6,10 +6,22 @@ This module knows nothing of models, files or any particular environment.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+_EQUAL: Final = 1e-9
+"""Values that differ by no more are equal: sums of the same parts in another order."""
 
 EventKind = Literal["OBS", "ACT"]
+
+
+def best_actions(actions: Sequence[str], values: Sequence[float] | None, expert_action: str | None) -> tuple[str, ...]:
+    """Return the actions of the highest value; without values the expert's action, and none without either."""
+    if values is None:
+        return () if expert_action is None else (expert_action,)
+    highest = max(values)
+    return tuple(action for action, value in zip(actions, values, strict=True) if value >= highest - _EQUAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +44,13 @@ class Situation:
     """The candidate actions, for example `open the door`; never empty."""
     expert_action: str | None = None
     """What an expert who sees the goal would do; only agents that are labelled as bounds look at it."""
+    values: tuple[float, ...] | None = None
+    """What each candidate is worth to one who sees the goal (see `ActionValues`); likewise only for bounds."""
+
+    @property
+    def best_actions(self) -> tuple[str, ...]:
+        """The candidates of the highest value; without values the expert's action, and none without either."""
+        return best_actions(self.actions, self.values, self.expert_action)
 
     @property
     def observation(self) -> str:

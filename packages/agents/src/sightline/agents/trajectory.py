@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from sightline.agents.records import Attention, Event, Situation
+from sightline.agents.records import Attention, Event, Situation, best_actions
 from sightline.retrieval.files import atomic_file
 from sightline.retrieval.jsonl import parse_record
 
@@ -32,6 +32,8 @@ class Step(BaseModel):
     expert_action: str | None = None
     """The candidate that a demonstrator would have taken here, the label for imitation. It differs from
     `action` where the collector explored."""
+    values: tuple[float, ...] | None = None
+    """What each candidate is worth to one who sees the goal, in the candidates' order."""
     reward: float
     """Reward that the action earned."""
     probabilities: tuple[float, ...] | None = None
@@ -50,12 +52,17 @@ class Step(BaseModel):
         for name, action in (("action", self.action), ("expert_action", self.expert_action)):
             if action is not None and action not in self.available_actions:
                 raise ValueError(f"{name} {action!r} should be one of available_actions")
-        if self.probabilities is not None and len(self.probabilities) != len(self.available_actions):
-            raise ValueError(
-                f"probabilities should be one per available action ({len(self.available_actions)}, "
-                f"not {len(self.probabilities)})"
-            )
+        for name, numbers in (("probabilities", self.probabilities), ("values", self.values)):
+            if numbers is not None and len(numbers) != len(self.available_actions):
+                raise ValueError(
+                    f"{name} should be one per available action ({len(self.available_actions)}, not {len(numbers)})"
+                )
         return self
+
+    @property
+    def best_actions(self) -> tuple[str, ...]:
+        """The candidates of the highest value; without values the expert's action, and none without either."""
+        return best_actions(self.available_actions, self.values, self.expert_action)
 
 
 class Trajectory(BaseModel):
@@ -112,8 +119,10 @@ class Trajectory(BaseModel):
     def situations(self) -> Iterator[tuple[Situation, str]]:
         """Yield every situation the agent was in, each with the action it took."""
         for t, step in enumerate(self.steps):
-            situation = Situation(self.instruction, self.events(t), step.available_actions, step.expert_action)
-            yield situation, step.action
+            yield (
+                Situation(self.instruction, self.events(t), step.available_actions, step.expert_action, step.values),
+                step.action,
+            )
 
 
 def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> None:

@@ -1,6 +1,6 @@
 from .catalogue.catalogue import Catalogue as Catalogue
+from .episodes.reachable_rewards import expert_action as expert_action
 from .episodes.reachable_rewards import reachable_rewards as reachable_rewards
-from .episodes.shoppers import expert_action as expert_action
 from .episodes.shoppers import rule_action as rule_action
 from .errors import CatalogueError as CatalogueError
 from .errors import GoalError as GoalError

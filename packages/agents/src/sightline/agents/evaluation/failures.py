@@ -1,8 +1,8 @@
 """Why episodes failed: how they ended, at which step they were lost, and whether what was needed had been read.
 
-The judge is the expert, whose action in the agent's own situation is kept with every step. The decisive step of a
-failed episode begins its last stretch of departures from the expert; as a rule the agent never again did what the
-expert would have done. This module knows nothing of models.
+The judge is the expert, whose actions in the agent's own situation are kept with every step: any best one is right. The
+decisive step of a failed episode begins its last stretch of departures from them; as a rule the agent never again did
+what the expert would have done. This module knows nothing of models.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def find_failures(trajectories: Iterable[Trajectory], grammar: TaskGrammar, chun
     """
     failed = [each for each in trajectories if each.error is None and each.steps and not each.success]
     # In a single episode the expert may never have wanted an action that the agent had.
-    if failed and all(step.expert_action is None for trajectory in failed for step in trajectory.steps):
+    if failed and all(not step.best_actions for trajectory in failed for step in trajectory.steps):
         raise ValueError(f"{failed[0].episode_id!r} and all others hold no expert's actions; give roll_out an expert")
     return [_explain(trajectory, grammar, chunking) for trajectory in failed]
 
@@ -154,9 +154,9 @@ def _decisive_step(steps: Sequence[Step]) -> int | None:
     """
     decisive = None
     for index, step in reversed(list(enumerate(steps))):
-        if step.expert_action == step.action:
+        if step.action in step.best_actions:
             if decisive is not None:
                 break
-        elif step.expert_action is not None:
+        elif step.best_actions:
             decisive = index
     return decisive

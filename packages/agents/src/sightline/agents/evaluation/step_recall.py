@@ -1,7 +1,7 @@
 """How often agents read the chunk they needed, by step of the episode and by kind of page.
 
-The chunk that was needed is the one that holds what an expert would have acted on in the agent's own situation, so
-these figures speak of the pages that the agent saw, not of the expert's. This module knows nothing of models.
+The chunks that were needed are those that hold what a best action in the agent's own situation acts on, so these
+figures speak of the pages that the agent saw, not of the expert's. This module knows nothing of models.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PageChunk:
     read: bool
     """Whether the actor saw it."""
     target: bool
-    """Whether it holds what the expert would have acted on."""
+    """Whether it holds what a best action acts on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def chunks_of_step(
         raise ValueError(
             f"the agent read {min(unknown)[:80]!r}, which is no chunk of its page; give the chunking it read with"
         )
-    targets = set(grammar.target_chunks(step.expert_action, texts)) if step.expert_action else set()
+    targets = set(grammar.target_chunks_of(step.best_actions, texts))
     return tuple(
         PageChunk(
             text=text,

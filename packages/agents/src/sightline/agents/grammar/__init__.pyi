@@ -5,6 +5,7 @@ from .webshop import ShopAction as ShopAction
 from .webshop import ShopEnding as ShopEnding
 from .webshop import ShopPage as ShopPage
 from .webshop import product_text as product_text
+from .webshop import propose_queries as propose_queries
 from .webshop import read_prices as read_prices
 from .webshop import webshop_grammar as webshop_grammar
 from .webshop import webshop_purchases as webshop_purchases

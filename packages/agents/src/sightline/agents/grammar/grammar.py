@@ -7,7 +7,7 @@ module rather than lambdas: rollout jobs, which hold one, are sent to worker pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,10 @@ class TaskGrammar:
 
     purchases: PurchaseReader | None = None
     """How purchases are read; None for a task in which nothing is bought."""
+
+    def target_chunks_of(self, actions: Iterable[str], chunks: Sequence[str]) -> tuple[int, ...]:
+        """Return ascending indices of the chunks that hold what any of the actions acts on."""
+        return tuple(sorted({index for action in actions for index in self.target_chunks(action, chunks)}))
 
     def is_free_text(self, action: str) -> bool:
         """Return whether the words of an action are thought of rather than read off the page.

@@ -247,18 +247,17 @@ def ending(steps: Sequence[Step]) -> ShopEnding:
     """
     kinds: dict[str, set[ShopAction]] = defaultdict(set)
     for step in steps:
-        if step.expert_action is not None:
-            kinds[page_kind(step.available_actions)].add(action_type(step.expert_action))
-    # Only on the page of the right product would the expert choose an option or buy.
+        kinds[page_kind(step.available_actions)].update(map(action_type, step.best_actions))
+    # Only on the page of a right product would the expert choose an option or buy.
     if not kinds[ShopPage.PRODUCT] & {ShopAction.CLICK_OPTION, ShopAction.CLICK_BUY}:
         return ShopEnding.NEVER_FOUND
     last = steps[-1]
-    if action_type(last.action) is not ShopAction.CLICK_BUY or last.expert_action is None:
+    if action_type(last.action) is not ShopAction.CLICK_BUY or not last.best_actions:
         return ShopEnding.OUT_OF_STEPS
-    wanted = action_type(last.expert_action)
-    return {ShopAction.CLICK_BUY: ShopEnding.AS_EXPERT, ShopAction.CLICK_OPTION: ShopEnding.WRONG_OPTIONS}.get(
-        wanted, ShopEnding.WRONG_PRODUCT
-    )
+    wanted = set(map(action_type, last.best_actions))
+    if ShopAction.CLICK_BUY in wanted:
+        return ShopEnding.AS_EXPERT
+    return ShopEnding.WRONG_OPTIONS if ShopAction.CLICK_OPTION in wanted else ShopEnding.WRONG_PRODUCT
 
 
 def _telling_words(text: str) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ def oracle_gated(
 ) -> ReadingAgent:
     """Return a bound on retrieval, not on acting.
 
-    It reads the chunks with the expert's target, then those nearest to the instruction.
+    It reads the chunks with the target of a best action, then those nearest to the instruction.
     """
     view = top_chunks(expert_target(encoder, grammar), grammar, top_k=top_k, chunking=chunking)
     return ReadingAgent("oracle_gated", actor, view, grammar)
@@ -42,7 +42,7 @@ def random_gated(
 
 
 def expert_target(encoder: TextEncoder, grammar: TaskGrammar) -> ChunkScorer:
-    """Score as `instruction_similarity`, but put the chunks that hold the expert's target before all others.
+    """Score as `instruction_similarity`, but put the chunks with the target of a best action before all others.
 
     Raises:
         ValueError: (when scoring) a situation holds no expert action.
@@ -52,9 +52,9 @@ def expert_target(encoder: TextEncoder, grammar: TaskGrammar) -> ChunkScorer:
     def score(situations: Sequence[Situation], chunks: Sequence[Sequence[str]]) -> list[NDArray[np.float64]]:
         scores = similarity(situations, chunks)
         for situation, page, row in zip(situations, chunks, scores, strict=True):
-            if situation.expert_action is None:
+            if not situation.best_actions:
                 raise ValueError("the oracle needs the expert's action; give roll_out an expert")
-            row[list(grammar.target_chunks(situation.expert_action, page))] += 2.0  # cosines differ by at most 2
+            row[list(grammar.target_chunks_of(situation.best_actions, page))] += 2.0  # cosines differ by at most 2
         return scores
 
     return score

@@ -31,24 +31,26 @@ def retrieval_examples(
 ) -> list[RetrievalExample]:
     """Make one example of every step whose action was to be read off one of the page's chunks.
 
-    The label is the expert's action, or the action taken where no expert was asked. Actions in free text are left
-    out, as are steps whose target is in no chunk or in every one. All other chunks of the page are negatives.
+    A chunk is right when it holds the target of any best action or, where no expert was asked, of the action taken.
+    Actions in free text are left out, as are steps whose targets are in no chunk or in every one. All other chunks of
+    the page are negatives.
     """
     examples = []
     for trajectory in trajectories:
         for t, (situation, taken) in enumerate(trajectory.situations()):
-            action = situation.expert_action or taken
-            if grammar.is_free_text(action):
+            best = [action for action in situation.best_actions or (taken,) if not grammar.is_free_text(action)]
+            if not best:
                 continue
+            chunks = page_chunks(situation.observation, situation.instruction, grammar, chunking)
             example = build_example(
                 episode_id=trajectory.episode_id,
                 t=t,
                 instruction=situation.instruction,
                 events=[(event.kind, event.text) for event in situation.events],
                 obs_text=situation.observation,
-                chunks=page_chunks(situation.observation, situation.instruction, grammar, chunking),
-                action=action,
-                label=grammar.target_chunks,
+                chunks=chunks,
+                action=situation.expert_action if situation.expert_action in best else best[0],
+                label=lambda _, texts, best=best: grammar.target_chunks_of(best, texts),
             )
             if example is not None:
                 examples.append(example)

@@ -18,7 +18,7 @@ from sightline.agents.rollout.episode import Episode, Offer
 
 if TYPE_CHECKING:
     from sightline.agents.grammar import TaskGrammar
-    from sightline.agents.protocols import Demonstrator, Environment, InfoMapping
+    from sightline.agents.protocols import ActionValues, Demonstrator, Environment, InfoMapping
     from sightline.agents.trajectory import Step, Trajectory
 
 
@@ -30,6 +30,7 @@ def collect(
     *,
     seed: int,
     max_steps: int,
+    values: ActionValues | None = None,
     exploration: float = 0.0,
     snapshots: bool = False,
     progress: bool = True,
@@ -49,6 +50,7 @@ def collect(
         grammar: what can be chosen on a page.
         seed: root of all randomness.
         max_steps: steps after which an episode is truncated, if the environment has not ended it.
+        values: function that says what each candidate is worth.
         exploration: probability of a random action, 0 to 1.
         snapshots: whether to keep the environment's state before every action.
         progress: whether to show a progress bar when standard error is a terminal.
@@ -67,7 +69,7 @@ def collect(
     take_snapshot = getattr(environment, "snapshot", None) if snapshots else None
     if snapshots and take_snapshot is None:
         raise TypeError(f"{type(environment).__name__} has no snapshot(); collect with snapshots=False")
-    offers = _Offers(environment, demonstrator, grammar, take_snapshot)
+    offers = _Offers(environment, demonstrator, grammar, values, take_snapshot)
 
     def play(goal: int) -> Trajectory:
         generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(goal,)))
@@ -94,6 +96,7 @@ class _Offers:
     environment: Environment
     demonstrator: Demonstrator
     grammar: TaskGrammar
+    values: ActionValues | None
     take_snapshot: Callable[[], bytes] | None
 
     def __call__(self, instruction: str, info: InfoMapping, steps: Sequence[Step]) -> Offer:
@@ -102,7 +105,8 @@ class _Offers:
         expert_action = as_candidate(self.demonstrator(self.environment), candidates, used, self.grammar)
         if expert_action not in candidates:
             candidates = (*candidates, expert_action)
-        return Offer(candidates, expert_action, self.take_snapshot() if self.take_snapshot else None)
+        values = tuple(self.values(self.environment, candidates)) if self.values else None
+        return Offer(candidates, expert_action, values, self.take_snapshot() if self.take_snapshot else None)
 
 
 def as_candidate(action: str, candidates: Sequence[str], used: Collection[str], grammar: TaskGrammar) -> str:

@@ -17,7 +17,7 @@ from typing import Literal, Self
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
 from sightline.agents.grammar import TaskGrammar
-from sightline.agents.protocols import Demonstrator, Environment, InfoMapping, RestorableEnvironment
+from sightline.agents.protocols import ActionValues, Demonstrator, Environment, InfoMapping, RestorableEnvironment
 from sightline.agents.records import Decision, Event, Situation
 from sightline.agents.trajectory import Step, Trajectory
 from sightline.retrieval.files import atomic_file
@@ -34,6 +34,8 @@ class Offer:
     """Candidates to choose from."""
     expert_action: str | None = None
     """What an expert would do; not necessarily a candidate."""
+    values: tuple[float, ...] | None = None
+    """What each candidate is worth."""
     snapshot: bytes | None = None
     """The environment's state, for the record."""
 
@@ -69,6 +71,8 @@ class EpisodeInProgress(BaseModel):
     """Candidates on that page."""
     expert_action: str | None
     """What an expert would do there."""
+    values: tuple[float, ...] | None = None
+    """What each candidate is worth there."""
     snapshot: Base64Bytes
     """The environment's state there; base64 in JSON."""
 
@@ -105,7 +109,8 @@ class Episode:
         seed: seed of the environment's reset.
         max_steps: steps after which the episode is truncated, if the environment has not ended it.
         expert: demonstrator whose action goes into each situation, where only agents that are bounds look at it.
-        make_offer: what can be done on a page, in place of the grammar's candidates and the expert's action.
+        values: function that says what each candidate is worth; for bounds and labels alone, as the expert.
+        make_offer: what can be done on a page, in place of the grammar's candidates, the expert's action and values.
         snapshots: whether each step keeps the environment's state before it; it then needs a `snapshot`.
     """
 
@@ -119,10 +124,11 @@ class Episode:
         seed: int,
         max_steps: int,
         expert: Demonstrator | None = None,
+        values: ActionValues | None = None,
         make_offer: MakeOffer | None = None,
         snapshots: bool = False,
     ) -> None:
-        self._set_up(environment, grammar, agent, goal, seed, max_steps, expert, make_offer, snapshots)
+        self._set_up(environment, grammar, agent, goal, seed, max_steps, expert, values, make_offer, snapshots)
         with self._recording_errors():
             self._observation, info = environment.reset(seed=seed, options={"goal": goal})
             self._instruction = info["instruction_text"]
@@ -138,12 +144,13 @@ class Episode:
         seed: int,
         max_steps: int,
         expert: Demonstrator | None,
+        values: ActionValues | None,
         make_offer: MakeOffer | None,
         snapshots: bool,
     ) -> None:
         self._environment, self._grammar = environment, grammar
         self._agent, self._goal, self._seed, self._max_steps = agent, goal, seed, max_steps
-        self._expert = expert
+        self._expert, self._values = expert, values
         self._snapshots = snapshots
         self._make_offer = make_offer or self._candidates_and_expert
         self._steps: list[Step] = []
@@ -161,6 +168,7 @@ class Episode:
         saved: EpisodeInProgress,
         *,
         expert: Demonstrator | None = None,
+        values: ActionValues | None = None,
         snapshots: bool = False,
     ) -> Self:
         """Continue a saved episode in any copy of its environment; it ends with the trajectory it would have had.
@@ -170,6 +178,7 @@ class Episode:
             grammar: grammar as for a new episode; give the same one.
             saved: record that `pause` gave.
             expert: expert as for a new episode; give the same one.
+            values: values as for a new episode; give the same ones.
             snapshots: whether steps keep states, as for a new episode.
 
         Raises:
@@ -184,14 +193,14 @@ class Episode:
             )
         episode = cls.__new__(cls)
         episode._set_up(
-            environment, grammar, saved.agent, saved.goal, saved.seed, saved.max_steps, expert, None, snapshots
+            environment, grammar, saved.agent, saved.goal, saved.seed, saved.max_steps, expert, values, None, snapshots
         )
         episode._steps = list(saved.steps)
         episode._instruction, episode._observation = saved.instruction, saved.observation
         for step in saved.steps:
             episode._events += (Event("OBS", step.observation), Event("ACT", step.action))
         episode._events += (Event("OBS", saved.observation),)
-        episode._offer = Offer(saved.actions, saved.expert_action, saved.snapshot if snapshots else None)
+        episode._offer = Offer(saved.actions, saved.expert_action, saved.values, saved.snapshot if snapshots else None)
         return episode
 
     @property
@@ -199,7 +208,8 @@ class Episode:
         """What is to be decided; None when the episode is over."""
         if self._offer is None:
             return None
-        return Situation(self._instruction, self._events, self._offer.actions, self._offer.expert_action)
+        offer = self._offer
+        return Situation(self._instruction, self._events, offer.actions, offer.expert_action, offer.values)
 
     def take(self, decision: Decision) -> None:
         """Carry out a decision; one that is an error ends the episode with it.
@@ -241,6 +251,7 @@ class Episode:
             observation=self._observation,
             actions=offer.actions,
             expert_action=offer.expert_action,
+            values=offer.values,
             snapshot=base64.b64encode(self._take_snapshot()),
         )
 
@@ -276,7 +287,8 @@ class Episode:
         if not actions:
             raise ValueError(f"the page offers no action: {self._observation[:200]!r}")
         expert_action = self._expert(self._environment) if self._expert else None
-        return Offer(actions, expert_action, self._take_snapshot() if self._snapshots else None)
+        values = tuple(self._values(self._environment, actions)) if self._values else None
+        return Offer(actions, expert_action, values, self._take_snapshot() if self._snapshots else None)
 
     def _take_snapshot(self) -> bytes:
         take = getattr(self._environment, "snapshot", None)
@@ -307,6 +319,7 @@ def _step(observation: str, offer: Offer, decision: Decision, reward: float) -> 
         action=decision.action,
         # An expert's own search words are no candidate; offering them would hand the agent the expert's knowledge.
         expert_action=offer.expert_action if offer.expert_action in offer.actions else None,
+        values=offer.values,
         reward=reward,
         probabilities=decision.probabilities or None,
         # The chunks that were passed over are in the observation already.

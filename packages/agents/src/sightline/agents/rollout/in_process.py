@@ -50,6 +50,7 @@ class Player:
                 seed=job.seed,
                 max_steps=job.max_steps,
                 expert=job.expert,
+                values=job.values,
                 snapshots=job.snapshots,
             )
             for place, (goal, environment) in enumerate(zip(goals, self._environments, strict=False))

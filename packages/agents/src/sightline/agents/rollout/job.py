@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sightline.agents.grammar import TaskGrammar
-from sightline.agents.protocols import Agent, Demonstrator, Environment
+from sightline.agents.protocols import ActionValues, Agent, Demonstrator, Environment
 from sightline.agents.trajectory import Trajectory
 
 Batches = Mapping[int, Sequence[int]]
@@ -54,6 +54,8 @@ class RolloutJob:
     """Steps after which an episode is truncated, if the environment has not ended it."""
     expert: Demonstrator | None = None
     """Demonstrator whose action goes into each situation, where only agents that are bounds look at it."""
+    values: ActionValues | None = None
+    """Function that says what each candidate is worth, likewise only for bounds and labels."""
     snapshots: bool = False
     """Whether each step keeps the environment's state before it."""
     batch_size: int = 16

@@ -43,6 +43,8 @@ class JournalHeader(BaseModel):
     """Episodes that are played in lock-step."""
     expert: bool
     """Whether situations hold an expert's action."""
+    values: bool = False
+    """Whether situations hold values of the candidates."""
     snapshots: bool = False
     """Whether steps keep states."""
     goals: tuple[int, ...]

@@ -19,7 +19,7 @@ from sightline.agents.rollout.journal import JournalHeader, RolloutJournal
 
 if TYPE_CHECKING:
     from sightline.agents.grammar import TaskGrammar
-    from sightline.agents.protocols import Agent, Demonstrator, Environment
+    from sightline.agents.protocols import ActionValues, Agent, Demonstrator, Environment
     from sightline.agents.trajectory import Trajectory
 
 
@@ -32,6 +32,7 @@ def roll_out(
     seed: int,
     max_steps: int,
     expert: Demonstrator | None = None,
+    values: ActionValues | None = None,
     journal: Path | None = None,
     progress: bool = True,
 ) -> list[Trajectory]:
@@ -48,6 +49,7 @@ def roll_out(
         seed: seed of every reset.
         max_steps: steps after which an episode is truncated, if the environment has not ended it.
         expert: demonstrator whose action goes into each situation, where only agents that are bounds look at it.
+        values: function that says what each candidate is worth, likewise only for bounds and labels.
         journal: journal as for `run_job`.
         progress: whether to show a progress bar when standard error is a terminal.
 
@@ -69,6 +71,7 @@ def roll_out(
         seed=seed,
         max_steps=max_steps,
         expert=expert,
+        values=values,
         batch_size=len(environments),
     )
     return run_job(job, goals, engine=InProcessEngine(), journal=journal, progress=progress)
@@ -133,6 +136,7 @@ def _header(job: RolloutJob, goals: Sequence[int]) -> JournalHeader:
         max_steps=job.max_steps,
         batch_size=job.batch_size,
         expert=job.expert is not None,
+        values=job.values is not None,
         snapshots=job.snapshots,
         goals=tuple(goals),
     )

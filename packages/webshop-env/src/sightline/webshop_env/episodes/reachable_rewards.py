@@ -110,6 +110,19 @@ def best_action(shop: Shop, state: ShopState, *, seed: int = 0, searches: Iterab
     return random.Random(f"{seed}:{state.goal}:{state.steps}:{state.asin}:{state.query}").choice(best)
 
 
+def expert_action(shop: Shop, state: ShopState, *, seed: int = 0, searches: Iterable[str] | None = None) -> str:
+    """Return what an expert does who knows the goal: `best_action`, or anything where nothing can be bought any more.
+
+    Args:
+        shop: shop in which the episode takes place.
+        state: state of the episode, which is not over.
+        seed: seed of the choice among equally good actions.
+        searches: searches as for `reachable_rewards`.
+    """
+    action = best_action(shop, state, seed=seed, searches=searches)
+    return action or next(iter(reachable_rewards(shop, state, searches)), f"click[{pages.BACK.lower()}]")
+
+
 def goal_difficulty(shop: Shop, goal: int) -> float:
     """Return how unlikely a best purchase is for who opens a random product of the first page and knows the options.
 

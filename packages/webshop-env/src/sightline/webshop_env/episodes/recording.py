@@ -63,6 +63,7 @@ class RecordedStep(BaseModel):
         available_actions: the actions to choose from, for example `click[buy now]`.
         action: the one that was executed; one of those.
         expert_action: what a demonstrator would have done here; one of those.
+        values: what each available action is worth to one who knows the goal, in their order.
         reward: what the action earned.
         probabilities: the agent's, one per available action in their order.
         attention: chunks of the page in page order, from agents that retrieve.
@@ -77,6 +78,7 @@ class RecordedStep(BaseModel):
     available_actions: tuple[str, ...]
     action: str
     expert_action: str | None = None
+    values: tuple[float, ...] | None = None
     reward: float
     probabilities: tuple[float, ...] | None = None
     attention: tuple[RecordedAttention, ...] = ()
@@ -89,11 +91,11 @@ class RecordedStep(BaseModel):
         for name, action in (("action", self.action), ("expert_action", self.expert_action)):
             if action is not None and action not in self.available_actions:
                 raise ValueError(f"{name} {_shown(action)} should be one of available_actions")
-        if self.probabilities is not None and len(self.probabilities) != len(self.available_actions):
-            raise ValueError(
-                f"probabilities should be one per available action ({len(self.available_actions)}, "
-                f"not {len(self.probabilities)})"
-            )
+        for name, numbers in (("probabilities", self.probabilities), ("values", self.values)):
+            if numbers is not None and len(numbers) != len(self.available_actions):
+                raise ValueError(
+                    f"{name} should be one per available action ({len(self.available_actions)}, not {len(numbers)})"
+                )
         return self
 
 

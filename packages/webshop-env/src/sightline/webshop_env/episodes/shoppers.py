@@ -1,97 +1,21 @@
-"""Two scripted shoppers: an expert that knows the goal, and a rule that reads only the page.
-
-Both are pure functions, so they can take over in the middle of any episode.
-"""
+"""A scripted shopper that reads only the page; a pure function, so it can take over in the middle of any episode."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-from rapidfuzz.fuzz import token_set_ratio
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
 
 from sightline.webshop_env.episodes.request_words import MAX_QUERY_WORDS, PRICE_CLAUSE, content_words
 from sightline.webshop_env.rules import pages
 from sightline.webshop_env.rules.pages import Page, Role
-from sightline.webshop_env.rules.shop import PAGE_SIZE, RESERVED, Shop, parse_action
-from sightline.webshop_env.rules.state import SUB_PAGES, PageKind, ShopState
-
-if TYPE_CHECKING:
-    from sightline.webshop_env.product import Goal, Product
+from sightline.webshop_env.rules.shop import PAGE_SIZE, RESERVED, parse_action
+from sightline.webshop_env.rules.state import SUB_PAGES, PageKind
 
 _MAX_RESULT_PAGES: Final = 5
-_SIMILAR: Final = 85
-"""Token-set ratio above which the reward takes two options for the same."""
 
 _COUNT: Final = re.compile(r"Page (\d+) \(Total results: (\d+)\)")
 _PRICE: Final = re.compile(r"\$([\d.]+)")
-
-
-def expert_action(shop: Shop, state: ShopState) -> str:
-    """Return what a shopper does who knows the product the goal was made from.
-
-    It searches with the instruction's words, then with the product's title, looks through up to five pages of results,
-    chooses the goal's options and buys. From anywhere else it finds its way back. Where no search finds the product
-    it buys the best hit.
-
-    Args:
-        shop: the shop.
-        state: state of the episode.
-    """
-    goal = shop.goal(state)
-    queries = _queries(goal)
-    if state.kind is PageKind.RESULTS:
-        return _expert_on_results(shop, state, goal.asin, queries)
-    if state.kind in SUB_PAGES:
-        return f"click[{pages.PREVIOUS.lower()}]"
-    if state.kind is PageKind.ITEM:
-        hits = shop.hits(state)
-        settled = goal.asin not in hits and state.query == queries[-1] and state.asin == hits[0]
-        if state.asin != goal.asin and not settled:
-            return f"click[{pages.PREVIOUS.lower()}]"
-        page = shop.page(state)
-        wanted = _wanted_options(shop.catalogue[str(state.asin)], goal)
-        return choose_or_buy(page, _reachable(page, wanted), dict(state.options))
-    return f"search[{queries[0]}]"
-
-
-def _queries(goal: Goal) -> list[str]:
-    texts = (goal.instruction_text, goal.name, goal.query)
-    queries = (" ".join(content_words(text)[:MAX_QUERY_WORDS]) for text in texts)
-    return list(dict.fromkeys(query for query in queries if query)) or ["product"]
-
-
-def _expert_on_results(shop: Shop, state: ShopState, asin: str, queries: list[str]) -> str:
-    hits = shop.hits(state)
-    if asin in hits[: _MAX_RESULT_PAGES * PAGE_SIZE]:
-        page = hits.index(asin) // PAGE_SIZE + 1
-        if page == state.number:
-            return f"click[{asin.lower()}]"
-        return f"click[{(pages.NEXT if page > state.number else pages.PREVIOUS).lower()}]"
-    if state.query not in queries:
-        return f"search[{queries[0]}]"
-    if state.number < _MAX_RESULT_PAGES and state.number * PAGE_SIZE < len(hits):
-        return f"click[{pages.NEXT.lower()}]"
-    if state.query != queries[-1]:
-        return f"search[{queries[queries.index(state.query) + 1]}]"
-    if hits and state.number > 1:
-        return f"click[{pages.PREVIOUS.lower()}]"
-    return f"click[{hits[0].lower()}]" if hits else f"search[{queries[0]}]"
-
-
-def _wanted_options(product: Product, goal: Goal) -> Iterator[str]:
-    """Return the product's values that the goal's options stand for; human goals name no group and may be inexact."""
-    wanted = goal.goal_options.values() if isinstance(goal.goal_options, Mapping) else goal.goal_options
-    offered = {value: None for values in product.options.values() for value in values}
-    for value in wanted:
-        if value in offered:
-            yield value
-        elif offered:
-            lowered = value.lower()
-            best = max(offered, key=lambda own: token_set_ratio(lowered, own))
-            if token_set_ratio(lowered, best) > _SIMILAR:
-                yield best
 
 
 def _reachable(page: Page, values: Iterable[str]) -> dict[str, str]:
