@@ -1,0 +1,47 @@
+"""What the site says works: every block of Python runs, every page is in the menu, every room in the reference."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+SCRIPT = re.compile(r"uv run ((?:apps|examples)/\S+\.py)((?: --[a-z-]+(?: \S+)?)*)")
+WITH_BLOCKS = [page for page in (*PAGES, ROOT / "CONTRIBUTING.md") if BLOCK.search(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_run_one_after_the_other(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "docs"}
+    for number, block in enumerate(BLOCK.findall(page.read_text(encoding="utf-8"))):
+        exec(compile(block, f"{page.name}, block {number}", "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_scripts_that_a_page_names_exist(page: Path) -> None:
+    for script, _ in SCRIPT.findall(page.read_text(encoding="utf-8")):
+        assert (ROOT / script).is_file(), f"{page.name} names {script}"
+
+
+def test_every_page_is_in_the_menu() -> None:
+    menu = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
+    assert sorted(re.findall(r"[\w/-]+\.md", repr(menu))) == [page.relative_to(DOCS).as_posix() for page in PAGES]
+
+
+def test_every_room_of_every_package_is_in_the_reference() -> None:
+    rooms = {
+        ".".join(stub.parent.parts[stub.parts.index("src") + 1 :]) for stub in ROOT.glob("packages/*/src/**/*.pyi")
+    }
+    shown = re.findall(
+        r"^::: (\S+)$", "\n".join(p.read_text("utf-8") for p in DOCS.glob("reference/*.md")), re.MULTILINE
+    )
+    assert sorted(shown) == sorted(rooms)
