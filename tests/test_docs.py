@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import tomllib
 from pathlib import Path
@@ -45,3 +46,15 @@ def test_every_room_of_every_package_is_in_the_reference() -> None:
         r"^::: (\S+)$", "\n".join(p.read_text("utf-8") for p in DOCS.glob("reference/*.md")), re.MULTILINE
     )
     assert sorted(shown) == sorted(rooms)
+
+
+def test_what_the_original_names_became_is_there() -> None:
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|$", (DOCS / "names.md").read_text(encoding="utf-8"), re.MULTILINE)
+    ours = [name for _, right in rows for name in re.findall(r"`(.+?)`", right)]
+    assert len(ours) > 60
+    for name in ours:
+        if "/" in name:
+            assert (ROOT / name).is_file(), name
+        else:
+            door, _, attribute = name.rpartition(".")
+            assert hasattr(importlib.import_module(door), attribute), name
