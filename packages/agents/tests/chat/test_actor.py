@@ -1,16 +1,16 @@
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sightline.agents.chat.actor import ChatActor, ChoiceError, parse_choice
+from sightline.agents.chat import AnswerCache
+from sightline.agents.chat.actor import ChatActor
 from sightline.agents.grammar import webshop_grammar
 from sightline.agents.reading.agent import baseline_react
 from sightline.agents.rollout.rollout import roll_out
@@ -65,7 +65,7 @@ def test_an_answer_that_cannot_be_read_is_shown_to_the_model_and_asked_again(
     *before, said, told = server.requests[1]["messages"]
     assert before == server.requests[0]["messages"]
     assert said == {"role": "assistant", "content": "I would buy the scarf"}
-    assert "not JSON" in told["content"]
+    assert "names no action from 1 to 3" in told["content"]
     assert "from 1 to 3" in told["content"]
     assert found.prompt_tokens == server.spent["prompt_tokens"]
 
@@ -99,12 +99,12 @@ def test_an_episode_without_an_answer_is_an_error_row_and_the_others_go_on(
     assert [(one.error, one.terminated) for one in others] == [(None, True)] * 2
 
 
-@pytest.mark.parametrize("status", [400, 413, 422])
+@pytest.mark.parametrize(("status", "constrained"), [(400, False), (413, True), (422, False)])
 def test_a_refused_request_fails_its_own_decision_without_a_second_attempt(
-    server: Any, make_actor: MakeActor, status: int
+    server: Any, make_actor: MakeActor, status: int, constrained: bool
 ) -> None:
     server.faults = [str(status)]
-    failed, other = make_actor(concurrency=1).score(PROMPTS[:2], ACTIONS[:2])
+    failed, other = make_actor(concurrency=1, constrained=constrained).score(PROMPTS[:2], ACTIONS[:2])
     assert failed.probabilities == ()
     assert failed.error is not None
     assert f"fault {status}" in failed.error
@@ -140,34 +140,46 @@ def test_closing_ends_a_call_that_is_under_way(server: Any, make_actor: MakeActo
     assert [type(error).__name__ for error in errors] == ["CancelledError"]
 
 
-@pytest.mark.parametrize(
-    ("text", "index"),
-    [
-        *(("2", 1), (" 3\n", 2), ('{"action": 1}', 0), ('{"action":3,"why":""}', 2)),
-        *(('```json\n{"action": 2}\n```', 1), ("```\n2\n```", 1), ('<think>{"action": 1}?</think>\n{"action": 2}', 1)),
-    ],
-)
-def test_a_number_or_json_with_a_number_is_understood(text: str, index: int) -> None:
-    assert parse_choice(text, 3) == index
+def test_answers_are_held_to_a_number_in_range(server: Any, make_actor: MakeActor) -> None:
+    make_actor().score(PROMPTS[:1], ACTIONS[:1])
+    asked = server.requests[0]["response_format"]["json_schema"]["schema"]
+    assert asked["properties"]["action"]["enum"] == [1, 2, 3]
+    make_actor(constrained=False).score(PROMPTS[:1], ACTIONS[:1])
+    assert "response_format" not in server.requests[1]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "0", "4", "-1", "1.", "2 or 3", "action 2", "²", "[1]", "null", "NaN", "9" * 5000, "[" * 5000),
-        *('{"action": true}', '{"action": "2"}', '{"action": 1.0}', '{"choice": 1}', "<think>2", "```2```\n```3```"),
-    ],
-)
-def test_everything_else_is_not(text: str) -> None:
-    with pytest.raises(ChoiceError) as caught:
-        parse_choice(text, 3)
-    assert len(str(caught.value)) < 300
+@pytest.mark.parametrize("status", ["400", "422"])
+def test_a_server_that_refuses_a_form_is_asked_without_and_not_again(
+    server: Any, make_actor: MakeActor, status: str, tmp_path: Path
+) -> None:
+    server.faults = [status]
+    actor = make_actor(cache=AnswerCache(tmp_path))
+    found = actor.score(PROMPTS[:1], ACTIONS[:1]) + actor.score(PROMPTS[1:], ACTIONS[1:])
+    assert ["response_format" in request for request in server.requests] == [True, False, False, False]
+    assert [one.error for one in found] == [None] * 3
+    # Another actor takes all of them from the cache, before it asks for any form.
+    assert make_actor(cache=AnswerCache(tmp_path)).score(PROMPTS, ACTIONS) == found
+    assert len(server.requests) == 4
 
 
-@given(st.text(max_size=50))
-def test_any_text_is_an_action_in_range_or_an_error(text: str) -> None:
-    with suppress(ChoiceError):
-        assert 0 <= parse_choice(text, 3) < 3
+def test_thoughts_in_a_field_of_their_own_are_no_answer_unless_they_are_all_that_was_said(
+    server: Any, make_actor: MakeActor
+) -> None:
+    def reply(**message: Any) -> str:
+        usage = {"prompt_tokens": 1, "completion_tokens": 1}
+        return "body " + json.dumps({"choices": [{"message": message, "finish_reason": "length"}], "usage": usage})
+
+    server.faults = [
+        reply(content='{"action": 2}', reasoning_content='{"action": 1}'),
+        reply(content=[{"type": "thinking", "thinking": []}, {"type": "text", "text": '{"action": 3}'}]),
+        reply(content=None, reasoning='{"action": 2}'),
+        reply(content=None, reasoning_content="Action: 2 looks good, but"),
+    ]
+    actor = make_actor(reasks=0)
+    found = [actor.score(PROMPTS[:1], ACTIONS[:1])[0] for _ in server.faults[:]]
+    assert [one.probabilities.index(1.0) for one in found[:3]] == [1, 2, 1]
+    assert found[3].error is not None
+    assert "thoughts and nothing after them" in found[3].error
 
 
 def test_a_prompt_without_actions_is_an_error(make_actor: MakeActor) -> None:

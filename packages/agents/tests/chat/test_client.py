@@ -149,21 +149,38 @@ def test_the_ledger_agrees_with_the_servers_own_count(server: Any, make_actor: M
     assert {row.request for row in ledger.rows()} == names
 
 
-@given(st.integers(1, 10_000), st.one_of(st.none(), st.text(max_size=20)))
-def test_a_pause_is_never_negative_or_longer_than_a_minute(attempts: int, retry_after: str | None) -> None:
-    assert 0 <= retry_pause(attempts, retry_after) <= 60
+@given(st.integers(1, 10_000), st.one_of(st.none(), st.text(max_size=20)), st.floats(0, 1000))
+def test_a_pause_is_never_negative_or_longer_than_allowed(
+    attempts: int, retry_after: str | None, longest: float
+) -> None:
+    pause = retry_pause(attempts, retry_after, longest)
+    assert pause is None or 0 <= pause <= max(1.1 * longest, 60)
 
 
 def test_pauses_double_until_they_reach_a_minute() -> None:
     for attempts in range(1, 12):
         longest = min(0.5 * 2 ** (attempts - 1), 60)
-        found = [retry_pause(attempts, None) for _ in range(50)]
+        found = [retry_pause(attempts, None, 600) or 0 for _ in range(50)]
         assert longest / 2 <= min(found) < max(found) <= longest
 
 
 def test_a_pause_can_be_asked_for_in_seconds_or_by_date() -> None:
     in_half_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    assert 7 <= retry_pause(1, "7") <= 7.7
-    assert 5 <= retry_pause(1, in_half_a_minute) <= 33
-    assert retry_pause(1, "Mon, 02 Jan 2006 15:04:05 GMT") == 0
-    assert retry_pause(1, "86400") == 60
+    for header, least, most in (("7", 7, 7.7), ("90", 90, 99), (in_half_a_minute, 5, 33)):
+        pause = retry_pause(1, header, 600)
+        assert pause is not None
+        assert least <= pause <= most
+    assert retry_pause(1, "Mon, 02 Jan 2006 15:04:05 GMT", 600) == 0
+
+
+def test_a_wait_beyond_the_bound_is_not_cut_short_but_given_up(server: Any, make_actor: MakeActor) -> None:
+    assert retry_pause(1, "90", 60) is None
+    assert retry_pause(1, format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 600) is None
+    server.faults = ["429 3600"]
+    with pytest.raises(openai.RateLimitError, match="fault 429"):
+        make_actor().score(PROMPTS[:1], ACTIONS[:1])
+    assert len(server.requests) == 1
+    server.faults = ["429 1"]
+    make_actor().score(PROMPTS[:1], ACTIONS[:1])
+    first, second = server.times[1:]
+    assert second - first >= 1

@@ -6,9 +6,7 @@ This module knows nothing of how requests are sent, cached and paid; `client.py`
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import re
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from threading import Thread
@@ -16,7 +14,8 @@ from typing import Any, Self
 
 from pydantic import JsonValue
 
-from sightline.agents.chat.cache import AnswerCache
+from sightline.agents.chat.answers import ChoiceError, choice_format, parse_choice
+from sightline.agents.chat.cache import AnswerCache, ChatAnswer
 from sightline.agents.chat.client import ChatClient, RequestRefusedError
 from sightline.agents.chat.config import ChatConfig
 from sightline.agents.chat.ledger import TokenLedger
@@ -32,10 +31,6 @@ _INSTRUCTIONS = (
 _SHOWN_CHARACTERS = 200
 
 
-class ChoiceError(ValueError):
-    """An answer does not name one of the actions; the message says what it is instead."""
-
-
 class ChatActor:
     """Asks a chat model for the number of the best action.
 
@@ -44,6 +39,9 @@ class ChatActor:
     empty and its `error` begins with `ParseFailure`, so that the decision fails and nothing is chosen in the
     model's name. A request that the server refuses because of its content (400, 413, 422; a prompt longer than the
     context, for example) fails its own decision in the same way.
+
+    With `config.constrained` the server is asked to keep answers to the wanted form (`response_format` with a JSON
+    schema). One that refuses such a request and answers it without is not asked again.
 
     Tokens are those the server reports, over all questions that a decision took; those of cached answers count as
     they did when they were asked.
@@ -79,6 +77,7 @@ class ChatActor:
         self._instructions = f"{role} {_INSTRUCTIONS}"
         sampling = {} if config.temperature is None else {"temperature": config.temperature}
         self._parameters: dict[str, JsonValue] = {**config.parameters, **sampling}
+        self._constrains: bool | None = None if config.constrained else False  # None until the server has shown it
         self._client = ChatClient(config, api_key, cache=cache, ledger=ledger)
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name=f"chat with {config.model}", daemon=True)
@@ -154,53 +153,44 @@ class ChatActor:
         return [task.result() for task in tasks]
 
     async def _choose(self, prompt: str, actions: Sequence[str]) -> ActionDistribution:
-        model = self.config.model
         messages = _question(self._instructions, prompt, actions)
         read = written = 0
         failure = ""
         for _ in range(1 + self.config.reasks):
             try:
-                answer = await self._client.answer({"model": model, "messages": messages, **self._parameters})
+                answer = await self._answer(messages, len(actions))
             except RequestRefusedError as error:
-                logger.warning("%s refuses a request: %s", model, error)
+                logger.warning("%s refuses a request: %s", self.config.model, error)
                 return ActionDistribution((), read, written, error=f"RequestRefusedError: {error}")
             read, written = read + answer.prompt_tokens, written + answer.completion_tokens
             try:
-                index = parse_choice(answer.text, len(actions))
+                index = parse_choice(answer.text, actions)
             except ChoiceError as error:
                 self.parse_failures += 1
                 failure = f"{error}; it ended because of {answer.finish_reason!r}"
-                logger.warning("%s named no action: %s", model, failure)
+                logger.warning("%s named no action: %s", self.config.model, failure)
                 messages = [*messages, *_repeated_question(answer.text, error, len(actions))]
             else:
                 probabilities = tuple(float(position == index) for position in range(len(actions)))
                 return ActionDistribution(probabilities, read, written)
         return ActionDistribution((), read, written, error=f"ParseFailure: {failure}")
 
-
-def parse_choice(text: str, count: int) -> int:
-    """Return the index (from 0) of the action that an answer names (from 1).
-
-    The answer is `{"action": n}` or the bare number, on its own, in a Markdown code block, or after the thoughts of
-    a model that writes `<think>...</think>` first.
-
-    Raises:
-        ChoiceError: it names none of the `count` actions.
-    """
-    shown = repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}...")
-    text = text.rpartition("</think>")[2].strip()
-    if fenced := re.fullmatch(r"```(?:json)?\s(.*)```", text, flags=re.DOTALL):
-        text = fenced[1].strip()
-    try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ChoiceError(f"the answer is not JSON but {shown}") from None
-    number = answer.get("action") if isinstance(answer, dict) else answer
-    if type(number) is not int:
-        raise ChoiceError(f'the answer has no whole number under "action" but is {shown}')
-    if not 1 <= number <= count:
-        raise ChoiceError(f"the answer names no action from 1 to {count} but is {shown}")
-    return number - 1
+    async def _answer(self, messages: list[JsonValue], count: int) -> ChatAnswer:
+        """Return the answer to a question with `count` actions, held to the wanted form where the server does that."""
+        plain: dict[str, JsonValue] = {"model": self.config.model, "messages": messages, **self._parameters}
+        if self._constrains is False or "response_format" in plain or self._client.holds(plain):
+            return await self._client.answer(plain)
+        try:
+            answer = await self._client.answer({**plain, "response_format": choice_format(count)})
+        except RequestRefusedError as refusal:
+            if self._constrains or not refusal.perhaps_parameters:
+                raise
+            answer = await self._client.answer(plain)
+            self._constrains = False
+            logger.info("%s does not hold answers to a form: %s", self.config.model, refusal)
+        else:
+            self._constrains = True
+        return answer
 
 
 def _question(instructions: str, prompt: str, actions: Sequence[str]) -> list[JsonValue]:

@@ -25,9 +25,10 @@ except ImportError as error:
     raise ImportError("chat models need an extra: pip install 'sightline-agents[chat]'") from error
 
 _FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 60.0
+_LONGEST_OWN_PAUSE = 60.0
 _PASSING_STATUSES = frozenset({408, 409, 429})
 _REFUSING_STATUSES = frozenset({400, 413, 422})
+_PARAMETER_STATUSES = frozenset({400, 422})
 _SHOWN_CHARACTERS = 300
 
 
@@ -40,11 +41,34 @@ class MissingUsageError(RuntimeError):
 
 
 class RequestRefusedError(ValueError):
-    """The server will not answer this request, for example because it is longer than the model's context."""
+    """The server will not answer this request, for example because it is longer than the model's context.
+
+    Attributes:
+        perhaps_parameters: whether a parameter that the server does not know may be the reason.
+    """
+
+    def __init__(self, message: str, *, perhaps_parameters: bool = False) -> None:
+        super().__init__(message)
+        self.perhaps_parameters = perhaps_parameters
+
+
+class _Part(BaseModel):
+    type: str = ""
+    text: str | None = None
 
 
 class _Message(BaseModel):
-    content: str | None = None
+    content: str | list[_Part] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+    def answer(self) -> str:
+        """Return what was said; where that is nothing, the thoughts, marked as such."""
+        content = self.content or ""
+        if not isinstance(content, str):
+            content = "".join(part.text or "" for part in content if part.type == "text")
+        thoughts = self.reasoning_content or self.reasoning
+        return f"<think>{thoughts}" if thoughts and not content.strip() else content
 
 
 class _Choice(BaseModel):
@@ -72,7 +96,8 @@ class ChatClient:
 
     A request that fails for a passing reason (connection, timeout, 408, 409, 429, 5xx, an answer that is no chat
     completion) is repeated after a pause: as long as the server's `Retry-After` says, else twice as long as the one
-    before, from half a second on; never more than a minute, and with jitter, so that clients do not return together.
+    before, from half a second to a minute; with jitter, so that clients do not return together. A server that wants
+    more than `config.longest_wait` is not asked again: earlier it would refuse once more.
 
     Args:
         config: where requests are sent, and how patiently.
@@ -100,6 +125,10 @@ class ChatClient:
         """Close the connections."""
         await self._client.close()
 
+    def holds(self, body: Mapping[str, JsonValue]) -> bool:
+        """Return whether the cache has the answer to a request."""
+        return self._cache is not None and self._cache.get(self._request(body)) is not None
+
     async def answer(self, body: Mapping[str, JsonValue]) -> ChatAnswer:
         """Return the answer to a request, from the cache or the server.
 
@@ -114,7 +143,7 @@ class ChatClient:
             openai.OpenAIError: the server cannot be reached, or fails for good.
             OSError: the cache or the ledger could not be written.
         """
-        request = {"base_url": str(self._client.base_url), **body}
+        request = self._request(body)
         async with self._slots:
             kept = self._cache.get(request) if self._cache else None
             if kept is not None:
@@ -123,6 +152,9 @@ class ChatClient:
             answer = await self._accounted(request, body)
             # The account comes first: what was paid is never answered from the cache without a row.
             return self._cache.keep(request, answer) if self._cache else answer
+
+    def _request(self, body: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        return {"base_url": str(self._client.base_url), **body}
 
     async def _accounted(self, request: Mapping[str, JsonValue], body: Mapping[str, JsonValue]) -> ChatAnswer:
         started = time.monotonic()
@@ -133,9 +165,10 @@ class ChatClient:
                 try:
                     answer = await self._attempt(body)
                 except (openai.APIError, TimeoutError, MalformedAnswerError) as failure:
-                    if attempts > self._config.max_retries or not _is_passing(failure):
+                    pause = retry_pause(attempts, _retry_after_header(failure), self._config.longest_wait)
+                    if attempts > self._config.max_retries or pause is None or not _is_passing(failure):
                         raise
-                    await asyncio.sleep(retry_pause(attempts, _retry_after_header(failure)))
+                    await asyncio.sleep(pause)
         except BaseException as failure:
             error = f"{type(failure).__name__}: {failure}"[:_SHOWN_CHARACTERS]
             raise
@@ -175,7 +208,10 @@ class ChatClient:
             )
         except openai.APIStatusError as error:
             if error.status_code in _REFUSING_STATUSES:
-                raise RequestRefusedError(str(error)[:_SHOWN_CHARACTERS]) from error
+                parameters_fault = error.status_code in _PARAMETER_STATUSES
+                raise RequestRefusedError(
+                    str(error)[:_SHOWN_CHARACTERS], perhaps_parameters=parameters_fault
+                ) from error
             raise
         return response.http_response.content
 
@@ -193,7 +229,7 @@ class ChatClient:
         usage, choice = completion.usage, completion.choices[0]
         cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
         return ChatAnswer(
-            text=choice.message.content or "",
+            text=choice.message.answer(),
             finish_reason=choice.finish_reason,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
@@ -213,20 +249,21 @@ def _is_passing(failure: Exception) -> bool:
     return isinstance(failure, (openai.APIConnectionError, TimeoutError, MalformedAnswerError))
 
 
-def retry_pause(attempts: int, retry_after: str | None) -> float:
-    """Return the seconds to wait before a request is sent again.
+def retry_pause(attempts: int, retry_after: str | None, longest_wait: float) -> float | None:
+    """Return the seconds to wait before a request is sent again; None when the server wants too long a wait.
 
     Args:
         attempts: times that it was sent, from 1.
         retry_after: the server's `Retry-After` header; None, or one that cannot be read, for exponential back-off.
+        longest_wait: seconds that the server may ask for.
 
     Returns:
-        From 0 to 60: what the server asks for and up to a tenth more, or half to all of `0.5 * 2 ** (attempts - 1)`.
+        What the server asks for and up to a tenth more, or half to all of `0.5 * 2 ** (attempts - 1)`, at most 60.
     """
     wished = None if retry_after is None else _seconds(retry_after)
     if wished is None:
-        return min(_FIRST_PAUSE * 2.0 ** min(attempts - 1, 16), _LONGEST_PAUSE) * random.uniform(0.5, 1)
-    return min(wished * random.uniform(1, 1.1), _LONGEST_PAUSE)
+        return min(_FIRST_PAUSE * 2.0 ** min(attempts - 1, 16), _LONGEST_OWN_PAUSE) * random.uniform(0.5, 1)
+    return None if wished > longest_wait else wished * random.uniform(1, 1.1)
 
 
 def _retry_after_header(failure: Exception) -> str | None:

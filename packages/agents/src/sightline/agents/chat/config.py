@@ -28,10 +28,14 @@ class ChatConfig(BaseModel):
     """Temperature of the model's sampling; None to leave it to the server, since some models take none."""
     parameters: Annotated[dict[str, JsonValue], AfterValidator(_without_own)] = Field(default_factory=dict)
     """Further parameters of the request as the server names them, for example `{"seed": 0, "max_tokens": 50}`."""
+    constrained: bool = True
+    """Whether the server is asked to hold answers to the wanted JSON; one that refuses is asked without."""
     timeout: float = Field(default=60.0, gt=0)
     """Seconds that one attempt may take."""
     max_retries: int = Field(default=5, ge=0)
     """Repetitions of a request that fails for a passing reason, before its error is raised."""
+    longest_wait: float = Field(default=600.0, ge=0)
+    """Seconds that a server's `Retry-After` may ask for; a request that would have to wait longer fails at once."""
     concurrency: int = Field(default=4, ge=1)
     """Requests under way at a time, those that pause included."""
     reasks: int = Field(default=1, ge=0)
