@@ -183,3 +183,11 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_trajectories(path, interrupted())
     assert list(read_trajectories(path)) == [shopping(1.0)]
+
+
+def test_an_episode_knows_where_it_began_to_go_to_and_fro() -> None:
+    episode = shopping(*[0.0] * 8)
+    assert episode.loop_step is None
+    pages = ("start", "list", "one", "list", "two", "list", "three", "list")
+    steps = [step.model_copy(update={"observation": page}) for step, page in zip(episode.steps, pages, strict=True)]
+    assert episode.model_copy(update={"steps": tuple(steps)}).loop_step == 5

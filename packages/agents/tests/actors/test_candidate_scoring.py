@@ -9,8 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig
 
-from sightline.agents.actors.candidate_scoring import PackedPrompt, candidate_log_probabilities, plain_log_probabilities
+from sightline.agents.actors.candidate_scoring import (
+    PackedPrompt,
+    candidate_log_probabilities,
+    encode_prompts,
+    plain_log_probabilities,
+)
 from sightline.agents.actors.prefix_cache import PrefixCache
+from sightline.agents.student.tokenizer import train_tokenizer
 
 VOCABULARY = 40
 COMMON = [(7 * index) % VOCABULARY for index in range(60)]
@@ -125,3 +131,63 @@ def test_a_scored_batch_without_a_cache_lets_gradients_flow() -> None:
 def test_a_block_without_tokens_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 token, not 0"):
         PrefixCache(1, block_tokens=0)
+
+
+PROMPT = "task: a red lamp\npage:\n[button] red [button_]\na lamp\naction:"
+TEMPLATE = (
+    "{% for message in messages %}<s>{{ message['role'] }}\n{{ message['content'] }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+)
+
+
+def spaceless(text: str) -> str:
+    """A text as the student's tokenizer keeps it."""
+    return text.replace(" ", "")
+
+
+def make_tokenizer() -> Any:
+    tokenizer = train_tokenizer([PROMPT, "<s>user assistant</s>"] * 3, ("<s>", "</s>"), 330, 1024)
+    tokenizer.add_special_tokens({"bos_token": "<s>", "eos_token": "</s>"})
+    return tokenizer
+
+
+def test_a_prompt_is_put_into_the_chat_template_and_the_assistants_turn_begins_with_its_last_line() -> None:
+    tokenizer = make_tokenizer()
+    (plain,) = encode_prompts(tokenizer, [PROMPT], [500])
+    assert tokenizer.decode(plain) == spaceless(PROMPT)
+    tokenizer.chat_template = TEMPLATE
+    (chat,) = encode_prompts(tokenizer, [PROMPT], [500])
+    said = PROMPT.removesuffix("\naction:")
+    assert tokenizer.decode(chat) == spaceless(f"<s>user\n{said}</s>\n<s>assistant\naction:")
+    assert encode_prompts(tokenizer, [PROMPT], [500], chat_template=False) == [plain]
+
+
+@given(room=st.integers(40, 200))
+@settings(deadline=None, max_examples=20)
+def test_a_long_prompt_is_cut_inside_the_template(room: int) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    (tokens,) = encode_prompts(tokenizer, [PROMPT.replace("a lamp", "another lamp " * 40)], [room])
+    text = tokenizer.decode(tokens)
+    assert len(tokens) == room
+    assert text.startswith("<s>user\ntask")
+    assert text.endswith("</s>\n<s>assistant\naction:")
+
+
+def test_a_template_that_does_not_show_the_users_turn_is_an_error() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "<s>assistant\n"
+    with pytest.raises(ValueError, match="chat_template=False"):
+        encode_prompts(tokenizer, [PROMPT], [500])
+
+
+def test_an_appended_end_token_does_not_come_between_prompt_and_action() -> None:
+    tokenizer = make_tokenizer()
+    from tokenizers.processors import TemplateProcessing
+
+    (before,) = encode_prompts(tokenizer, [PROMPT], [500])
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[(name, tokenizer.convert_tokens_to_ids(name)) for name in ("<s>", "</s>")]
+    )
+    assert tokenizer(PROMPT)["input_ids"] == [tokenizer.bos_token_id, *before, tokenizer.eos_token_id]
+    assert encode_prompts(tokenizer, [PROMPT], [500]) == [[tokenizer.bos_token_id, *before]]

@@ -124,8 +124,8 @@ def test_the_table_shares_failures_out_over_all_goals() -> None:
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows[ShopEnding.NEVER_FOUND][0] == "1"
     assert rows[ShopEnding.NEVER_FOUND][1].startswith("16.7 [")  # half of one goal in three
-    assert rows[ShopEnding.NEVER_FOUND][2:] == ("1", "0", "0")
-    assert rows[ShopEnding.WRONG_OPTIONS][2:] == ("0", "1", "0")
+    assert rows[ShopEnding.NEVER_FOUND][2:] == ("1", "0", "0", "0")
+    assert rows[ShopEnding.WRONG_OPTIONS][2:] == ("0", "1", "0", "0")
     assert rows["all failures"][0] == "2"
     assert rows["all failures"][1].startswith("50.0 [")
 
@@ -135,6 +135,14 @@ def test_shares_of_several_training_seeds_allow_for_other_seeds() -> None:
     table = failure_table(seeds, find_failures(seeds[0], webshop_grammar, CHUNKING), webshop_grammar, seed=0)
     assert "goals and training seeds" in table.caption
     assert table.rows[-1][2].startswith("25.0 [0.0,")
+
+
+def test_failures_that_went_to_and_fro_are_counted() -> None:
+    around = (step(RESULTS, WRONG, RIGHT), step(ITEM, BACK, BACK))
+    episodes = [episode(*MISSED), episode(*around, *around, *around, goal=1)]
+    table = failure_table([episodes], find_failures(episodes, webshop_grammar, CHUNKING), webshop_grammar, seed=0)
+    assert table.columns[-1] == "went to and fro between two pages"
+    assert table.rows[-1][-1] == "1"
 
 
 def test_failures_of_other_episodes_are_refused() -> None:

@@ -227,3 +227,15 @@ def test_an_agent_that_may_repeat_itself_answers_equal_prompts_equally() -> None
     assert decisions[0] == decisions[1]
     assert decisions[0].action == first.actions[0]
     assert careful.choose([again])[0].action == first.actions[1]
+
+
+def test_a_decision_says_that_its_page_was_come_to_in_a_loop_of_two_pages() -> None:
+    products, pages = situation().observation, ("one", "two", "three")
+    agent = baseline_react(RecordingActor(), webshop_grammar, history_turns=0, history_characters=0)
+    events: tuple[Event, ...] = ()
+    flags = []
+    for name in pages:
+        events += (Event("OBS", products), Event("ACT", f"click[{name}]"))
+        flags.append(agent.choose([Situation(TASK, events[:-1], situation().actions)])[0].in_loop)
+        events += (Event("OBS", name), Event("ACT", "click[< prev]"))
+    assert flags == [False, False, True]

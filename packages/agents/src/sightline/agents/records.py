@@ -86,6 +86,8 @@ class Decision:
     """The page's chunks in page order, for agents that retrieve; otherwise empty."""
     error: str | None = None
     """Reason why nothing was chosen, for example `ParseFailure: ...`. It breaks off this episode and no other."""
+    in_loop: bool = False
+    """Whether the page was come to in a loop of two pages, as `in_two_page_loop` tells; it changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +103,11 @@ class ActionDistribution:
     error: str | None = None
     """Reason why this prompt has no answer, for example `ParseFailure: ...`. Actors that can fail on one prompt alone
     say so here; an error that would meet every prompt is raised."""
+
+
+def in_two_page_loop(pages: Sequence[str]) -> bool:
+    """Return whether an episode goes to and fro: its last page was also the last but two and the last but four.
+
+    The pages between may differ, as products do that are opened from one list and left again.
+    """
+    return len(pages) >= 5 and pages[-1] == pages[-3] == pages[-5]

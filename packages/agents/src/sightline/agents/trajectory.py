@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from sightline.agents.records import Attention, Event, Situation, best_actions
+from sightline.agents.records import Attention, Event, Situation, best_actions, in_two_page_loop
 from sightline.retrieval.files import atomic_file
 from sightline.retrieval.jsonl import parse_record
 
@@ -98,6 +98,12 @@ class Trajectory(BaseModel):
     def success(self) -> bool:
         """Whether the last action earned the full reward of 1."""
         return bool(self.steps) and self.steps[-1].reward >= 1 - 1e-9
+
+    @property
+    def loop_step(self) -> int | None:
+        """Index of the first step that was taken in a loop of two pages (`in_two_page_loop`); None without one."""
+        pages = [step.observation for step in self.steps]
+        return next((t for t in range(len(pages)) if in_two_page_loop(pages[: t + 1])), None)
 
     def events(self, t: int) -> tuple[Event, ...]:
         """Return what had happened when observation `t` was seen: observations 0 to t and the actions between them.

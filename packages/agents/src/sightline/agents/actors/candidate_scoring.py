@@ -18,17 +18,67 @@ if TYPE_CHECKING:
     from sightline.agents.actors.prefix_cache import PrefixCache
 
 
-def encode_prompts(tokenizer: Any, prompts: Sequence[str], rooms: Sequence[int]) -> list[list[int]]:
+_PLACE = "\ue000"  # of Unicode's private use, so that no template holds it
+
+
+def encode_prompts(
+    tokenizer: Any, prompts: Sequence[str], rooms: Sequence[int], *, chat_template: bool = True
+) -> list[list[int]]:
     """Return the tokens of each prompt, at most as many as its room (at least 1).
 
-    A prompt that is longer keeps its first line (the task; at most half of the room) and its end.
+    Where the tokenizer has a chat template, the prompt becomes the user's turn, and its last line (`action:`) the
+    beginning of the assistant's. A prompt that is longer than its room keeps its first line (the task; at most half of
+    the room) and its end. An end-of-sequence token that the tokenizer appends is left out: an action follows.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+        prompts: texts that actions follow.
+        rooms: most tokens of each.
+        chat_template: whether a chat template is applied where there is one.
     """
-    encoded = tokenizer(list(prompts))["input_ids"]
-    for index, (prompt, tokens, room) in enumerate(zip(prompts, encoded, rooms, strict=True)):
-        if len(tokens) > room:
-            head = min(len(tokenizer(prompt.partition("\n")[0])["input_ids"]), room // 2)
-            encoded[index] = tokens[:head] + tokens[len(tokens) - (room - head) :]
-    return encoded
+    if not (chat_template and getattr(tokenizer, "chat_template", None)):
+        return [_cut(tokenizer, prompt, room, special=True) for prompt, room in zip(prompts, rooms, strict=True)]
+    before, after = _turns(tokenizer)
+    found = []
+    for prompt, room in zip(prompts, rooms, strict=True):
+        said, _, begun = prompt.rpartition("\n")
+        reply = [*after, *_tokens(tokenizer, begun, special=False)]
+        turn = _cut(tokenizer, said, max(room - len(before) - len(reply), 1), special=False)
+        found.append([*before, *turn, *reply])
+    return found
+
+
+def _cut(tokenizer: Any, text: str, room: int, *, special: bool) -> list[int]:
+    tokens = _tokens(tokenizer, text, special=special)
+    if len(tokens) <= room:
+        return tokens
+    head = min(len(_tokens(tokenizer, text.partition("\n")[0], special=special)), room // 2)
+    return tokens[:head] + tokens[len(tokens) - (room - head) :]
+
+
+def _tokens(tokenizer: Any, text: str, *, special: bool) -> list[int]:
+    """Return the tokens of a text, without those that a tokenizer appends to say that the text is over."""
+    tokens = tokenizer(text, add_special_tokens=special)["input_ids"]
+    ends = {tokenizer.eos_token_id, getattr(tokenizer, "sep_token_id", None)} - {None} if special else ()
+    kept = len(tokens)
+    while kept > 1 and tokens[kept - 1] in ends:
+        kept -= 1
+    return tokens[:kept]
+
+
+def _turns(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Return the tokens that a chat template puts before a user's turn, and those from its end to the assistant's.
+
+    Raises:
+        ValueError: the template does not show the turn once, as it is.
+    """
+    turn = [{"role": "user", "content": _PLACE}]
+    # Models that can think before they answer begin at once where their template knows this name.
+    text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+    before, *after = text.split(_PLACE)
+    if len(after) != 1:
+        raise ValueError(f"the chat template shows a turn {len(after)} times, not once; use chat_template=False")
+    return _tokens(tokenizer, before, special=False), _tokens(tokenizer, after[0], special=False)
 
 
 def encode_actions(tokenizer: Any, actions: Sequence[str]) -> list[list[int]]:

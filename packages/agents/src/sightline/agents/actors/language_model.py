@@ -51,7 +51,8 @@ class LanguageModelActor:
     which is the probability of acting so, or the mean per token. The distribution is the softmax of the scores. The
     batch and the caches change a score by rounding alone.
 
-    A prompt that does not fit into the model's context is cut as `encode_prompts` says.
+    A prompt that does not fit into the model's context is cut, and put into the chat template of a tokenizer that has
+    one, as `encode_prompts` says.
 
     Both caches are off by default, since with them an answer depends, if by rounding alone, on the calls before it,
     and rollouts are equal bit by bit between engines only where it does not. They belong to this actor: no other
@@ -60,7 +61,7 @@ class LanguageModelActor:
     An actor may be shared by threads: their calls of `score` and `forget` take turns.
 
     Args:
-        model: a Hugging Face model id or a folder; `HF_HUB_OFFLINE` and the like are respected.
+        model: a Hugging Face model id, a folder, or a GGUF file; `HF_HUB_OFFLINE` and the like are respected.
         adapter: folder of a PEFT adapter (LoRA, for example) that was trained on this model.
         device: a torch device; default CUDA where there is one, else the CPU.
         dtype: a torch dtype, its name, or `"auto"`: bfloat16 on a CUDA device that computes in it, else the
@@ -68,6 +69,7 @@ class LanguageModelActor:
         batch_size: most prompts that share a forward pass; on a CPU long ones are fewer.
         length_normalised: divide an action's log-probability by its number of tokens.
         temperature: divides the scores before the softmax.
+        chat_template: put prompts into the tokenizer's chat template, where it has one.
         prefix_cache_bytes: most bytes, on the device, of attention states that are kept so that a prompt which begins
             as an earlier one did is read from where they part. It pays where prompts grow, as chats do.
         distribution_cache_bytes: most bytes of answers that are kept for when the same prompt comes with the same
@@ -92,13 +94,15 @@ class LanguageModelActor:
         batch_size: int = 8,
         length_normalised: bool = False,
         temperature: float = 1.0,
+        chat_template: bool = True,
         prefix_cache_bytes: int = 0,
         distribution_cache_bytes: int = 0,
     ) -> None:
-        self._set_options(batch_size, length_normalised, temperature, prefix_cache_bytes, distribution_cache_bytes)
+        self._set_options(
+            batch_size, length_normalised, temperature, chat_template, prefix_cache_bytes, distribution_cache_bytes
+        )
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        tokenizer = AutoTokenizer.from_pretrained(str(model))
-        loaded: Any = AutoModelForCausalLM.from_pretrained(str(model), dtype=_choose_dtype(dtype, place))
+        loaded, tokenizer = load_language_model(model, dtype=_choose_dtype(dtype, place))
         if adapter is not None:
             loaded = _with_adapter(loaded, adapter)
         self._set_model(loaded.to(place), tokenizer, name=str(model))
@@ -113,6 +117,7 @@ class LanguageModelActor:
         batch_size: int = 8,
         length_normalised: bool = False,
         temperature: float = 1.0,
+        chat_template: bool = True,
         prefix_cache_bytes: int = 0,
         distribution_cache_bytes: int = 0,
     ) -> Self:
@@ -125,6 +130,7 @@ class LanguageModelActor:
             batch_size: most prompts that share a forward pass.
             length_normalised: whether an action's log-probability is divided by its number of tokens.
             temperature: divisor of the scores before the softmax.
+            chat_template: whether prompts are put into the tokenizer's chat template, where it has one.
             prefix_cache_bytes: bytes of attention states to keep.
             distribution_cache_bytes: bytes of answers to keep.
 
@@ -132,7 +138,9 @@ class LanguageModelActor:
             ValueError: an option is out of range.
         """
         actor = cls.__new__(cls)
-        actor._set_options(batch_size, length_normalised, temperature, prefix_cache_bytes, distribution_cache_bytes)
+        actor._set_options(
+            batch_size, length_normalised, temperature, chat_template, prefix_cache_bytes, distribution_cache_bytes
+        )
         actor._set_model(model, tokenizer, name=name)
         return actor
 
@@ -141,6 +149,7 @@ class LanguageModelActor:
         batch_size: int,
         length_normalised: bool,
         temperature: float,
+        chat_template: bool,
         prefix_cache_bytes: int,
         distribution_cache_bytes: int,
     ) -> None:
@@ -155,6 +164,7 @@ class LanguageModelActor:
         self.batch_size = batch_size
         self.length_normalised = length_normalised
         self.temperature = temperature
+        self.chat_template = chat_template
 
     def _set_model(self, model: Any, tokenizer: Any, *, name: str) -> None:
         self.tokenizer = tokenizer
@@ -240,7 +250,8 @@ class LanguageModelActor:
         if room < 1:
             longest = max(actions, key=len)
             raise ValueError(f"an action leaves no room for a prompt in {self._context} tokens: {longest[:200]!r}")
-        return PackedPrompt(encode_prompts(self.tokenizer, [prompt], [room])[0], candidates)
+        (tokens,) = encode_prompts(self.tokenizer, [prompt], [room], chat_template=self.chat_template)
+        return PackedPrompt(tokens, candidates)
 
     def _distribution(self, packed: PackedPrompt, scores: list[float]) -> ActionDistribution:
         if self.length_normalised:
@@ -282,6 +293,28 @@ class LanguageModelActor:
             bool((torch.abs(sums - truth) <= tolerance * packed.lengths.to(sums.device)).all())
             for packed, sums, truth in zip(packed_prompts, found, expected, strict=True)
         )
+
+
+def load_language_model(model: str | Path, *, dtype: str | torch.dtype = "auto") -> tuple[Any, Any]:
+    """Return a causal language model and its tokenizer.
+
+    Args:
+        model: a Hugging Face model id, a folder, or a GGUF file, whose weights are unpacked.
+        dtype: a torch dtype, its name, or `"auto"` for the checkpoint's own.
+
+    Raises:
+        ImportError: a GGUF file is given and the library for such files is not installed.
+    """
+    path = Path(model)
+    if path.suffix != ".gguf":
+        tokenizer = AutoTokenizer.from_pretrained(str(model))
+        return AutoModelForCausalLM.from_pretrained(str(model), dtype=dtype), tokenizer
+    try:
+        import gguf  # noqa: F401  (transformers reads such files with it)
+    except ImportError as error:
+        raise ImportError("GGUF files need an extra: pip install 'sightline-agents[gguf]'") from error
+    tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+    return AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=dtype), tokenizer
 
 
 def _with_adapter(model: Any, adapter: str | Path) -> Any:

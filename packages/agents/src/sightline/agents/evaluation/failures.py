@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from sightline.retrieval import ChunkingConfig
 
 
+_LOOP = "went to and fro between two pages"
+
+
 class Evidence(StrEnum):
     """What the agent had read at the decisive step."""
 
@@ -119,9 +122,10 @@ def failure_table(episodes: EpisodesBySeed, failures: Iterable[Failure], grammar
         share = _share(goals, found, seed)
         shares.append(share)
         counts = (str(evidence[kind]) for kind in Evidence)
-        rows.append((name, str(len(found)), show_interval(share, ".1f", scale=100), *counts))
+        loops = sum(failure.trajectory.loop_step is not None for failure in found)
+        rows.append((name, str(len(found)), show_interval(share, ".1f", scale=100), *counts, str(loops)))
     return Table(
-        columns=("how the episode ended", "episodes", "share of all, %", *(kind.value for kind in Evidence)),
+        columns=("how the episode ended", "episodes", "share of all, %", *(kind.value for kind in Evidence), _LOOP),
         rows=tuple(rows),
         caption="Failed episodes by their end, and what had been read at the decisive step, which begins the last "
         f"stretch of departures from the expert. Shares with 95 % intervals; resampled: {resampled_by(shares)}.",

@@ -15,7 +15,7 @@ from sightline.agents.prompts import render_prompt
 from sightline.agents.reading.scorers import instruction_similarity, state_conditioned
 from sightline.agents.reading.types import QueryFrom, View
 from sightline.agents.reading.views import full_page, top_chunks
-from sightline.agents.records import ActionDistribution, Attention, Decision, Situation
+from sightline.agents.records import ActionDistribution, Attention, Decision, Situation, in_two_page_loop
 
 if TYPE_CHECKING:
     from sightline.agents.grammar import TaskGrammar
@@ -130,4 +130,5 @@ def _decision(
         completion_tokens=distribution.completion_tokens,
         attention=attention,
         error=distribution.error,
+        in_loop=in_two_page_loop([event.text for event in situation.events[-9::2]]),
     )
