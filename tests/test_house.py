@@ -85,7 +85,7 @@ BEHAVIOURS = [
     ("Where is the state-conditioned retriever trained?", "retrieval/conditioned/training.py", "train_retriever"),
     ("Where is a file written whole or not at all?", "retrieval/files.py", "atomic_file"),
     ("Where is an episode played?", "agents/rollout/rollout.py", "roll_out"),
-    ("Where is a chat model's answer read?", "agents/chat/actor.py", "parse_choice"),
+    ("Where is a chat model's answer read?", "agents/chat/answers.py", "parse_choice"),
     ("Where is the next-action model trained?", "agents/state/training.py", "train_next_action"),
     ("Where is the student trained?", "agents/student/training.py", "train_student"),
     ("Where is Holm applied?", "agents/evaluation/significance.py", "holm"),
