@@ -18,6 +18,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT_TESTS = ("test_readme.py", "test_documents.py")
+"""Which tests run a package's README; jepa's runs its guides as well."""
 TAG = re.compile(r"(?P<package>[a-z-]+)-v(?P<version>\d+\.\d+\.\d+)")
 
 
@@ -58,7 +60,7 @@ def run_outside(folder: Path, wheels: Path) -> None:
         shutil.copytree(
             folder, copy, ignore=shutil.ignore_patterns("src", "benchmarks", "pyproject.toml", "__pycache__")
         )
-        test = copy / "tests" / "test_readme.py"
+        test = next(path for path in map((copy / "tests").joinpath, DOCUMENT_TESTS) if path.is_file())
         subprocess.run(
             [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)], cwd=outside, check=True
         )
