@@ -169,7 +169,7 @@ def test_a_saved_tree_is_one_recording_per_leaf_and_reproduces(tmp_path: Path, s
     grow(tree, *LAMP[:3], "click[buy now]")
     grow(tree, "search[<r>]", "click[next >]")
     path = tmp_path / "tree.jsonl"
-    tree.save(path, agent="me")
+    tree.save(str(path), agent="me")  # as the README has it
     recordings = list(read_recordings(path))
     assert [[step.action for step in recording.steps] for recording in recordings] == [
         list(LAMP),

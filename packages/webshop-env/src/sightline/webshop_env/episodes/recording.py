@@ -132,14 +132,14 @@ class Recording(BaseModel):
     error: str | None = None
 
 
-def read_recordings(path: Path) -> Iterator[Recording]:
+def read_recordings(path: str | Path) -> Iterator[Recording]:
     """Read a file of recordings, one at a time; blank lines are skipped.
 
     Raises:
         FileNotFoundError: there is no such file.
         RecordingError: a line is no recording, or longer than 64 MB; the message names file, line and field.
     """
-    with path.open("rb") as file:
+    with Path(path).open("rb") as file:
         number = 0
         while line := file.readline(MAX_LINE_BYTES + 1):
             number += 1
@@ -171,14 +171,14 @@ def parse_recording(text: str | bytes, *, where: str) -> Recording:
         raise RecordingError(f"{place}: {first['msg']}, but found {_shown(first['input'])}") from None
 
 
-def write_recordings(path: Path, recordings: Iterable[Recording]) -> None:
+def write_recordings(path: str | Path, recordings: Iterable[Recording]) -> None:
     """Write recordings, one a line; the file appears, or changes, only when all of them are written.
 
     Raises:
         RecordingError: one of them takes more than 64 MB.
         OSError: the file cannot be written there.
     """
-    with atomic_file(path) as file:
+    with atomic_file(Path(path)) as file:
         file.writelines(_line(recording).encode() for recording in recordings)
 
 

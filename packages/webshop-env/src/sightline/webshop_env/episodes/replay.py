@@ -128,7 +128,7 @@ def replay(shop: Shop, recording: Recording) -> Replay:
     return Replay(recording.episode_id, len(recording.steps), tuple(differences))
 
 
-def verify(shop: Shop, path: Path) -> Iterator[Replay]:
+def verify(shop: Shop, path: str | Path) -> Iterator[Replay]:
     """Play every episode of a file of recordings again, one at a time.
 
     Raises:

@@ -181,7 +181,7 @@ class TimeTree:
             moments = list(zip(states, actions, strict=False))  # the leaf has no action after it
             yield record(shop, moments, states[-1], episode_id=f"{agent}-leaf{number}", agent=agent)
 
-    def save(self, path: Path, *, agent: str = "tree") -> None:
+    def save(self, path: str | Path, *, agent: str = "tree") -> None:
         """Write `to_recordings` to a file, whole or not at all."""
         write_recordings(path, self.to_recordings(agent=agent))
 
