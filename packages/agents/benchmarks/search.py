@@ -1,7 +1,7 @@
 """Simulations a second of the tree search, against mctx and OpenSpiel, on one thread.
 
-    uv run --group benchmark packages/agents/benchmarks/search.py              # a few minutes
-    uv run --group benchmark packages/agents/benchmarks/search.py --rounds 1   # a look
+    uv run --package sightline-agents --group benchmark packages/agents/benchmarks/search.py   # three minutes
+    ... --rounds 1                                                                             # a look
 
 All search Connect Four 7 x 6 from the empty board with 100 simulations. The rivals take turns (A B A B), times are
 CPU times of the process, and a ratio is the median over the rounds. mctx plays the same bitboards in JAX; compiling is

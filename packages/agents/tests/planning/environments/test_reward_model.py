@@ -74,6 +74,18 @@ def test_features_of_any_text_are_finite(instruction: str, title: str, chosen: f
     assert rows.shape == (1, len(FEATURES))
 
 
+def test_the_estimate_is_the_mean_of_what_each_member_says_and_their_deviation() -> None:
+    rng = np.random.default_rng(0)
+    rows, weights = rng.uniform(-1, 1, (200, len(FEATURES))), np.ones(200)
+    members = [fit_trees(rows, rng.uniform(0, 1, 200), weights, trees=5, depth=2) for _ in range(3)]
+    purchases = [purchase(), purchase(chosen=frozenset({"red"})), purchase(title="A lamp")]
+    mean, deviation = RewardModel(SMALL, members).estimate(purchases)
+    said = np.stack([member.predict(features(purchases)) for member in members])
+    np.testing.assert_allclose(mean, said.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(deviation, said.std(axis=0), atol=1e-12)
+    assert deviation.min() > 0
+
+
 def test_trees_follow_a_function_and_stay_within_its_range() -> None:
     rng = np.random.default_rng(0)
     rows = rng.uniform(-1, 1, (3000, 4))

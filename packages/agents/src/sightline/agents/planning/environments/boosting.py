@@ -34,6 +34,10 @@ class BoostedTrees:
 
     def predict(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return `[n]` for rows `[n, F]`."""
+        return self.base + self.leaf_values(rows).sum(axis=1)
+
+    def leaf_values(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what each tree adds for each row, `[n, T]`."""
         trees, inner = self.feature.shape
         here = np.zeros((len(rows), trees), np.int64)
         every = np.arange(trees)
@@ -41,7 +45,7 @@ class BoostedTrees:
             column, border = self.feature[every, here], self.threshold[every, here]
             here = 2 * here + 1 + (np.take_along_axis(rows, column, axis=1) > border)
             inner //= 2
-        return self.base + self.leaf[every, here - self.feature.shape[1]].sum(axis=1)
+        return self.leaf[every, here - self.feature.shape[1]]
 
 
 def fit_trees(
