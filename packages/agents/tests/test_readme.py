@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import re
 from dataclasses import replace
@@ -16,7 +17,8 @@ from sightline.agents.reading import random_gated
 from sightline.retrieval import ChunkingConfig
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-FIRST, STUDENT, VERDICT = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+FIRST, STUDENT, VERDICT, GAME, PLAN, MATCH, PUZZLES = BLOCKS
 
 
 def run(example: str, **names: Any) -> str:
@@ -52,3 +54,33 @@ def test_episodes_lead_to_a_table_and_a_verdict(toys: ModuleType) -> None:
     )
     assert "| recurrent_state_gated_trained |" in output
     assert output.endswith("undecided, 6 paired goals are too few (at least 50).\n")
+
+
+@pytest.fixture
+def lamps() -> ModuleType:
+    """The module with a shop of three lamps and an agent that buys the last one."""
+    path = Path(__file__).parent / "planning" / "environments" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("lamps", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_stranger_s_game_is_played_perfectly() -> None:
+    """Ten matches are won by leaving eight, a multiple of four."""
+    assert run(GAME) == "take 2, value +1, certain: True\n"
+
+
+def test_a_plan_is_found_and_earns_what_it_says(lamps: ModuleType) -> None:
+    output = run(PLAN, env=lamps.ToyShop(), agent=lamps.Hasty(), webshop_grammar=webshop_grammar)
+    assert output == "planned 1.0, earned 1.0; the agent's own way earns 0.0\n"
+
+
+def test_a_network_learns_from_its_own_games_and_plays_a_match() -> None:
+    assert re.fullmatch(r"(accept|reject|undecided) after 16 games: [01]\.\d\d \[.*\]\n", run(MATCH))
+
+
+def test_a_reasoner_is_trained_and_answers_puzzles() -> None:
+    assert run(PUZZLES) == "20 (3, 16) (3,) True\n"
