@@ -16,4 +16,5 @@ def test_searching_and_planning_load_no_pytorch() -> None:
         "heavy = {'torch', 'transformers', 'tokenizers', 'scipy', 'pandas', 'numba', 'jax'}\n"
         "print(len(planning.__all__) > 20, sorted(heavy & {*sys.modules}))\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True []\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True []\n"
