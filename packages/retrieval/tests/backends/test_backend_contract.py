@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date, datetime, timedelta, timezone
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -214,6 +216,8 @@ SCALARS = (
         [0.5, -0.0, 2.0, 5e-324, 1e300, 2**53, 2**53 + 1, float(2**53), 2**63 - 1, float(2**63), -(2**63)]
     )
     | st.sampled_from(["", "a", "A", "\x00", "\ud800", "1", "true", "\uffff", "\U0001f600"])
+    | st.sampled_from([date(1, 1, 1), date(2026, 5, 1), date(2026, 5, 2), datetime(2026, 5, 1), datetime(2026, 5, 2)])
+    | st.sampled_from([datetime(2026, 5, 1, 2 * hours, tzinfo=timezone(timedelta(hours=hours))) for hours in range(3)])
 )
 BOUNDS = SCALARS.filter(lambda value: value is not None and not isinstance(value, bool))
 COMPARISONS = st.fixed_dictionaries(
@@ -235,6 +239,8 @@ METADATA = st.dictionaries(KEYS, SCALARS | st.lists(SCALARS, max_size=3) | st.ju
 
 
 def kind_of(value: object) -> str:
+    if isinstance(value, datetime):
+        return "clock" if value.tzinfo is None else "instant"
     return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else type(value).__name__
 
 
@@ -276,6 +282,37 @@ def test_a_filter_finds_exactly_the_documents_for_which_its_meaning_holds(
             assert set(ask(backend, "x", top_k=2 * len(metadata), where=where)) == expected
             # With fewer hits than documents the first request may bring too few that pass.
             assert len(ask(backend, "x", top_k=1, where=where)) == min(1, len(expected))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_ten_thousand_filters_find_the_same_by_their_meaning_locally_and_in_qdrant():
+    asked = {"filters": 0, "documents": 0}
+
+    @settings(
+        max_examples=3600, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True
+    )
+    @given(metadata=st.lists(METADATA, min_size=1, max_size=8), wheres=st.lists(FILTERS, min_size=1, max_size=12))
+    def compare(metadata: list[dict], wheres: list[dict]) -> None:
+        documents = [Document(id=str(n), content="x", metadata=entry) for n, entry in enumerate(metadata)]
+        with contextlib.ExitStack() as stack:
+            store = LocalEmbeddingStore(ENCODER)
+            backends = LocalBackend(store), QdrantBackend(QdrantClient(":memory:"), ENCODER)
+            for backend in backends:
+                stack.callback(backend.close)
+                write(backend, documents)
+            for where in wheres:
+                asked["filters"] += 1
+                asked["documents"] += len(documents)
+                expected = {document.id for document in documents if holds(where, document.metadata)}
+                for backend in backends:
+                    assert set(ask(backend, "x", top_k=2 * len(metadata), where=where)) == expected
+                assert store.count(where) == len(expected)
+                assert {document.id for document in store.documents(where)} == expected
+
+    compare()
+    print(asked)
+    assert asked["filters"] >= 10_000
 
 
 def test_mistakes_of_the_caller_are_told_apart_and_change_nothing(backend: VectorBackend):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,17 @@ NUMBERS = (
     | st.floats(allow_nan=False, allow_infinity=False)
 )
 TEXTS = st.sampled_from(["", "a", "A", "b", "t", "é", "\x00", "a\x00", "\ud800", "\U0001f600", "\uffff", "1", "true"])
-SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS
+DATES = st.sampled_from([date(1, 1, 1), date(2026, 5, 1), date(2026, 5, 2), date(9999, 12, 31)])
+TIMES = st.sampled_from(
+    [
+        datetime(2026, 5, 1),
+        datetime(2026, 5, 1, 0, 0, 0, 1),
+        datetime(2026, 5, 1, tzinfo=UTC),
+        datetime(2026, 5, 1, 2, tzinfo=timezone(timedelta(hours=2))),
+        datetime(2026, 5, 1, 1, tzinfo=timezone(timedelta(hours=2))),
+    ]
+)
+SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS | DATES | TIMES
 VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.just({"a": 1}) | st.just([[1], {"a": 1}])
 METADATA = st.dictionaries(KEYS, VALUES, max_size=4)
 COMPARISONS = st.fixed_dictionaries(
@@ -35,7 +46,7 @@ COMPARISONS = st.fixed_dictionaries(
     optional={
         "==": SCALARS,
         "in": st.lists(SCALARS, max_size=3),
-        **dict.fromkeys(ORDERINGS, NUMBERS | TEXTS),
+        **dict.fromkeys(ORDERINGS, NUMBERS | TEXTS | DATES | TIMES),
     },
 ).filter(bool)
 CONDITIONS = st.dictionaries(KEYS, SCALARS | COMPARISONS, max_size=2)
@@ -59,6 +70,8 @@ FILTERS = st.recursive(
 def kind(value: object) -> str:
     if isinstance(value, bool):
         return "bool"
+    if isinstance(value, datetime):
+        return "clock" if value.tzinfo is None else "instant"
     return "number" if isinstance(value, (int, float)) else type(value).__name__
 
 

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from numpy.typing import ArrayLike
 
+from sightline.retrieval.awaiting import Awaited
 from sightline.retrieval.backends.circuit_breaker import BackendGivenUpError, CircuitBreaker, FailedAttempt, RetryPolicy
 from sightline.retrieval.backends.protocol import BackendError, VectorBackend
 from sightline.retrieval.errors import EncoderMismatchError, UnknownDocumentError
@@ -255,6 +256,14 @@ class RagRetriever:
         with ExitStack() as stack:
             for member in self._members:
                 stack.callback(member.backend.close)
+
+    # What the methods above do, awaited.
+    asearch = Awaited(search)
+    aget = Awaited(get)
+    aupsert = Awaited(upsert)
+    adelete = Awaited(delete)
+    arepair = Awaited(repair)
+    ahealth = Awaited(health)
 
     def _first(
         self, operation: str, act: Callable[[VectorBackend], _Result], attempts: list[FailedAttempt]

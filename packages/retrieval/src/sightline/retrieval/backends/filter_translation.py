@@ -9,9 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
-
-from pydantic import JsonValue
+from typing import Any, Generic, TypeVar
 
 from sightline.retrieval.backends.protocol import BackendLimitError
 from sightline.retrieval.store.document import SearchHit
@@ -75,7 +73,7 @@ def superset(chosen: MetadataFilter, dialect: FilterDialect[NativeT], *, negated
             return dialect.any_of(said) if said and len(said) == len(natives) else None
 
 
-def holds(chosen: MetadataFilter, metadata: Mapping[str, JsonValue]) -> bool:
+def holds(chosen: MetadataFilter, metadata: Mapping[str, Any]) -> bool:
     """Return whether a filter holds for a document's metadata."""
     match chosen:
         case Condition(key, comparisons):

@@ -18,6 +18,7 @@ from sightline.retrieval.backends.protocol import ForeignRecordError
 from sightline.retrieval.errors import EncoderMismatchError
 from sightline.retrieval.store.document import Document, document_records, stored_text
 from sightline.retrieval.store.filters import Scalar, StoredScalar, stored_key, stored_scalar
+from sightline.retrieval.store.metadata import tagged
 
 _NAMESPACE = uuid.UUID("6f0d6a86-7a55-5c0b-9f2c-6f6c5a6d3c11")
 
@@ -115,7 +116,7 @@ def _json(document: Document) -> str:
     fields: Mapping[str, object] = {
         "id": document.id,
         "content": document.content,
-        "metadata": document.metadata,
+        "metadata": tagged(document.metadata),
     }
     text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     try:

@@ -1,3 +1,5 @@
+from .diversity import diversified as diversified
+from .diversity import maximal_marginal_relevance as maximal_marginal_relevance
 from .fusion import reciprocal_rank_fusion as reciprocal_rank_fusion
 from .hybrid import HybridHit as HybridHit
 from .reranking import CrossEncoderReranker as CrossEncoderReranker

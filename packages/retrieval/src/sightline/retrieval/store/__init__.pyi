@@ -1,5 +1,9 @@
+from .collection_folder import StoreCollections as StoreCollections
+from .document import DocumentPage as DocumentPage
+from .exchange import read_documents as read_documents
+from .exchange import write_documents as write_documents
 from .filters import MetadataFilter as MetadataFilter
 from .filters import parse_filter as parse_filter
 from .nearest.search import IndexReport as IndexReport
-from .repair import RepairReport as RepairReport
-from .verification import Damage as Damage
+from .soundness.repair import RepairReport as RepairReport
+from .soundness.verification import Damage as Damage

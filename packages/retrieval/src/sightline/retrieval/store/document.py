@@ -5,22 +5,36 @@ This module knows the form of a document, its bounds and how its fields are writ
 
 from __future__ import annotations
 
-import json
 import reprlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
 from sightline.retrieval.errors import DuplicateDocumentError, InvalidDocumentError
 from sightline.retrieval.store.checksums import record_checksum
 from sightline.retrieval.store.filters import StoredScalar, stored_attributes
+from sightline.retrieval.store.metadata import (
+    MetadataValue,
+    checked_metadata,
+    metadata_from_json,
+    metadata_json,
+    tagged,
+)
+
+if TYPE_CHECKING:
+    from sightline.retrieval.text.protocol import Vectors
 
 MAX_ID_CHARACTERS = 512
 MAX_CONTENT_CHARACTERS = 1_000_000
 MAX_METADATA_BYTES = 65_536
 
-_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+_Metadata = Annotated[
+    dict[str, MetadataValue],
+    PlainValidator(checked_metadata),
+    PlainSerializer(tagged, return_type=dict[str, Any], when_used="json"),
+]
 
 
 class Document(BaseModel):
@@ -32,8 +46,9 @@ class Document(BaseModel):
     """Unique within a store."""
     content: str = Field(min_length=1, max_length=MAX_CONTENT_CHARACTERS)
     """The text that is embedded. Lone surrogates are no text: `text.encode("utf-8", "replace").decode()` drops them."""
-    metadata: dict[str, JsonValue] = Field(default_factory=dict)
-    """JSON values to filter by; at most 65,536 bytes as JSON, whole numbers in 64 bits."""
+    metadata: _Metadata = Field(default_factory=dict)
+    """JSON values, dates and datetimes to filter by; at most 65,536 bytes as JSON, whole numbers in 64 bits. A time
+    zone comes back as its offset from UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +57,19 @@ class SearchHit:
 
     document: Document
     score: float
+    vector: Vectors | None = field(default=None, compare=False, repr=False)
+    """`[D]`, its unit vector, where the search was asked for it; read-only."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPage:
+    """Some documents of a store, in the order of their ids."""
+
+    documents: tuple[Document, ...]
+    after: str | None
+    """What to give as `after` for the next page; None if this is the last one."""
+    vectors: Vectors | None = field(default=None, compare=False, repr=False)
+    """`[n, D]`, their unit vectors, where they were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +103,7 @@ def document_records(documents: Iterable[Document]) -> list[DocumentRecord]:
         if document.id in seen:
             raise DuplicateDocumentError(f"two documents have the id {document.id!r}; ids must be unique")
         seen.add(document.id)
-        records.append(_record(document))
+        records.append(document_record(document))
     return records
 
 
@@ -89,12 +117,17 @@ def document_from(document_id: bytes, content: bytes, metadata: str) -> Document
     return Document(
         id=document_id.decode("utf-8", "surrogatepass"),
         content=content.decode("utf-8", "surrogatepass"),
-        metadata=json.loads(metadata),
+        metadata=metadata_from_json(metadata),
     )
 
 
-def _record(document: Document) -> DocumentRecord:
-    metadata = _JSON.encode(document.metadata)
+def document_record(document: Document) -> DocumentRecord:
+    """Bring one document into the form in which it is kept.
+
+    Raises:
+        InvalidDocumentError: metadata is too large, a number in it exceeds 64 bits, or an instant the years of UTC.
+    """
+    metadata = metadata_json(document.metadata)
     if len(metadata) > MAX_METADATA_BYTES:
         raise InvalidDocumentError(
             f"document {document.id!r}: its metadata is {len(metadata):,} bytes of JSON, more than "

@@ -5,15 +5,17 @@ Grammar::
     filter    := {key: condition, "and": [filter, ...], "or": [filter, ...], "not": filter}   (all entries must hold)
     condition := scalar                                            (the same as {"==": scalar})
                | {"==": scalar, "<": bound, "<=": bound, ">": bound, ">=": bound, "in": [scalar, ...]}
-    scalar    := string | number | true | false | null
-    bound     := string | number
+    scalar    := string | number | true | false | null | date | datetime
+    bound     := string | number | date | datetime
 
 Meaning: a condition holds for a document if some value under the key passes all of the condition's comparisons. The
 values under a key are the scalar there, or the scalar elements of the list there; a missing key, an object and an empty
 list have none, so a condition never holds for them (`{"key": None}` asks for an explicit null). `not` is the
 complement: it holds wherever its filter does not, also where the key is missing. Numbers compare by value whether whole
-or not, strings by code points; true and false are no numbers, and values of different kinds are never equal nor in
-order. `{}` holds for every document. Metadata keys named "and", "or" and "not" cannot be asked for.
+or not, strings by code points. A `datetime` with a time zone is an instant and compares as one, whatever its zone; one
+without is a reading of a clock; these two and a `date` are three kinds. True and false are no numbers, and values of
+different kinds are never equal nor in order. `{}` holds for every document. Metadata keys named "and", "or" and "not"
+cannot be asked for.
 
 This module knows no database: conditions are translated to comparisons with bound parameters, and `select` combines the
 rows for which they hold.
@@ -25,11 +27,11 @@ import math
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from datetime import UTC, date, datetime
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import JsonValue
 
 from sightline.retrieval.errors import FilterError
 
@@ -37,7 +39,7 @@ MAX_DEPTH = 16
 MAX_CONDITIONS = 256
 MAX_CHOICES = 1000
 
-Scalar: TypeAlias = str | int | float | bool | None
+Scalar: TypeAlias = str | int | float | bool | date | None
 Where: TypeAlias = Mapping[str, object]
 """A filter as its dictionary, in the grammar above."""
 StoredScalar: TypeAlias = int | float | bytes
@@ -46,9 +48,10 @@ Operator: TypeAlias = Literal["==", "<", "<=", ">", ">=", "in"]
 _SQL = {"==": "value = ?", "<": "value < ?", "<=": "value <= ?", ">": "value > ?", ">=": "value >= ?"}
 _OPERATORS = (*_SQL, "in")
 _INT64 = range(-(2**63), 2**63)
-# Stored values: numbers as they are; strings, booleans and null as bytes whose first letter tells the kind. The
-# database orders numbers before all bytes and bytes by memcmp, which for UTF-8 is the order of code points.
-_TEXT, _AFTER_TEXT, _LEAST_BYTES = b"t", b"u", b""
+# Stored values: numbers as they are; strings, booleans, null, dates and times as bytes whose first letter tells the
+# kind. The database orders numbers before all bytes and bytes by memcmp, which for UTF-8 is the order of code points,
+# and for dates and times, written with all their digits, the order of time.
+_TEXT, _DATE, _CLOCK, _INSTANT, _LEAST_BYTES = b"t", b"d", b"c", b"i", b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +148,14 @@ def stored_scalar(value: Scalar) -> StoredScalar:
     """Return a scalar as it is stored: a number, or bytes that begin with the kind.
 
     Raises:
-        OverflowError: a whole number needs more than 64 bits.
+        OverflowError: a whole number needs more than 64 bits, or an instant is not in the years 1 to 9999 of UTC.
     """
     if isinstance(value, str):
         return _TEXT + value.encode("utf-8", "surrogatepass")
+    if isinstance(value, datetime):
+        return _stored_time(value)
+    if isinstance(value, date):
+        return _DATE + value.isoformat().encode()
     if isinstance(value, bool):
         return b"b1" if value else b"b0"
     if value is None:
@@ -158,11 +165,11 @@ def stored_scalar(value: Scalar) -> StoredScalar:
     return value
 
 
-def stored_attributes(metadata: Mapping[str, JsonValue]) -> Iterator[tuple[bytes, StoredScalar]]:
+def stored_attributes(metadata: Mapping[str, Any]) -> Iterator[tuple[bytes, StoredScalar]]:
     """Yield the stored key and value of everything in metadata that a condition can ask for.
 
     Raises:
-        OverflowError: a whole number needs more than 64 bits.
+        OverflowError: a whole number needs more than 64 bits, or an instant is not in the years 1 to 9999 of UTC.
     """
     for key, value in metadata.items():
         for element in value if isinstance(value, list) else [value]:
@@ -185,11 +192,21 @@ def comparison_sql(comparisons: tuple[Comparison, ...]) -> tuple[str, list[Store
         # A range is open at one end: values of other kinds lie beyond it and must be cut off.
         if comparison.operator in (">", ">="):
             terms.append("value < ?")
-            parameters.append(_AFTER_TEXT if isinstance(bound, bytes) else _LEAST_BYTES)
+            parameters.append(bytes([bound[0] + 1]) if isinstance(bound, bytes) else _LEAST_BYTES)
         elif comparison.operator in ("<", "<=") and isinstance(bound, bytes):
             terms.append("value >= ?")
-            parameters.append(_TEXT)
+            parameters.append(bound[:1])
     return " AND ".join(terms), parameters
+
+
+def _stored_time(value: datetime) -> bytes:
+    kind = _CLOCK
+    if value.tzinfo is not None:
+        try:
+            kind, value = _INSTANT, value.astimezone(UTC).replace(tzinfo=None)
+        except OverflowError:
+            raise OverflowError("holds an instant outside of the years 1 to 9999 of UTC") from None
+    return kind + value.isoformat(timespec="microseconds").encode()
 
 
 def _parse(where: object, place: str, depth: int) -> MetadataFilter:
@@ -232,13 +249,13 @@ def _comparison(operator: object, operand: object, place: str) -> Comparison:
         return Comparison("in", tuple(_scalar(choice, inside) for choice in operand))
     scalar = _scalar(operand, inside)
     if operator != "==" and (scalar is None or isinstance(scalar, bool)):
-        raise FilterError(f"{inside} must be a number or a string, for {reprlib.repr(operand)} is in no order")
+        raise FilterError(f"{inside} must be a number, a string or a date, for {reprlib.repr(operand)} is in no order")
     return Comparison(cast("Operator", operator), scalar)
 
 
 def _scalar(value: object, place: str) -> Scalar:
-    if not isinstance(value, (str, int, float, bool, type(None))):
-        raise FilterError(f"{place} must be a string, a number, true, false or null, not {reprlib.repr(value)}")
+    if not isinstance(value, (str, int, float, bool, date, type(None))):
+        raise FilterError(f"{place} must be a string, a number, a date, true, false or null, not {reprlib.repr(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise FilterError(f"{place} must be a finite number, not {value!r}")
     try:

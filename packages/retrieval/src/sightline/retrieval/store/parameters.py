@@ -11,18 +11,19 @@ from numbers import Integral, Real
 from sightline.retrieval.errors import InvalidQueryError
 
 
-def checked_search(top_k: object, min_score: object) -> tuple[int, float | None]:
+def checked_search(top_k: object, min_score: object, *, name: str = "top_k") -> tuple[int, float | None]:
     """Return the numbers of a search, of whatever library's type they were.
 
     Args:
         top_k: number of hits to find, a whole number of at least 1.
         min_score: a cosine, -1 to 1, or None.
+        name: name of the former in an error.
 
     Raises:
         InvalidQueryError: either is out of range or of another type.
     """
     if isinstance(top_k, bool) or not isinstance(top_k, Integral) or top_k < 1:
-        raise InvalidQueryError(f"top_k must be an integer of at least 1, not {top_k!r}")
+        raise InvalidQueryError(f"{name} must be an integer of at least 1, not {top_k!r}")
     if min_score is None:
         return int(top_k), None
     is_number = isinstance(min_score, Real) and not isinstance(min_score, bool)
@@ -43,11 +44,11 @@ def checked_id(document_id: object) -> str:
 
 
 def checked_ids(ids: Iterable[str]) -> list[str]:
-    """Return the ids to delete, each once, in their order.
+    """Return ids, each once, in their order.
 
     Raises:
         TypeError: a single string was given, or something is not a string.
     """
     if isinstance(ids, str):
-        raise TypeError(f"delete takes a sequence of ids, not one string; write delete([{ids[:80]!r}])")
+        raise TypeError(f"expected a sequence of ids, not one string; write [{ids[:80]!r}]")
     return list(dict.fromkeys(checked_id(document_id) for document_id in ids))

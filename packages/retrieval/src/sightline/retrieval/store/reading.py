@@ -6,29 +6,33 @@ This module knows how texts become queries and hits, not how rows are kept.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.retrieval.awaiting import Awaited
 from sightline.retrieval.errors import StaleGenerationError, UnknownDocumentError
 from sightline.retrieval.operation_log import logged_operation
+from sightline.retrieval.store.changes import matching_rows
 from sightline.retrieval.store.document import (
     MAX_CONTENT_CHARACTERS,
     MAX_ID_CHARACTERS,
     Document,
+    DocumentPage,
     SearchHit,
     stored_text,
 )
-from sightline.retrieval.store.filters import MetadataFilter, Where, parse_filter, select
+from sightline.retrieval.store.filters import MetadataFilter, Where, parse_filter
+from sightline.retrieval.store.nearest.duplicates import duplicate_rows
 from sightline.retrieval.store.nearest.exact import RankedRows
 from sightline.retrieval.store.nearest.search import approximate_rows, exact_rows
 from sightline.retrieval.store.nearest.view import View, require_sound
-from sightline.retrieval.store.parameters import checked_id, checked_search
+from sightline.retrieval.store.parameters import checked_id, checked_ids, checked_search
+from sightline.retrieval.store.soundness.verification import Damage, find_damage
 from sightline.retrieval.store.storage import Storage
-from sightline.retrieval.store.verification import Damage, find_damage
-from sightline.retrieval.text.protocol import TextEncoder
+from sightline.retrieval.text.protocol import TextEncoder, Vectors
 from sightline.retrieval.text.unit_vectors import Query, UnitVectors, query_vectors
 
 logger = logging.getLogger(__name__)
@@ -88,19 +92,127 @@ class StoreReader:
         with logged_operation(logger, "get"):
             return self._on_valid_view(look_up)
 
-    def documents(self) -> Iterator[Document]:
+    def get_many(self, ids: Iterable[str]) -> dict[str, Document]:
+        """Return the documents of these ids, in their order; ids that are not in the store are left out.
+
+        Raises:
+            StoreClosedError: the store was closed.
+            TypeError: a single string was given, or something is not a string.
+        """
+        wanted = {stored_text(document_id): document_id for document_id in checked_ids(ids)}
+
+        def look_up(view: View) -> dict[str, Document]:
+            with self._storage.reading(view) as transaction:
+                rows = transaction.rows_of_ids(wanted, view.state.row_count)
+                living = {stored_id: row for stored_id, row in rows if view.alive[row]}
+                found = transaction.documents(living.values())
+            return {wanted[key]: found[living[key]][0] for key in wanted if key in living}
+
+        with logged_operation(logger, "get_many", documents=len(wanted)):
+            return self._on_valid_view(look_up)
+
+    def count(self, where: Where | None = None) -> int:
+        """Return the number of documents for which a filter holds; of all without one.
+
+        Raises:
+            FilterError: `where` does not follow the grammar.
+            StoreClosedError: the store was closed.
+        """
+        if where is None:
+            return len(self)
+        chosen = parse_filter(where)
+
+        def counted(view: View) -> int:
+            with self._storage.reading(view) as transaction:
+                return int(np.count_nonzero(matching_rows(transaction, view, chosen)))
+
+        with logged_operation(logger, "count"):
+            return self._on_valid_view(counted)
+
+    def documents(self, where: Where | None = None) -> Iterator[Document]:
         """Yield all documents, in the order of their ids; those changed while this runs may come in either form.
 
         To change the encoder, add these to a store of the other one.
+
+        Args:
+            where: filter on metadata; None for all documents.
         """
-        last = b""
+        after: str | None = None
         while True:
-            page = self._on_valid_view(lambda view, after=last: self._page(view, after))
-            for stored_id, document in page:
-                last = stored_id
-                yield document
-            if len(page) < _PAGE_DOCUMENTS:
+            page = self.page(where, after=after, limit=_PAGE_DOCUMENTS)
+            yield from page.documents
+            after = page.after
+            if after is None:
                 return
+
+    def page(
+        self,
+        where: Where | None = None,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        with_vectors: bool = False,
+    ) -> DocumentPage:
+        """Return some documents, in the order of their ids.
+
+        Args:
+            where: filter on metadata; None for all documents.
+            after: id after which to begin, in the order of code points; None to begin at the first.
+            limit: most documents to return.
+            with_vectors: True to read their vectors as well.
+
+        Raises:
+            FilterError: `where` does not follow the grammar.
+            InvalidQueryError: `limit` is below 1.
+            StoreClosedError: the store was closed.
+        """
+        limit, _ = checked_search(limit, None, name="limit")
+        chosen = None if where is None else parse_filter(where)
+        start = b"" if after is None else stored_text(checked_id(after))
+
+        def look_up(view: View) -> DocumentPage:
+            with self._storage.reading(view) as transaction:
+                chosen_rows = matching_rows(transaction, view, chosen)
+                rows = transaction.rows_by_id(start, chosen_rows, limit + 1)
+                found = transaction.documents(rows[:limit])
+            ids = [found[row][0].id for row in rows[:limit]]
+            vectors = None
+            if with_vectors:
+                require_sound(view, {row: checksum for row, (_, checksum) in found.items()})
+                vectors = np.array(view.vectors[rows[:limit]])
+            documents = tuple(found[row][0] for row in rows[:limit])
+            return DocumentPage(documents, ids[-1] if len(rows) > limit else None, vectors)
+
+        with logged_operation(logger, "page", limit=limit, filtered=where is not None):
+            return self._on_valid_view(look_up)
+
+    def duplicates(self, min_score: float = 0.99, *, where: Where | None = None) -> dict[str, str]:
+        """Return each document that is nearly the same as an earlier one, with the earlier one: their ids.
+
+        Documents are looked at in the order in which they were added, each beside those that are no duplicates; so
+        deleting all the keys leaves for each of them one that is as near as `min_score`.
+
+        Args:
+            min_score: least cosine of a duplicate, -1 to 1.
+            where: filter on metadata; None for all documents.
+
+        Raises:
+            FilterError: `where` does not follow the grammar.
+            InvalidQueryError: `min_score` is out of range.
+            StoreClosedError: the store was closed.
+        """
+        _, least = checked_search(1, min_score)
+        chosen = None if where is None else parse_filter(where)
+
+        def look_up(view: View) -> dict[str, str]:
+            with self._storage.reading(view) as transaction:
+                rows = np.flatnonzero(matching_rows(transaction, view, chosen))
+                pairs = duplicate_rows(view.vectors, rows, -1.0 if least is None else least)
+                ids = transaction.ids_of_rows({*pairs, *pairs.values()})
+            return {ids[later]: ids[earlier] for later, earlier in pairs.items()}
+
+        with logged_operation(logger, "duplicates"):
+            return self._on_valid_view(look_up)
 
     def search(
         self,
@@ -110,6 +222,7 @@ class StoreReader:
         min_score: float | None = None,
         where: Where | None = None,
         approximate: bool = False,
+        with_vectors: bool = False,
     ) -> list[SearchHit]:
         """Find the documents most similar to a query.
 
@@ -121,6 +234,7 @@ class StoreReader:
                 best of the documents for which it holds are found, exactly.
             approximate: True to let the index of `build_index` propose the hits, which may miss some; their scores are
                 exact. Ignored with `where`, without an index, and below `approximate_from` documents.
+            with_vectors: True to return the vectors of the hits as well.
 
         Returns:
             Hits, best first; equal scores in the order in which the documents were added or upserted.
@@ -130,7 +244,14 @@ class StoreReader:
             InvalidQueryError: the query is blank, zero, not finite or of another dimension; a number is out of range.
             StoreClosedError: the store was closed.
         """
-        return self.search_batch([query], top_k=top_k, min_score=min_score, where=where, approximate=approximate)[0]
+        return self.search_batch(
+            [query],
+            top_k=top_k,
+            min_score=min_score,
+            where=where,
+            approximate=approximate,
+            with_vectors=with_vectors,
+        )[0]
 
     def search_batch(
         self,
@@ -140,6 +261,7 @@ class StoreReader:
         min_score: float | None = None,
         where: Where | None = None,
         approximate: bool = False,
+        with_vectors: bool = False,
     ) -> list[list[SearchHit]]:
         """Search for several queries at once, by one matrix product on one state of the store.
 
@@ -149,6 +271,7 @@ class StoreReader:
             min_score: least cosine of a hit, -1 to 1; None for any.
             where: filter on metadata; see `search`.
             approximate: True to use the index; see `search`, as for the errors.
+            with_vectors: True to return the vectors of the hits as well.
 
         Returns:
             One list of hits per query; the same as from single searches.
@@ -170,7 +293,7 @@ class StoreReader:
                     ranked = approximate_rows(view, view.index, vectors, top_k=top_k, min_score=min_score)
                 else:
                     ranked = exact_rows(view, vectors, top_k=top_k, min_score=min_score, selected=selected)
-                return self._hits(view, ranked)
+                return self._hits(view, ranked, with_vectors=with_vectors)
 
             return self._on_valid_view(answer)
 
@@ -203,19 +326,18 @@ class StoreReader:
         """Return rows `[n]` for which a filter holds."""
         if chosen is None:
             return None
-        row_count = view.state.row_count
         with self._storage.reading(view) as transaction:
-            return select(chosen, lambda condition: transaction.rows_matching(condition, row_count), row_count)
+            return matching_rows(transaction, view, chosen)
 
-    def _hits(self, view: View, ranked: Sequence[RankedRows]) -> list[list[SearchHit]]:
+    def _hits(self, view: View, ranked: Sequence[RankedRows], *, with_vectors: bool) -> list[list[SearchHit]]:
         wanted = {row for ranking in ranked for row in ranking.rows.tolist()}
         with self._storage.reading(view) as transaction:
             found = transaction.documents(wanted)
-        documents = {row: document for row, (document, _) in found.items()}
         require_sound(view, {row: checksum for row, (_, checksum) in found.items()})
+        vectors = {row: _copied(view.vectors[row]) for row in found} if with_vectors else {}
         return [
             [
-                SearchHit(documents[row], score)
+                SearchHit(found[row][0], score, vectors.get(row))
                 for row, score in zip(ranking.rows.tolist(), ranking.scores.tolist(), strict=True)
             ]
             for ranking in ranked
@@ -226,6 +348,19 @@ class StoreReader:
             rows = transaction.rows_of_id(stored_text(document_id))
         return next((row for row in rows if row < view.state.row_count and view.alive[row]), None)
 
-    def _page(self, view: View, after: bytes) -> list[tuple[bytes, Document]]:
-        with self._storage.reading(view) as transaction:
-            return transaction.page(after, _PAGE_DOCUMENTS)
+    # What the methods above do, awaited.
+    aget = Awaited(get)
+    aget_many = Awaited(get_many)
+    acount = Awaited(count)
+    apage = Awaited(page)
+    aduplicates = Awaited(duplicates)
+    asearch = Awaited(search)
+    asearch_batch = Awaited(search_batch)
+    averify = Awaited(verify)
+
+
+def _copied(vector: Vectors) -> Vectors:
+    """Return a copy that stays what it is when the store is closed or compacted; read-only."""
+    copy = np.array(vector)
+    copy.flags.writeable = False
+    return copy

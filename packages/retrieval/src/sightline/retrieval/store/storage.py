@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,24 +20,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.retrieval.errors import (
-    DuplicateDocumentError,
     ReadOnlyStoreError,
     StoreDamagedError,
     StoreError,
     StoreLockedError,
-    UnknownDocumentError,
 )
+from sightline.retrieval.store.changes import Change, Plan
 from sightline.retrieval.store.checksums import vector_checksums
 from sightline.retrieval.store.database.connections import DocumentDatabase
 from sightline.retrieval.store.database.schema import StoreState
 from sightline.retrieval.store.database.transaction import Transaction
 from sightline.retrieval.store.disk.folder import StoreFolder
 from sightline.retrieval.store.disk.rows import VectorArray, VectorFile, VectorRows
-from sightline.retrieval.store.document import DocumentRecord
 from sightline.retrieval.store.nearest.hnsw import ApproximateIndex
 from sightline.retrieval.store.nearest.view import View
 from sightline.retrieval.store.opening import check, enter, make_or_migrate
-from sightline.retrieval.text.protocol import Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -138,45 +135,33 @@ class Storage:
             transaction.require_generation(view.state.generation)
             yield transaction
 
-    def append(self, records: Sequence[DocumentRecord], vectors: Vectors, *, overwrite: bool) -> None:
-        """Add documents with their vectors `[n, D]`, all or none; durable when this returns.
+    def change(self, plan: Plan) -> Change:
+        """Carry out what a plan makes of the newest state, all or none; durable when this returns.
+
+        Args:
+            plan: function of the transaction and the newest view, which reads and raises what it has to.
+
+        Returns:
+            What was done.
 
         Raises:
-            DuplicateDocumentError: not `overwrite`, and an id is in the store.
-            OSError: the disk refused; nothing was added.
+            OSError: the disk refused; nothing was changed.
         """
         with self._exclusive():
             with self._database.writing() as transaction:
                 view = self._newest(transaction, self._view)
-                replaced = transaction.live_rows(record.id for record in records)
-                if replaced and not overwrite:
-                    raise DuplicateDocumentError(
-                        f"the store already has a document {_text(next(iter(replaced)))!r}; use upsert to replace it"
-                    )
-                self._vectors.write(view.state.row_count, vectors)
-                self._vectors.sync()
-                state = transaction.append(records, vector_checksums(vectors), replaced.values())
-                fresh = self._next_view(view, state, replaced.values())
+                change = plan(transaction, view)
+                if not change.records and not len(change.buried):
+                    return change
+                if change.records:
+                    self._vectors.write(view.state.row_count, change.vectors)
+                    self._vectors.sync()
+                state = transaction.append(change.records, vector_checksums(change.vectors), change.buried)
+                fresh = self._next_view(view, state, change.buried)
             self._require_place()
             self._view = fresh
             self._compact_if_worthwhile()
-
-    def bury(self, ids: Sequence[bytes]) -> None:
-        """Delete documents, all or none; durable when this returns.
-
-        Raises:
-            UnknownDocumentError: an id is not in the store.
-        """
-        with self._exclusive():
-            with self._database.writing() as transaction:
-                view = self._newest(transaction, self._view)
-                rows = transaction.live_rows(ids)
-                if missing := [document_id for document_id in ids if document_id not in rows]:
-                    raise UnknownDocumentError(f"the store has no document {_text(missing[0])!r}")
-                fresh = self._next_view(view, transaction.append([], [], rows.values()), rows.values())
-            self._require_place()
-            self._view = fresh
-            self._compact_if_worthwhile()
+            return change
 
     def compact(self) -> int:
         """Write the rows that are alive anew, without the others; the approximate index keeps those it has.
@@ -392,7 +377,3 @@ def _copy_alive(view: View, target: VectorRows) -> int:
         written += len(kept)
     target.sync()
     return written
-
-
-def _text(document_id: bytes) -> str:
-    return document_id.decode("utf-8", "surrogatepass")

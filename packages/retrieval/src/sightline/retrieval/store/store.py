@@ -13,24 +13,31 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
+from sightline.retrieval.awaiting import Awaited
+from sightline.retrieval.errors import InvalidDocumentError
 from sightline.retrieval.operation_log import logged_operation
+from sightline.retrieval.store.changes import adding, deleting, replacing, updating
 from sightline.retrieval.store.disk.folder import StoreFolder
-from sightline.retrieval.store.document import Document, document_records, stored_text
+from sightline.retrieval.store.document import MAX_ID_CHARACTERS, Document, document_records, stored_text
+from sightline.retrieval.store.filters import Where, parse_filter
+from sightline.retrieval.store.metadata import MetadataValue, checked_metadata
 from sightline.retrieval.store.nearest.hnsw import ApproximateIndex
 from sightline.retrieval.store.nearest.search import IndexReport, measured_recall
 from sightline.retrieval.store.opening import recorded_encoder
-from sightline.retrieval.store.parameters import checked_ids
+from sightline.retrieval.store.parameters import checked_id, checked_ids
 from sightline.retrieval.store.reading import StoreReader
-from sightline.retrieval.store.repair import RepairReport, repair_store
+from sightline.retrieval.store.soundness.repair import RepairReport, repair_store
 from sightline.retrieval.store.storage import Storage
 from sightline.retrieval.text.default import default_encoder, encoder_named
-from sightline.retrieval.text.protocol import TextEncoder
+from sightline.retrieval.text.protocol import TextEncoder, Vectors
 from sightline.retrieval.text.unit_vectors import UnitVectors, document_vectors
 
 logger = logging.getLogger(__name__)
@@ -186,7 +193,60 @@ class LocalEmbeddingStore(StoreReader):
         unwanted = [stored_text(document_id) for document_id in checked_ids(ids)]
         with logged_operation(logger, "delete", documents=len(unwanted)):
             if unwanted:
-                self._storage.bury(unwanted)
+                self._storage.change(deleting(unwanted))
+
+    def delete_where(self, where: Where) -> int:
+        """Delete all documents for which a filter holds, in one commit.
+
+        Args:
+            where: filter on metadata; `{}` for all documents.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            FilterError: `where` does not follow the grammar.
+            OSError: the disk refused; nothing was deleted, as for `ReadOnlyStoreError` and `StoreClosedError`.
+        """
+        chosen = parse_filter(where)
+        with logged_operation(logger, "delete_where"):
+            return len(self._storage.change(replacing(chosen, [], self._no_vectors)).buried)
+
+    def replace(
+        self, where: Where, documents: Iterable[Document], vectors: ArrayLike | UnitVectors | None = None
+    ) -> None:
+        """Delete all documents for which a filter holds and upsert others, in one commit: for example all of a file's.
+
+        Args:
+            where: filter on metadata.
+            documents: documents to have instead.
+            vectors: embeddings as for `add`.
+
+        Raises:
+            FilterError: `where` does not follow the grammar; the others are as for `upsert`.
+        """
+        chosen, documents = parse_filter(where), list(documents)
+        with logged_operation(logger, "replace", documents=len(documents)):
+            records = document_records(documents)
+            unit = document_vectors(self._encoder, [document.content for document in documents], vectors)
+            self._storage.change(replacing(chosen, records, unit.rows))
+
+    def update_metadata(self, updates: Mapping[str, Mapping[str, MetadataValue]], *, replace: bool = False) -> None:
+        """Change metadata of documents without encoding their texts again, all or none; they count as added last.
+
+        Args:
+            updates: keys to set, by id.
+            replace: True to drop the keys that are not among those.
+
+        Raises:
+            InvalidDocumentError: metadata would be too large, or is no metadata.
+            OSError: the disk refused; nothing was changed, as for `ReadOnlyStoreError` and `StoreClosedError`.
+            UnknownDocumentError: an id is not in the store.
+        """
+        checked = {checked_id(document_id): _checked_update(document_id, new) for document_id, new in updates.items()}
+        with logged_operation(logger, "update_metadata", documents=len(checked)):
+            if checked:
+                self._storage.change(updating(checked, replace=replace))
 
     def compact(self) -> int:
         """Drop what deleted and replaced documents left behind; the approximate index keeps the others it has.
@@ -239,7 +299,28 @@ class LocalEmbeddingStore(StoreReader):
             records = document_records(documents)
             unit = document_vectors(self._encoder, [document.content for document in documents], vectors)
             if records:
-                self._storage.append(records, unit.rows, overwrite=overwrite)
+                self._storage.change(adding(records, unit.rows, overwrite=overwrite))
+
+    @property
+    def _no_vectors(self) -> Vectors:
+        return np.empty((0, self._encoder.dimension), dtype=np.float32)
+
+    # What the methods above do, awaited.
+    aadd = Awaited(add)
+    aupsert = Awaited(upsert)
+    adelete = Awaited(delete)
+    adelete_where = Awaited(delete_where)
+    areplace = Awaited(replace)
+    aupdate_metadata = Awaited(update_metadata)
+    acompact = Awaited(compact)
+    abuild_index = Awaited(build_index)
+
+
+def _checked_update(document_id: str, metadata: Mapping[str, MetadataValue]) -> dict[str, Any]:
+    try:
+        return checked_metadata(metadata)
+    except ValueError as error:
+        raise InvalidDocumentError(f"document {document_id[:MAX_ID_CHARACTERS]!r}: {error}") from None
 
 
 def _encoder_of(folder: Path | None) -> TextEncoder:

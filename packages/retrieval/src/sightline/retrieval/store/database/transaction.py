@@ -31,6 +31,7 @@ from sightline.retrieval.store.filters import Condition, comparison_sql, stored_
 
 _SHOWN_BYTES: Final = 80
 _ROWS_AT_ONCE: Final = 500  # SQLite takes at least 999 parameters in one statement
+_FEW_ROWS: Final = 2000
 
 
 class Transaction:
@@ -249,18 +250,47 @@ class Transaction:
             raise self._damaged(f"row {missing[0]:,} has no document")
         return found
 
-    def page(self, after: bytes, limit: int) -> list[tuple[bytes, Document]]:
-        """Return up to `limit` live documents whose stored id is greater than `after`, in the order of ids.
+    def rows_of_ids(self, ids: Iterable[bytes], row_count: int) -> list[tuple[bytes, int]]:
+        """Return the rows below `row_count` that documents of these ids have, or had, in this generation."""
+        wanted, found = list(ids), []
+        for start in range(0, len(wanted), _ROWS_AT_ONCE):
+            part = wanted[start : start + _ROWS_AT_ONCE]
+            query = f"SELECT id, row FROM documents WHERE id IN ({', '.join('?' * len(part))}) AND row < ?"
+            found += self._connection.execute(query, (*part, row_count)).fetchall()
+        return found
 
-        Raises:
-            StoreDamagedError: the fields of a document do not match their checksum.
+    def rows_by_id(self, after: bytes, chosen: NDArray[np.bool_], limit: int) -> list[int]:
+        """Return up to `limit` rows of those chosen, in the order of their stored ids, which are greater than `after`.
+
+        Args:
+            after: stored id.
+            chosen: `[n]`, which rows count.
+            limit: most rows to return.
         """
-        query = (
-            "SELECT id, content, metadata, record_checksum FROM documents WHERE id > ? AND NOT EXISTS "
-            "(SELECT 1 FROM tombstones AS t WHERE t.row = documents.row) ORDER BY id LIMIT ?"
-        )
-        found = self._connection.execute(query, (after, limit))
-        return [(fields[0], self._document(fields, checksum)) for *fields, checksum in found]
+        places = np.flatnonzero(chosen)
+        if len(places) <= _FEW_ROWS:  # cheaper than walking over all others
+            ids = self.stored_ids(places.tolist())
+            return [row for _, row in sorted((found, row) for row, found in ids.items() if found > after)[:limit]]
+        rows: list[int] = []
+        for (row,) in self._connection.execute("SELECT row FROM documents WHERE id > ? ORDER BY id", (after,)):
+            if row < len(chosen) and chosen[row]:
+                rows.append(row)
+                if len(rows) == limit:
+                    break
+        return rows
+
+    def ids_of_rows(self, rows: Iterable[int]) -> dict[int, str]:
+        """Return the ids of the documents in these rows."""
+        return {row: found.decode("utf-8", "surrogatepass") for row, found in self.stored_ids(rows).items()}
+
+    def stored_ids(self, rows: Iterable[int]) -> dict[int, bytes]:
+        """Return the stored ids of the documents in these rows."""
+        wanted, found = list(rows), {}
+        for start in range(0, len(wanted), _ROWS_AT_ONCE):
+            part = wanted[start : start + _ROWS_AT_ONCE]
+            query = f"SELECT row, id FROM documents WHERE row IN ({', '.join('?' * len(part))})"
+            found.update(self._connection.execute(query, part).fetchall())
+        return found
 
     def rows_matching(self, condition: Condition, row_count: int) -> NDArray[np.int64]:
         """Return rows `[m]` below `row_count` for which a condition holds; a row may come more than once."""

@@ -5,7 +5,6 @@ Nothing is changed. This module knows how rows, attributes and tombstones belong
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,6 +18,7 @@ from sightline.retrieval.store.checksums import file_checksum, record_checksum, 
 from sightline.retrieval.store.database.schema import TABLES
 from sightline.retrieval.store.database.transaction import Transaction
 from sightline.retrieval.store.filters import stored_attributes
+from sightline.retrieval.store.metadata import metadata_from_json
 from sightline.retrieval.store.nearest.view import View
 from sightline.retrieval.store.storage import Storage
 
@@ -121,7 +121,7 @@ def _of_attributes(transaction: Transaction, names: _Names) -> Iterator[Damage]:
         if row_of_values == row:
             row_of_values, found = next(values, (-1, iter(())))
         try:
-            expected = set(stored_attributes(json.loads(metadata)))
+            expected = set(stored_attributes(metadata_from_json(metadata)))
         except ValueError:
             continue  # told by its checksum
         if stored != expected:

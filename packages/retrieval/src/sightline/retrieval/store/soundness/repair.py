@@ -18,13 +18,14 @@ from uuid import uuid4
 import numpy as np
 
 from sightline.retrieval.errors import StoreDamagedError, StoreError
+from sightline.retrieval.store.changes import adding
 from sightline.retrieval.store.disk.folder import StoreFolder
 from sightline.retrieval.store.disk.lock import WriterLock
 from sightline.retrieval.store.document import document_records
 from sightline.retrieval.store.opening import recorded_encoder
-from sightline.retrieval.store.salvage import DamagedStore, SalvagedRow, recorded_numbers
+from sightline.retrieval.store.soundness.salvage import DamagedStore, SalvagedRow, recorded_numbers
+from sightline.retrieval.store.soundness.verification import Damage, find_damage
 from sightline.retrieval.store.storage import Storage
-from sightline.retrieval.store.verification import Damage, find_damage
 from sightline.retrieval.text.protocol import TextEncoder
 from sightline.retrieval.text.unit_vectors import encoded_texts
 
@@ -163,4 +164,4 @@ def _write(storage: Storage, batch: Iterable[SalvagedRow], encoder: TextEncoder 
             rows[place] = vector
     if encoder is not None and missing:
         rows[missing] = encoded_texts(encoder, [kept[place][0].content for place in missing]).rows
-    storage.append(document_records(document for document, _ in kept), rows, overwrite=False)
+    storage.change(adding(document_records(document for document, _ in kept), rows, overwrite=False))
