@@ -27,6 +27,7 @@ from sightline.agents.planning import (
     search_plan,
 )
 from sightline.webshop_env import Catalogue, Shop, WebShopEnv, build_goals
+from sightline.webshop_env.goals import HeldGoals
 
 STEP_LIMIT = 15
 
@@ -153,7 +154,7 @@ def with_other_secrets(shop: Shop, rng: random.Random) -> Shop:
         replace(donor, instruction_text=goal.instruction_text, weight=goal.weight)
         for goal, donor in zip(goals, donors, strict=True)
     )
-    return Shop(shop.catalogue, replace(shop.goals, goals=swapped))
+    return Shop(shop.catalogue, replace(shop.goals, goals=HeldGoals(swapped)))
 
 
 def test_honest_plans_do_not_change_with_what_the_goals_hide(

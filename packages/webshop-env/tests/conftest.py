@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sightline.webshop_env import Catalogue, Goal, Product, Shop
-from sightline.webshop_env.goals import GoalSet
+from sightline.webshop_env.goals import GoalSet, HeldGoals
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +77,7 @@ def goals(catalogue: Catalogue) -> GoalSet:
     )
     mug = goal("B0MUG", "find me a ceramic mug", ("ceramic",), {}, 120)
     chair = goal("B0CHAIR07", "i need a wood chair number 7", ("wood",), {}, 60)
-    return GoalSet((lamp, mug, chair), prices, "synthetic", 0)
+    return GoalSet(HeldGoals((lamp, mug, chair)), prices, "synthetic", 0)
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ from dataclasses import replace
 from pathlib import Path
 import uvicorn
 from sightline.webshop_env import Catalogue, Goal, Shop
-from sightline.webshop_env.goals import GoalSet
+from sightline.webshop_env.goals import GoalSet, HeldGoals
 from sightline.webshop_env.product import Product
 from sightline.webshop_env.episodes.recording import RecordedAttention, record, write_recordings
 from sightline.webshop_env.server.app import create_app
@@ -50,7 +50,7 @@ evil = replace(lamp, asin="B0EVIL", title=f"Desk Lamp {EVIL}", description=EVIL,
 goal = Goal("B0LAMP", "electronics", "desk lamp", "Desk Lamp", "Home › Lamps", f"a red, small lamp {EVIL}",
     ("dimmable",), 40.0, {"color": "red", "size": "small"})
 catalogue = Catalogue.from_products([lamp, evil])
-shop = Shop(catalogue, GoalSet((goal,), {"B0LAMP": 10.0, "B0EVIL": 10.0}, "human", 0), step_limit=30)
+shop = Shop(catalogue, GoalSet(HeldGoals([goal]), {"B0LAMP": 10.0, "B0EVIL": 10.0}, "human", 0), step_limit=30)
 
 folder = Path(sys.argv[1])
 state, moments = shop.start(0), []

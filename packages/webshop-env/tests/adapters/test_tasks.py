@@ -6,14 +6,14 @@ import pytest
 
 from sightline.webshop_env import GoalError
 from sightline.webshop_env.adapters.tasks import MAX_TASKS_LISTED, ShopTasks, TaskError, split_goals
-from sightline.webshop_env.goals import GoalSet
+from sightline.webshop_env.goals import GoalSet, HeldGoals
 
 
 @pytest.fixture(scope="module")
 def many(goals: GoalSet) -> GoalSet:
     """4,000 goals, each with its number in its text."""
     return replace(
-        goals, goals=tuple(replace(goals.goals[0], instruction_text=f"wish {number}") for number in range(4000))
+        goals, goals=HeldGoals(replace(goals.goals[0], instruction_text=f"wish {number}") for number in range(4000))
     )
 
 

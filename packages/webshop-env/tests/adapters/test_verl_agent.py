@@ -7,7 +7,7 @@ import pytest
 from sightline.webshop_env import Catalogue, Shop, WebShopEnv
 from sightline.webshop_env.adapters.tasks import TaskError
 from sightline.webshop_env.adapters.verl_agent import VerlAgentEnv
-from sightline.webshop_env.goals import GoalSet
+from sightline.webshop_env.goals import GoalSet, HeldGoals
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def many(catalogue: Catalogue, goals: GoalSet) -> Shop:
     """600 goals; every third asks for the chair, those from 500 on say so in their text."""
     chair = goals.goals[2]
     numbered = tuple(replace(chair, instruction_text=f"wish {number}") for number in range(600))
-    return Shop(catalogue, replace(goals, goals=numbered), step_limit=4)
+    return Shop(catalogue, replace(goals, goals=HeldGoals(numbered)), step_limit=4)
 
 
 def wish(observation: str) -> int:

@@ -6,7 +6,7 @@ import pytest
 
 from sightline.webshop_env import Catalogue, Shop, ShopState, build_goals, expert_action, rule_action
 from sightline.webshop_env.episodes import content_words, reachable_reward
-from sightline.webshop_env.goals import GoalSet
+from sightline.webshop_env.goals import GoalSet, HeldGoals
 
 
 @pytest.fixture(scope="module", params=["human", "synthetic"])
@@ -84,7 +84,7 @@ def test_the_expert_chooses_options_of_human_goals_in_whatever_group_they_are(ca
         *("B0LAMP", lamp.category, lamp.query, lamp.title, lamp.product_category),
         *("a steel lamp", ("steel",), 50.0, ("Blue", "red")),
     )
-    shop = Shop(catalogue, GoalSet((goal,), dict.fromkeys(catalogue.asins, 10.0), "human", 0))
+    shop = Shop(catalogue, GoalSet(HeldGoals([goal]), dict.fromkeys(catalogue.asins, 10.0), "human", 0))
     done = finish(shop, shop.start(0), expert_action)
     assert dict(done.options) == {"size": "blue", "color": "red"}
     assert done.reward == 1.0
@@ -98,7 +98,7 @@ def test_the_expert_does_not_try_to_choose_what_cannot_be_chosen(shop: Shop, cat
             *("B0MUG", mug.category, mug.query, mug.title, mug.product_category),
             *("a mug", ("ceramic",), 200.0, (value,)),
         )
-        odd = Shop(catalogue, GoalSet((goal,), dict.fromkeys(catalogue.asins, 10.0), "human", 0))
+        odd = Shop(catalogue, GoalSet(HeldGoals([goal]), dict.fromkeys(catalogue.asins, 10.0), "human", 0))
         assert finish(odd, odd.start(0), expert_action).asin == "B0MUG"
 
 

@@ -17,11 +17,11 @@ from sightline.webshop_env.goals.goals import (
     GoalSet,
     build_goals,
     draw_goal,
-    draw_prices,
     filter_goals,
     limit_goals,
     split_indices,
 )
+from sightline.webshop_env.goals.lists import HeldGoals
 from sightline.webshop_env.product import Goal, HumanInstruction, Product, SyntheticInstruction, price_tag
 
 GOLDEN = Path(__file__).resolve().parents[5] / "shared" / "golden"
@@ -49,7 +49,7 @@ def asked(text: str = "i need a mug", attributes: tuple[str, ...] = ("blue",), *
 
 def weighted(*weights: float) -> GoalSet:
     goals = (Goal("B0", "", "", f"{i}", "", "", ("a",), 10.0, (), weight) for i, weight in enumerate(weights))
-    return GoalSet(tuple(goals), {"B0": 5.0}, "human", 0)
+    return GoalSet(HeldGoals(goals), {"B0": 5.0}, "human", 0)
 
 
 @pytest.mark.skipif(not GOLDEN.exists(), reason="the recordings are not beside this repository")
@@ -79,9 +79,8 @@ def test_prices_and_goals_are_those_of_the_original(folder: str, kind: GoalKind)
 
 def test_a_price_in_force_is_drawn_only_from_a_range() -> None:
     catalogue = Catalogue([product(0), product(1, pricing=(10.0, 20.0)), product(2, pricing=())])
-    rng = random.Random(1)
-    prices = list(draw_prices(catalogue, rng).values())
-    assert prices == [5.0, 10.0 + 10.0 * random.Random(1).random(), 100.0]
+    prices = build_goals(Catalogue([*catalogue, asked(number=9)]), "human", 1).prices
+    assert [prices[product.asin] for product in catalogue] == [5.0, 10.0 + 10.0 * random.Random(1).random(), 100.0]
 
 
 @pytest.mark.parametrize(

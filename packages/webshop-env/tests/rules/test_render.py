@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from sightline.webshop_env import Catalogue, Product, Shop, ShopState, render_html, render_rich, render_text
-from sightline.webshop_env.goals import GoalSet
+from sightline.webshop_env.goals import GoalSet, HeldGoals
 from sightline.webshop_env.rules import Page, url
 
 INSTRUCTION = "find me a dimmable desk lamp in red, small, and price lower than 40.00 dollars"
@@ -98,7 +98,7 @@ def test_sub_pages(show) -> None:
 def test_blank_texts_vanish_only_with_a_line_break(goals: GoalSet, bullet: str, shown: str) -> None:
     product = Product("B0", "T", "", (bullet,), (), "$100.0", "c", "q", "p")
     goal = replace(goals.goals[0], asin="B0")
-    shop = Shop(Catalogue.from_products([product]), replace(goals, goals=(goal,), prices={"B0": 100.0}))
+    shop = Shop(Catalogue.from_products([product]), replace(goals, goals=HeldGoals([goal]), prices={"B0": 100.0}))
     page = shop.page(reach(shop, "search[t]", "click[b0]", "click[features]"))
     assert render_text(page).endswith(f"[SEP] < Prev{shown}")
 
@@ -149,7 +149,7 @@ def test_html_cannot_be_broken_out_of(goals: GoalSet) -> None:
     evil = '"><script>alert(1)</script>'
     product = Product("B0", evil, evil, (evil,), (), evil, "c", "q", "p", options={evil: (evil,)})
     goal = replace(goals.goals[0], asin="B0", instruction_text=evil)
-    shop = Shop(Catalogue.from_products([product]), replace(goals, goals=(goal,), prices={"B0": 100.0}))
+    shop = Shop(Catalogue.from_products([product]), replace(goals, goals=HeldGoals([goal]), prices={"B0": 100.0}))
     for path in (
         (),
         ("search[alert]",),

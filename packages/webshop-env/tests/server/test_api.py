@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sightline.webshop_env import Catalogue, Goal, Shop, ShopState, build_goals, render_html, render_rich, render_text
 from sightline.webshop_env.episodes.snapshot import MAX_SNAPSHOT_BYTES, encode
-from sightline.webshop_env.goals import GoalSet
+from sightline.webshop_env.goals import GoalSet, HeldGoals
 from sightline.webshop_env.rules import url
 from sightline.webshop_env.rules.shop import MAX_ACTION_LENGTH
 from sightline.webshop_env.server.app import create_app
@@ -288,7 +288,7 @@ def many_goals(catalogue: Catalogue, goals: GoalSet) -> Api:
     def goal(number: int) -> Goal:
         return replace(goals.goals[number % 3], instruction_text=f"number {number}", weight=1.0 + number % 7)
 
-    return connect(Shop(catalogue, replace(goals, goals=tuple(map(goal, range(1600))))))
+    return connect(Shop(catalogue, replace(goals, goals=HeldGoals(map(goal, range(1600))))))
 
 
 @pytest.mark.parametrize(

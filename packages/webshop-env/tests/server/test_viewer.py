@@ -18,6 +18,7 @@ from sightline.webshop_env.episodes.recording import (
     record,
     write_recordings,
 )
+from sightline.webshop_env.goals import HeldGoals
 from sightline.webshop_env.server.app import create_app
 from sightline.webshop_env.server.cookie import NAME
 from sightline.webshop_env.server.security import MAX_BODY_BYTES
@@ -302,7 +303,9 @@ def test_what_products_and_recordings_say_is_only_text(
         "query": text,
     }
     lamp = replace(catalogue["B0LAMP"], **hostile)
-    goals = replace(shop.goals, goals=(replace(shop.goals.goals[0], instruction_text=text, attributes=(text,)),))
+    goals = replace(
+        shop.goals, goals=HeldGoals([replace(shop.goals.goals[0], instruction_text=text, attributes=(text,))])
+    )
     evil = Shop(Catalogue.from_products([lamp, *(p for p in catalogue if p.asin != "B0LAMP")]), goals)
     recording = _record(evil, EPISODE).model_copy(update={"agent": text})
     write_recordings(tmp_path / "run.jsonl", [recording])

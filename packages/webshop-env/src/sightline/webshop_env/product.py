@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from sightline.webshop_env.errors import CatalogueError
 
@@ -93,6 +93,9 @@ class Product:
         return f"{self.title} {self.description} {first_bullet} {options}".lower()
 
 
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` makes an encoder at every call
+
+
 def canonical(product: Product) -> bytes:
     """One line of ASCII JSON that differs wherever two products do; the input of a catalogue's fingerprint."""
     content = (
@@ -113,7 +116,7 @@ def canonical(product: Product) -> bytes:
         [(entry.text, entry.attributes, entry.options) for entry in product.human],
         product.synthetic and (product.synthetic.text, product.synthetic.attributes),
     )
-    return json.dumps(content, separators=(",", ":")).encode("ascii") + b"\n"
+    return _encode(content).encode("ascii") + b"\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sightline.webshop_env.catalogue.stored.writing import verify_store
-from sightline.webshop_env.goals.stored import verify_goals
+from sightline.webshop_env.goals.columns import verify_goals
 
 if TYPE_CHECKING:
     from sightline.webshop_env.catalogue.official.reading import StrPath

@@ -19,10 +19,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sightline.webshop_env.catalogue.catalogue import Catalogue, ListedField, listing_keys, write_catalogue
+from sightline.webshop_env.catalogue.catalogue import Catalogue, ListedField, write_catalogue
 from sightline.webshop_env.errors import CatalogueError, GoalError
 from sightline.webshop_env.goals.goals import GoalKind, GoalSet, build_goals, draw_goal
-from sightline.webshop_env.product import HumanInstruction, Product, SyntheticInstruction
+from sightline.webshop_env.product import HumanInstruction, Product, SyntheticInstruction, listing_keys
 from sightline.webshop_env.verification import verify_catalogue
 
 TEXT = st.text(max_size=12) | st.sampled_from(["", " ", "\0", "\ufeff", "\u2028", "\U0010ffff", "<script>", "é\u0301"])

@@ -5,17 +5,15 @@ Consumers use only the methods of `Catalogue`, never how it stores its products.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from sightline.webshop_env.errors import CatalogueError
-from sightline.webshop_env.product import Headline, Product, canonical, check_asin, listing_keys
+from sightline.webshop_env.catalogue.products import MemoryProducts, ProductStore
+from sightline.webshop_env.product import Headline, Product
 
 if TYPE_CHECKING:
     from sightline.webshop_env.catalogue.official.reading import OfficialFiles, StrPath
-    from sightline.webshop_env.catalogue.stored.reading import Store
     from sightline.webshop_env.search.index import SearchIndex
 
 ListedField: TypeAlias = Literal["attributes", "category", "query"]
@@ -32,25 +30,11 @@ class Catalogue:
     of threads and after a fork, and is pickled as the path of its folder.
     """
 
-    __slots__ = ("_fingerprint", "_index", "_listings", "_positions", "_products", "_store")
+    __slots__ = ("_index", "_store")
 
     def __init__(self, products: Iterable[Product]) -> None:
-        products = tuple(products)
-        self._products: Sequence[Product] = products
-        self._positions: Mapping[str, int] = {product.asin: position for position, product in enumerate(products)}
-        self._store: Store | None = None
-        self._fingerprint: str | None = None
+        self._store: ProductStore = MemoryProducts(products)
         self._index: SearchIndex | None = None
-        self._listings: dict[str, tuple[str, ...]] | None = None
-        if not products:
-            raise CatalogueError("a catalogue needs at least one product")
-        for position, product in enumerate(products):
-            check_asin(product.asin, position)
-            if self._positions[product.asin] != position:
-                raise CatalogueError(
-                    f"products {position} and {self._positions[product.asin]} both have asin {product.asin!r}; "
-                    "keep one of them"
-                )
 
     @classmethod
     def open(cls, folder: StrPath) -> Catalogue:
@@ -65,13 +49,13 @@ class Catalogue:
         """
         from sightline.webshop_env.catalogue.stored.reading import Store
 
-        store = Store(Path(folder).resolve())
+        return cls._of(Store(Path(folder).resolve()))
+
+    @classmethod
+    def _of(cls, store: ProductStore) -> Catalogue:
         catalogue = cls.__new__(cls)
-        catalogue._products = store.products
-        catalogue._positions = store.positions
         catalogue._store = store
-        catalogue._fingerprint = store.fingerprint
-        catalogue._index = catalogue._listings = None
+        catalogue._index = None
         return catalogue
 
     @classmethod
@@ -122,16 +106,16 @@ class Catalogue:
         return cls(products)
 
     def __len__(self) -> int:
-        return len(self._products)
+        return len(self._store.products)
 
     def __iter__(self) -> Iterator[Product]:
-        return iter(self._products)
+        return iter(self._store.products)
 
     def __getitem__(self, key: int | str) -> Product:
         if not isinstance(key, str):
-            return self._products[key]
+            return self._store.products[key]
         try:
-            return self._products[self._positions[key]] if self._store is None else self._store.product(key)
+            return self._store.product(key)
         except KeyError:
             raise KeyError(f"no product {key[:80]!r} among the {len(self)} of this catalogue") from None
 
@@ -142,10 +126,10 @@ class Catalogue:
             KeyError: there is no such product.
             CatalogueError: the files of a stored catalogue are damaged where it should be.
         """
-        return [self[asin] for asin in asins] if self._store is None else self._store.headlines(list(asins))
+        return self._store.headlines(list(asins))
 
     def __contains__(self, asin: object) -> bool:
-        return asin in self._positions
+        return asin in self._store.positions
 
     def __eq__(self, other: object) -> bool:
         return self.fingerprint == other.fingerprint if isinstance(other, Catalogue) else NotImplemented
@@ -156,20 +140,18 @@ class Catalogue:
     def __repr__(self) -> str:
         return f"<Catalogue of {len(self)} products>"
 
-    def __reduce__(self) -> tuple[Callable[..., Catalogue], tuple[object, ...]]:
-        if self._store is None:
-            return Catalogue, (self._products,)
-        return _reopen, (str(self._store.folder), self._store.fingerprint)
+    def __reduce__(self) -> tuple[Callable[..., Catalogue], tuple[ProductStore]]:
+        return Catalogue._of, (self._store,)
 
     @property
     def folder(self) -> Path | None:
         """Where a stored catalogue is; None for one in memory."""
-        return None if self._store is None else self._store.folder
+        return self._store.folder
 
     @property
     def asins(self) -> Sequence[str]:
         """Every asin, in catalogue order."""
-        return tuple(self._positions) if self._store is None else self._store.asins
+        return self._store.asins
 
     def position(self, asin: str) -> int:
         """Where a product stands in catalogue order.
@@ -177,7 +159,7 @@ class Catalogue:
         Raises:
             KeyError: there is none of this asin.
         """
-        return self._positions[asin]
+        return self._store.positions[asin]
 
     def listing(self, field: ListedField, value: str) -> Sequence[str]:
         """Return the asins, in catalogue order, of the products whose field is, or has, a value.
@@ -191,37 +173,21 @@ class Catalogue:
         """
         if field not in get_args(ListedField):
             raise ValueError(f"products are listed by {', '.join(map(repr, get_args(ListedField)))}, not {field!r}")
-        key = f"{field}:{value}"
-        if self._store is not None:
-            return self._store.listing(key)
-        if self._listings is None:
-            lists: dict[str, list[str]] = {}
-            for product in self._products:
-                for each in listing_keys(product):
-                    lists.setdefault(each, []).append(product.asin)
-            self._listings = {each: tuple(asins) for each, asins in lists.items()}
-        return self._listings.get(key, ())
+        return self._store.listing(f"{field}:{value}")
 
     def search_index(self) -> SearchIndex:
         """Return the index of all products by their search texts; built or opened at the first call, then kept."""
-        from sightline.webshop_env.search.index import SearchIndex
-
         if self._index is None:
-            if self._store is None:
-                self._index = SearchIndex(self.asins, [product.search_text for product in self])
-            else:
-                self._index = SearchIndex.open(self._store.search_folder)
+            self._index = self._store.search_index()
         return self._index
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, of the content and order of all products; computed at the first call."""
-        if self._fingerprint is None:
-            digest = hashlib.sha256()
-            for product in self._products:
-                digest.update(canonical(product))
-            self._fingerprint = digest.hexdigest()
-        return self._fingerprint
+        """SHA-256, in hexadecimal, of the content and order of all products.
+
+        In memory it is computed at the first look, some 20 us a product; a `Shop` looks when it is made.
+        """
+        return self._store.fingerprint
 
     def write_official(self, folder: StrPath) -> OfficialFiles:
         """Write the three official files, each whole or not at all.
@@ -237,7 +203,7 @@ class Catalogue:
         """
         from sightline.webshop_env.catalogue.official.reading import write_products
 
-        return write_products(self._products, folder)
+        return write_products(self._store.products, folder)
 
 
 def write_catalogue(
@@ -270,10 +236,3 @@ def write_catalogue(
     from sightline.webshop_env.catalogue.stored.writing import write_store
 
     return Catalogue.open(write_store(products, folder, replace=replace, progress=progress))
-
-
-def _reopen(folder: str, fingerprint: str) -> Catalogue:
-    catalogue = Catalogue.open(folder)
-    if catalogue.fingerprint != fingerprint:
-        raise CatalogueError(f"{folder} holds another catalogue than when this was pickled; it has been replaced since")
-    return catalogue

@@ -1,7 +1,7 @@
 """Goals: what episodes ask for, made from a catalogue's instructions, and the prices in force.
 
 One stream of random numbers gives the prices, then the price caps; both are functions of catalogue, kind and seed. The
-goals of a catalogue in memory are in memory; those of a stored one are made when asked for.
+goals are kept as numbers and made when asked for; see `goals.columns`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,13 @@ import random
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import accumulate
 from typing import get_args
 
 from sightline.webshop_env.catalogue.catalogue import Catalogue
 from sightline.webshop_env.errors import GoalError
-from sightline.webshop_env.goals.instructions import (
-    GoalKind,
-    goal_rows,
-    make_goal,
-    no_goals,
-    price_in_force,
-    shuffle_goals,
-)
-from sightline.webshop_env.goals.stored import StoredGoals, stored_goals
+from sightline.webshop_env.goals.columns import column_goals
+from sightline.webshop_env.goals.instructions import GoalKind
+from sightline.webshop_env.goals.lists import GoalList
 from sightline.webshop_env.product import Goal
 
 _SPLITS = {"test": (0, 500), "dev": (500, 1500), "train": (1500, None)}
@@ -35,13 +27,13 @@ class GoalSet:
     """Goals in their final order, with the prices they were made under.
 
     Attributes:
-        goals: an integer session of the shop is an index into these.
+        goals: an integer session of the shop is an index into these; `HeldGoals` makes a list of given ones.
         prices: asin -> price in force, in dollars, for every product of the catalogue.
         kind: whose instructions the goals come from.
         seed: of prices and price caps.
     """
 
-    goals: Sequence[Goal]
+    goals: GoalList
     prices: Mapping[str, float]
     kind: GoalKind
     seed: int
@@ -52,11 +44,7 @@ class GoalSet:
     @property
     def cumulative_weights(self) -> Sequence[float]:
         """Running sum of the goals' weights."""
-        return self.goals.cumulative_weights if isinstance(self.goals, StoredGoals) else self._sums
-
-    @cached_property
-    def _sums(self) -> tuple[float, ...]:
-        return tuple(accumulate(goal.weight for goal in self.goals))
+        return self.goals.cumulative_weights
 
 
 def build_goals(catalogue: Catalogue, kind: GoalKind, seed: int) -> GoalSet:
@@ -68,7 +56,7 @@ def build_goals(catalogue: Catalogue, kind: GoalKind, seed: int) -> GoalSet:
     Args:
         catalogue: whose products and instructions.
         kind: `human` for requests written by people, `synthetic` for generated ones.
-        seed: seed of prices (see `draw_prices`) and price caps.
+        seed: seed of prices and price caps.
 
     Raises:
         GoalError: an unknown kind, or the catalogue has no instruction of this kind, or too many combinations.
@@ -76,29 +64,8 @@ def build_goals(catalogue: Catalogue, kind: GoalKind, seed: int) -> GoalSet:
     """
     if kind not in get_args(GoalKind):
         raise GoalError(f"no goals of kind {kind!r}; kinds are {', '.join(map(repr, get_args(GoalKind)))}")
-    if catalogue.folder is not None:
-        goals, stored_prices = stored_goals(catalogue, kind, seed)
-        return GoalSet(goals, stored_prices, kind, seed)
-    rng = random.Random(seed)
-    prices = draw_prices(catalogue, rng)
-    rows = list(goal_rows(catalogue, kind, list(prices.values()), rng))
-    if not rows:
-        raise no_goals(len(catalogue), kind)
-    shuffle_goals(rows)
-    return GoalSet(tuple(make_goal(catalogue[row.position], kind, row) for row in rows), prices, kind, seed)
-
-
-def draw_prices(catalogue: Catalogue, rng: random.Random) -> dict[str, float]:
-    """Fix the price in force of every product, in catalogue order.
-
-    Args:
-        catalogue: the products.
-        rng: advanced once per price range, which is drawn from uniformly.
-
-    Returns:
-        asin -> dollars.
-    """
-    return {product.asin: price_in_force(product, rng) for product in catalogue}
+    goals, prices = column_goals(catalogue, kind, seed)
+    return GoalSet(goals, prices, kind, seed)
 
 
 def draw_goal(goals: GoalSet, rng: random.Random, within: range | None = None) -> int:
@@ -126,9 +93,7 @@ def filter_goals(goals: GoalSet, keep: Callable[[int, Goal], bool]) -> GoalSet:
 
 
 def _take(goals: GoalSet, indices: Sequence[int]) -> GoalSet:
-    listed = goals.goals
-    kept = listed.take(indices) if isinstance(listed, StoredGoals) else tuple(listed[index] for index in indices)
-    return replace(goals, goals=kept)
+    return replace(goals, goals=goals.goals.take(indices))
 
 
 def limit_goals(goals: GoalSet, count: int, rng: random.Random) -> GoalSet:
@@ -149,9 +114,7 @@ def limit_goals(goals: GoalSet, count: int, rng: random.Random) -> GoalSet:
         raise GoalError(f"a goal list needs at least one goal, not {count!r}")
     if count >= len(goals):
         return goals
-    listed = goals.goals
-    weights = listed.weights if isinstance(listed, StoredGoals) else [goal.weight for goal in listed]
-    arrivals = [rng.expovariate(1.0) / weight for weight in weights]
+    arrivals = [rng.expovariate(1.0) / weight for weight in goals.goals.weights]
     return _take(goals, sorted(sorted(range(len(goals)), key=arrivals.__getitem__)[:count]))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import random
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from sightline.webshop_env.errors import GoalError
@@ -84,6 +84,10 @@ class Shop:
         nouns: finds the nouns of a title, for the reward.
         show_attributes: whether item pages offer the page of attributes.
         step_limit: number of steps after which an episode is truncated; None for no limit.
+
+    Attributes:
+        identity: what a snapshot's numbers and names refer to, the catalogue and the goals. Taking the fingerprint of
+            a catalogue in memory is a part of making its shop, so that no snapshot pays for it.
     """
 
     def __init__(
@@ -111,6 +115,10 @@ class Shop:
         self._sub = lru_cache(1024)(self._make_sub)
         self._find = lru_cache(1024)(self._find_uncached)
         self._product = lru_cache(256)(catalogue.__getitem__)
+        self.identity = {
+            "catalogue": catalogue.fingerprint[:32],
+            "goals": f"{goals.kind}, seed {goals.seed}, {len(goals)} of them",
+        }
 
     def __reduce__(self) -> tuple[Callable[..., Shop], tuple[()]]:
         make = partial(
@@ -123,15 +131,6 @@ class Shop:
             step_limit=self.step_limit,
         )
         return make, ()
-
-    @cached_property
-    def identity(self) -> dict[str, str]:
-        """What a snapshot's numbers and names refer to: the catalogue and the goals."""
-        goals = self.goals
-        return {
-            "catalogue": self.catalogue.fingerprint[:32],
-            "goals": f"{goals.kind}, seed {goals.seed}, {len(goals)} of them",
-        }
 
     def product(self, asin: str) -> Product:
         """Return a product of the catalogue; one that was asked for of late is not read again.

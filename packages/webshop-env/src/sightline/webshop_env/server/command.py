@@ -1,6 +1,6 @@
-"""The command `sightline-webshop serve`: makes or opens a shop, binds a socket and serves until told to stop.
+"""The command `sightline-webshop serve`: makes or opens a shop, binds sockets and serves until told to stop.
 
-One process serves everything: sessions live in its memory, so that a second worker would not know the first one's.
+Sessions live in the memory of a process, so that each of several has an address of its own; see `server.workers`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import math
 import os
 import socket
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,12 +19,14 @@ from sightline.webshop_env.errors import WebShopError
 
 if TYPE_CHECKING:
     from sightline.webshop_env.rules.shop import Shop
+    from sightline.webshop_env.server.workers import ServeFn
 
 TOKEN_VARIABLE: Final = "SIGHTLINE_TOKEN"
 
 _INSTALL = "pip install 'sightline-webshop-env[server]'"
 _SHUTDOWN_SECONDS = 5
 _FAILED = 2
+_PORTS: Final = 1 << 16
 
 
 class _StartError(Exception):
@@ -46,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--host", default="127.0.0.1", help="name or address to listen on (default: 127.0.0.1, this machine only)")
     add("--port", type=_port, default=8000, help="TCP port; 0 picks a free one (default: 8000)")
     add(
+        "--workers",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="server processes over one shop, on N ports from --port on, each with its own sessions (default: 1)",
+    )
+    add(
         "--token", help=f"what clients must bring; the environment variable {TOKEN_VARIABLE} keeps it off process lists"
     )
     add("--trajectories", type=Path, metavar="FOLDER", help="where people open and save episodes; made if missing")
@@ -67,46 +78,73 @@ def run(arguments: argparse.Namespace) -> int:
         The exit status: 0 after an interrupt, 2 where the server could not be started; the reason is on stderr.
     """
     try:
-        import uvicorn
+        import uvicorn  # noqa: F401
 
-        from sightline.webshop_env.server.app import create_app
-        from sightline.webshop_env.server.connections import ConnectionLimits, limited_protocol
-        from sightline.webshop_env.server.sessions import Sessions
+        from sightline.webshop_env.server.app import create_app  # noqa: F401
     except ModuleNotFoundError as error:
         sys.stderr.write(f"the server needs the package {error.name!r}, which is not installed: {_INSTALL}\n")
         return _FAILED
+    from sightline.webshop_env.server.workers import WorkerError, serve_in_processes
+
     try:
         token = _token(arguments)
-        bound = _bind(arguments.host, arguments.port, token)
-        with bound:
-            shop = _make_shop(arguments)
-            trajectories = arguments.trajectories
-            if trajectories is None and arguments.run is not None:
-                trajectories = arguments.run / "people"
-            if trajectories is not None:
-                trajectories.mkdir(parents=True, exist_ok=True)
-            sessions = Sessions(
-                shop, capacity=arguments.capacity, idle_seconds=arguments.idle_seconds, quota=arguments.quota
-            )
-            limits = ConnectionLimits(arguments.header_seconds, arguments.body_seconds, arguments.connections)
-            app = create_app(shop, token=token, sessions=sessions, trajectories=trajectories, run=arguments.run)
-            # No access log: it would hold the token of the first visit.
-            config = uvicorn.Config(
-                app,
-                http=limited_protocol(limits),
-                log_level="warning",
-                access_log=False,
-                timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-            )
-            sys.stdout.write(_greeting(shop, bound, token))
+        with ExitStack() as stack:
+            sockets = [
+                stack.enter_context(_bind(arguments.host, port, token))
+                for port in _ports(arguments.port, arguments.workers)
+            ]
+            serve = _prepare(arguments, shop := _make_shop(arguments), token)
+            sys.stdout.write(_greeting(shop, sockets, token))
             sys.stdout.flush()
-            uvicorn.Server(config).run(sockets=[bound])
+            if len(sockets) == 1:
+                serve(sockets[0])
+            else:
+                serve_in_processes(sockets, serve)
     except KeyboardInterrupt:
         pass
-    except (_StartError, WebShopError, OSError) as error:
+    except (_StartError, WorkerError, WebShopError, OSError) as error:
         sys.stderr.write(f"sightline-webshop serve: {error}\n")
         return _FAILED
     return 0
+
+
+def _prepare(arguments: argparse.Namespace, shop: Shop, token: str | None) -> ServeFn:
+    """Return what serves the shop on a socket, in this process or a fork of it."""
+    import uvicorn
+
+    from sightline.webshop_env.server.app import create_app
+    from sightline.webshop_env.server.connections import ConnectionLimits, limited_protocol
+    from sightline.webshop_env.server.sessions import Sessions
+
+    trajectories = arguments.trajectories
+    if trajectories is None and arguments.run is not None:
+        trajectories = arguments.run / "people"
+    if trajectories is not None:
+        trajectories.mkdir(parents=True, exist_ok=True)
+    limits = ConnectionLimits(arguments.header_seconds, arguments.body_seconds, arguments.connections)
+
+    sessions = Sessions(shop, capacity=arguments.capacity, idle_seconds=arguments.idle_seconds, quota=arguments.quota)
+    # Made before processes are forked, so that each has a copy at once, its table of sessions empty.
+    app = create_app(shop, token=token, sessions=sessions, trajectories=trajectories, run=arguments.run)
+
+    def serve(bound: socket.socket) -> None:
+        # No access log: it would hold the token of the first visit.
+        config = uvicorn.Config(
+            app,
+            http=limited_protocol(limits),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        )
+        uvicorn.Server(config).run(sockets=[bound])
+
+    return serve
+
+
+def _ports(first: int, count: int) -> list[int]:
+    if first and first + count > _PORTS:
+        raise _StartError(f"there are no {count} ports from {first} on; try a lower --port")
+    return [first + place if first else 0 for place in range(count)]
 
 
 def _token(arguments: argparse.Namespace) -> str | None:
@@ -166,11 +204,16 @@ def _make_shop(arguments: argparse.Namespace) -> Shop:
     return Shop(catalogue, build_goals(catalogue, arguments.goals, arguments.seed), step_limit=arguments.step_limit)
 
 
-def _greeting(shop: Shop, bound: socket.socket, token: str | None) -> str:
+def _greeting(shop: Shop, sockets: Sequence[socket.socket], token: str | None) -> str:
+    addresses = [_address(bound) for bound in sockets]
+    visit = "" if token is None else f" (in a browser, first {addresses[0]}?token=...)"
+    goods = f"{len(shop.catalogue):,} products and {len(shop.goals):,} goals"
+    return f"{goods} at {' and '.join(addresses)}{visit}; Ctrl+C stops\n"
+
+
+def _address(bound: socket.socket) -> str:
     host, port = bound.getsockname()[:2]
-    address = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
-    visit = "" if token is None else f" (in a browser, first {address}?token=...)"
-    return f"{len(shop.catalogue):,} products and {len(shop.goals):,} goals at {address}{visit}; Ctrl+C stops\n"
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def _positive(text: str) -> int:
@@ -182,7 +225,7 @@ def _positive(text: str) -> int:
 
 def _port(text: str) -> int:
     number = int(text)
-    if not 0 <= number < 1 << 16:
+    if not 0 <= number < _PORTS:
         raise argparse.ArgumentTypeError(f"must be from 0 to 65535, not {number}")
     return number
 

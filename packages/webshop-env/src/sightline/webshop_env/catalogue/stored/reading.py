@@ -35,6 +35,7 @@ from pydantic import Field
 from sightline.webshop_env.catalogue.stored.sealed_folder import MANIFEST, Digest, Manifest, map_array, read_manifest
 from sightline.webshop_env.errors import CatalogueError
 from sightline.webshop_env.product import Headline, Product
+from sightline.webshop_env.search.index import SearchIndex
 
 RECORDS: Final = "records.bin"
 VALUES: Final = "values.bin"
@@ -204,10 +205,12 @@ class Store:
         self._list_starts = map_array(folder / "list_starts.npy", np.int64, self._value_offsets.shape)
         self._lists = map_array(folder / "lists.npy", np.int32)
 
-    @property
-    def search_folder(self) -> Path:
-        """Where the search index is."""
-        return self.folder / SEARCH
+    def __reduce__(self) -> tuple[Callable[..., Store], tuple[Path, str]]:
+        return _reopen, (self.folder, self.fingerprint)
+
+    def search_index(self) -> SearchIndex:
+        """Open the search index."""
+        return SearchIndex.open(self.folder / SEARCH)
 
     def product(self, asin: str) -> Product:
         """Find a product.
@@ -245,6 +248,13 @@ class Store:
 
     def _value(self, number: int) -> bytes:
         return self._values[int(self._value_offsets[number]) : int(self._value_offsets[number + 1])]
+
+
+def _reopen(folder: Path, fingerprint: str) -> Store:
+    store = Store(folder)
+    if store.fingerprint != fingerprint:
+        raise CatalogueError(f"{folder} holds another catalogue than when this was pickled; it has been replaced since")
+    return store
 
 
 def read_store_manifest(folder: Path) -> StoreManifest:

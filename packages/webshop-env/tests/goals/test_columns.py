@@ -11,8 +11,8 @@ import pytest
 
 from sightline.webshop_env.catalogue.catalogue import Catalogue, write_catalogue
 from sightline.webshop_env.errors import CatalogueError
+from sightline.webshop_env.goals.columns import ColumnGoals, GoalColumns
 from sightline.webshop_env.goals.goals import GoalKind, build_goals, draw_goal, filter_goals, limit_goals
-from sightline.webshop_env.goals.stored import GoalColumns, StoredGoals
 
 
 @pytest.fixture(scope="module")
@@ -97,4 +97,4 @@ def test_a_goal_that_names_no_instruction_is_reported(stored: Catalogue) -> None
     columns = GoalColumns.build(stored, "human", 5)
     wrong = replace(columns, numbers=columns.numbers + 100)
     with pytest.raises(CatalogueError, match="goal 3 of the goals in memory is damaged: it names product"):
-        StoredGoals(stored, "human", wrong)[3]
+        ColumnGoals(stored, "human", wrong)[3]

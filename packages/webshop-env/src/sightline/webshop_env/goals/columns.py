@@ -1,7 +1,8 @@
-"""Goals of a stored catalogue: columns of numbers in files that all processes map, and goals made from them on demand.
+"""Goals of a catalogue: columns of numbers, and goals made from them on demand.
 
-The files are derived: `goals` decides what a goal is, and a folder that is deleted is made again. Columns by goal, in
-final order: `positions` and `numbers` (int32), `caps` (float32: a cap is a multiple of ten), `weights` and
+The columns of a stored catalogue are files that all processes map, those of one in memory are in memory. The files are
+derived: `instructions` decides what a goal is, and a folder that is deleted is made again. Columns by goal, in final
+order: `positions` and `numbers` (int32), `caps` (float32: a cap is a multiple of ten), `weights` and
 `cumulative_weights` (float64); `prices` (float64) by position of the product.
 """
 
@@ -41,6 +42,7 @@ from sightline.webshop_env.goals.instructions import (
     price_in_force,
     shuffle_goals,
 )
+from sightline.webshop_env.goals.lists import GoalList
 from sightline.webshop_env.product import Goal
 
 logger = logging.getLogger(__name__)
@@ -160,8 +162,8 @@ class GoalColumns:
         seal(folder, GoalsManifest, {**facts, "goals": len(self.positions), "products": len(self.prices)})
 
 
-class StoredGoals(Sequence[Goal]):
-    """Goals of a stored catalogue, each made when asked for; slices are views.
+class ColumnGoals(GoalList):
+    """Goals of a catalogue, each made when asked for; slices are views.
 
     Args:
         catalogue: whose goals.
@@ -183,8 +185,8 @@ class StoredGoals(Sequence[Goal]):
         self._chosen = range(len(columns.positions)) if chosen is None else chosen
         self._remembered = lru_cache(256)(self._make)
 
-    def __reduce__(self) -> tuple[Callable[..., StoredGoals], tuple[Any, ...]]:
-        return StoredGoals, (self._catalogue, self._kind, self._columns, self._chosen)
+    def __reduce__(self) -> tuple[Callable[..., ColumnGoals], tuple[Any, ...]]:
+        return ColumnGoals, (self._catalogue, self._kind, self._columns, self._chosen)
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -195,21 +197,14 @@ class StoredGoals(Sequence[Goal]):
     @overload
     def __getitem__(self, index: int) -> Goal: ...
     @overload
-    def __getitem__(self, index: slice) -> StoredGoals: ...
-    def __getitem__(self, index: int | slice) -> Goal | StoredGoals:
+    def __getitem__(self, index: slice) -> ColumnGoals: ...
+    def __getitem__(self, index: int | slice) -> Goal | ColumnGoals:
         if not isinstance(index, slice):
             return self._remembered(int(self._chosen[operator.index(index)]))
         chosen = self._chosen[index]
         if isinstance(chosen, range) and chosen.step != 1:
             chosen = np.array(chosen, dtype=np.int32)
-        return StoredGoals(self._catalogue, self._kind, self._columns, chosen)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sequence) or isinstance(other, str):
-            return NotImplemented
-        return len(self) == len(other) and all(map(operator.eq, self, other))
-
-    __hash__ = None
+        return ColumnGoals(self._catalogue, self._kind, self._columns, chosen)
 
     def __repr__(self) -> str:
         return f"<{len(self)} {self._kind} goals of {self._catalogue!r}>"
@@ -224,10 +219,10 @@ class StoredGoals(Sequence[Goal]):
         """Running sum of the weights; mapped for all goals, computed once for others."""
         return self._sums.data
 
-    def take(self, indices: Sequence[int]) -> StoredGoals:
+    def take(self, indices: Sequence[int]) -> ColumnGoals:
         """Return the goals at some indices, in that order."""
         chosen = np.asarray(self._chosen, dtype=np.int32)[np.asarray(indices, dtype=np.int64)]
-        return StoredGoals(self._catalogue, self._kind, self._columns, chosen)
+        return ColumnGoals(self._catalogue, self._kind, self._columns, chosen)
 
     @cached_property
     def _sums(self) -> npt.NDArray[np.float64]:
@@ -257,7 +252,7 @@ class StoredGoals(Sequence[Goal]):
             ) from None
 
 
-class StoredPrices(Mapping[str, float]):
+class ColumnPrices(Mapping[str, float]):
     """asin -> price in force, in dollars.
 
     Args:
@@ -279,13 +274,13 @@ class StoredPrices(Mapping[str, float]):
         return self._columns.prices.item(self._catalogue.position(asin))
 
 
-def stored_goals(catalogue: Catalogue, kind: GoalKind, seed: int) -> tuple[StoredGoals, StoredPrices]:
-    """Open the goals of a stored catalogue and its prices in force, after making them where they are missing.
+def column_goals(catalogue: Catalogue, kind: GoalKind, seed: int) -> tuple[ColumnGoals, ColumnPrices]:
+    """Make the goals of a catalogue and its prices in force, or open those that a stored one has in its folder.
 
-    Of several processes that need the same goals, one makes them and the others wait.
+    Of several processes that need the same goals of a stored catalogue, one makes them and the others wait.
 
     Args:
-        catalogue: a stored one.
+        catalogue: products and instructions.
         kind: whose instructions.
         seed: seed of prices and caps.
 
@@ -294,7 +289,7 @@ def stored_goals(catalogue: Catalogue, kind: GoalKind, seed: int) -> tuple[Store
         CatalogueError: the files are damaged; says what to do.
     """
     columns = _columns(catalogue, kind, operator.index(seed))
-    return StoredGoals(catalogue, kind, columns), StoredPrices(catalogue, columns)
+    return ColumnGoals(catalogue, kind, columns), ColumnPrices(catalogue, columns)
 
 
 def verify_goals(catalogue_folder: Path) -> None:
