@@ -3,10 +3,16 @@
     uv run apps/reasoning.py                     # everything, at most 25 minutes on two cores; resumes if stopped
     uv run apps/reasoning.py --smoke             # a small version of about a minute
     uv run apps/reasoning.py --full              # harder puzzles and more seeds: hours, or a GPU
-    uv run apps/reasoning.py --only puzzles      # one experiment: puzzles, ablations, hybrid, ...
+    uv run apps/reasoning.py --only puzzles      # one experiment: puzzles, ablations, hybrid, search, selfplay, shop
+    uv run apps/reasoning.py --only selfplay --network conv trm --name boards
+    uv run apps/reasoning.py --puzzles.task sudoku-9-30-36 --puzzles.minutes 10
 
 Puzzles of unseen symmetry classes for TRM, HRM and plain networks -> what of TRM does the work -> TRM with search ->
-tables, plots, report. Whatever is chosen is chosen on validation puzzles; test puzzles are read once.
+players who learn by playing themselves -> search in the shop -> tables, plots, report. Whatever is chosen is chosen on
+validation puzzles; test puzzles are read once.
+
+An experiment that needs another's models runs that one as well; its chapter stands in the report only where it was
+named. Minutes of training are of CPU time, so that other work on the machine hardly changes what is learnt.
 """
 
 from __future__ import annotations

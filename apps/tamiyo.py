@@ -4,6 +4,8 @@
     uv run apps/tamiyo.py --smoke            # a small version of about a minute
     uv run apps/tamiyo.py --no-memoryless --no-joint-ratio --training.rounds 200
     uv run apps/tamiyo.py --processes 16     # the same results, sooner
+    uv run apps/tamiyo.py --training-seeds 0 1 2 --evaluation-episodes 100 --name fewer
+    uv run apps/tamiyo.py --config settings.yaml --name again --seed 1   # flags win over the file
 
 Search for the best fixed topology -> training of policies, one per seed -> all methods on the same unseen episodes
 -> paired differences -> tables, plots, report. Nothing that is trained or chosen reads the test split.

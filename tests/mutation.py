@@ -2,24 +2,29 @@
 
     uv run tests/mutation.py packages/agents/src/sightline/agents/evaluation/*.py --random 40 --seed 7
     uv run tests/mutation.py FILE ... --random 40 --seed 7 --workers 2 --log a.jsonl   # again: goes on where it stopped
-    uv run tests/mutation.py --chosen tests/faults/statistics.toml --mirrored          # faults written by hand
+    uv run tests/mutation.py --chosen tests/faults/statistics.toml --until mirrored    # faults written by hand
 
 Random faults are drawn, by the seed, from all places of the files where an operator, a constant, a condition, a
 statement or a keyword could be another. Chosen ones are a TOML file of `[[fault]]` tables with `file`, `old` (which
 occurs once in the file) and `new`. Nothing of the working tree is touched: every worker has a copy of it, and tests run
-there on the copy's sources: first the mirrored ones (`tests/room/test_name*.py` for `room/name.py`), then the package's
-whole suite, then what `--also` names; with `--mirrored` the first alone. Faults that change nothing that anyone could
-see are listed among the survivors; who keeps the list says which they are.
+there on the copy's sources: first the mirrored ones (`tests/room/test_name*.py` for `room/name.py`), then the room's,
+then the package's whole suite, then what `--also` names; `--until` stops earlier. Test processes are forked from one
+that has loaded the large libraries already. Faults that change nothing that anyone could see are listed among
+the survivors; who keeps the list says which they are.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import compileall
 import hashlib
 import json
+import multiprocessing
 import os
+import py_compile
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -31,12 +36,36 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import islice
+from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Literal, get_args
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SLACK_SECONDS = 60
-"""A run of tests may take three times as long as without a fault, and this much more; then the fault is noticed."""
+SLACK_SECONDS = 20
+"""A run of tests may take three times the CPU seconds it takes without a fault, and this many more; a run that only
+waits may last ten times as long. Then the fault is noticed."""
+
+PRELOADED = [
+    "pytest",
+    "hypothesis",
+    "anyio.pytest_plugin",
+    "pytest_cov.plugin",
+    "typeguard",
+    "xdist.plugin",
+    "numpy",
+    "pydantic",
+    "scipy.stats",
+    "sklearn",
+    "torch",
+    "transformers",
+    "peft",
+    "numba",
+]
+"""What takes long to import: done once, not with every fault."""
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
@@ -98,6 +127,11 @@ class Fault:
 
 def possible_faults(file: str, source: str) -> list[Fault]:
     """Return every fault of the known kinds that leaves the file valid Python, in the order of the text."""
+    unchanged = ast.dump(ast.parse(source))
+    return [fault for fault in _candidates(file, source) if _is_fault(fault, source, unchanged)]
+
+
+def _candidates(file: str, source: str) -> list[Fault]:
     starts = [0]
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
@@ -110,15 +144,19 @@ def possible_faults(file: str, source: str) -> list[Fault]:
     for node, new, kind in _changes(ast.parse(source)):
         start = place(node.lineno, node.col_offset)
         old = source[start : place(node.end_lineno or node.lineno, node.end_col_offset or node.col_offset)]
-        fault = Fault(file, start, old, new, kind)
-        try:
-            changed = ast.dump(ast.parse(fault.apply(source)))
-        except SyntaxError:
-            continue
-        if changed != ast.dump(ast.parse(source)):
-            found[start, old, new] = fault
+        found[start, old, new] = Fault(file, start, old, new, kind)
     return [found[key] for key in sorted(found)]
 
+
+def _is_fault(fault: Fault, source: str, unchanged: str) -> bool:
+    try:
+        return ast.dump(ast.parse(fault.apply(source))) != unchanged
+    except SyntaxError:
+        return False
+
+
+Until = Literal["mirrored", "room", "suite"]
+"""The last stage of tests that is run."""
 
 Change = tuple[ast.expr | ast.stmt, str, str]
 """A node, the text that replaces it, and the kind of the change."""
@@ -210,8 +248,13 @@ def chosen_faults(path: Path) -> list[Fault]:
     return faults
 
 
-def stages(file: str, also: Sequence[str], *, mirrored_only: bool = False) -> list[list[str]]:
+def stages(file: str, also: Sequence[str], *, until: Until = "suite") -> list[list[str]]:
     """Return which tests to run for a file, one list of paths after another.
+
+    Args:
+        file: path of the source, from the root of the repository.
+        also: further tests, which come last.
+        until: the last stage of those that the file has.
 
     Raises:
         ValueError: only the mirrored tests are wanted, and there are none.
@@ -222,13 +265,18 @@ def stages(file: str, also: Sequence[str], *, mirrored_only: bool = False) -> li
     else:
         package = Path(*path.parts[:2])
         inside = path.relative_to(package / "src" / "sightline").parts[1:]
-        room, suite = package / "tests" / Path(*inside[:-1]), package / "tests"
+        suite = package / "tests"
+        room = suite.joinpath(*inside[:-1])
     mirrored = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / room).glob(f"test_{path.stem}*.py"))
-    if mirrored_only:
+    if until == "mirrored":
         if not mirrored:
             raise ValueError(f"{file} has no mirrored test {room / f'test_{path.stem}*.py'}")
         return [mirrored]
-    return [paths for paths in (mirrored, [suite.as_posix()], list(also)) if paths]
+    others = room != suite and len(list((ROOT / room).rglob("test_*.py"))) > len(mirrored)
+    found = [paths for paths in (mirrored, [room.as_posix()] * others) if paths]
+    if until == "suite" or not found:
+        found.append([suite.as_posix()])
+    return [*found, *([list(also)] if also else [])]
 
 
 class Copy:
@@ -246,82 +294,120 @@ class Copy:
             if name and (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, folder / name)
-        sources = os.pathsep.join(str(path) for path in sorted(folder.glob("packages/*/src")))
-        self._environment = os.environ | {
-            "PYTHONPATH": sources,  # goes before the sources that are installed
-            "PYTHONDONTWRITEBYTECODE": "1",  # a fault in the same second and of the same length would go unseen
+        self._sources = [str(path) for path in sorted(folder.glob("packages/*/src"))]
+        for sources in self._sources:  # a compiled file counts for the very source that it was made of
+            compileall.compile_dir(sources, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
+        self._environment = {
+            "PYTHONPATH": os.pathsep.join(self._sources),  # goes before the sources that are installed
+            "PYTHONDONTWRITEBYTECODE": "1",
             "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / ".hypothesis"),
         }
 
-    def run(self, tests: Sequence[str], timeout: float | None) -> tuple[str, str]:
+    def run(self, tests: Sequence[str], limit: float | None) -> tuple[str, str, float]:
         """Run tests until one fails.
 
-        Returns:
-            `"passed"`, `"failed"` or `"too long"`, and the first test that failed or the end of what was printed.
-        """
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--tb=no", *tests]
-        process = subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            output, _ = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return "too long", ""
-        failed = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
-        return ("passed" if process.returncode == 0 else "failed"), (failed[0] if failed else output[-500:])
+        Args:
+            tests: paths of the tests.
+            limit: CPU seconds that they may take.
 
-    def test(self, fault: Fault, plan: Sequence[tuple[list[str], float]]) -> dict[str, str | int | float]:
-        """Put the fault in, run the tests of the plan until one notices it, and take the fault out again."""
+        Returns:
+            `"passed"`, `"failed"` or `"too long"`, the first test that failed or the end of what was printed, and the
+            CPU seconds that it took.
+        """
+        printed = self.folder / "printed.txt"
+        context = multiprocessing.get_context("forkserver")
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(
+            target=_run_pytest,
+            args=(self.folder, self._sources, self._environment, list(tests), printed, limit, sender),
+        )
+        process.start()
+        sender.close()
+        try:
+            answered = receiver.poll(None if limit is None else 10 * limit)
+            code, seconds = receiver.recv() if answered else (None, 0.0)
+        except EOFError:  # it was ended, by the limit or by the fault
+            code, seconds = None, 0.0
+        if code is None and process.is_alive():
+            os.killpg(process.pid or 0, signal.SIGKILL)
+        process.join()
+        output = printed.read_text(encoding="utf-8", errors="replace")
+        if code is None:
+            ended = process.exitcode in (-signal.SIGXCPU, -signal.SIGKILL)
+            return ("too long" if ended else "failed"), output[-500:], seconds
+        failed = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        return ("failed" if code else "passed"), (failed[0] if failed else output[-500:]), seconds
+
+    def test(
+        self, fault: Fault, planned: Sequence[list[str]], limits: dict[tuple[str, ...], float]
+    ) -> dict[str, str | int | float]:
+        """Put the fault in, run the planned tests until one notices it, and take the fault out again.
+
+        Args:
+            fault: what to put in.
+            planned: paths of tests, one list after the other.
+            limits: tests -> CPU seconds that they may take; those missing are measured without the fault.
+
+        Raises:
+            SystemExit: tests fail without any fault.
+        """
         target = self.folder / fault.file
         source = target.read_text(encoding="utf-8")
-        began, outcome, by = time.monotonic(), "survived", ""
-        target.write_text(fault.apply(source), encoding="utf-8")
-        try:
-            for tests, limit in plan:
-                result, by = self.run(tests, limit)
+        used, outcome, by = 0.0, "survived", ""
+        for tests in planned:
+            if tuple(tests) not in limits:
+                result, shown, seconds = self.run(tests, None)
                 if result != "passed":
-                    outcome = "noticed" if result == "failed" else "noticed (too long)"
-                    break
-        finally:
-            target.write_text(source, encoding="utf-8")
-        by = "" if outcome == "survived" else by
-        seconds = round(time.monotonic() - began, 1)
-        return asdict(fault) | {"line": fault.line(source), "outcome": outcome, "by": by, "seconds": seconds}
-
-
-def measure(copy: Copy, planned: Mapping[str, list[list[str]]]) -> dict[str, list[tuple[list[str], float]]]:
-    """Run all tests once without a fault, and return for each file what to run and how long that may take.
-
-    Args:
-        copy: where to run them.
-        planned: file -> its `stages`.
-
-    Raises:
-        SystemExit: the tests fail already.
-    """
-    limits: dict[tuple[str, ...], float] = {}
-    for tests in (tests for of_file in planned.values() for tests in of_file):
-        if tuple(tests) not in limits:
-            began = time.monotonic()
-            result, shown = copy.run(tests, None)
+                    raise SystemExit(f"without any fault {' '.join(tests)} fails: {shown}")
+                limits[tuple(tests)] = 3 * seconds + SLACK_SECONDS
+            target.write_text(fault.apply(source), encoding="utf-8")
+            try:
+                result, by, seconds = self.run(tests, limits[tuple(tests)])
+            finally:
+                target.write_text(source, encoding="utf-8")
+            used += seconds
             if result != "passed":
-                raise SystemExit(f"without any fault {' '.join(tests)} fails: {shown}")
-            limits[tuple(tests)] = 3 * (time.monotonic() - began) + SLACK_SECONDS
-    return {file: [(tests, limits[tuple(tests)]) for tests in of_file] for file, of_file in planned.items()}
+                outcome = "noticed" if result == "failed" else "noticed (too long)"
+                break
+        by = "" if outcome == "survived" else by
+        return asdict(fault) | {"line": fault.line(source), "outcome": outcome, "by": by, "seconds": round(used, 1)}
+
+
+def _run_pytest(
+    folder: Path,
+    sources: list[str],
+    environment: Mapping[str, str],
+    tests: list[str],
+    printed: Path,
+    limit: float | None,
+    result: Connection,
+) -> None:
+    """Run tests in this process, which is a fork of its own, and send the exit status and the CPU seconds."""
+    os.setsid()
+    if limit is not None:
+        seconds = int(limit) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+    os.environ.update(environment)
+    sys.dont_write_bytecode = True
+    sys.path[:0] = sources
+    os.chdir(folder)
+    with printed.open("w", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    preloaded = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
+    code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--tb=no", "-W", preloaded, *tests])
+    sys.stdout.flush()
+    result.send((int(code), time.process_time()))
 
 
 def draw(files: Sequence[str], count: int, seed: int) -> list[Fault]:
     """Return random faults of the files, each place and change as likely as any other."""
-    possible = [fault for file in files for fault in possible_faults(file, (ROOT / file).read_text(encoding="utf-8"))]
-    return random.Random(seed).sample(possible, min(count, len(possible)))
+    sources = {file: (ROOT / file).read_text(encoding="utf-8") for file in files}
+    unchanged = {file: ast.dump(ast.parse(source)) for file, source in sources.items()}
+    shuffled = [fault for file, source in sources.items() for fault in _candidates(file, source)]
+    random.Random(seed).shuffle(shuffled)
+    faults = (fault for fault in shuffled if _is_fault(fault, sources[fault.file], unchanged[fault.file]))
+    return list(islice(faults, count))
 
 
 def run_faults(
@@ -343,15 +429,12 @@ def run_faults(
         copies: SimpleQueue[Copy] = SimpleQueue()
         for number in range(min(workers, len(left))):
             copies.put(Copy(Path(folder) / str(number)))
-        if left:
-            first = copies.get()
-            plans = measure(first, {file: planned[file] for file in {wanted[key].file for key in left}})
-            copies.put(first)
+        limits: dict[tuple[str, ...], float] = {}
 
         def attempt(key: str) -> None:
             copy, fault = copies.get(), wanted[key]
             try:
-                row = {"key": key} | copy.test(fault, plans[fault.file])
+                row = {"key": key} | copy.test(fault, planned[fault.file], limits)
             finally:
                 copies.put(copy)
             with writing, log.open("a", encoding="utf-8") as file:
@@ -371,18 +454,17 @@ def main() -> None:
     parser.add_argument("--random", type=int, default=0, help="how many random faults")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random faults")
     parser.add_argument("--chosen", type=Path, help="TOML file of faults written by hand")
-    parser.add_argument("--mirrored", action="store_true", help="run no tests but the mirrored ones")
+    parser.add_argument("--until", choices=get_args(Until), default="suite", help="the last stage of tests")
     parser.add_argument("--also", nargs="*", default=[], help="further tests, for example tests/test_phase2.py")
     parser.add_argument("--workers", type=int, default=1, help="faults at a time, each in a copy of its own")
     parser.add_argument("--log", type=Path, default=Path("mutation.jsonl"), help="results, one JSON object a line")
     options = parser.parse_args()
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
     files = [path.resolve().relative_to(ROOT).as_posix() for path in options.files if path.name != "__init__.py"]
     faults = draw(files, options.random, options.seed)
     if options.chosen:
         faults += chosen_faults(options.chosen)
-    planned = {
-        file: stages(file, options.also, mirrored_only=options.mirrored) for file in {fault.file for fault in faults}
-    }
+    planned = {file: stages(file, options.also, until=options.until) for file in {fault.file for fault in faults}}
     rows = run_faults(faults, planned, options.log, workers=options.workers)
     survivors = [row for row in rows if row["outcome"] == "survived"]
     print(f"\n{len(rows) - len(survivors)} of {len(rows)} faults were noticed; the others:")

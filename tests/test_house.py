@@ -29,6 +29,12 @@ def test_no_file_holds_more_than_400_lines() -> None:
     assert {name: count for name, count in files.items() if count > 400} == {}
 
 
+def test_an_app_is_a_script_of_50_to_120_lines() -> None:
+    counts = {app.name: len(app.read_text(encoding="utf-8").splitlines()) for app in (ROOT / "apps").glob("*.py")}
+    assert counts
+    assert {name: count for name, count in counts.items() if not 50 <= count <= 120} == {}
+
+
 def test_no_function_is_longer_than_70_lines() -> None:
     found = [(file, function) for file in SOURCES for function in functions(file)]
     long = {f"{file.relative_to(ROOT)}: {function.name}": lines(function) for file, function in found}

@@ -96,12 +96,15 @@ def test_the_same_seed_draws_the_same_faults(mutation: ModuleType) -> None:
     assert len(mutation.draw([FILE], 10_000, 0)) == len(mutation.possible_faults(FILE, SOURCE))
 
 
-def test_mirrored_tests_run_before_the_packages_others(mutation: ModuleType) -> None:
-    mirrored = ["packages/toy/tests/rooms/test_sums.py"]
-    assert mutation.stages(FILE, ["tests/test_all.py"]) == [mirrored, ["packages/toy/tests"], ["tests/test_all.py"]]
-    assert mutation.stages(FILE, [], mirrored_only=True) == [mirrored]
+def test_mirrored_tests_run_before_the_rooms_and_these_before_the_packages_others(mutation: ModuleType) -> None:
+    suite, room, mirrored = "packages/toy/tests", "packages/toy/tests/rooms", "packages/toy/tests/rooms/test_sums.py"
+    assert mutation.stages(FILE, ["tests/test_all.py"]) == [[mirrored], [suite], ["tests/test_all.py"]]
+    (mutation.ROOT / room / "test_others.py").touch()
+    assert mutation.stages(FILE, ["tests/test_all.py"]) == [[mirrored], [room], [suite], ["tests/test_all.py"]]
+    assert mutation.stages(FILE, [], until="room") == [[mirrored], [room]]
+    assert mutation.stages(FILE, [], until="mirrored") == [[mirrored]]
     with pytest.raises(ValueError, match="has no mirrored test"):
-        mutation.stages(FILE.replace("sums", "others"), [], mirrored_only=True)
+        mutation.stages(FILE.replace("sums", "nothing"), [], until="mirrored")
 
 
 def test_a_file_of_the_apps_has_its_tests_beside_those_of_the_repository(mutation: ModuleType) -> None:
@@ -118,7 +121,7 @@ def test_faults_are_noticed_or_not_and_a_second_start_tries_only_what_is_left(
         f'[[fault]]\nfile = "{FILE}"\nold = "min(value, high)"\nnew = "value"\n'
         f'[[fault]]\nfile = "{FILE}"\nold = "value * 2"\nnew = "value * 3"\n'
     )
-    faults, planned = mutation.chosen_faults(chosen), {FILE: mutation.stages(FILE, [], mirrored_only=True)}
+    faults, planned = mutation.chosen_faults(chosen), {FILE: mutation.stages(FILE, [], until="mirrored")}
     first = mutation.run_faults(faults[:1], planned, log)
     rows = mutation.run_faults(faults[:2], planned, log, workers=2)
     assert [row["outcome"] for row in rows] == ["noticed", "survived"]
