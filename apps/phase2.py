@@ -48,7 +48,7 @@ def main() -> None:
     zero_shot = [untrained_gate(recipe, state_model, encoder, seed) for seed in settings.retriever_seeds]
     trained = [gates.train_stage(f"seed{seed}", recipe, seed) for seed in settings.retriever_seeds]
     unskilled, skilled = ([gate.scorer(recipe, encoder) for gate in each] for each in (zero_shot, trained))
-    actor = open_actor(settings, run, episodes["train"], encoder, skilled[0])
+    actor = open_actor(settings, run, episodes["train"], encoder)
 
     pages = gates.label_examples_stage(recipe.chunking)["test"]
     ranking = rank_pages_stages(run, unskilled, skilled, pages, encoder, settings.seed)

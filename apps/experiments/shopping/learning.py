@@ -15,9 +15,9 @@ from experiments.shopping.stages import Stage
 from lab.run import RunDirectory, read_metrics, write_metrics
 from sightline.agents import LanguageModelActor, Trajectory
 from sightline.agents.grammar import webshop_grammar
-from sightline.agents.reading import ChunkScorer, instruction_similarity
+from sightline.agents.reading import instruction_similarity
 from sightline.agents.state import NextActionMetrics, RecurrentStateModel, train_next_action
-from sightline.agents.student import PACKAGED_STUDENT, student_examples, train_student
+from sightline.agents.student import PACKAGED_STUDENT, student_examples, train_student, value_targets
 from sightline.retrieval import CachedEncoder
 
 
@@ -42,7 +42,6 @@ def open_actor(
     run: RunDirectory,
     episodes: Sequence[Trajectory],
     encoder: CachedEncoder,
-    scorer: ChunkScorer,
 ) -> LanguageModelActor:
     """Return the language model that acts, as the settings ask for it; a student is trained now if it must be.
 
@@ -50,12 +49,10 @@ def open_actor(
         settings: settings of the experiment.
         run: run that a trained student is kept in.
         episodes: demonstrations that it learns from.
-        encoder: encoder of the scorers.
-        scorer: scorer of the first trained gate, whose choices are among what the student learns to read.
+        encoder: encoder of the chunks that it learns to read.
     """
-    scorers = [instruction_similarity(encoder), scorer]
     return LanguageModelActor(
-        train_student_stage(settings, run, episodes, encoder, scorers),
+        train_student_stage(settings, run, episodes, encoder),
         batch_size=16,
         length_normalised=True,
         temperature=settings.student_training.temperature,
@@ -67,7 +64,6 @@ def train_student_stage(
     run: RunDirectory,
     episodes: Sequence[Trajectory],
     encoder: CachedEncoder,
-    scorers: Sequence[ChunkScorer],
 ) -> str | Path:
     """Return the language model that acts: the one asked for, the packaged student, or one trained here.
 
@@ -75,8 +71,7 @@ def train_student_stage(
         settings: settings of the experiment.
         run: run that a trained one is kept in.
         episodes: demonstrations to learn from.
-        encoder: encoder whose new embeddings are saved with the student.
-        scorers: functions that let chunks through to it; see `student_examples`.
+        encoder: encoder by which query RAG chooses the chunks of some examples; others are whole pages, or at random.
     """
     if settings.model is not None:
         return settings.model
@@ -90,7 +85,9 @@ def train_student_stage(
             for situation, action in episode.situations()
         ]
         rng = np.random.default_rng(settings.seed)
-        examples = student_examples(decisions, webshop_grammar, settings.student_data, rng, scorers)
+        targets = value_targets([situation for situation, _ in decisions], temperature=settings.value_temperature)
+        scorers = [instruction_similarity(encoder)]
+        examples = student_examples(decisions, webshop_grammar, settings.student_data, rng, scorers, own=targets)
         steps = settings.student_training.steps
         console = Console(stderr=True)
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:

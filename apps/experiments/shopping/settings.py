@@ -77,10 +77,14 @@ class Phase2Settings(Phase1Settings):
     """The small language model that acts by default: the one shipped with the package, or one trained in this run."""
     student_training: StudentTrainingConfig = StudentTrainingConfig()
     """Training of the student."""
-    student_data: StudentDataConfig = StudentDataConfig(ranked_share=0.75, target_share=0.5)
-    """What the student's training prompts show: mostly what query RAG or the first trained gate would let through."""
+    student_data: StudentDataConfig = StudentDataConfig(history="memory", ranked_share=0.75, target_share=0.5, views=2)
+    """What the student's training prompts show: whole pages, what query RAG would let through, and chunks at random."""
+    value_temperature: float = Field(default=0.0005, gt=0)
+    """Softness of what the student learns, in units of reward; a step is worth 0.001."""
+    history: Literal["memory", "turns", "none"] = "memory"
+    """What all agents see of the episode so far: what is worth remembering of it, or (the full page) earlier turns."""
     history_turns: int = Field(default=3, ge=0)
-    """Earlier turns that the ReAct agent sees."""
+    """Earlier turns that the ReAct agent sees with `--history turns`."""
     history_characters: int = Field(default=120, ge=0)
     """Characters kept of each earlier page in that history."""
     chunking: ChunkingConfig = ChunkingConfig()

@@ -46,13 +46,13 @@ def test_it_chooses_the_named_option_first_and_then_buys(open_: str, close: str,
     assert best(prompt, ["click[< prev]", "click[red]", "click[blue]", "click[buy now]"]) == expected
 
 
-def test_probabilities_sum_to_one_and_tokens_are_words() -> None:
+def test_probabilities_sum_to_one_and_candidates_are_read_too() -> None:
     (distribution,) = LexicalActor(webshop_grammar).score(
         ["task: a chair\npage:\naction:"], [["click[buy now]", "click[a]"]]
     )
     assert sum(distribution.probabilities) == pytest.approx(1)
-    assert distribution.prompt_tokens == 5
-    assert distribution.completion_tokens == 2
+    assert distribution.prompt_tokens == 17
+    assert distribution.completion_tokens == 5
 
 
 def test_without_sharpness_all_actions_are_equally_likely() -> None:

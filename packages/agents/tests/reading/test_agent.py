@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -137,12 +138,23 @@ def test_attention_holds_every_chunk_of_the_page_and_selects_the_best(
 
 
 @pytest.mark.parametrize("name", GATED)
-def test_chunks_are_shown_in_page_order(name: str, state_model: RecurrentStateModel) -> None:
+def test_chunks_are_shown_best_first(name: str, state_model: RecurrentStateModel) -> None:
     actor = RecordingActor()
     (decision,) = AGENTS[name](actor, state_model).choose([situation()])
-    shown = abbreviate_products(page(), [chunk.text for chunk in decision.attention if chunk.selected])
+    best = sorted((chunk for chunk in decision.attention if chunk.selected), key=lambda chunk: -chunk.score)
+    shown = abbreviate_products(page(), [chunk.text for chunk in best])
     places = [actor.prompts[0].index(text) for text in shown]
     assert places == sorted(places)
+
+
+def test_with_gated_candidates_only_what_is_shown_can_be_acted_on_and_navigation() -> None:
+    actor = RecordingActor()
+    agent = baseline_rag(actor, ENCODER, webshop_grammar, top_k=2, chunking=CHUNKING)
+    (decision,) = replace(agent, gate_candidates=True).choose([situation()])
+    shown = [chunk.text for chunk in decision.attention if chunk.selected]
+    for action, probability in zip(situation().actions, decision.probabilities, strict=True):
+        number = action[len("click[") : -1]
+        assert (probability > 0) == (action == "click[back to search]" or any(number in text for text in shown))
 
 
 def test_react_reads_the_whole_page_and_the_latest_turns() -> None:

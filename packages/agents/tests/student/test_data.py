@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from sightline.agents.prompts import react_prompt
 from sightline.agents.reading.types import ChunkScorer
 from sightline.agents.records import Event, Situation
 from sightline.agents.student.config import StudentDataConfig
-from sightline.agents.student.data import sample_chunks, student_examples
+from sightline.agents.student.data import sample_chunks, student_examples, value_targets
 from sightline.agents.student.tips import Tip
 
 INSTRUCTION = "find me a red chair"
@@ -55,12 +56,11 @@ def test_the_action_names_the_product_by_the_label_that_the_prompt_shows() -> No
         assert "[button] #4 [button_]\nthing 3\n" in prompt
 
 
-def test_chunk_views_show_one_to_so_many_chunks_in_page_order_without_history() -> None:
+def test_chunk_views_show_one_to_so_many_chunks_without_history() -> None:
     counts = set()
     for prompt, _ in examples(StudentDataConfig(views=60, full_page_share=0, max_chunks=3, target_share=1)):
         numbers = shown(prompt)
         header = "Back to Search" in prompt
-        assert numbers == sorted(numbers)
         assert 3 in numbers
         assert "before:" not in prompt
         counts.add(len(numbers) + header)
@@ -88,7 +88,7 @@ def scorer_of(*words: str) -> ChunkScorer:
 def test_ranked_views_take_the_chunks_that_a_scorer_puts_first() -> None:
     config = StudentDataConfig(views=20, full_page_share=0, ranked_share=1, target_share=0, max_chunks=2)
     found = examples(config, scorers=[scorer_of("thing 5", "thing 1")])
-    assert {tuple(shown(prompt)) for prompt, _ in found} == {(5,), (1, 5)}
+    assert {tuple(shown(prompt)) for prompt, _ in found} == {(5,), (5, 1)}
 
 
 def test_every_scorer_has_its_views() -> None:
@@ -111,14 +111,16 @@ def test_the_same_seed_gives_the_same_examples() -> None:
     st.booleans(),
     st.integers(0, 99),
 )
-def test_sampled_chunks_are_distinct_in_order_and_hold_a_positive_when_told_to(
+def test_sampled_chunks_are_distinct_best_first_and_hold_a_positive_when_told_to(
     total: int, marked: set[int], count: int, ranked: bool, include: bool, seed: int
 ) -> None:
     positives = sorted(index for index in marked if index < total)
     rng = np.random.default_rng(seed)
     scores = rng.random(total) if ranked else None
     indices = sample_chunks(["chunk"] * total, positives, count=count, scores=scores, include_positive=include, rng=rng)
-    assert indices == sorted(set(indices))
+    assert len(indices) == len(set(indices))
+    if scores is not None and not include:
+        assert indices == sorted(indices, key=lambda index: -scores[index])
     assert len(indices) == min(count, total)
     assert all(0 <= index < total for index in indices)
     if include and positives:
@@ -183,3 +185,21 @@ def test_a_tip_that_names_an_action_makes_it_the_one_to_learn_and_others_keep_th
 def test_tips_are_made_by_somebody_or_not_wanted() -> None:
     with pytest.raises(ValueError, match="need the argument `tips`"):
         examples(StudentDataConfig(tip_share=0.1))
+
+
+def test_equally_good_actions_are_equally_right_and_worse_ones_the_less_the_worse_they_are() -> None:
+    one = replace(SITUATION, values=(0.0, 0.9, 0.9, 0.899, 0.5, 0.0))
+    (target,) = value_targets([one], temperature=0.001)
+    assert target[1] == target[2] == pytest.approx(target[3] * np.e)
+    assert sum(target) == pytest.approx(1)
+    assert max(target[0], target[4], target[5]) < 1e-9
+    with pytest.raises(ValueError, match="collect the demonstrations with `values`"):
+        value_targets([SITUATION], temperature=1.0)
+
+
+def test_prompts_can_remember_in_place_of_earlier_turns() -> None:
+    for share in (0, 1):
+        config = StudentDataConfig(views=4, full_page_share=share, history="memory")
+        for prompt, _ in examples(config):
+            assert "before:" not in prompt
+            assert ("memory:" in prompt) == bool(webshop_grammar.memory(SITUATION.events, SITUATION.instruction))

@@ -1,5 +1,6 @@
 from .actors.language_model import LanguageModelActor as LanguageModelActor
 from .actors.lexical import LexicalActor as LexicalActor
+from .actors.rule import RuleActor as RuleActor
 from .chat.actor import ChatActor as ChatActor
 from .evaluation.comparison import compare_all as compare_all
 from .evaluation.summaries import summarise as summarise

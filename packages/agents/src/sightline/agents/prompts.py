@@ -6,9 +6,10 @@ This module knows nothing of models or of any one task's pages.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sightline.agents.records import Event, Situation
 
@@ -17,25 +18,43 @@ if TYPE_CHECKING:
 
 
 _END = "action:"
+_TOKEN: Final = re.compile(r"\w+|[^\w\s]")
+
+
+def count_tokens(*texts: str) -> int:
+    """Return the number of words and punctuation marks: how views, and actors without a tokenizer, count tokens."""
+    return sum(len(_TOKEN.findall(text)) for text in texts)
 
 
 def render_prompt(
-    task: str, context: Sequence[str], history: Sequence[tuple[str, str]] = (), *, tip: str | None = None
+    task: str,
+    context: Sequence[str],
+    history: Sequence[tuple[str, str]] = (),
+    *,
+    memory: Sequence[str] = (),
+    tip: str | None = None,
 ) -> str:
     """Return the text after which an action is expected; it ends with `action:`, and a space and the action follow.
 
     Args:
         task: the task on one line (see `TaskGrammar.task_text`); it becomes the prompt's first line.
-        context: pieces of the current page to show, in page order; a whole page is one piece.
+        context: pieces of the current page to show, in this order; a whole page is one piece.
         history: (observation, action) pairs, oldest first.
+        memory: lines that say what the episode is worth remembering (see `TaskGrammar.memory`).
         tip: advice, which becomes the last line before `action:`; white space in it counts as single spaces.
     """
-    parts = [f"task: {task}"]
+    parts = [f"task: {task}", *(["memory:", *memory] if memory else [])]
     for observation, action in history:
         parts += ["before:", observation.strip(), f"action: {action}"]
     parts += ["page:", "\n\n".join(piece.strip() for piece in context)]
     prompt = "\n".join([*parts, _END])
     return prompt if tip is None else with_tip(prompt, tip)
+
+
+def split_prompt(prompt: str) -> tuple[str, str]:
+    """Return the task and all else that a prompt of `render_prompt` shows."""
+    task, _, rest = prompt.removesuffix(_END).partition("\n")
+    return task.removeprefix("task: "), rest.strip()
 
 
 def with_tip(prompt: str, tip: str) -> str:

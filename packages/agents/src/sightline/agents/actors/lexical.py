@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sightline.agents.prompts import count_tokens
 from sightline.agents.records import ActionDistribution
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ class LexicalActor:
     """Scores an action by the overlap of the words that tell what it is about with the words of the task.
 
     The score is the overlap coefficient (shared words over the smaller set's size), or the number that the grammar
-    gives in place of words; the distribution is the softmax of `sharpness` times the scores. Tokens are counted as
-    words between white space.
+    gives in place of words; the distribution is the softmax of `sharpness` times the scores. Tokens are counted
+    by `count_tokens`, candidates included.
 
     Args:
         grammar: what actions are about (`action_words`), and which words tell nothing (`stop_words`).
@@ -44,7 +45,7 @@ class LexicalActor:
         weights = [math.exp(self.sharpness * (score - max(scores))) for score in scores]
         probabilities = tuple(weight / sum(weights) for weight in weights)
         best = max(range(len(actions)), key=probabilities.__getitem__)
-        return ActionDistribution(probabilities, len(prompt.split()), len(actions[best].split()))
+        return ActionDistribution(probabilities, count_tokens(prompt, *actions), count_tokens(actions[best]))
 
     def _overlap(self, action: str, wanted: frozenset[str], page: Sequence[str]) -> float:
         about = self.grammar.action_words(action, page)

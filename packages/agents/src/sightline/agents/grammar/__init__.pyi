@@ -1,3 +1,4 @@
+from .first_hit import first_hit as first_hit
 from .grammar import TaskGrammar as TaskGrammar
 from .purchases import Purchase as Purchase
 from .purchases import PurchaseReader as PurchaseReader

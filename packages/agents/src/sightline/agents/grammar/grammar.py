@@ -15,6 +15,7 @@ from sightline.agents.grammar.purchases import PurchaseReader
 from sightline.retrieval import chunk_text
 
 if TYPE_CHECKING:
+    from sightline.agents.records import Event
     from sightline.agents.trajectory import Step
     from sightline.retrieval import ChunkingConfig
 
@@ -39,6 +40,11 @@ def unabbreviated(page: str, texts: Sequence[str]) -> list[str]:
     return list(texts)
 
 
+def nothing_remembered(events: Sequence[Event], instruction: str) -> tuple[str, ...]:
+    """Return no lines."""
+    return ()
+
+
 def own_words(action: str, page: Sequence[str]) -> str:
     """Return the action itself: it says what it is about."""
     return action
@@ -59,6 +65,8 @@ class TaskGrammar:
     """An action -> its type, one of `action_types`; ValueError for what is no action."""
     free_text_types: frozenset[str] = frozenset()
     """Types whose words are thought of rather than read off the page, such as a search."""
+    navigation_types: frozenset[str] = frozenset()
+    """Types of action that can be taken without having read anything on the page, such as going back."""
     candidate_actions: Callable[[str, Any], tuple[str, ...]]
     """The instruction and `info["available_actions"]` of a page -> what can be chosen there, queries included."""
     target_chunks: Callable[[str, Sequence[str]], tuple[int, ...]]
@@ -72,6 +80,8 @@ class TaskGrammar:
     """A page as it is read -> its chunks in page order."""
     abbreviate: Callable[[str, Sequence[str]], list[str]] = unabbreviated
     """The observation and some texts -> those texts with short labels for what is long and says nothing."""
+    memory: Callable[[Sequence[Event], str], tuple[str, ...]] = nothing_remembered
+    """The episode so far and the instruction -> lines that say what of it is worth remembering."""
     markers: tuple[str, ...] = ()
     """Pieces of text that pages and actions repeat and that are worth a token each."""
 
@@ -96,6 +106,14 @@ class TaskGrammar:
     def target_chunks_of(self, actions: Iterable[str], chunks: Sequence[str]) -> tuple[int, ...]:
         """Return ascending indices of the chunks that hold what any of the actions acts on."""
         return tuple(sorted({index for action in actions for index in self.target_chunks(action, chunks)}))
+
+    def is_navigation(self, action: str) -> bool:
+        """Return whether an action can be taken without having read anything on the page; free text always can.
+
+        Raises:
+            ValueError: the action is none.
+        """
+        return self.action_type(action) in self.free_text_types | self.navigation_types
 
     def is_free_text(self, action: str) -> bool:
         """Return whether the words of an action are thought of rather than read off the page.

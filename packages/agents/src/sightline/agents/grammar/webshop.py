@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sightline.agents.grammar.grammar import TaskGrammar, one_line
 from sightline.agents.grammar.purchases import Purchase, PurchaseReader
+from sightline.agents.grammar.shop_pages import CHOSEN, PRODUCT_NUMBER, cut_shop_page, shop_memory
 from sightline.retrieval.conditioned import label_chunks
 
 if TYPE_CHECKING:
@@ -52,9 +53,6 @@ class ShopEnding(StrEnum):
     AS_EXPERT = "bought what the expert would have bought"
     OUT_OF_STEPS = "ran out of steps"
 
-
-PRODUCT_NUMBER = re.compile(r"\b(?:b0[a-z0-9]{8}|[0-9]{9}[0-9x])\b", re.IGNORECASE)
-"""An ASIN, or an ISBN-10."""
 
 _HEADING = "instruction:"
 _BUTTONS = {
@@ -94,7 +92,6 @@ _INSTRUCTION_STOP_WORDS = frozenset(
 
 _LABEL = re.compile(r"\[button\] (.*) \[button_\]")
 _CLICKED = re.compile(r"\[clicked button\] (.*) \[clicked button_\]")
-_CHOSEN = re.compile(r"You have clicked (.*)\.")
 _AMOUNT = re.compile(r"\$(\d[\d,]*(?:\.\d+)?)")
 _MAX_CHARACTERS = 20_000
 _FURTHER_PAGES = ("description", "features", "attributes")  # reviews say nothing of what was asked for
@@ -301,7 +298,7 @@ def read_purchase(instruction: str, page: str, details: str) -> Purchase:
     chosen: set[str] = set()
     title, plain, prices = "", "", (float("nan"), float("nan"))
     for line in page[:_MAX_CHARACTERS].splitlines():
-        said, button = _CHOSEN.fullmatch(line), _LABEL.search(line) or _CLICKED.search(line)
+        said, button = CHOSEN.fullmatch(line), _LABEL.search(line) or _CLICKED.search(line)
         if said:
             chosen.add(said[1])
         elif button:
@@ -348,10 +345,21 @@ webshop_grammar = TaskGrammar(
     action_types=tuple(ShopAction),
     action_type=action_type,
     free_text_types=frozenset({ShopAction.SEARCH}),
+    navigation_types=frozenset(
+        {
+            ShopAction.CLICK_BUY,
+            ShopAction.CLICK_NEXT,
+            ShopAction.CLICK_PREVIOUS,
+            ShopAction.CLICK_BACK,
+            ShopAction.CLICK_SUBPAGE,
+        }
+    ),
     candidate_actions=candidate_actions,
     target_chunks=label_chunks,
     task_text=task_text,
     page_text=strip_instruction,
+    cut_page=cut_shop_page,
+    memory=shop_memory,
     abbreviate=abbreviate_products,
     markers=("[button]", "[button_]", "[clicked button]", "[clicked button_]", "click[", "search["),
     action_words=action_words,

@@ -15,4 +15,5 @@ from .types import QueryFrom as QueryFrom
 from .types import Reading as Reading
 from .types import View as View
 from .views import full_page as full_page
+from .views import remembering as remembering
 from .views import top_chunks as top_chunks

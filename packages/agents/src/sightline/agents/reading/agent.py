@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sightline.agents.prompts import render_prompt
 from sightline.agents.reading.scorers import instruction_similarity, state_conditioned
-from sightline.agents.reading.types import QueryFrom, View
+from sightline.agents.reading.types import QueryFrom, Reading, View
 from sightline.agents.reading.views import full_page, top_chunks
 from sightline.agents.records import ActionDistribution, Attention, Decision, Situation, in_two_page_loop
 
@@ -44,15 +44,17 @@ class ReadingAgent:
     """How the task and its pages are written in prompts."""
     avoid_repeats: bool = True
     """Whether actions already taken on an equal page are held back; without it an equal prompt has an equal answer."""
+    gate_candidates: bool = False
+    """Whether candidates that act on something the view does not show are held back, navigation aside."""
 
     def choose(self, situations: Sequence[Situation]) -> list[Decision]:
         """Return one decision per situation."""
         readings = self.view(situations)
-        everything = [list(range(len(situation.actions))) for situation in situations]
-        offers = [_untried(situation) for situation in situations] if self.avoid_repeats else everything
+        offers = [self._offered(situation, reading) for situation, reading in zip(situations, readings, strict=True)]
         prompts, candidates = [], []
         for situation, reading, offered in zip(situations, readings, offers, strict=True):
-            prompt = render_prompt(self.grammar.task_text(situation.instruction), reading.context, reading.history)
+            task = self.grammar.task_text(situation.instruction)
+            prompt = render_prompt(task, reading.context, reading.history, memory=reading.memory)
             prompt, *actions = self.grammar.abbreviate(situation.observation, (prompt, *situation.actions))
             prompts.append(prompt)
             candidates.append([actions[index] for index in offered])
@@ -63,6 +65,19 @@ class ReadingAgent:
                 situations, offers, distributions, readings, strict=True
             )
         ]
+
+    def _offered(self, situation: Situation, reading: Reading) -> list[int]:
+        """Return indices of the candidates that the actor is offered."""
+        offered = _untried(situation) if self.avoid_repeats else list(range(len(situation.actions)))
+        if not self.gate_candidates:
+            return offered
+        shown = [
+            index
+            for index in offered
+            if self.grammar.is_navigation(situation.actions[index])
+            or self.grammar.target_chunks(situation.actions[index], reading.context)
+        ]
+        return shown or offered
 
 
 def baseline_react(actor: Actor, grammar: TaskGrammar, *, history_turns: int, history_characters: int) -> ReadingAgent:

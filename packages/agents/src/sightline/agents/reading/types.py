@@ -21,9 +21,11 @@ class Reading:
     """What one prompt shows besides the instruction."""
 
     context: tuple[str, ...]
-    """Pieces of the current page, in page order."""
+    """Pieces of the current page, in the order in which they are shown."""
     history: tuple[tuple[str, str], ...] = ()
     """Earlier (observation, action) turns, oldest first."""
+    memory: tuple[str, ...] = ()
+    """Lines that say what of the episode is worth remembering."""
     attention: tuple[Attention, ...] = ()
     """Every chunk of the page that was considered, in page order."""
 

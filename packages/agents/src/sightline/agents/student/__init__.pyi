@@ -2,6 +2,7 @@ from .config import PACKAGED_STUDENT as PACKAGED_STUDENT
 from .config import StudentDataConfig as StudentDataConfig
 from .config import StudentTrainingConfig as StudentTrainingConfig
 from .data import student_examples as student_examples
+from .data import value_targets as value_targets
 from .records import StudentExample as StudentExample
 from .records import StudentReport as StudentReport
 from .tips import Tip as Tip

@@ -27,6 +27,8 @@ class StudentDataConfig(BaseModel):
     """Examples made of every situation."""
     full_page_share: float = Field(default=0.35, ge=0, le=1)
     """Share of examples that show the whole page."""
+    history: Literal["memory", "turns", "none"] = "turns"
+    """What prompts show of the episode so far: what is worth remembering, or earlier turns with a whole page."""
     history_turns: int = Field(default=3, ge=0)
     """Most earlier turns shown with a whole page."""
     history_characters: int = Field(default=120, ge=0)

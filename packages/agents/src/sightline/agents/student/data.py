@@ -45,8 +45,8 @@ def student_examples(
         rng: source of randomness, consumed.
         scorers: scorers of the gated agents that the student will serve; without any, all chunk views are random.
         tips: function that makes tips, for the share of examples that the config wants.
-        own: one distribution per demonstration, over the situation's actions, to be learnt where no tip decides: the
-            student's own keep it as it is.
+        own: one distribution per demonstration, over the situation's actions, to be learnt where no tip decides:
+            `value_targets` teaches what actions are worth, the student's own keep it as it is.
 
     Raises:
         ValueError: the config wants tips and nobody makes them.
@@ -72,6 +72,25 @@ def student_examples(
     return examples
 
 
+def value_targets(situations: Sequence[Situation], *, temperature: float) -> list[tuple[float, ...]]:
+    """Return the softmax of what candidates are worth, per situation: equally good actions are equally right.
+
+    Args:
+        situations: situations with values.
+        temperature: difference of values at which an action is e times as likely to be learnt.
+
+    Raises:
+        ValueError: a situation has no values.
+    """
+    if any(situation.values is None for situation in situations):
+        raise ValueError("a situation has no values; collect the demonstrations with `values`")
+    targets = []
+    for values in (np.asarray(situation.values, dtype=np.float64) for situation in situations):
+        weights = np.exp((values - values.max()) / temperature)
+        targets.append(tuple((weights / weights.sum()).tolist()))
+    return targets
+
+
 def sample_chunks(
     chunks: Sequence[str],
     positives: Sequence[int],
@@ -81,7 +100,7 @@ def sample_chunks(
     include_positive: bool,
     rng: np.random.Generator,
 ) -> list[int]:
-    """Return indices of `count` chunks (all, where there are fewer) in page order.
+    """Return indices of `count` chunks (all, where there are fewer), best first.
 
     Args:
         chunks: chunks of the page.
@@ -95,7 +114,7 @@ def sample_chunks(
     chosen = np.argsort(-ranks, kind="stable")[:count].tolist()
     if include_positive and positives and not set(positives) & set(chosen):
         chosen[-1] = int(rng.choice(np.asarray(positives)))
-    return sorted(chosen)
+    return chosen
 
 
 def _view(
@@ -107,15 +126,20 @@ def _view(
     config: StudentDataConfig,
     rng: np.random.Generator,
 ) -> str:
+    task = grammar.task_text(situation.instruction)
+    memory = grammar.memory(situation.events, situation.instruction) if config.history == "memory" else ()
     if rng.random() < config.full_page_share:
+        if config.history != "turns":
+            page = grammar.page_text(situation.observation, situation.instruction)
+            return render_prompt(task, [page], memory=memory)
         return react_prompt(situation, grammar, turns=config.history_turns, max_characters=config.history_characters)
     ranked = rankings and rng.random() < config.ranked_share
     indices = sample_chunks(
         chunks,
-        grammar.target_chunks(action, chunks),
+        grammar.target_chunks_of(situation.best_actions or (action,), chunks),
         count=int(rng.integers(1, config.max_chunks + 1)),
         scores=rankings[int(rng.integers(len(rankings)))] if ranked else None,
         include_positive=rng.random() < config.target_share,
         rng=rng,
     )
-    return render_prompt(grammar.task_text(situation.instruction), [chunks[index] for index in indices])
+    return render_prompt(task, [chunks[index] for index in indices], memory=memory)

@@ -1,3 +1,5 @@
+from .page_text import read_page as read_page
+from .page_text import rule_choice as rule_choice
 from .reachable_rewards import Reachable as Reachable
 from .reachable_rewards import best_action as best_action
 from .reachable_rewards import goal_difficulty as goal_difficulty

@@ -76,7 +76,7 @@ class Hit(NamedTuple):
         asin: the product's number.
         title: the product's title.
         overlap: number of words that the title shares with the instruction.
-        affordable: whether the price is within the instruction's limit.
+        affordable: whether the price, as far as it is known, is within the instruction's limit.
     """
 
     asin: str
@@ -91,16 +91,15 @@ def listed_hits(instruction: str, page: Page) -> list[Hit]:
     limit = float(clause[1]) if clause else float("inf")
     words = set(content_words(instruction))
     hits: list[Hit] = []
-    asin, title = "", ""
     for element in page.elements:
         if element.role is Role.LINK:
-            asin, title = element.text, ""
-        elif element.name == "title":
-            title = element.text
-        elif element.name == "price":
-            price = _PRICE.search(element.text)
-            overlap = len(words.intersection(content_words(title)))
-            hits.append(Hit(asin, title, overlap, price is None or float(price[1]) <= limit))
+            hits.append(Hit(element.text, "", 0, affordable=True))
+        elif hits and element.name == "title":
+            hits[-1] = hits[-1]._replace(
+                title=element.text, overlap=len(words.intersection(content_words(element.text)))
+            )
+        elif hits and element.name == "price" and (price := _PRICE.search(element.text)):
+            hits[-1] = hits[-1]._replace(affordable=float(price[1]) <= limit)
     return hits
 
 
