@@ -20,9 +20,11 @@ from sightline.tamiyo_policy.policy.records import InputShape
 from sightline.tamiyo_policy.ppo.advantages import generalised_advantages
 from sightline.tamiyo_policy.ppo.buffer import RolloutBuffer, RolloutStep
 from sightline.tamiyo_policy.ppo.config import PPOConfig, RecurrentPPOConfig
+from sightline.tamiyo_policy.ppo.inputs import InputReader
 from sightline.tamiyo_policy.ppo.ppo import PPO
 from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO
 from sightline.tamiyo_policy.ppo.rollouts import RolloutCollector
+from sightline.tamiyo_policy.ppo.trained_policy import TrainedPolicy
 from sightline.tamiyo_policy.tasks.memory_tasks import CuedGrowth, MemoryTask
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -116,11 +118,12 @@ class WaitTrap(MemoryTask):
 
 def collected(task: MemoryTask, steps: int, *, rollouts: int = 1) -> tuple[RecurrentActorCritic, RolloutBuffer]:
     """An untrained network and the last of some rollouts with it."""
-    space = FactoredActionSpace.from_gymnasium(task.single_action_space)
+    reader = InputReader(task, RecurrentPPOConfig(), torch.device("cpu"))
+    space = reader.codec.heads
     generator = torch.Generator().manual_seed(7)
     network = RecurrentActorCritic(InputShape(2), space, NetworkConfig(hidden_dim=16), generator=generator)
     buffer = RolloutBuffer(task.num_envs, steps, 2, space)
-    collector = RolloutCollector(task, network, None, seed=0)
+    collector = RolloutCollector(task, TrainedPolicy(network, None), reader, seed=0)
     for _ in range(rollouts):
         collector.collect(buffer)
     return network, buffer
@@ -373,8 +376,11 @@ CHANGES: dict[str, Any] = {
     "epsilon": 0.3,
     "learning_rate_steps": 56,
     "normalise_observations": True,
+    "memory": "gru",
+    "previous_action": True,
+    "previous_reward": True,
 }
-ELSEWHERE = {"auxiliary_coefficient", "epsilon_steps", "ppo"}
+ELSEWHERE = {"action_bins", "auxiliary_coefficient", "epsilon_steps", "ppo"}
 
 
 def trained(config: RecurrentPPOConfig) -> list[Tensor]:

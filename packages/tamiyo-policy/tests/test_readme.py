@@ -5,13 +5,20 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-PRINTED = ("512.0 ", "J tensor(", "(1, 8) ")
+PACKAGE = Path(__file__).parents[1]
+README = PACKAGE / "README.md"
+BLOCKS = [
+    block
+    for page in (README, PACKAGE / "docs" / "migration.md")
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+]
+PRINTED = ("512.0 ", "own loop ", "J tensor(", "(1, 8) ", "(4,)")
 
 
 @pytest.mark.parametrize(
-    ("block", "printed"), list(zip(BLOCKS, PRINTED, strict=True)), ids=("ppo", "growth", "comparison")
+    ("block", "printed"),
+    list(zip(BLOCKS, PRINTED, strict=True)),
+    ids=("ppo", "own-loop", "growth", "comparison", "migration"),
 )
 def test_the_code_runs_and_prints_what_it_should(
     block: str, printed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -1,7 +1,5 @@
 from typing import Any
 
-import gymnasium
-import numpy as np
 import pytest
 import torch
 
@@ -57,31 +55,6 @@ def test_a_missing_and_an_unknown_head_are_named():
     space = FactoredActionSpace.independent(("left", "right"), (2, 2))
     with pytest.raises(ValueError, match=r"missing: \['right'\], unknown: \['up'\]"):
         space.columns({"left": torch.zeros(1), "up": torch.zeros(1)})
-
-
-def test_discrete_becomes_one_head():
-    space = FactoredActionSpace.from_gymnasium(gymnasium.spaces.Discrete(5))
-    assert (space.names, space.sizes, space.op_head) == (("action",), (5,), None)
-    assert space.relevance.tolist() == [[True]]
-
-
-def test_multi_discrete_becomes_heads_that_always_matter():
-    space = FactoredActionSpace.from_gymnasium(gymnasium.spaces.MultiDiscrete([2, 7]))
-    assert (space.names, space.sizes) == (("action_0", "action_1"), (2, 7))
-    assert space.relevance.tolist() == [[True, True]]
-
-
-@pytest.mark.parametrize(
-    ("space", "error"),
-    [
-        (gymnasium.spaces.Box(0, 1), TypeError),
-        (gymnasium.spaces.Discrete(3, start=1), ValueError),
-        (gymnasium.spaces.MultiDiscrete(np.array([[2, 2]])), ValueError),
-    ],
-)
-def test_other_gymnasium_spaces_are_refused(space, error):
-    with pytest.raises(error):
-        FactoredActionSpace.from_gymnasium(space)
 
 
 @pytest.mark.parametrize(

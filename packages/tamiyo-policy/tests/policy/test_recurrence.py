@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sightline.tamiyo_policy.policy.recurrence import Memoryless, ResettingLSTM, initialise_linear
+from sightline.tamiyo_policy.policy.recurrence import Memoryless, ResettingGRU, ResettingLSTM, initialise_linear
 
 INPUTS, SIZE = 3, 5
 
@@ -125,3 +125,55 @@ def test_the_control_has_no_memory_and_almost_as_many_weights():
 def test_only_linear_layers_can_be_initialised():
     with pytest.raises(TypeError, match="ReLU"):
         initialise_linear(torch.nn.ReLU(), 1.0, None)
+
+
+def make_gru() -> ResettingGRU:
+    layer = ResettingGRU(INPUTS, SIZE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        layer.bias.copy_(torch.randn(layer.bias.shape, generator=torch.Generator().manual_seed(1)))
+    return layer
+
+
+def gru_loop(layer: ResettingGRU, inputs, hidden, starts):
+    """One step after the other by the equations of Cho et al. (2014), the candidate's memory behind the reset gate."""
+    h, outputs = hidden[0][0], []
+    for step in range(inputs.shape[1]):
+        h = torch.where(starts[:, step, None], 0.0, h)
+        reset_in, update_in, new_in = (inputs[:, step] @ layer.input_weight.T + layer.bias[:, 0]).chunk(3, dim=-1)
+        reset_h, update_h, new_h = (h @ layer.hidden_weight.T).chunk(3, dim=-1)
+        update = (update_in + update_h).sigmoid()
+        new = (new_in + (reset_in + reset_h).sigmoid() * new_h).tanh()
+        h = (1 - update) * new + update * h
+        outputs.append(h)
+    return torch.stack(outputs, 1), (h[None], hidden[1])
+
+
+@given(steps=st.integers(1, 9), rate=st.sampled_from([0.0, 0.2, 0.6, 1.0]), seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_a_gru_with_resets_equals_a_loop_over_steps(steps, rate, seed):
+    layer = make_gru()
+    inputs, hidden, starts = random_case(3, steps, seed, rate)
+    outputs, (h, c) = layer(inputs, hidden, starts)
+    expected, (expected_h, _) = gru_loop(layer, inputs, hidden, starts)
+    torch.testing.assert_close(outputs, expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(h, expected_h, atol=1e-6, rtol=1e-5)
+    assert c is hidden[1]
+
+
+def test_gradients_of_a_gru_with_resets_equal_those_of_a_loop():
+    layer = make_gru()
+    inputs, hidden, starts = random_case(4, 12, 7, 0.3)
+    results = []
+    for run in (layer, lambda *case: gru_loop(layer, *case)):
+        outputs, (h, _) = run(inputs, hidden, starts)
+        results.append(torch.autograd.grad(outputs.square().sum() + h.sum(), list(layer.parameters())))
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [make_layer(), make_gru()], ids=("lstm", "gru"))
+def test_what_is_not_finite_is_forgotten_where_an_episode_starts(layer):
+    inputs, hidden, starts = random_case(2, 3, 0, 0.0)
+    starts[:, 0] = True
+    broken = (torch.full_like(hidden[0], torch.nan), torch.full_like(hidden[1], torch.nan))
+    assert layer(inputs, broken, starts)[0].isfinite().all()

@@ -11,6 +11,7 @@ from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
 from sightline.tamiyo_policy.policy.config import NetworkConfig
 from sightline.tamiyo_policy.policy.network import RecurrentActorCritic
 from sightline.tamiyo_policy.policy.records import InputShape
+from sightline.tamiyo_policy.spaces.actions import ActionCodec
 
 MODES = ("state", "op_q", "op_expected_q")
 
@@ -318,7 +319,7 @@ def test_the_policy_begins_near_uniform():
 
 @pytest.mark.parametrize("space", [gymnasium.spaces.Discrete(3), gymnasium.spaces.MultiDiscrete([2, 3, 4])])
 def test_plain_action_spaces_work_without_slots_and_operation(space):
-    heads = FactoredActionSpace.from_gymnasium(space)
+    heads = ActionCodec(space).heads
     network = RecurrentActorCritic(InputShape(4), heads, NetworkConfig(hidden_dim=16))
     state = torch.randn(5, 1, 4, generator=torch.Generator().manual_seed(0))
     output = network.get_action(state, generator=torch.Generator().manual_seed(0))

@@ -198,9 +198,9 @@ def test_the_weight_of_the_predictor_reaches_the_update(network: RecurrentActorC
     assert not any(name.startswith("slot_predictor") for name in moved(network, before))
 
 
-def test_more_minibatches_than_environments_are_refused(network: RecurrentActorCritic) -> None:
-    with pytest.raises(ValueError, match="5 minibatches need as many environments"):
-        PPO(network, PPOConfig(minibatches=5), seed=0).update(rollout(network))
+def test_there_are_at_most_as_many_minibatches_as_environments(network: RecurrentActorCritic) -> None:
+    metrics = PPO(network, PPOConfig(minibatches=5, epochs=2), seed=0).update(rollout(network))
+    assert metrics["gradient_steps"] == 2 * ENVIRONMENTS
 
 
 def test_the_critic_speaks_the_unit_of_rewards_through_its_normaliser(network: RecurrentActorCritic) -> None:

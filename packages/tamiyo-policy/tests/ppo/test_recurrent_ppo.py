@@ -40,7 +40,7 @@ def cart_poles(mode: AutoresetMode) -> SyncVectorEnv:
     return SyncVectorEnv([lambda: gymnasium.make("CartPole-v1", max_episode_steps=20)] * 3, autoreset_mode=mode)
 
 
-@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+@pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_any_gymnasium_vector_environment_can_be_learned_from(mode: AutoresetMode) -> None:
     trainer = RecurrentPPO(cart_poles(mode), SMALL.model_copy(update={"num_steps": 40}), seed=0)
     history = trainer.learn(3 * 40 * 2)
@@ -59,15 +59,10 @@ def test_several_discrete_actions_are_learned_together() -> None:
     assert actions.tolist() == [[1, 2]] * 3
 
 
-def test_environments_that_do_not_reset_are_refused() -> None:
-    with pytest.raises(ValueError, match="does not reset ended episodes"):
-        RecurrentPPO(cart_poles(AutoresetMode.DISABLED), SMALL, seed=0)
-
-
-def test_observations_that_are_no_box_are_refused() -> None:
+def test_observations_of_no_fixed_size_are_refused() -> None:
     environment = TMaze(2)
-    environment.single_observation_space = gymnasium.spaces.Discrete(4)  # the fault
-    with pytest.raises(TypeError, match="observations must be a Box"):
+    environment.single_observation_space = gymnasium.spaces.Dict({"said": gymnasium.spaces.Text(4)})  # the fault
+    with pytest.raises(TypeError, match=r"observation\['said'\] is Text"):
         RecurrentPPO(environment, SMALL, seed=0)
 
 
@@ -117,12 +112,23 @@ def test_an_environment_that_cannot_be_saved_starts_anew_after_loading(tmp_path:
     assert len(resumed.learn(24)) == 1
 
 
-@pytest.mark.parametrize("other", [RepeatPrevious(4, symbols=5), RepeatPrevious(5)])
-def test_a_checkpoint_of_another_environment_is_refused(tmp_path: Path, other: RepeatPrevious) -> None:
+def test_a_checkpoint_of_another_environment_is_refused(tmp_path: Path) -> None:
     trainer = RecurrentPPO(RepeatPrevious(4), SMALL, seed=0)
     trainer.save(tmp_path / "state")
     with pytest.raises(CheckpointError, match="was saved with"):
-        RecurrentPPO.load(tmp_path / "state", other)
+        RecurrentPPO.load(tmp_path / "state", RepeatPrevious(4, symbols=5))
+
+
+@pytest.mark.parametrize("number", [1, 3, 9])
+def test_a_checkpoint_goes_on_in_any_number_of_environments(tmp_path: Path, number: int) -> None:
+    trainer = RecurrentPPO(RepeatPrevious(4), SMALL, seed=0)
+    trainer.learn(32)
+    trainer.save(tmp_path / "state")
+    resumed = RecurrentPPO.load(tmp_path / "state", RepeatPrevious(number))
+    assert resumed.predict(np.eye(4))[0].tolist() == trainer.predict(np.eye(4))[0].tolist()
+    (metrics,) = resumed.learn(number * SMALL.num_steps)
+    assert metrics["steps"] == 32 + number * SMALL.num_steps
+    assert metrics["gradient_steps"] == 2 * min(2, number)
 
 
 def test_epsilon_falls_linearly_to_zero_and_goes_on_falling_after_loading(tmp_path: Path) -> None:
@@ -198,3 +204,83 @@ def test_training_on_a_cuda_device_works() -> None:
     history = trainer.learn(64)
     assert all(metrics["gradient_steps"] == 4 for metrics in history)
     assert next(trainer.network.parameters()).device.type == "cuda"
+
+
+def test_settings_can_be_given_by_name_and_those_that_do_not_exist_are_named() -> None:
+    trainer = RecurrentPPO(TMaze(2), learning_rate=0.01, num_steps=5, memory="gru")
+    assert trainer.config == RecurrentPPOConfig(num_steps=5, memory="gru", ppo=PPOConfig(learning_rate=0.01))
+    with pytest.raises(TypeError, match="no setting 'learning_rates': did you mean 'learning_rate'"):
+        RecurrentPPO(TMaze(2), learning_rates=0.01)
+    with pytest.raises(ValueError, match="a config or settings, not both"):
+        RecurrentPPO(TMaze(2), SMALL, gamma=0.9)
+    kept = RecurrentPPOConfig.from_settings(ppo=PPOConfig(epochs=7), gamma=0.5)
+    assert kept.ppo == PPOConfig(epochs=7, gamma=0.5)
+
+
+def test_the_defaults_fit_a_single_environment() -> None:
+    trainer = RecurrentPPO("CartPole-v1")
+    assert trainer.learn(128)[-1]["gradient_steps"] == 4
+    observation, _ = gymnasium.make("CartPole-v1").reset(seed=0)
+    action, state = trainer.predict(observation)
+    assert np.shape(action) == ()
+    assert np.shape(trainer.predict(observation, state, episode_starts=np.array([False]))[0]) == ()
+
+
+def test_a_masked_policy_that_acts_without_masks_warns() -> None:
+    trainer = RecurrentPPO(CuedGrowth(4, delay=2), SMALL)
+    observations, information = CuedGrowth(4, delay=2).reset(seed=1)
+    with pytest.warns(UserWarning, match="trained with action masks and acts without"):
+        trainer.predict(observations)
+    trainer.predict(observations, action_masks=information["masks"])
+
+
+def test_masks_given_to_a_prediction_are_kept_to() -> None:
+    trainer = RecurrentPPO(RepeatPrevious(4), SMALL)
+    for legal in range(4):
+        actions, _ = trainer.predict(np.eye(4), action_masks=np.eye(4, dtype=bool)[[legal] * 4])
+        assert actions.tolist() == [legal] * 4
+    assert int(trainer.predict(np.eye(4)[0], action_masks=[False, False, True, False])[0]) == 2
+
+
+def test_a_prediction_from_what_is_not_finite_is_refused() -> None:
+    observations = np.eye(4, dtype=np.float32)
+    observations[2, 1] = np.nan
+    with pytest.raises(ValueError, match="observation of environment 2 is not finite"):
+        RecurrentPPO(RepeatPrevious(4), SMALL).predict(observations)
+
+
+class SometimesBroken(RepeatPrevious):
+    """Shows NaN to environment 1 at its sixth step, once."""
+
+    broken = False
+
+    def _observe(self) -> Any:
+        shown = super()._observe()
+        if not self.broken and self._arrays["steps"][1] == 5:
+            self.broken = True
+            shown[1] = np.nan
+        return shown
+
+
+def test_an_observation_that_is_not_finite_is_named_and_costs_one_rollout(caplog: pytest.LogCaptureFixture) -> None:
+    trainer = RecurrentPPO(SometimesBroken(3, length=8), SMALL)
+    with caplog.at_level("WARNING"):
+        history = trainer.learn(3 * 8 * 3)
+    assert "states (of this rollout, environment 1 at step 5)" in caplog.text
+    assert [row["gradient_steps"] > 0 for row in history] == [False, True, True]
+
+
+@pytest.mark.parametrize("memory", ["lstm", "gru"])
+def test_a_resumed_run_equals_one_that_never_stopped_with_either_memory(tmp_path: Path, memory: str) -> None:
+    settings: dict[str, Any] = {
+        "num_steps": 7,
+        "hidden_dim": 16,
+        "previous_action": True,
+        "previous_reward": True,
+        "memory": memory,
+    }
+    steady = RecurrentPPO(RepeatPrevious(4), **settings)
+    steady.learn(56)
+    steady.save(tmp_path / "state")
+    expected = steady.learn(56)
+    assert RecurrentPPO.load(tmp_path / "state", RepeatPrevious(4)).learn(56) == expected

@@ -13,7 +13,10 @@ from sightline.tamiyo_policy.policy.config import NetworkConfig
 from sightline.tamiyo_policy.policy.network import RecurrentActorCritic
 from sightline.tamiyo_policy.policy.records import InputShape
 from sightline.tamiyo_policy.ppo.buffer import RolloutBuffer, Sequences
+from sightline.tamiyo_policy.ppo.config import RecurrentPPOConfig
+from sightline.tamiyo_policy.ppo.inputs import InputReader
 from sightline.tamiyo_policy.ppo.rollouts import RolloutCollector
+from sightline.tamiyo_policy.ppo.trained_policy import TrainedPolicy
 from sightline.tamiyo_policy.tasks.memory_tasks import MemoryTask
 
 STEPS = 4
@@ -58,7 +61,10 @@ def played(told: set[str]) -> Sequences:
     generator = torch.Generator().manual_seed(0)
     network = RecurrentActorCritic(InputShape(1, 2, 13), space, NetworkConfig(hidden_dim=8), generator=generator)
     buffer = RolloutBuffer(2, STEPS, 1, space)
-    RolloutCollector(Telling(told), network, None, seed=0).collect(buffer)
+    task = Telling(told)
+    task.factored_action_space = space  # ty: ignore[missing-attribute] - optional
+    reader = InputReader(task, RecurrentPPOConfig(), torch.device("cpu"))
+    RolloutCollector(task, TrainedPolicy(network, None), reader, seed=0).collect(buffer)
     return buffer.sequences()
 
 

@@ -1,20 +1,16 @@
 """Factored actions: several discrete choices ("heads") made at once, of which one, the operation, says which matter.
 
-An action is one row of int64, column h for head h. Any Gymnasium `Discrete` or `MultiDiscrete` space is a factored
-space without an operation. The module knows neither networks nor which actions are legal in which state.
+An action is one row of int64, column h for head h; `spaces.ActionCodec` makes Gymnasium's spaces factored ones. The
+module knows neither networks nor which actions are legal in which state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    import gymnasium
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,24 +93,3 @@ class FactoredActionSpace:
         """Return heads that all matter, always."""
         relevance = torch.ones(1, len(names), dtype=torch.bool)
         return cls(names, sizes, None, relevance, torch.zeros(len(names), dtype=torch.int64))
-
-    @classmethod
-    def from_gymnasium(cls, space: gymnasium.Space) -> FactoredActionSpace:
-        """Return one head `"action"` for `Discrete`, heads `"action_0"`, ... for a flat `MultiDiscrete`.
-
-        Raises:
-            TypeError: another kind of space.
-            ValueError: a space that does not count from 0, or a `MultiDiscrete` with more than one axis.
-        """
-        from gymnasium import spaces
-
-        if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-            raise TypeError(f"actions must be Discrete or MultiDiscrete, not {space!r:.200}")
-        if (space.start != 0) if isinstance(space, spaces.Discrete) else bool((space.start != 0).any()):
-            raise ValueError(f"actions must count from 0; shift them in a wrapper: {space!r:.200}")
-        if isinstance(space, spaces.Discrete):
-            return cls.independent(("action",), (int(space.n),))
-        if space.nvec.ndim != 1:
-            raise ValueError(f"MultiDiscrete must have one axis; flatten it in a wrapper: {space!r:.200}")
-        sizes = tuple(int(size) for size in space.nvec)
-        return cls.independent(tuple(f"action_{index}" for index in range(len(sizes))), sizes)

@@ -23,6 +23,8 @@ class NetworkConfig(BaseModel):
     in fewer steps without."""
     recurrent: bool = True
     """Remember; without, a network of the same size sees one step, as a control."""
+    memory: Literal["lstm", "gru"] = "lstm"
+    """What remembers."""
     value_mode: ValueMode = "state"
     """What the critic values."""
     condition_sub_heads: bool = False

@@ -1,4 +1,4 @@
-"""The recurrent actor-critic: features, LSTM, one head for each part of an action, a critic, a predictor for slots.
+"""The recurrent actor-critic: features, memory, one head for each part of an action, a critic, a predictor for slots.
 
 Axes: B sequences, T steps, D features of the observation, K slots, H heads, N hidden units. The module knows nothing
 about rewards, rollouts, optimisers, or which actions are legal: masks are given.
@@ -18,6 +18,7 @@ from sightline.tamiyo_policy.policy.config import NetworkConfig
 from sightline.tamiyo_policy.policy.contexts import ContextTable
 from sightline.tamiyo_policy.policy.distribution import FactoredDistribution
 from sightline.tamiyo_policy.policy.heads import ConditionedHead, perceptron
+from sightline.tamiyo_policy.policy.images import ImageEncoder
 from sightline.tamiyo_policy.policy.records import (
     ActionOutput,
     Actions,
@@ -26,7 +27,7 @@ from sightline.tamiyo_policy.policy.records import (
     InputShape,
     Masks,
 )
-from sightline.tamiyo_policy.policy.recurrence import Hidden, Memoryless, ResettingLSTM, initialise_linear
+from sightline.tamiyo_policy.policy.recurrence import MEMORIES, Hidden, Memoryless, initialise_linear
 
 _EMBEDDING_DIM = 4
 _DEEP_HEAD_CHOICES = 8  # heads with more choices have a further layer
@@ -46,7 +47,8 @@ class RecurrentActorCritic(nn.Module):
     """Actor and critic over one recurrent trunk.
 
     Embedded categories beside the observation -> linear, LayerNorm, ReLU -> x + LayerNorm(LSTM(x)) -> heads. Without an
-    entrance the LSTM reads what is observed as it is, and the heads LayerNorm(LSTM(x)) alone.
+    entrance the LSTM reads what is observed as it is, and the heads LayerNorm(LSTM(x)) alone. Images are read by
+    convolutions first; a GRU can stand in the LSTM's place.
 
     Args:
         inputs: what is observed.
@@ -83,13 +85,14 @@ class RecurrentActorCritic(nn.Module):
             embedded = _EMBEDDING_DIM
             self.category_embedding = nn.Embedding(inputs.categories + 1, embedded)  # the last row: an empty slot
             nn.init.normal_(self.category_embedding.weight, std=0.02, generator=generator)
-        observed = inputs.features + embedded * inputs.slots
+        self.images = ImageEncoder(inputs, width, generator=generator) if inputs.images else None
+        observed = (self.images.size if self.images else inputs.features) + embedded * inputs.slots
         self.entrance: nn.Sequential | None = None
         if config.entrance:
             layer = nn.Linear(observed, width)
             initialise_linear(layer, 2**0.5, generator)
             self.entrance = nn.Sequential(layer, nn.LayerNorm(width), nn.ReLU())
-        memory = ResettingLSTM if config.recurrent else Memoryless
+        memory = MEMORIES[config.memory] if config.recurrent else Memoryless
         self.memory = memory(width if config.entrance else observed, width, generator=generator)
         self.memory_norm = nn.LayerNorm(width)
         slot_features = named + (embedded + inputs.slot_features if inputs.slots else 0)
@@ -124,7 +127,7 @@ class RecurrentActorCritic(nn.Module):
         return layer
 
     def initial_hidden(self, batch: int) -> Hidden:
-        """Return the state at the start of an episode: zeros, h and c each float32 [1, B, N]."""
+        """Return the state at the start of an episode: zeros, h and c each float32 [1, B, N]; a GRU leaves c alone."""
         zeros = self.memory_norm.weight.new_zeros(1, batch, self.config.hidden_dim)
         return zeros, zeros.clone()
 
@@ -267,7 +270,8 @@ class RecurrentActorCritic(nn.Module):
         if episode_starts is not None and episode_starts.shape != (batch, steps):
             raise ValueError(f"episode_starts must have shape {[batch, steps]}, not {list(episode_starts.shape)}")
         embedded = self._embed(categories, batch, steps)
-        inputs = state if embedded is None else torch.cat([state, embedded.flatten(-2)], dim=-1)
+        inputs = state if self.images is None else self.images(state)
+        inputs = inputs if embedded is None else torch.cat([inputs, embedded.flatten(-2)], dim=-1)
         features = inputs if self.entrance is None else self.entrance(inputs)
         before = self.initial_hidden(batch) if hidden is None else hidden
         remembered, (h, c) = self.memory(features, before, episode_starts)

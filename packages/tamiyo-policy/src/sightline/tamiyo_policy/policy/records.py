@@ -22,6 +22,24 @@ Actions: TypeAlias = Tensor | Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
+class ImageColumns:
+    """Columns of an observation that are an image's pixels, 0 to 255, row after row."""
+
+    start: int
+    """The first of `height` x `width` x `channels` columns."""
+    height: int
+    width: int
+    channels: int
+    channels_last: bool
+    """Whether the channels of a pixel stand side by side; else each channel is an image of its own."""
+
+    @property
+    def stop(self) -> int:
+        """The column behind the last."""
+        return self.start + self.height * self.width * self.channels
+
+
+@dataclass(frozen=True)
 class InputShape:
     """What a network sees at every step: features, and, where the problem has slots, a category in each of them.
 
@@ -38,6 +56,8 @@ class InputShape:
     slot_features: int = 0
     """Number of features of each slot at the end of the observation, slot after slot, for conditioned sub-heads to
     read; 0 for none."""
+    images: tuple[ImageColumns, ...] = ()
+    """Which of the features are images, from left to right; convolutions read them."""
 
     def __post_init__(self) -> None:
         if self.slot_features * self.slots > self.features:

@@ -6,13 +6,13 @@ input, N units.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 Hidden: TypeAlias = tuple[Tensor, Tensor]
-"""State of an LSTM: h and c, each float [1, B, N]."""
+"""State of the memory: h and c, each float [1, B, N]; a GRU only has h, and c is carried along."""
 
 _SATURATED = 1e4  # sigmoid(-1e4) is exactly 0 and sigmoid(1e4) exactly 1; within the range of float16
 
@@ -66,7 +66,7 @@ class ResettingLSTM(nn.Module):
         if episode_starts is None:
             return self._run(inputs, hidden)
         keep = ~episode_starts[:, 0, None]
-        hidden = (hidden[0] * keep, hidden[1] * keep)
+        hidden = (hidden[0].where(keep, 0.0), hidden[1].where(keep, 0.0))  # also where it is not finite
         resets = episode_starts[:, 1:].cumsum(1)
         most = int(resets[:, -1].max()) if resets.numel() else 0
         if most == 0:
@@ -85,18 +85,72 @@ class ResettingLSTM(nn.Module):
 
     def _with_resets(self, inputs: Tensor, hidden: Hidden, resets: Tensor, most: int) -> tuple[Tensor, Hidden]:
         """Run `forward` with the number of resets before each step, [B, T], and the largest of them."""
-        batch, steps, _ = inputs.shape
-        row = torch.arange(batch, device=inputs.device)[:, None]
-        position = torch.arange(steps, device=inputs.device) + resets
-        length = steps + most
-        idle = torch.ones(batch, length, dtype=torch.bool, device=inputs.device)
-        idle[row, position] = False
-        after_end = torch.arange(length, device=inputs.device) > position[:, -1:]
-        controls = torch.stack([idle & ~after_end, after_end], dim=-1).to(inputs.dtype)
-        spread = inputs.new_zeros(batch, length, self.inputs).index_put((row, position), inputs)
-        outputs, (_, cell) = self.lstm(torch.cat([spread, controls], dim=-1), hidden)
+        spread, row, position = spread_over(inputs, resets, most)
+        outputs, (_, cell) = self.lstm(spread, hidden)
         outputs = outputs[row, position]
         return outputs, (outputs[:, -1].unsqueeze(0), cell)
+
+
+class ResettingGRU(nn.Module):
+    """One GRU layer (Cho et al. 2014) over whole sequences whose state is zeroed wherever an episode starts.
+
+    Reset and hold steps are put into the sequence as in `ResettingLSTM`. Here closed reset and update gates leave the
+    candidate tanh(0) = 0 as the state, which takes a layer without biases; these come as the weights of an input that
+    is 1 at ordinary steps. The weights of the control features are constants.
+
+    Args:
+        inputs: M.
+        size: N.
+        generator: draws the weights (orthogonal for each gate; biases 0); None is torch's default.
+    """
+
+    controls: Tensor
+
+    def __init__(self, inputs: int, size: int, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.inputs, self.size = inputs, size
+        self.input_weight = nn.Parameter(torch.empty(3 * size, inputs))
+        self.hidden_weight = nn.Parameter(torch.empty(3 * size, size))
+        self.bias = nn.Parameter(torch.zeros(3 * size, 1))
+        with torch.no_grad():
+            for weight in (self.input_weight, self.hidden_weight):
+                for gate in weight.chunk(3):
+                    nn.init.orthogonal_(gate, generator=generator)
+        # torch keeps the gates in the order reset, update, candidate; an open update gate keeps the state
+        reset = torch.tensor([-_SATURATED, -_SATURATED, 0.0])
+        hold = torch.tensor([-_SATURATED, _SATURATED, 0.0])
+        self.register_buffer("controls", torch.stack([reset, hold], 1).repeat_interleave(size, 0), persistent=False)
+
+    def forward(self, inputs: Tensor, hidden: Hidden, episode_starts: Tensor | None = None) -> tuple[Tensor, Hidden]:
+        """Return outputs of every step and the state after the last, as `ResettingLSTM.forward`; c stays as it is."""
+        before = hidden[0].to(inputs.dtype)
+        marked = nn.functional.pad(inputs, (0, 1), value=1.0)
+        starts = inputs.new_zeros(inputs.shape[:2], dtype=torch.bool) if episode_starts is None else episode_starts
+        before = before.where(~starts[:, 0, None], 0.0)
+        resets = nn.functional.pad(starts[:, 1:].cumsum(1), (1, 0))
+        most = int(resets[:, -1].max())
+        if most == 0:
+            outputs, after = self._run(nn.functional.pad(marked, (0, 2)), before)
+        else:
+            spread, row, position = spread_over(marked, resets, most)
+            outputs, after = self._run(spread, before)
+            outputs = outputs[row, position]
+        return outputs, (after, hidden[1])
+
+    def _run(self, inputs: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        weight = torch.cat([self.input_weight, self.bias, self.controls.to(self.bias.dtype)], 1)
+        outputs, after = torch.gru(
+            inputs,
+            before,
+            [weight, self.hidden_weight],
+            has_biases=False,
+            num_layers=1,
+            dropout=0.0,
+            train=self.training,
+            bidirectional=False,
+            batch_first=True,
+        )
+        return outputs, after
 
 
 class Memoryless(nn.Module):
@@ -119,6 +173,34 @@ class Memoryless(nn.Module):
         """Return outputs [B, T, N], each from its own step alone, and the state as it came."""
         del episode_starts  # nothing is remembered that would have to be forgotten
         return self.layers(inputs), hidden
+
+
+def spread_over(inputs: Tensor, resets: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return sequences with a reset step before each episode start, and where their own steps went.
+
+    Args:
+        inputs: [B, T, M].
+        resets: int64 [B, T], number of resets in a row up to each step.
+        most: the largest of them.
+
+    Returns:
+        [B, T + most, M + 2], with the two control features behind the others (reset, then hold), 0 elsewhere; and the
+        row [B, 1] and position [B, T] at which each step stands.
+    """
+    batch, steps, _ = inputs.shape
+    row = torch.arange(batch, device=inputs.device)[:, None]
+    position = torch.arange(steps, device=inputs.device) + resets
+    length = steps + most
+    idle = torch.ones(batch, length, dtype=torch.bool, device=inputs.device)
+    idle[row, position] = False
+    after_end = torch.arange(length, device=inputs.device) > position[:, -1:]
+    controls = torch.stack([idle & ~after_end, after_end], dim=-1).to(inputs.dtype)
+    spread = inputs.new_zeros(batch, length, inputs.shape[-1]).index_put((row, position), inputs)
+    return torch.cat([spread, controls], dim=-1), row, position
+
+
+MEMORIES: Final = {"lstm": ResettingLSTM, "gru": ResettingGRU}
+"""What remembers, by the names of `NetworkConfig.memory`."""
 
 
 def initialise_linear(layer: nn.Module, gain: float, generator: torch.Generator | None) -> None:

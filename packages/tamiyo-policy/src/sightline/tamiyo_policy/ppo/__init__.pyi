@@ -1,9 +1,15 @@
 from .advantages import generalised_advantages as generalised_advantages
 from .buffer import RolloutStep as RolloutStep
 from .buffer import Sequences as Sequences
+from .callbacks import EveryRounds as EveryRounds
+from .callbacks import KeepBest as KeepBest
+from .callbacks import TensorBoardLog as TensorBoardLog
+from .inputs import InputReader as InputReader
 from .normalisation import ObservationNormaliser as ObservationNormaliser
 from .normalisation import RewardScaler as RewardScaler
 from .normalisation import ValueNormaliser as ValueNormaliser
+from .player import Evaluation as Evaluation
+from .player import Player as Player
 from .ppo import StaleRolloutError as StaleRolloutError
 from .rollouts import RolloutCollector as RolloutCollector
 from .trained_policy import TrainedPolicy as TrainedPolicy

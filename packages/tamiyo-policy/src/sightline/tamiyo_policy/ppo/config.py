@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import difflib
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -59,3 +60,31 @@ class RecurrentPPOConfig(NetworkConfig):
     """Environment steps in which the learning rate falls linearly to 0."""
     normalise_observations: bool = False
     """Standardise continuous features of observations by running moments."""
+    previous_action: bool = False
+    """Show the policy what it did last."""
+    previous_reward: bool = False
+    """Show the policy what it got for that."""
+    action_bins: int = Field(default=11, ge=2)
+    """Values at equal distances that each dimension of a continuous action can take."""
+
+    @classmethod
+    def from_settings(cls, **settings: Any) -> RecurrentPPOConfig:
+        """Return a configuration from settings of both kinds by their names, `learning_rate` beside `num_steps`.
+
+        Args:
+            settings: fields of this class and of `PPOConfig`; all others keep their defaults.
+
+        Raises:
+            TypeError: a name is none of them.
+            ValueError: a value is out of range.
+        """
+        known = [*cls.model_fields, *PPOConfig.model_fields]
+        for name in settings:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                raise TypeError(f"there is no setting {name!r}" + (f": did you mean {near[0]!r}?" if near else ""))
+        update = {name: value for name, value in settings.items() if name in PPOConfig.model_fields}
+        own = {name: value for name, value in settings.items() if name not in update}
+        if update:
+            own["ppo"] = {**dict(own.get("ppo", PPOConfig())), **update}
+        return cls.model_validate(own)

@@ -96,17 +96,12 @@ class PPO:
 
         Raises:
             StaleRolloutError: stored and recomputed log-probabilities differ by more than 1e-4.
-            ValueError: the rollout is not full, or has fewer environments than there are minibatches.
+            ValueError: the rollout is not full.
         """
-        if buffer.num_environments < self.config.minibatches:
-            raise ValueError(
-                f"{self.config.minibatches} minibatches need as many environments, the rollout has "
-                f"{buffer.num_environments}: lower minibatches"
-            )
         batch = buffer.sequences()
         broken = [name for name in _MEASURED if not bool(getattr(batch, name)[batch.valid].isfinite().all())]
         if broken:
-            logger.warning("skipped an update: not finite in %s", ", ".join(broken))
+            logger.warning("skipped an update: not finite in %s", "; ".join(_places(batch, name) for name in broken))
             return {"gradient_steps": 0.0, "skipped_steps": float(self.config.epochs * self.config.minibatches)}
         metrics = self._check_log_probs(batch)
         targets, statistics = self._targets(batch)
@@ -126,7 +121,8 @@ class PPO:
             order = torch.randperm(len(batch.states), generator=self.generator).to(self.device)
             # Copied once in the order of the epoch, so that minibatches are views.
             shuffled, aims = batch.rows(order), targets.rows(order)
-            for part in _parts(len(order), self.config.minibatches):
+            # A minibatch has at least one whole row, so that few environments make few minibatches.
+            for part in _parts(len(order), min(self.config.minibatches, len(order))):
                 loss, report = self._loss(shuffled.rows(part), aims.rows(part))
                 if not bool(loss.isfinite()):
                     skipped += 1
@@ -300,6 +296,16 @@ class PPO:
         self.reward_scaler.load_state_dict(state["reward_scaler"])
         self.generator.set_state(state["generator"])
         self.train_steps = int(state["train_steps"])
+
+
+def _places(batch: Sequences, name: str) -> str:
+    """Return a field's name and where its first values are that are not finite."""
+    values = getattr(batch, name)
+    wrong = ~values.isfinite().reshape(*values.shape[:2], -1).all(-1) & batch.valid
+    found = wrong.nonzero().tolist()
+    some = ", ".join(f"environment {environment} at step {step}" for environment, step in found[:5])
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return f"{name} (of this rollout, {some}{more})"
 
 
 def _parts(count: int, number: int) -> list[slice]:
