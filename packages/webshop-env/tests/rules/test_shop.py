@@ -226,6 +226,12 @@ def test_the_step_limit_truncates_and_counts_invalid_actions(catalogue: Catalogu
     assert state.truncated
 
 
+def test_a_limit_of_one_step_is_the_least(catalogue: Catalogue, goals: GoalSet) -> None:
+    assert play(Shop(catalogue, goals, step_limit=1), "search[lamp]").truncated
+    with pytest.raises(ValueError, match="step_limit must be at least 1 or None, not 0"):
+        Shop(catalogue, goals, step_limit=0)
+
+
 def test_a_purchase_at_the_step_limit_is_no_truncation(catalogue: Catalogue, goals: GoalSet) -> None:
     state = play(Shop(catalogue, goals, step_limit=3), "search[lamp]", "click[b0lamp]", "click[buy now]")
     assert state.done
