@@ -27,21 +27,18 @@ _POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work.
-
-    Attributes:
-        file: JSON-Lines file that it writes.
-        total: lines when it is complete.
-        work: function of a module, called in a worker process.
-        arguments: arguments of the function.
-        after: job of the same stage that must be done before; None if any time will do.
-    """
+    """One piece of work."""
 
     file: Path
+    """JSON-Lines file that it writes."""
     total: int
+    """Lines when it is complete."""
     work: Callable[..., None]
+    """Function of a module, called in a worker process."""
     arguments: tuple[Any, ...]
+    """Arguments of the function."""
     after: Job | None = None
+    """Job of the same stage that must be done before; None if any time will do."""
 
 
 class Workers:

@@ -6,15 +6,12 @@ from typing import Final, NamedTuple
 
 
 class Paper(NamedTuple):
-    """Colours of what stands on light or on dark paper.
-
-    Attributes:
-        ink: colour of text.
-        accent: colour of links and of what shall be seen first.
-    """
+    """Colours of what stands on light or on dark paper."""
 
     ink: str
+    """Colour of text."""
     accent: str
+    """Colour of links and of what shall be seen first."""
 
 
 LIGHT: Final = Paper(ink="#1c2126", accent="#0b6e6e")

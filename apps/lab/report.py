@@ -24,42 +24,36 @@ SMOKE_NOTICE: Final = "A smoke run: it shows that everything runs, on little dat
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One heading of the report and what stands below it, shown in this order.
-
-    Attributes:
-        heading: text of the heading.
-        paragraphs: sentences.
-        tables: numbers and short texts.
-        figures: SVG or PNG files.
-        texts: name -> pre-formatted text, for example a command.
-        links: name -> address relative to the page, for example `stages/1/episodes.jsonl`.
-        minor: whether it belongs to the section before it.
-    """
+    """One heading of the report and what stands below it, shown in this order."""
 
     heading: str
+    """Text of the heading."""
     paragraphs: tuple[str, ...] = ()
+    """Sentences."""
     tables: tuple[Table, ...] = ()
+    """Numbers and short texts."""
     figures: tuple[Path, ...] = ()
+    """SVG or PNG files."""
     texts: Mapping[str, str] = field(default_factory=dict)
+    """Name -> pre-formatted text, for example a command."""
     links: Mapping[str, str] = field(default_factory=dict)
+    """Name -> address relative to the page, for example `stages/1/episodes.jsonl`."""
     minor: bool = False
+    """Whether it belongs to the section before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an experiment tells of itself.
-
-    Attributes:
-        title: question that the experiment asks.
-        claims: answers in sentences with their intervals, the most important first.
-        tables: tables of `results.md`.
-        sections: sections of the page.
-    """
+    """What an experiment tells of itself."""
 
     title: str
+    """Question that the experiment asks."""
     claims: Sequence[str]
+    """Answers in sentences with their intervals, the most important first."""
     tables: Sequence[Table]
+    """Tables of `results.md`."""
     sections: Sequence[Section]
+    """Sections of the page."""
 
 
 _MEDIA_TYPES: Final = {".svg": "image/svg+xml", ".png": "image/png"}

@@ -31,19 +31,16 @@ _UNIT = "episodes"
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that a report shows.
-
-    Attributes:
-        settings: settings of the run.
-        ranking: ranking of fixed topologies.
-        trainings: rows of every training seed, by policy.
-        records: episodes of every training seed, by method.
-    """
+    """Everything that a report shows."""
 
     settings: GrowthSettings
+    """Settings of the run."""
     ranking: Ranking
+    """Ranking of fixed topologies."""
     trainings: Trainings
+    """Rows of every training seed, by policy."""
     records: Mapping[str, Records]
+    """Episodes of every training seed, by method."""
 
     def values(self, method: str, field: str, family: str | None = None) -> NDArray[np.float64]:
         """Return `[episodes, training seeds]`: a field of a method's records, of one family or all."""

@@ -22,15 +22,12 @@ _CHUNKS = 8
 
 @dataclass(frozen=True)
 class Ranking:
-    """What the search found.
-
-    Attributes:
-        topologies: how many were tried.
-        finalists: topology and mean J on selection episodes of full length, the best first.
-    """
+    """What the search found."""
 
     topologies: int
+    """How many were tried."""
     finalists: tuple[tuple[Topology, float], ...]
+    """Topology and mean J on selection episodes of full length, the best first."""
 
     @property
     def best(self) -> Topology:

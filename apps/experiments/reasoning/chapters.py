@@ -12,16 +12,13 @@ from sightline.agents import Table
 
 @dataclass(frozen=True)
 class Chapter:
-    """One experiment's part.
-
-    Attributes:
-        claims: its answers in sentences, the most important first.
-        tables: its tables of numbers.
-        sections: its sections of the page.
-        results: what it found, as JSON values; no time is in it.
-    """
+    """One experiment's part."""
 
     claims: Sequence[str]
+    """Its answers in sentences, the most important first."""
     tables: Sequence[Table]
+    """Its tables of numbers."""
     sections: Sequence[Section]
+    """Its sections of the page."""
     results: Mapping[str, Any]
+    """What it found, as JSON values; no time is in it."""

@@ -53,27 +53,24 @@ def estimate_difference(candidate: np.ndarray, baseline: np.ndarray, seed: int) 
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that phase 2 measured.
-
-    Attributes:
-        next_action: epochs of the state model's training.
-        retrieval: method -> how it ranks the expert's chunk on held-out pages.
-        episodes: agent -> its episodes on held-out goals, by training seed.
-        ablations: variant -> its episodes on development goals, by training seed.
-        seed: seed of the bootstrap.
-        chunking: how the agents' pages were cut.
-        prices: prices of the acting model's tokens; None where nobody gave them.
-        scorer: scorer of the trained agent with its first seed, to show scores of chunks that were passed over.
-    """
+    """Everything that phase 2 measured."""
 
     next_action: Sequence[NextActionMetrics]
+    """Epochs of the state model's training."""
     retrieval: Mapping[str, RetrievalScores]
+    """Method -> how it ranks the expert's chunk on held-out pages."""
     episodes: Mapping[str, EpisodesBySeed]
+    """Agent -> its episodes on held-out goals, by training seed."""
     ablations: Mapping[str, EpisodesBySeed]
+    """Variant -> its episodes on development goals, by training seed."""
     seed: int
+    """Seed of the bootstrap."""
     chunking: ChunkingConfig = ChunkingConfig()  # noqa: RUF009  (frozen)
+    """How the agents' pages were cut."""
     prices: TokenPrices | None = None
+    """Prices of the acting model's tokens; None where nobody gave them."""
     scorer: ChunkScorer | None = None
+    """Scorer of the trained agent with its first seed, to show scores of chunks that were passed over."""
 
     def summaries(self) -> list[AgentSummary]:
         """Return one row per agent."""

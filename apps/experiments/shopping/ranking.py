@@ -21,17 +21,14 @@ CUTOFFS = (1, 2, 3, 4, 5, 6, 8, 10)
 
 @dataclass(frozen=True)
 class RetrievalScores:
-    """How well one method ranks the expert's chunk, per goal and training seed.
-
-    Attributes:
-        recall: k -> `[goals, seeds]` mean over the goal's pages.
-        reciprocal_rank: `[goals, seeds]`.
-        ndcg: `[goals, seeds]` at k = 5.
-    """
+    """How well one method ranks the expert's chunk, per goal and training seed."""
 
     recall: Mapping[int, np.ndarray]
+    """K -> `[goals, seeds]` mean over the goal's pages."""
     reciprocal_rank: np.ndarray
+    """`[goals, seeds]`."""
     ndcg: np.ndarray
+    """`[goals, seeds]` at k = 5."""
 
 
 def rank_pages_stages(

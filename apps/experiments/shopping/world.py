@@ -29,17 +29,14 @@ LIVE_EPISODES = 64
 
 @dataclass(frozen=True)
 class World:
-    """A shop, and which of its goals are for what.
-
-    Attributes:
-        shop: rules over one catalogue.
-        splits: goal numbers for "train", "dev" (choosing epochs, ablations) and "test" (final figures).
-        source: where the products come from.
-    """
+    """A shop, and which of its goals are for what."""
 
     shop: Shop
+    """Rules over one catalogue."""
     splits: Mapping[str, Sequence[int]]
+    """Goal numbers for "train", "dev" (choosing epochs, ablations) and "test" (final figures)."""
     source: Generated | Official
+    """Where the products come from."""
 
     def environments(self, count: int = LIVE_EPISODES) -> list[WebShopEnv]:
         """Return environments over the one shop, in the page format that the prompts expect."""

@@ -37,34 +37,28 @@ FILTERED = {"filter, category": "category", "filter, unreliable": "unreliable"}
 
 @dataclass(frozen=True)
 class Asked:
-    """Questions of one split under one mode.
-
-    Attributes:
-        steering: steering of each.
-        categories: `[q]` the category given with each, -1 for none.
-    """
+    """Questions of one split under one mode."""
 
     steering: Steering
+    """Steering of each."""
     categories: Ids
+    """`[q]` the category given with each, -1 for none."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """One data set of the run.
-
-    Attributes:
-        name: name of the data set.
-        dataset: the data.
-        seed: seed of what is changed in unreliable steering.
-        unreliable_share: share of questions for which it is.
-        fold: number of the fold of the training questions that is held out as the test part; None where none is.
-    """
+    """One data set of the run."""
 
     name: DataName
+    """Name of the data set."""
     dataset: SteeringDataset
+    """The data."""
     seed: int
+    """Seed of what is changed in unreliable steering."""
     unreliable_share: float
+    """Share of questions for which it is."""
     fold: int | None = None
+    """Number of the fold of the training questions that is held out as the test part; None where none is."""
 
     @property
     def label(self) -> str:

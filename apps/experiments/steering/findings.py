@@ -30,21 +30,18 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Claim:
-    """One aim, and what came of it.
-
-    Attributes:
-        data: name of the data set.
-        method: name of the predictor.
-        aim: what was aimed at.
-        found: what was measured.
-        met: whether the aim is met.
-    """
+    """One aim, and what came of it."""
 
     data: str
+    """Name of the data set."""
     method: str
+    """Name of the predictor."""
     aim: str
+    """What was aimed at."""
     found: str
+    """What was measured."""
     met: bool
+    """Whether the aim is met."""
 
     def __str__(self) -> str:
         return f"{'Met' if self.met else 'Not met'} ({self.data}, {self.method}): {self.aim}. Found: {self.found}."
@@ -52,19 +49,16 @@ class Claim:
 
 @dataclass(frozen=True)
 class DataFindings:
-    """What was found on one data set.
-
-    Attributes:
-        settings: settings of the run.
-        data: the data set.
-        scores: scores of all methods.
-        explained: predictor -> what was measured of its explanations, once per seed.
-    """
+    """What was found on one data set."""
 
     settings: SteeringSettings
+    """Settings of the run."""
     data: Data
+    """The data set."""
     scores: Scores
+    """Scores of all methods."""
     explained: Mapping[str, Sequence[Mapping[str, Any]]]
+    """Predictor -> what was measured of its explanations, once per seed."""
     _intervals: dict[tuple[str, ...], Interval] = field(default_factory=dict, init=False, repr=False)
 
     def interval(self, method: str, mode: str, metric: str = "reciprocal_rank") -> Interval:

@@ -50,17 +50,14 @@ _SEEDED = (*_ADAPTERS, _SOFT, *PREDICTORS)
 
 @dataclass(frozen=True)
 class Scores:
-    """Every method on the test questions of one data set, once per training seed.
-
-    Attributes:
-        values: method -> mode -> metric -> `[seeds, q]` float64; one row where nothing depends on the seed.
-        validation: method -> mode -> MRR of the validation questions, a mean over the seeds.
-        groups: `[q]` int64, questions that depend on each other.
-    """
+    """Every method on the test questions of one data set, once per training seed."""
 
     values: Mapping[str, Mapping[str, Mapping[str, NDArray[np.float64]]]]
+    """Method -> mode -> metric -> `[seeds, q]` float64; one row where nothing depends on the seed."""
     validation: Mapping[str, Mapping[str, float]]
+    """Method -> mode -> MRR of the validation questions, a mean over the seeds."""
     groups: Ids
+    """`[q]` int64, questions that depend on each other."""
 
     def of(self, method: str, mode: str, metric: str = "reciprocal_rank") -> NDArray[np.float64]:
         """`[seeds, q]`."""

@@ -18,26 +18,23 @@ from sightline.retrieval.jsonl import DurableLines, read_jsonl
 
 
 class SolvedPosition(BaseModel):
-    """A position in which some moves keep its value and others do not.
-
-    Attributes:
-        mover: stones of the side to move.
-        other: stones of the other side.
-        plies: moves from the empty board.
-        value: 1, 0 or -1 for the side to move under perfect play.
-        best: moves that keep the value.
-        legal: number of legal moves.
-    """
+    """A position in which some moves keep its value and others do not."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     mover: int
+    """Stones of the side to move."""
     other: int
+    """Stones of the other side."""
     plies: int
+    """Moves from the empty board."""
     value: int
+    """1, 0 or -1 for the side to move under perfect play."""
     best: tuple[int, ...]
+    """Moves that keep the value."""
     legal: int
+    """Number of legal moves."""
 
     @property
     def board(self) -> Board:

@@ -23,47 +23,41 @@ _BLOCK = 450  # positions searched at a time
 
 
 class Rate(BaseModel):
-    """How one player did on solved positions.
-
-    Attributes:
-        game: which.
-        method: "puct", "gumbel", or "none" for a player that does not search.
-        judge: what judges leaves.
-        simulations: number of simulations of each search; 1 for the judge's first thought.
-        number: which network, from 1; 0 where none is asked.
-        optimal: whether the move, for each position, keeps its value.
-        value_error: mean distance of the player's values from the truth; None where it has none.
-    """
+    """How one player did on solved positions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     game: str
+    """Which."""
     method: str
+    """"puct", "gumbel", or "none" for a player that does not search."""
     judge: Judge
+    """What judges leaves."""
     simulations: int
+    """Number of simulations of each search; 1 for the judge's first thought."""
     number: int = 0
+    """Which network, from 1; 0 where none is asked."""
     optimal: tuple[bool, ...]
+    """Whether the move, for each position, keeps its value."""
     value_error: float | None
+    """Mean distance of the player's values from the truth; None where it has none."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A player to measure.
-
-    Attributes:
-        game: which.
-        method: method of its searches, or "none".
-        judge: judge of its leaves.
-        budgets: simulations of its searches.
-        number: which network.
-    """
+    """A player to measure."""
 
     game: str
+    """Which."""
     method: str
+    """Method of its searches, or "none"."""
     judge: Judge
+    """Judge of its leaves."""
     budgets: tuple[int, ...]
+    """Simulations of its searches."""
     number: int = 0
+    """Which network."""
 
     @property
     def file(self) -> str:

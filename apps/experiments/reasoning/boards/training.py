@@ -32,43 +32,37 @@ ROLLOUTS, SOLVER = "rollouts", "solver"
 
 
 class Snapshot(BaseModel):
-    """A network on its way.
-
-    Attributes:
-        number: which, from 1.
-        cpu_seconds: spent on games and updates until then.
-        games: played until then.
-        positions: learnt from until then.
-        updates: updates made until then.
-        policy_loss: policy's loss at its last update, above the least possible one.
-        value_loss: value's loss at its last update.
-    """
+    """A network on its way."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     number: int
+    """Which, from 1."""
     cpu_seconds: float
+    """Spent on games and updates until then."""
     games: int
+    """Played until then."""
     positions: int
+    """Learnt from until then."""
     updates: int
+    """Updates made until then."""
     policy_loss: float
+    """Policy's loss at its last update, above the least possible one."""
     value_loss: float
+    """Value's loss at its last update."""
 
 
 class MatchRecord(BaseModel):
-    """A match of the last network.
-
-    Attributes:
-        against: its opponent.
-        result: result of the match, from the network's side.
-    """
+    """A match of the last network."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     against: str
+    """Its opponent."""
     result: MatchResult
+    """Result of the match, from the network's side."""
 
 
 def train_stage(settings: BoardSettings, run: RunDirectory, workers: Workers) -> tuple[Path, list[Snapshot]]:

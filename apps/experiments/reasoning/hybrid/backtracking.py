@@ -13,15 +13,12 @@ DigitOrder = Callable[[int, list[int]], list[int]]
 
 @dataclass(frozen=True)
 class Searched:
-    """What a search came to.
-
-    Attributes:
-        solved: whether it found an answer within its nodes.
-        nodes: digits put into cells, right or wrong.
-    """
+    """What a search came to."""
 
     solved: bool
+    """Whether it found an answer within its nodes."""
     nodes: int
+    """Digits put into cells, right or wrong."""
 
 
 def backtrack(

@@ -31,26 +31,23 @@ TREE = "tree search with TRM"
 
 
 class HybridResult(BaseModel):
-    """What one method did with one puzzle.
-
-    Attributes:
-        method: its name.
-        puzzle: number of the test puzzle.
-        budget: nodes or simulations allowed.
-        solved: whether it found the answer.
-        nodes: digits put into cells, or simulations.
-        judged: positions that TRM was asked about.
-    """
+    """What one method did with one puzzle."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     method: str
+    """Its name."""
     puzzle: int
+    """Number of the test puzzle."""
     budget: int
+    """Nodes or simulations allowed."""
     solved: bool
+    """Whether it found the answer."""
     nodes: int
+    """Digits put into cells, or simulations."""
     judged: int
+    """Positions that TRM was asked about."""
 
 
 def hybrid_stage(

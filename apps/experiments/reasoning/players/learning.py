@@ -51,28 +51,25 @@ _SIZES = range(4, 129)
 
 
 class PlayerResult(BaseModel):
-    """What a reasoner came to as a player, from its side.
-
-    Attributes:
-        player: its name.
-        seed: of both trainings.
-        parameters: trainable numbers of the reasoner and of the convolutional network.
-        games: games of self-play that each learnt from.
-        updates: optimiser steps of each.
-        seconds: CPU seconds of each.
-        match: the two against each other.
-    """
+    """What a reasoner came to as a player, from its side."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     player: str
+    """Its name."""
     seed: int
+    """Of both trainings."""
     parameters: tuple[int, int]
+    """Trainable numbers of the reasoner and of the convolutional network."""
     games: tuple[int, int]
+    """Games of self-play that each learnt from."""
     updates: tuple[int, int]
+    """Optimiser steps of each."""
     seconds: tuple[float, float]
+    """CPU seconds of each."""
     match: MatchResult
+    """The two against each other."""
 
 
 def player_stage(

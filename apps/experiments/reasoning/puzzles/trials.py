@@ -30,37 +30,31 @@ MODEL = "model"
 
 
 class Milestone(BaseModel):
-    """A point of a training at which it is judged.
-
-    Attributes:
-        minutes: CPU minutes of training; None where steps decide.
-        steps: optimiser steps.
-    """
+    """A point of a training at which it is judged."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     minutes: float | None = None
+    """CPU minutes of training; None where steps decide."""
     steps: int | None = None
+    """Optimiser steps."""
 
 
 class Trial(BaseModel):
-    """A training to be done.
-
-    Attributes:
-        method: name of what is tried, for tables.
-        seed: of the weights, batches and exploration; all seeds have the same puzzles.
-        model: sizes.
-        trainer: settings; its length is that of the milestones.
-        milestones: when to judge.
-    """
+    """A training to be done."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str
+    """Name of what is tried, for tables."""
     seed: int
+    """Of the weights, batches and exploration; all seeds have the same puzzles."""
     model: AnyReasonerConfig
+    """Sizes."""
     trainer: TrainerConfig
+    """Settings; its length is that of the milestones."""
     milestones: tuple[Milestone, ...]
+    """When to judge."""
 
     @property
     def folder(self) -> str:
@@ -69,31 +63,27 @@ class Trial(BaseModel):
 
 
 class TrialResult(BaseModel):
-    """What a trial came to at one milestone.
-
-    Attributes:
-        method: as in the trial.
-        task: name of the puzzles.
-        seed: as in the trial.
-        milestone: where it was judged.
-        report: what the trainer says.
-        right: for each test puzzle, whether it was solved after each of 2 K segments, as 0 and 1.
-        raw_right: for each test puzzle, whether the weights that are not averaged solve it after K segments.
-        curve: training seconds, steps, and share of validation puzzles solved after K segments, one for each
-            evaluation.
-    """
+    """What a trial came to at one milestone."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     method: str
+    """As in the trial."""
     task: str
+    """Name of the puzzles."""
     seed: int
+    """As in the trial."""
     milestone: Milestone
+    """Where it was judged."""
     report: TrainingReport
+    """What the trainer says."""
     right: tuple[str, ...]
+    """For each test puzzle, whether it was solved after each of 2 K segments, as 0 and 1."""
     raw_right: str
+    """For each test puzzle, whether the weights that are not averaged solve it after K segments."""
     curve: tuple[tuple[float, int, float], ...]
+    """Training seconds, steps, and share of validation puzzles solved after K segments, one for each evaluation."""
 
     def solved(self, step: int | None = None) -> NDArray[np.bool_]:
         """Return which test puzzles were solved after a segment, by default the K-th, [puzzles]."""

@@ -23,48 +23,42 @@ GREEDY = "the actor alone"
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen on development goals.
-
-    Attributes:
-        pessimism: caution of the reward model.
-        margin: amount by which a plan must seem better than the actor's own way.
-        simulations: budget.
-        success: there.
-        greedy: success of the actor alone there.
-    """
+    """What was chosen on development goals."""
 
     pessimism: float
+    """Caution of the reward model."""
     margin: float
+    """Amount by which a plan must seem better than the actor's own way."""
     simulations: int
+    """Budget."""
     success: float
+    """There."""
     greedy: float
+    """Success of the actor alone there."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One method at one budget on the test goals.
-
-    Attributes:
-        method: its name.
-        simulations: its budget.
-        success: share of goals fully met.
-        reward: mean reward.
-        difference: difference of success to the actor alone, paired; None for that one itself.
-        p_value: p-value of that difference by McNemar's test, after Holm's correction over all lines.
-        steps: mean steps taken in search.
-        judged: mean pages that the policy was asked about.
-        seconds: mean CPU seconds.
-    """
+    """One method at one budget on the test goals."""
 
     method: str
+    """Its name."""
     simulations: int
+    """Its budget."""
     success: Interval
+    """Share of goals fully met."""
     reward: Interval
+    """Mean reward."""
     difference: Interval | None
+    """Difference of success to the actor alone, paired; None for that one itself."""
     p_value: float | None
+    """P-value of that difference by McNemar's test, after Holm's correction over all lines."""
     steps: float
+    """Mean steps taken in search."""
     judged: float
+    """Mean pages that the policy was asked about."""
     seconds: float
+    """Mean CPU seconds."""
 
 
 def choose(settings: ShopSettings, trials: Sequence[Trial]) -> Choice:

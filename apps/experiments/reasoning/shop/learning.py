@@ -32,21 +32,18 @@ _NAIVE_SIMULATIONS = 400
 
 @dataclass(frozen=True)
 class Floor:
-    """A shop, and which of its goals are for what.
-
-    Attributes:
-        shop: its rules.
-        train: goals that may be learnt from.
-        dev: goals for choosing.
-        test: goals of the final figures.
-        step_limit: steps of an episode.
-    """
+    """A shop, and which of its goals are for what."""
 
     shop: Shop
+    """Its rules."""
     train: Sequence[int]
+    """Goals that may be learnt from."""
     dev: Sequence[int]
+    """Goals for choosing."""
     test: Sequence[int]
+    """Goals of the final figures."""
     step_limit: int
+    """Steps of an episode."""
 
     def open(self, goal: int, *, withhold: bool) -> tuple[ShopWorld, ShopState]:
         """Return the world of an episode and its first state."""
@@ -59,24 +56,21 @@ class Floor:
 
 
 class LearntRewards(BaseModel):
-    """How well a reward model rates purchases.
-
-    Attributes:
-        name: name of the model.
-        goals: training goals.
-        purchases: that it was fitted to.
-        correlation: mean correlation with the true reward among the purchases of a training goal.
-        fresh_correlation: the same for development goals.
-    """
+    """How well a reward model rates purchases."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     name: str
+    """Name of the model."""
     goals: int
+    """Training goals."""
     purchases: int
+    """That it was fitted to."""
     correlation: float
+    """Mean correlation with the true reward among the purchases of a training goal."""
     fresh_correlation: float
+    """The same for development goals."""
 
 
 @lru_cache(maxsize=1)

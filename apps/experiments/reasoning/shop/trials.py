@@ -36,38 +36,35 @@ Method = Literal["honest", "naive", "oracle", "best of N", "beam"]
 
 
 class Trial(BaseModel):
-    """One goal, planned for and shopped once.
-
-    Attributes:
-        method: how the plan was made.
-        simulations: budget of the search; of rivals, the budget of the search whose steps they were given.
-        pessimism: caution of the reward model.
-        goal: which.
-        value: what the plan seemed to be worth; by the oracle, what it is.
-        own_value: what the actor's own way seemed to be worth.
-        reward: what the plan earned.
-        own_reward: what the actor's own way earned.
-        steps: taken in the environment in search.
-        executed: steps of the plan.
-        judged: pages that the policy was asked about.
-        seconds: CPU seconds.
-    """
+    """One goal, planned for and shopped once."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     method: Method
+    """How the plan was made."""
     simulations: int
+    """Budget of the search; of rivals, the budget of the search whose steps they were given."""
     pessimism: float
+    """Caution of the reward model."""
     goal: int
+    """Which."""
     value: float
+    """What the plan seemed to be worth; by the oracle, what it is."""
     own_value: float
+    """What the actor's own way seemed to be worth."""
     reward: float
+    """What the plan earned."""
     own_reward: float
+    """What the actor's own way earned."""
     steps: int
+    """Taken in the environment in search."""
     executed: int
+    """Steps of the plan."""
     judged: int
+    """Pages that the policy was asked about."""
     seconds: float
+    """CPU seconds."""
 
     def reward_with(self, margin: float) -> float:
         """Return what is earned where the actor's own way is left only for a plan that seems so much better."""

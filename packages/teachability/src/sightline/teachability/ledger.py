@@ -13,21 +13,18 @@ from sightline.teachability.records import Record
 
 
 class Cost(Record):
-    """What some piece of work took.
-
-    Attributes:
-        environment_steps: actions tried in the environment.
-        prompts: answers of the student's policy; "equal cost" counts these.
-        tokens: tokens that training read.
-        teacher_calls: questions to the teacher.
-        cpu_seconds: processor time; it is no part of results that must be equal between runs.
-    """
+    """What some piece of work took."""
 
     environment_steps: int = Field(0, ge=0)
+    """Actions tried in the environment."""
     prompts: int = Field(0, ge=0)
+    """Answers of the student's policy; "equal cost" counts these."""
     tokens: int = Field(0, ge=0)
+    """Tokens that training read."""
     teacher_calls: int = Field(0, ge=0)
+    """Questions to the teacher."""
     cpu_seconds: float = Field(0.0, ge=0)
+    """Processor time; it is no part of results that must be equal between runs."""
 
 
 @dataclass(slots=True)

@@ -31,17 +31,14 @@ _SUM_TOLERANCE = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Transition(Generic[S]):
-    """What an action brings.
-
-    Attributes:
-        state: the next state.
-        reward: what the episode is worth if it ends here, from 0 to 1; rewards along the way do not count.
-        ended: whether the episode is over (terminated); running out of steps is told by `Dynamics.steps_left`.
-    """
+    """What an action brings."""
 
     state: S
+    """The next state."""
     reward: float = 0.0
+    """What the episode is worth if it ends here, from 0 to 1; rewards along the way do not count."""
     ended: bool = False
+    """Whether the episode is over (terminated); running out of steps is told by `Dynamics.steps_left`."""
 
     @property
     def success(self) -> bool:

@@ -36,26 +36,23 @@ class Record(BaseModel):
 
 
 class Bound(Record):
-    """A number known to lie in an interval.
-
-    Attributes:
-        low: lower end.
-        high: upper end.
-        estimate: best single number in between.
-        method: `graph` is certain; `played` is certain and exact, from a deterministic run to the end; `mixed` (a
-            certain interval narrowed by rollouts) and `sampled` (rollouts alone) hold with probability .95.
-        prompts: policy answers that were bought for it.
-        rollouts: sampled episodes that it rests on.
-        successes: those among them that succeeded.
-    """
+    """A number known to lie in an interval."""
 
     low: float
+    """Lower end."""
     high: float
+    """Upper end."""
     estimate: float
+    """Best single number in between."""
     method: Literal["graph", "mixed", "sampled", "played"]
+    """`graph` is certain; `played` is certain and exact, from a deterministic run to the end; `mixed` (a certain
+    interval narrowed by rollouts) and `sampled` (rollouts alone) hold with probability .95."""
     prompts: int = Field(0, ge=0)
+    """Policy answers that were bought for it."""
     rollouts: int = Field(0, ge=0)
+    """Sampled episodes that it rests on."""
     successes: int = Field(0, ge=0)
+    """Those among them that succeeded."""
 
     @model_validator(mode="after")
     def _is_an_interval(self) -> Self:
@@ -81,42 +78,39 @@ class Bound(Record):
 
 
 class Snapshot(Record):
-    """A moment of a student's episode, which can be restored.
-
-    Attributes:
-        id: first 16 hexadecimal digits of the state's SHA-256.
-        task: number of the goal.
-        group: tasks that must not be split apart, such as goals about one product.
-        trajectory_id: the episode.
-        step: position of the moment in it, from 0.
-        state: the dynamics' bytes of the state, in base64.
-        instruction: the task in words.
-        observation: what the student saw.
-        actions: what it could do.
-        kind: the kind of page.
-        taken: what it did here.
-        reward_at_end: what the episode ended with.
-        outcome: how the episode ended.
-        mined_by: the strategy that chose the moment.
-        before_end: steps of the episode from here on, this one included.
-    """
+    """A moment of a student's episode, which can be restored."""
 
     schema_version: Literal[1] = 1
     id: str = Field(pattern=r"^[0-9a-f]{16}$")
+    """First 16 hexadecimal digits of the state's SHA-256."""
     task: int = Field(ge=0)
+    """Number of the goal."""
     group: str
+    """Tasks that must not be split apart, such as goals about one product."""
     trajectory_id: str
+    """The episode."""
     step: int = Field(ge=0)
+    """Position of the moment in it, from 0."""
     state: str
+    """The dynamics' bytes of the state, in base64."""
     instruction: str
+    """The task in words."""
     observation: str
+    """What the student saw."""
     actions: tuple[str, ...]
+    """What it could do."""
     kind: str = ""
+    """The kind of page."""
     taken: str
+    """What it did here."""
     reward_at_end: float
+    """What the episode ended with."""
     outcome: Outcome
+    """How the episode ended."""
     mined_by: str
+    """The strategy that chose the moment."""
     before_end: int = Field(ge=1)
+    """Steps of the episode from here on, this one included."""
 
     @property
     def state_bytes(self) -> bytes:
@@ -130,23 +124,20 @@ def snapshot_id(state: bytes) -> str:
 
 
 class TeacherHint(Record):
-    """What a teacher would do, and why.
-
-    Attributes:
-        action: one of the snapshot's actions.
-        rationale: why.
-        error_type: what kind of mistake it corrects.
-        confidence: how sure the teacher is.
-        teacher: who said so.
-        request_hash: digest of the whole request, where one was sent.
-    """
+    """What a teacher would do, and why."""
 
     action: str
+    """One of the snapshot's actions."""
     rationale: str = ""
+    """Why."""
     error_type: ErrorType = "unknown"
+    """What kind of mistake it corrects."""
     confidence: Literal["low", "medium", "high"] = "medium"
+    """How sure the teacher is."""
     teacher: str = ""
+    """Who said so."""
     request_hash: str = ""
+    """Digest of the whole request, where one was sent."""
 
 
 class Refusal(Record):
@@ -156,45 +147,39 @@ class Refusal(Record):
 
 
 class Uncertainty(Record):
-    """How unsure the student is, from its distribution over the actions.
-
-    Attributes:
-        probabilities: one per action, in the snapshot's order.
-        entropy: in nats.
-        entropy_normalised: entropy over the logarithm of the number of actions; 0 where there is one. This is U.
-        margin: 1 - (largest - second largest); 0 where there is one action.
-        top_k_spread: 1 - (largest - k-th largest), k the smaller of 5 and the number of actions.
-        effective_actions: exponential of the entropy.
-        gini: 1 - sum of squares.
-        pi_teacher: probability of the teacher's action, None without a hint.
-        temperature: temperature of the distribution, None where it has none.
-    """
+    """How unsure the student is, from its distribution over the actions."""
 
     probabilities: tuple[Probability, ...]
+    """One per action, in the snapshot's order."""
     entropy: float
+    """In nats."""
     entropy_normalised: float
+    """Entropy over the logarithm of the number of actions; 0 where there is one. This is U."""
     margin: float
+    """1 - (largest - second largest); 0 where there is one action."""
     top_k_spread: float
+    """1 - (largest - k-th largest), k the smaller of 5 and the number of actions."""
     effective_actions: float
+    """Exponential of the entropy."""
     gini: float
+    """1 - sum of squares."""
     pi_teacher: Probability | None = None
+    """Probability of the teacher's action, None without a hint."""
     temperature: float | None = None
+    """Temperature of the distribution, None where it has none."""
 
 
 class PairCounts(Record):
-    """Outcomes of paired episodes that share their noise.
-
-    Attributes:
-        both: pairs in which both arms succeeded.
-        first_only: pairs in which only the first arm did.
-        second_only: pairs in which only the second did.
-        neither: pairs in which none did.
-    """
+    """Outcomes of paired episodes that share their noise."""
 
     both: int = Field(ge=0)
+    """Pairs in which both arms succeeded."""
     first_only: int = Field(ge=0)
+    """Pairs in which only the first arm did."""
     second_only: int = Field(ge=0)
+    """Pairs in which only the second did."""
     neither: int = Field(ge=0)
+    """Pairs in which none did."""
 
     @property
     def pairs(self) -> int:
@@ -203,31 +188,28 @@ class PairCounts(Record):
 
 
 class ValueLabels(Record):
-    """Chances of success from a snapshot, as the student goes on, and what one other action would change.
-
-    Attributes:
-        V: the student goes on.
-        V_reward: expected reward of the student.
-        Q_teacher: the teacher's action, then the student.
-        Q_taken: the action that the student took, then the student.
-        Q: one bound per action, in the snapshot's order.
-        V_expert: the teacher takes over; None where it cannot.
-        L_local: Q_teacher - V, tighter than the two bounds' difference since V contains Q_teacher.
-        L_taken: Q_taken - V, the student's own mistake where negative.
-        steps_left: actions the episode still may have.
-        pairs: coupled episodes that narrowed L_local, teacher's action first; None where none were needed.
-    """
+    """Chances of success from a snapshot, as the student goes on, and what one other action would change."""
 
     V: Bound
+    """The student goes on."""
     V_reward: Bound
+    """Expected reward of the student."""
     Q_teacher: Bound
+    """The teacher's action, then the student."""
     Q_taken: Bound
+    """The action that the student took, then the student."""
     Q: tuple[Bound, ...] | None = None
+    """One bound per action, in the snapshot's order."""
     V_expert: Bound | None = None
+    """The teacher takes over; None where it cannot."""
     L_local: Bound
+    """Q_teacher - V, tighter than the two bounds' difference since V contains Q_teacher."""
     L_taken: Bound
+    """Q_taken - V, the student's own mistake where negative."""
     steps_left: int = Field(ge=0)
+    """Actions the episode still may have."""
     pairs: PairCounts | None = None
+    """Coupled episodes that narrowed L_local, teacher's action first; None where none were needed."""
 
     @property
     def L_upper(self) -> Bound | None:  # noqa: N802 - the symbol that the field uses
@@ -241,51 +223,42 @@ class ValueLabels(Record):
 
 
 class PatchEffect(Record):
-    """What one teaching text, shown at the snapshot, does.
-
-    Attributes:
-        kind: the format, or the control.
-        paraphrase: number of the wording.
-        probabilities: the student's distribution under it.
-        gain0: what it adds to the chance of success over the placebo, shown at this step alone.
-        gain_all: the same, shown at every step; None where it was not measured.
-    """
+    """What one teaching text, shown at the snapshot, does."""
 
     kind: PatchKind
+    """The format, or the control."""
     paraphrase: int = Field(ge=0)
+    """Number of the wording."""
     probabilities: tuple[Probability, ...]
+    """The student's distribution under it."""
     gain0: Bound
+    """What it adds to the chance of success over the placebo, shown at this step alone."""
     gain_all: Bound | None = None
+    """The same, shown at every step; None where it was not measured."""
 
 
 class PatchLabels(Record):
-    """In-context teaching: all texts that were tried, and what the best format is worth.
-
-    Attributes:
-        effects: one per format or control and paraphrase.
-        elp: expected learning payoff: the format is chosen on one half of the paraphrases and valued on the other, both
-            ways, averaged; so it is no maximum of noisy numbers.
-        routes: the formats chosen on the two halves.
-        route: the format with the best mean gain over all paraphrases, for use outside this snapshot.
-    """
+    """In-context teaching: all texts that were tried, and what the best format is worth."""
 
     effects: tuple[PatchEffect, ...]
+    """One per format or control and paraphrase."""
     elp: Bound
+    """Expected learning payoff: the format is chosen on one half of the paraphrases and valued on the other, both ways,
+    averaged; so it is no maximum of noisy numbers."""
     routes: tuple[PatchFormat, PatchFormat]
+    """The formats chosen on the two halves."""
     route: PatchFormat
+    """The format with the best mean gain over all paraphrases, for use outside this snapshot."""
 
 
 class Depth(Record):
-    """Steps back to the last moment from which a success was likely (at least 1/2).
-
-    Attributes:
-        steps: 0 where it still is; where `censored`, the number of steps that were looked at in vain.
-        status: `observed`, `censored` (no such moment since the start) or `undecided` (a bound straddles 1/2
-            before such a moment is met).
-    """
+    """Steps back to the last moment from which a success was likely (at least 1/2)."""
 
     steps: int = Field(ge=0)
+    """0 where it still is; where `censored`, the number of steps that were looked at in vain."""
     status: Literal["observed", "censored", "undecided"]
+    """`observed`, `censored` (no such moment since the start) or `undecided` (a bound straddles 1/2 before such a
+    moment is met)."""
 
 
 class DepthLabels(Record):
@@ -296,52 +269,46 @@ class DepthLabels(Record):
 
 
 class FirstOrder(Record):
-    """Gain of an infinitesimal learning step, from probabilities and advantages A(a) = Q(a) - V alone.
-
-    Attributes:
-        logit: pi(a*) A(a*): raising the logit of the teacher's action.
-        supervised: that minus the sum of pi(a)^2 A(a): one step of supervised learning of a tabular softmax policy.
-    """
+    """Gain of an infinitesimal learning step, from probabilities and advantages A(a) = Q(a) - V alone."""
 
     logit: float
+    """pi(a*) A(a*): raising the logit of the teacher's action."""
     supervised: float
+    """That minus the sum of pi(a)^2 A(a): one step of supervised learning of a tabular softmax policy."""
 
 
 class LabelledSnapshot(Record):
-    """A snapshot with all that was measured; fields are None until, or unless, they were.
-
-    Attributes:
-        snapshot: the moment.
-        hint: what the teacher said, or why it did not.
-        grade: whether the teacher's action improves the student by at least .02, harms it by as much, or neither.
-        uncertainty: how unsure the student is.
-        values: chances of success.
-        patches: in-context teaching.
-        depth: how far back it could be saved.
-        first_order: gain of an infinitesimal learning step.
-        quadrant: where it stands in the U x L map; None where it was left out of it.
-        p_high_u: certainty that U is high.
-        p_high_l: certainty that L_local is high.
-        split: what it may be used for.
-        policy: fingerprint of the student that was labelled.
-        error: what the environment raised, where it did; then nothing else was measured.
-    """
+    """A snapshot with all that was measured; fields are None until, or unless, they were."""
 
     schema_version: Literal[1] = 1
     snapshot: Snapshot
+    """The moment."""
     hint: TeacherHint | Refusal | None = None
+    """What the teacher said, or why it did not."""
     grade: Grade | None = None
+    """Whether the teacher's action improves the student by at least .02, harms it by as much, or neither."""
     uncertainty: Uncertainty | None = None
+    """How unsure the student is."""
     values: ValueLabels | None = None
+    """Chances of success."""
     patches: PatchLabels | None = None
+    """In-context teaching."""
     depth: DepthLabels | None = None
+    """How far back it could be saved."""
     first_order: FirstOrder | None = None
+    """Gain of an infinitesimal learning step."""
     quadrant: Quadrant | None = None
+    """Where it stands in the U x L map; None where it was left out of it."""
     p_high_u: Probability | None = None
+    """Certainty that U is high."""
     p_high_l: Probability | None = None
+    """Certainty that L_local is high."""
     split: Split | None = None
+    """What it may be used for."""
     policy: str = ""
+    """Fingerprint of the student that was labelled."""
     error: str | None = None
+    """What the environment raised, where it did; then nothing else was measured."""
 
     @property
     def teacher_action(self) -> str | None:

@@ -26,19 +26,16 @@ _MOST_EPISODES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with an interval.
-
-    Attributes:
-        value: the number.
-        low: lower end.
-        high: upper end.
-        confidence: of the interval.
-    """
+    """A number with an interval."""
 
     value: float
+    """The number."""
     low: float
+    """Lower end."""
     high: float
+    """Upper end."""
     confidence: float = 0.95
+    """Of the interval."""
 
 
 def ranks(values: ArrayLike) -> Floats:

@@ -33,17 +33,14 @@ _LATEX = str.maketrans(
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with a caption.
-
-    Attributes:
-        caption: what it shows.
-        columns: headings.
-        rows: cells; None is shown as a dash, a float with three decimals.
-    """
+    """A table with a caption."""
 
     caption: str
+    """What it shows."""
     columns: tuple[str, ...]
+    """Headings."""
     rows: tuple[tuple[Cell, ...], ...]
+    """Cells; None is shown as a dash, a float with three decimals."""
 
     def markdown(self) -> str:
         """Return the table as Markdown."""

@@ -19,35 +19,33 @@ class Example(Record):
     `contrast` its lead over the rejected one, `hint` distils the target distribution, which the student itself gave
     when it could read the hint; replay raises the student's own choice and holds it to the target, its distribution
     before training.
-
-    Attributes:
-        prompt_ids: tokens of the prompt as the student reads it when it acts; no teaching text is in it.
-        candidates_ids: tokens of every action, in the page's order.
-        chosen: position of the action to learn.
-        rejected: position of the action to avoid, for `contrast`.
-        target: a distribution over the candidates, for `hint` and replay.
-        weight: weight in the loss.
-        source: where it comes from.
-        snapshot_id: the moment.
-        group: its group, by which leaks are found.
-        format: how it is taught.
-        kind: kind of the page.
-        action: text of the chosen action.
     """
 
     schema_version: Literal[1] = 1
     prompt_ids: tuple[int, ...]
+    """Tokens of the prompt as the student reads it when it acts; no teaching text is in it."""
     candidates_ids: tuple[tuple[int, ...], ...] = Field(min_length=1)
+    """Tokens of every action, in the page's order."""
     chosen: int = Field(ge=0)
+    """Position of the action to learn."""
     rejected: int | None = None
+    """Position of the action to avoid, for `contrast`."""
     target: tuple[Probability, ...] | None = None
+    """A distribution over the candidates, for `hint` and replay."""
     weight: float = Field(1.0, gt=0)
+    """Weight in the loss."""
     source: Source
+    """Where it comes from."""
     snapshot_id: str
+    """The moment."""
     group: str
+    """Its group, by which leaks are found."""
     format: PatchFormat
+    """How it is taught."""
     kind: str = ""
+    """Kind of the page."""
     action: str
+    """Text of the chosen action."""
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
@@ -77,134 +75,119 @@ class Example(Record):
 
 
 class LearnerConfig(Record):
-    """How the student is trained.
-
-    Attributes:
-        rank: of the low-rank adapters on all linear layers but embeddings and head.
-        alpha: their scale, times 1 / rank.
-        learning_rate: of AdamW, constant.
-        epochs: passes over the examples.
-        batch_size: examples a step.
-        loss: cross-entropy among a prompt's candidates, or of the chosen action's tokens.
-        temperature: divides a candidate's score, as when the student acts.
-        length_normalised: whether the score is the mean log-probability per token, as when the student acts.
-        anchor: weight of the divergence from the distribution before training, on replay examples.
-        weight_decay: decoupled, of AdamW.
-        clip: largest norm of the gradient.
-    """
+    """How the student is trained."""
 
     rank: int = Field(8, ge=1)
+    """Of the low-rank adapters on all linear layers but embeddings and head."""
     alpha: int = Field(16, ge=1)
+    """Their scale, times 1 / rank."""
     learning_rate: float = Field(3e-4, gt=0)
+    """Of AdamW, constant."""
     epochs: int = Field(3, ge=1)
+    """Passes over the examples."""
     batch_size: int = Field(8, ge=1)
+    """Examples a step."""
     loss: Loss = "candidates"
+    """Cross-entropy among a prompt's candidates, or of the chosen action's tokens."""
     temperature: float = Field(1.0, gt=0)
+    """Divides a candidate's score, as when the student acts."""
     length_normalised: bool = False
+    """Whether the score is the mean log-probability per token, as when the student acts."""
     anchor: float = Field(0.1, ge=0)
+    """Weight of the divergence from the distribution before training, on replay examples."""
     weight_decay: float = Field(0.0, ge=0)
+    """Decoupled, of AdamW."""
     clip: float = Field(1.0, gt=0)
+    """Largest norm of the gradient."""
 
 
 class TrainingReport(Record):
-    """What a training did.
-
-    Attributes:
-        seed: seed of adapter and batches.
-        examples: number by source.
-        steps: optimiser steps.
-        tokens: tokens that were read, padding not counted.
-        supervised_share: share of the tokens of prompt and chosen action that stand in the loss.
-        first_loss: loss of the first batch, before any step.
-        losses: mean loss of each epoch.
-        confidence: per snapshot, the chosen action's probability at the start of each epoch and after the last; its
-            mean and spread are a data map (Swayamdipta et al. 2020). Corrections of the candidate loss only.
-        adapter_before: digest of the adapter before the first step.
-        adapter_after: digest after the last.
-        base: digest of the weights below it, which do not change.
-    """
+    """What a training did."""
 
     schema_version: Literal[1] = 1
     seed: int
+    """Seed of adapter and batches."""
     examples: dict[Source, int]
+    """Number by source."""
     steps: int
+    """Optimiser steps."""
     tokens: int
+    """Tokens that were read, padding not counted."""
     supervised_share: float
+    """Share of the tokens of prompt and chosen action that stand in the loss."""
     first_loss: float
+    """Loss of the first batch, before any step."""
     losses: tuple[float, ...]
+    """Mean loss of each epoch."""
     confidence: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    """Per snapshot, the chosen action's probability at the start of each epoch and after the last; its mean and spread
+    are a data map (Swayamdipta et al. 2020). Corrections of the candidate loss only."""
     adapter_before: str
+    """Digest of the adapter before the first step."""
     adapter_after: str
+    """Digest after the last."""
     base: str
+    """Digest of the weights below it, which do not change."""
 
 
 class RunPlan(Record):
-    """One training run of the matrix, before it runs.
-
-    Attributes:
-        run_id: `Q1_demo_s0`, `B1_uniform_s0` or `B2_all_s0`.
-        quadrant: which snapshots; None for the baselines.
-        format: how they are taught.
-        seed: seed of adapter, batches, sample and replay.
-        snapshot_ids: what is learnt, ascending; empty where the cell is.
-        empty: why the cell is empty, else None.
-    """
+    """One training run of the matrix, before it runs."""
 
     run_id: str
+    """`Q1_demo_s0`, `B1_uniform_s0` or `B2_all_s0`."""
     quadrant: Quadrant | None
+    """Which snapshots; None for the baselines."""
     format: PatchFormat
+    """How they are taught."""
     seed: int
+    """Seed of adapter, batches, sample and replay."""
     snapshot_ids: tuple[str, ...]
+    """What is learnt, ascending; empty where the cell is."""
     empty: str | None = None
+    """Why the cell is empty, else None."""
 
 
 class RunRecord(Record):
-    """One training run, after it ran.
-
-    Attributes:
-        plan: what was asked for.
-        report: what the training did.
-        folder: where the adapter lies, relative to the record's file.
-    """
+    """One training run, after it ran."""
 
     schema_version: Literal[1] = 1
     plan: RunPlan
+    """What was asked for."""
     report: TrainingReport
+    """What the training did."""
     folder: str
+    """Where the adapter lies, relative to the record's file."""
 
 
 class MicroRow(Record):
-    """What a tiny training on one snapshot changed.
-
-    Attributes:
-        snapshot_id: the snapshot.
-        group: its group.
-        quadrant: its quadrant.
-        format: how it was taught.
-        learning_rate: of the steps.
-        seed: of the adapter.
-        elp: in-context payoff of the snapshot, for the correlation; None without patches.
-        route: whether the format is the one that the snapshot is routed to.
-        log_probability: change of ln pi of the teacher's action at the snapshot.
-        first_step_gain: sum over actions of (pi' - pi)(a) Q(a), at the estimates of Q.
-        siblings: mean change of ln pi of the teacher's action at moments of other groups with the same mistake.
-        sibling_count: how many there were.
-        retention: mean divergence KL(pi || pi') on prompts of successful episodes.
-        loss: training loss of the first step.
-    """
+    """What a tiny training on one snapshot changed."""
 
     schema_version: Literal[1] = 1
     snapshot_id: str
+    """The snapshot."""
     group: str
+    """Its group."""
     quadrant: Quadrant | None
+    """Its quadrant."""
     format: PatchFormat
+    """How it was taught."""
     learning_rate: float
+    """Of the steps."""
     seed: int
+    """Of the adapter."""
     elp: float | None
+    """In-context payoff of the snapshot, for the correlation; None without patches."""
     route: bool
+    """Whether the format is the one that the snapshot is routed to."""
     log_probability: float
+    """Change of ln pi of the teacher's action at the snapshot."""
     first_step_gain: float
+    """Sum over actions of (pi' - pi)(a) Q(a), at the estimates of Q."""
     siblings: float | None
+    """Mean change of ln pi of the teacher's action at moments of other groups with the same mistake."""
     sibling_count: int
+    """How many there were."""
     retention: float | None
+    """Mean divergence KL(pi || pi') on prompts of successful episodes."""
     loss: float
+    """Training loss of the first step."""

@@ -7,18 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StateView:
-    """What a policy may see of a state.
-
-    Attributes:
-        instruction: the task, in words.
-        observation: the page or picture, as text.
-        actions: what can be done; the order is that of the policy's probabilities.
-        history: (observation, action) pairs of earlier turns, oldest first, where the policy reads them.
-        kind: the kind of page, such as `index`; audits and sibling states compare pages of one kind.
-    """
+    """What a policy may see of a state."""
 
     instruction: str
+    """The task, in words."""
     observation: str
+    """The page or picture, as text."""
     actions: tuple[str, ...]
+    """What can be done; the order is that of the policy's probabilities."""
     history: tuple[tuple[str, str], ...] = ()
+    """(observation, action) pairs of earlier turns, oldest first, where the policy reads them."""
     kind: str = ""
+    """The kind of page, such as `index`; audits and sibling states compare pages of one kind."""

@@ -26,17 +26,14 @@ def price_tag(pricing: tuple[float, ...]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class HumanInstruction:
-    """A request that a person wrote for one product.
-
-    Attributes:
-        text: the request, as written.
-        attributes: properties the bought product must have; an instruction without any is no goal.
-        options: option values to choose, without the names of their groups.
-    """
+    """A request that a person wrote for one product."""
 
     text: str
+    """The request, as written."""
     attributes: tuple[str, ...]
+    """Properties the bought product must have; an instruction without any is no goal."""
     options: tuple[str, ...] = ()
+    """Option values to choose, without the names of their groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,41 +46,38 @@ class SyntheticInstruction:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One product, after the loading rules of the original shop.
-
-    Attributes:
-        asin: identifier, at most 10 characters, upper case.
-        title: shown on results and item pages.
-        description: text of the Description page; may be empty and may hold newlines.
-        bullets: lines of the Features page, in order.
-        pricing: one price, or the two ends of a range; dollars. `(100.0,)` where the data give none.
-        price_tag: what pages show, for example `$10.0` or `$5.0 to $9.5`.
-        category: one of the shop's broad categories.
-        query: the shop query under which the product was listed; lower case, stripped.
-        product_category: path of categories joined by " › ".
-        options: group name -> values, both lower case, in page order; values may repeat.
-        option_images: value -> image URL or None, over all groups.
-        image: URL of the main image, or "".
-        attributes: annotated properties; `("DUMMY_ATTR",)` when there is no annotation.
-        human: requests written by people.
-        synthetic: the generated request, where there is one.
-    """
+    """One product, after the loading rules of the original shop."""
 
     asin: str
+    """Identifier, at most 10 characters, upper case."""
     title: str
+    """Shown on results and item pages."""
     description: str
+    """Text of the Description page; may be empty and may hold newlines."""
     bullets: tuple[str, ...]
+    """Lines of the Features page, in order."""
     pricing: tuple[float, ...]
+    """One price, or the two ends of a range; dollars. `(100.0,)` where the data give none."""
     price_tag: str
+    """What pages show, for example `$10.0` or `$5.0 to $9.5`."""
     category: str
+    """One of the shop's broad categories."""
     query: str
+    """The shop query under which the product was listed; lower case, stripped."""
     product_category: str
+    """Path of categories joined by " › "."""
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Group name -> values, both lower case, in page order; values may repeat."""
     option_images: Mapping[str, str | None] = field(default_factory=dict)
+    """Value -> image URL or None, over all groups."""
     image: str = ""
+    """URL of the main image, or ""."""
     attributes: tuple[str, ...] = UNANNOTATED
+    """Annotated properties; `("DUMMY_ATTR",)` when there is no annotation."""
     human: tuple[HumanInstruction, ...] = ()
+    """Requests written by people."""
     synthetic: SyntheticInstruction | None = None
+    """The generated request, where there is one."""
 
     @property
     def search_text(self) -> str:
@@ -134,31 +128,28 @@ GoalOptions: TypeAlias = tuple[str, ...] | Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What an episode asks for.
-
-    Attributes:
-        asin: the product the goal was made from; any product that scores 1 is as good.
-        category: of that product, as are query, name and product_category.
-        query: see `Product`.
-        name: title of that product.
-        product_category: see `Product`.
-        instruction_text: what the agent reads.
-        attributes: properties the bought product must have.
-        price_upper: the highest price allowed, in dollars.
-        goal_options: option values to choose.
-        weight: relative probability of being drawn when no goal is named.
-    """
+    """What an episode asks for."""
 
     asin: str
+    """The product the goal was made from; any product that scores 1 is as good."""
     category: str
+    """Of that product, as are query, name and product_category."""
     query: str
+    """See `Product`."""
     name: str
+    """Title of that product."""
     product_category: str
+    """See `Product`."""
     instruction_text: str
+    """What the agent reads."""
     attributes: tuple[str, ...]
+    """Properties the bought product must have."""
     price_upper: float
+    """The highest price allowed, in dollars."""
     goal_options: GoalOptions
+    """Option values to choose."""
     weight: float = 1.0
+    """Relative probability of being drawn when no goal is named."""
 
 
 def check_asin(asin: str, position: int) -> None:

@@ -40,19 +40,6 @@ class ContextTable(nn.Module):
         space: the action space.
         contexts: C contexts.
         width: W.
-        logit_index: int64 [C * W], position among the heads' logits, flattened and joined in the order of the heads.
-        mask_index: int64 [C * W], position among the masks, likewise.
-        choices: bool [C, W], False at padding.
-        context_of: int64 [ops, slots, H], the context of each head once operation and slot are known; 0 where the head
-            does not matter.
-        relevance: bool [ops, H].
-        placeholder: int64 [H].
-        used_by: float [ops, C], 1 where the operation leads to the context; the contexts that are always drawn are
-            in `always` instead.
-        always: float [C], 1 for contexts that are drawn whatever the operation.
-        follows_slot: bool [C], whether the context holds for one slot only.
-        slot_index: int64 [C], position in the flattened [C * W] of the choice of that slot.
-        of_head: float [C, H], 1 where the context belongs to the head.
         direct: whether the joined logits are the padded rows themselves.
 
     Raises:
@@ -60,16 +47,29 @@ class ContextTable(nn.Module):
     """
 
     logit_index: Tensor
+    """int64 [C * W], position among the heads' logits, flattened and joined in the order of the heads."""
     mask_index: Tensor
+    """int64 [C * W], position among the masks, likewise."""
     choices: Tensor
+    """Bool [C, W], False at padding."""
     context_of: Tensor
+    """int64 [ops, slots, H], the context of each head once operation and slot are known; 0 where the head does not
+    matter."""
     relevance: Tensor
+    """Bool [ops, H]."""
     placeholder: Tensor
+    """int64 [H]."""
     used_by: Tensor
+    """Float [ops, C], 1 where the operation leads to the context; the contexts that are always drawn are in `always`
+    instead."""
     always: Tensor
+    """Float [C], 1 for contexts that are drawn whatever the operation."""
     follows_slot: Tensor
+    """Bool [C], whether the context holds for one slot only."""
     slot_index: Tensor
+    """int64 [C], position in the flattened [C * W] of the choice of that slot."""
     of_head: Tensor
+    """Float [C, H], 1 where the context belongs to the head."""
 
     def __init__(self, space: FactoredActionSpace, *, conditioned: bool = False) -> None:
         super().__init__()

@@ -75,13 +75,13 @@ class EpisodeStepper:
         device: device of the inputs.
 
     Attributes:
-        seen: what the policy sees next.
         starts: [E], whether that is the first state of an episode.
         ignored: [E], whether it is the last, so that the next action does nothing.
         resets_in_next_step: whether last states are shown, in NEXT_STEP mode; else they are in `final_obs`.
     """
 
     seen: PolicyInput
+    """What the policy sees next."""
 
     def __init__(self, environment: VectorEnv[Any, Any, Any], reader: InputReader, device: torch.device) -> None:
         mode = environment.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)

@@ -33,25 +33,22 @@ OUTCOMES = ("first_step_gain", "log_probability", "siblings")
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Moments with their payoff in context and their outcomes in training, [N] each.
-
-    Attributes:
-        elp: payoff in context.
-        halves: [N, 2] the same on each half of the wordings.
-        outcomes: per outcome, its mean over formats' route, rates and seeds.
-        leverage: L_local.
-        first_order: s1.
-        quadrants: quadrant of each.
-        groups: group of each.
-    """
+    """Moments with their payoff in context and their outcomes in training, [N] each."""
 
     elp: NDArray[np.float64]
+    """Payoff in context."""
     halves: NDArray[np.float64]
+    """[N, 2] the same on each half of the wordings."""
     outcomes: Mapping[str, NDArray[np.float64]]
+    """Per outcome, its mean over formats' route, rates and seeds."""
     leverage: NDArray[np.float64]
+    """L_local."""
     first_order: NDArray[np.float64]
+    """s1."""
     quadrants: list[str]
+    """Quadrant of each."""
     groups: list[str]
+    """Group of each."""
 
 
 def pair_up(rows: Sequence[MicroRow], labelled: Sequence[LabelledSnapshot]) -> Pairs:

@@ -31,17 +31,14 @@ KINDS: tuple[PatchKind, ...] = ("demo", "contrast", "hint", "placebo", "mismatch
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What a teaching text is made of.
-
-    Attributes:
-        snapshot: the moment.
-        hint: the teacher's.
-        avoid: what not to do: what the student took, or its likeliest other action where it took the teacher's.
-    """
+    """What a teaching text is made of."""
 
     snapshot: Snapshot
+    """The moment."""
     hint: TeacherHint
+    """The teacher's."""
     avoid: str
+    """What not to do: what the student took, or its likeliest other action where it took the teacher's."""
 
 
 def avoided(snapshot: Snapshot, hint: TeacherHint, probabilities: NDArray[np.float64]) -> str:

@@ -22,24 +22,21 @@ _UNDECIDED = 0.1
 
 
 class Thresholds(Record):
-    """Where high begins.
-
-    Attributes:
-        u: of U, the normalised entropy: the median of the calibration snapshots.
-        l_local: of L_local.
-        l_median: median of L_local's estimates in the calibration snapshots, for the record.
-        l_rule: whether `l_local` is the fixed one or the median.
-        snapshots: calibration snapshots that were used.
-        groups: their groups.
-    """
+    """Where high begins."""
 
     schema_version: Literal[1] = 1
     u: float
+    """Of U, the normalised entropy: the median of the calibration snapshots."""
     l_local: float
+    """Of L_local."""
     l_median: float
+    """Median of L_local's estimates in the calibration snapshots, for the record."""
     l_rule: Literal["fixed", "median"]
+    """Whether `l_local` is the fixed one or the median."""
     snapshots: int
+    """Calibration snapshots that were used."""
     groups: tuple[str, ...]
+    """Their groups."""
 
 
 def calibrate_thresholds(

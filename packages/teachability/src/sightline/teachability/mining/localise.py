@@ -14,15 +14,12 @@ from sightline.teachability.values.store import ValueStore, value_key
 
 @dataclass(frozen=True, slots=True)
 class StepValues:
-    """Chances of success around one action of an episode.
-
-    Attributes:
-        before: the student goes on.
-        after: the action it took, then the student.
-    """
+    """Chances of success around one action of an episode."""
 
     before: Bound
+    """The student goes on."""
     after: Bound
+    """The action it took, then the student."""
 
 
 def episode_values(

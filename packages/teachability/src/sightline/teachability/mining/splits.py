@@ -23,20 +23,17 @@ _WORD = re.compile(r"\w+")
 
 
 class SplitManifest(Record):
-    """Which group is used for what.
-
-    Attributes:
-        salt: what was hashed with the group.
-        shares: share of each split; they sum to 1.
-        groups: split of each group.
-        tasks: group of each task.
-    """
+    """Which group is used for what."""
 
     schema_version: Literal[1] = 1
     salt: str
+    """What was hashed with the group."""
     shares: dict[Split, float]
+    """Share of each split; they sum to 1."""
     groups: dict[str, Split]
+    """Split of each group."""
     tasks: dict[int, str]
+    """Group of each task."""
 
     def split(self, task: int) -> Split:
         """Return the split of a task.

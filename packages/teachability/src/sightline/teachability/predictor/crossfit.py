@@ -20,15 +20,12 @@ _TAU = 0.01
 
 @dataclass(frozen=True, slots=True)
 class OutOfFold:
-    """Predictions for every row by models that have not seen its group.
-
-    Attributes:
-        predictions: per head, [N] or [N, C]; nan where no model had such targets.
-        folds: [N] fold of each row.
-    """
+    """Predictions for every row by models that have not seen its group."""
 
     predictions: dict[str, Floats]
+    """Per head, [N] or [N, C]; nan where no model had such targets."""
     folds: NDArray[np.int64]
+    """[N] fold of each row."""
 
 
 def make_targets(labelled: Sequence[LabelledSnapshot]) -> Targets:

@@ -25,46 +25,40 @@ PREDICTOR_FILE = "predictor.json"
 
 
 class PredictorConfig(Record):
-    """How a predictor is made.
-
-    Attributes:
-        kind: `ridge` or `mlp`.
-        penalty: of the squared weights of the ridge, in units of examples.
-        hidden: widths of the network's layers.
-        members: networks of the ensemble.
-        epochs: most passes.
-        patience: passes without improvement on the held-out tenth before it stops; the best weights are kept.
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
-        dropout: share of hidden units left out in training.
-        seed: seed of the networks.
-    """
+    """How a predictor is made."""
 
     kind: Literal["ridge", "mlp"] = "ridge"
+    """`ridge` or `mlp`."""
     penalty: float = Field(30.0, gt=0)
+    """Of the squared weights of the ridge, in units of examples."""
     hidden: tuple[int, ...] = (256, 128)
+    """Widths of the network's layers."""
     members: int = Field(5, ge=1)
+    """Networks of the ensemble."""
     epochs: int = Field(60, ge=1)
+    """Most passes."""
     patience: int = Field(10, ge=1)
+    """Passes without improvement on the held-out tenth before it stops; the best weights are kept."""
     learning_rate: float = Field(1e-3, gt=0)
+    """Of AdamW."""
     weight_decay: float = Field(1e-2, ge=0)
+    """Of AdamW."""
     dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of hidden units left out in training."""
     seed: int = 0
+    """Seed of the networks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What is learnt.
-
-    Attributes:
-        numbers: per head of `NUMBERS`, [N]; nan where it was not measured.
-        weights: per head, [N] how much a number counts.
-        classes: per head of `CLASSES`, [N] class, -1 where it was not decided.
-    """
+    """What is learnt."""
 
     numbers: Mapping[str, Floats]
+    """Per head of `NUMBERS`, [N]; nan where it was not measured."""
     weights: Mapping[str, Floats]
+    """Per head, [N] how much a number counts."""
     classes: Mapping[str, NDArray[np.int64]]
+    """Per head of `CLASSES`, [N] class, -1 where it was not decided."""
 
     def rows(self, index: NDArray[np.int64]) -> Targets:
         """Return the targets of some rows."""

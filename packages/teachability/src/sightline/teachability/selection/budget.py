@@ -12,17 +12,14 @@ _FORWARDS = 3
 
 
 class LabelCost(Record):
-    """Answers of the student that an arm needs before it can choose.
-
-    Attributes:
-        arm: its name.
-        prompts: answers.
-        extra_examples: examples that the same answers would pay for in training.
-    """
+    """Answers of the student that an arm needs before it can choose."""
 
     arm: str
+    """Its name."""
     prompts: int
+    """Answers."""
     extra_examples: int
+    """Examples that the same answers would pay for in training."""
 
 
 def label_cost(arm: str, *, candidates: int, epochs: int, value_prompts: int = 0, patch_prompts: int = 0) -> LabelCost:

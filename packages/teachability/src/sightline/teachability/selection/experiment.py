@@ -22,26 +22,23 @@ from sightline.teachability.training_records import LearnerConfig, TrainingRepor
 
 
 class SelectionPlan(Record):
-    """One training run of the experiment, before it runs.
-
-    Attributes:
-        run_id: `SEL_entropy_k80_s0`; the arm `random` at equal cost is `random_cost`.
-        method: the arm.
-        seed: seed of ties, adapter, batches and replay.
-        budget: examples that were allowed.
-        snapshot_ids: what was chosen, ascending.
-        uncertainty_mean: mean U of the choice.
-        elp_mean: mean ELP of the choice, where it was measured.
-    """
+    """One training run of the experiment, before it runs."""
 
     schema_version: Literal[1] = 1
     run_id: str
+    """`SEL_entropy_k80_s0`; the arm `random` at equal cost is `random_cost`."""
     method: str
+    """The arm."""
     seed: int
+    """Seed of ties, adapter, batches and replay."""
     budget: int
+    """Examples that were allowed."""
     snapshot_ids: tuple[str, ...]
+    """What was chosen, ascending."""
     uncertainty_mean: float | None
+    """Mean U of the choice."""
     elp_mean: float | None
+    """Mean ELP of the choice, where it was measured."""
 
 
 class SelectionRun(Record):
@@ -54,35 +51,32 @@ class SelectionRun(Record):
 
 
 class SelectionRow(Record):
-    """A line of the summary: one arm, training seeds together.
-
-    Attributes:
-        method: the arm.
-        n_selected: snapshots of a run.
-        n_examples: training examples of a run, replay among them.
-        uncertainty_mean: mean U of the choices.
-        elp_mean: mean ELP of the choices.
-        label_prompts: answers of the student that choosing cost.
-        success_rate: mean over tasks and seeds.
-        delta: success minus that of `random`, paired by task.
-        delta_low: lower end (groups resampled).
-        delta_high: upper end.
-        p_holm: test of no difference by group, adjusted for the number of arms.
-        retention_drop: what the base could do and this cannot.
-    """
+    """A line of the summary: one arm, training seeds together."""
 
     method: str
+    """The arm."""
     n_selected: int
+    """Snapshots of a run."""
     n_examples: int
+    """Training examples of a run, replay among them."""
     uncertainty_mean: float | None
+    """Mean U of the choices."""
     elp_mean: float | None
+    """Mean ELP of the choices."""
     label_prompts: int
+    """Answers of the student that choosing cost."""
     success_rate: float
+    """Mean over tasks and seeds."""
     delta: float | None = None
+    """Success minus that of `random`, paired by task."""
     delta_low: float | None = None
+    """Lower end (groups resampled)."""
     delta_high: float | None = None
+    """Upper end."""
     p_holm: float | None = None
+    """Test of no difference by group, adjusted for the number of arms."""
     retention_drop: float | None = None
+    """What the base could do and this cannot."""
 
 
 def plan_selection(

@@ -43,14 +43,7 @@ DIAGNOSES: Final[dict[ErrorType, str]] = {
 
 
 class PatchTemplates(Record):
-    """Wordings of the teaching texts, at least two of each, so that what is learnt of a format is not one wording's.
-
-    Attributes:
-        demo: an example; may hold {brief}, {action}, {reason}.
-        contrast: what to avoid and what to do; may hold {brief}, {action}, {reason}, {avoid}, {why_bad}.
-        hint: an insight that names no action; may hold {brief}, {insight}.
-        answer: the bare answer, a control; may hold {action}.
-    """
+    """Wordings of the teaching texts, at least two of each, so that what is learnt of a format is not one wording's."""
 
     demo: tuple[str, ...] = Field(
         (
@@ -59,6 +52,7 @@ class PatchTemplates(Record):
         ),
         min_length=2,
     )
+    """An example; may hold {brief}, {action}, {reason}."""
     contrast: tuple[str, ...] = Field(
         (
             "do not choose {avoid}: {why_bad}; choose {action} instead: {reason}",
@@ -66,8 +60,11 @@ class PatchTemplates(Record):
         ),
         min_length=2,
     )
+    """What to avoid and what to do; may hold {brief}, {action}, {reason}, {avoid}, {why_bad}."""
     hint: tuple[str, ...] = Field(("think about this: {insight}", "what matters here: {insight}"), min_length=2)
+    """An insight that names no action; may hold {brief}, {insight}."""
     answer: tuple[str, ...] = Field(("{action}", "the answer is {action}"), min_length=2)
+    """The bare answer, a control; may hold {action}."""
 
     @model_validator(mode="after")
     def _names_known_fields(self) -> Self:

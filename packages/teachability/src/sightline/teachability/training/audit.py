@@ -17,19 +17,16 @@ from sightline.teachability.training_records import Example
 
 
 class AuditRules(Record):
-    """What is refused.
-
-    Attributes:
-        dominant: share of the examples on one kind of page from which an action kind dominates it.
-        rare: share in the replay below which the student hardly ever does that itself.
-        smallest: examples on a kind of page from which the rules apply.
-        required: per kind of page, an action kind that must occur among the examples there.
-    """
+    """What is refused."""
 
     dominant: float = Field(0.6, gt=0, le=1)
+    """Share of the examples on one kind of page from which an action kind dominates it."""
     rare: float = Field(0.2, ge=0, le=1)
+    """Share in the replay below which the student hardly ever does that itself."""
     smallest: int = Field(8, ge=1)
+    """Examples on a kind of page from which the rules apply."""
     required: dict[str, str] = Field(default_factory=dict)
+    """Per kind of page, an action kind that must occur among the examples there."""
 
 
 def audit_examples(

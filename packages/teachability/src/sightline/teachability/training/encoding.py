@@ -18,15 +18,12 @@ RenderFn = Callable[[StateView, str | None], tuple[str, Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A prompt with its candidates, in tokens.
-
-    Attributes:
-        prompt: at least one token.
-        candidates: at least one token each.
-    """
+    """A prompt with its candidates, in tokens."""
 
     prompt: list[int]
+    """At least one token."""
     candidates: list[list[int]]
+    """At least one token each."""
 
 
 EncodeFn = Callable[[StateView, str | None], Encoded]

@@ -109,21 +109,18 @@ def _draw(ids: Sequence[str], size: int, seed: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Workshop:
-    """What every run shares.
-
-    Attributes:
-        builder: makes examples.
-        learner: trains.
-        replay: states of the student's successes.
-        replay_share: replayed states for each correction.
-        audit: looks at a run's examples before it trains.
-    """
+    """What every run shares."""
 
     builder: ExampleBuilder
+    """Makes examples."""
     learner: Learner
+    """Trains."""
     replay: Sequence[Snapshot]
+    """States of the student's successes."""
     replay_share: float = 1.0
+    """Replayed states for each correction."""
     audit: AuditFn | None = None
+    """Looks at a run's examples before it trains."""
 
     def train(self, corrections: Sequence[Example], *, seed: int, config: LearnerConfig | None = None) -> Fitted:
         """Train on corrections with their share of replay, drawn from other groups than theirs.

@@ -23,21 +23,18 @@ _SMALLEST = 1e-12
 
 
 class MicroSettings(Record):
-    """What is tried on each snapshot.
-
-    Attributes:
-        learning_rates: a ladder; too small a step changes nothing and too large a one everything.
-        seeds: of the adapters.
-        steps: optimiser steps.
-        siblings: most moments of other groups with the same mistake.
-        formats: what is tried; the snapshot's route is marked.
-    """
+    """What is tried on each snapshot."""
 
     learning_rates: tuple[float, ...] = (3e-4, 1e-3)
+    """A ladder; too small a step changes nothing and too large a one everything."""
     seeds: tuple[int, ...] = (0, 1)
+    """Of the adapters."""
     steps: int = Field(2, ge=1)
+    """Optimiser steps."""
     siblings: int = Field(8, ge=0)
+    """Most moments of other groups with the same mistake."""
     formats: tuple[PatchFormat, ...] = PATCH_FORMATS
+    """What is tried; the snapshot's route is marked."""
 
 
 class MicroTrainer(Generic[S]):

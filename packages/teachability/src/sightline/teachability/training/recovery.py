@@ -21,60 +21,54 @@ Order = Literal["L_upper", "ELP", "random"]
 
 
 class RecoveryStep(Record):
-    """One action of the teacher.
-
-    Attributes:
-        t: steps since it took over.
-        state: the state in which it acted, in base64.
-        observation: what stood there.
-        valid_actions: what could be done.
-        action: what it did.
-        reward: what that brought.
-        done: whether the episode ended.
-    """
+    """One action of the teacher."""
 
     t: int
+    """Steps since it took over."""
     state: str
+    """The state in which it acted, in base64."""
     observation: str
+    """What stood there."""
     valid_actions: tuple[str, ...]
+    """What could be done."""
     action: str
+    """What it did."""
     reward: float
+    """What that brought."""
     done: bool
+    """Whether the episode ended."""
 
 
 class RecoveryTrajectory(Record):
-    """How a teacher went on from a snapshot.
-
-    Attributes:
-        snapshot_id: where it took over.
-        task_id: the goal.
-        group: its group.
-        instruction: the task in words.
-        quadrant: of the snapshot.
-        L_upper: what the teacher in control adds, lower end and estimate.
-        ELP: payoff of the best teaching text, where it was measured.
-        expert: who acted.
-        success: whether it succeeded.
-        total_reward: reward of the ending.
-        n_steps: actions.
-        steps: those.
-        error: what the environment raised, if it did.
-    """
+    """How a teacher went on from a snapshot."""
 
     schema_version: Literal[1] = 1
     snapshot_id: str
+    """Where it took over."""
     task_id: int
+    """The goal."""
     group: str
+    """Its group."""
     instruction: str
+    """The task in words."""
     quadrant: Quadrant | None
+    """Of the snapshot."""
     L_upper: tuple[float, float] | None
+    """What the teacher in control adds, lower end and estimate."""
     ELP: float | None
+    """Payoff of the best teaching text, where it was measured."""
     expert: str
+    """Who acted."""
     success: bool
+    """Whether it succeeded."""
     total_reward: float
+    """Reward of the ending."""
     n_steps: int = Field(ge=0)
+    """Actions."""
     steps: tuple[RecoveryStep, ...]
+    """Those."""
     error: str | None = None
+    """What the environment raised, if it did."""
 
 
 def choose_recoveries(

@@ -24,40 +24,34 @@ _BATCH = 24
 
 @dataclass(frozen=True, slots=True)
 class Node(Generic[S]):
-    """An expanded state.
-
-    Attributes:
-        actions: what can be done; empty where nothing can.
-        probabilities: [A] of the policy.
-        children: the timeless state after each action, None where it ended the episode.
-        success: [A] 1 where the action ends the episode in success, else 0.
-        reward: [A] reward of the ending, 0 where there is none.
-    """
+    """An expanded state."""
 
     actions: tuple[str, ...]
+    """What can be done; empty where nothing can."""
     probabilities: NDArray[np.float64]
+    """[A] of the policy."""
     children: tuple[S | None, ...]
+    """The timeless state after each action, None where it ended the episode."""
     success: NDArray[np.float64]
+    """[A] 1 where the action ends the episode in success, else 0."""
     reward: NDArray[np.float64]
+    """[A] reward of the ending, 0 where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reach(Generic[S]):
-    """What can be reached from some roots, as arrays.
-
-    Attributes:
-        states: the timeless state of each index.
-        index: the reverse.
-        chain: transitions among them.
-        roots: (index, steps left) of each root.
-        values: of every state, for 0 to the largest number of steps left.
-    """
+    """What can be reached from some roots, as arrays."""
 
     states: tuple[S, ...]
+    """The timeless state of each index."""
     index: dict[S, int]
+    """The reverse."""
     chain: Chain
+    """Transitions among them."""
     roots: tuple[tuple[int, int], ...]
+    """(index, steps left) of each root."""
     values: Values
+    """Of every state, for 0 to the largest number of steps left."""
 
 
 class ValueGraph(Generic[S]):

@@ -18,38 +18,32 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A Markov chain with endings and open states.
-
-    Attributes:
-        sources: [E] state that an edge leaves.
-        targets: [E] state that it enters.
-        weights: [E] probability of taking it.
-        success: [N] probability of a successful ending at the next step.
-        reward: [N] expected reward of endings at the next step.
-        open: [N] whether nothing is known of what follows.
-    """
+    """A Markov chain with endings and open states."""
 
     sources: Integers
+    """[E] state that an edge leaves."""
     targets: Integers
+    """[E] state that it enters."""
     weights: Floats
+    """[E] probability of taking it."""
     success: Floats
+    """[N] probability of a successful ending at the next step."""
     reward: Floats
+    """[N] expected reward of endings at the next step."""
     open: NDArray[np.bool_]
+    """[N] whether nothing is known of what follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Values by steps left; H + 1 rows, the first for no step left.
-
-    Attributes:
-        success: [H + 1, N] chance of success if open states fail.
-        reward: [H + 1, N] expected reward if open states bring none.
-        gap: [H + 1, N] probability of meeting an open state with steps left: what either can be more at most.
-    """
+    """Values by steps left; H + 1 rows, the first for no step left."""
 
     success: Floats
+    """[H + 1, N] chance of success if open states fail."""
     reward: Floats
+    """[H + 1, N] expected reward if open states bring none."""
     gap: Floats
+    """[H + 1, N] probability of meeting an open state with steps left: what either can be more at most."""
 
 
 def backward(chain: Chain, horizon: int) -> Values:

@@ -31,15 +31,12 @@ _POSTERIOR_DRAWS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """Where the noise of a rollout comes from.
-
-    Attributes:
-        seed: seed of all noise.
-        place: what the rollouts belong to, such as a snapshot's id; arms share it.
-    """
+    """Where the noise of a rollout comes from."""
 
     seed: int
+    """Seed of all noise."""
     place: str
+    """What the rollouts belong to, such as a snapshot's id; arms share it."""
 
     def uniform(self, rollout: int, step: int, label: str) -> float:
         """Return a number in (0, 1) for a label at a step of a rollout."""
@@ -62,34 +59,28 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class Start(Generic[S]):
-    """Where a rollout begins.
-
-    Attributes:
-        state: a timeless state.
-        left: steps left.
-        rollout: number of the rollout; the same in all arms.
-        first: an action that is taken first whatever the policy says, None for none.
-        clock: steps of the rollout before this one, for the noise.
-    """
+    """Where a rollout begins."""
 
     state: S
+    """A timeless state."""
     left: int
+    """Steps left."""
     rollout: int
+    """Number of the rollout; the same in all arms."""
     first: str | None = None
+    """An action that is taken first whatever the policy says, None for none."""
     clock: int = 0
+    """Steps of the rollout before this one, for the noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What the rollouts of an arm came to.
-
-    Attributes:
-        noise: what they drew from.
-        success: one per rollout, in order.
-    """
+    """What the rollouts of an arm came to."""
 
     noise: Noise
+    """What they drew from."""
     success: tuple[bool, ...]
+    """One per rollout, in order."""
 
 
 def roll_out(graph: ValueGraph[S], starts: Sequence[Start[S]], noise: Noise) -> tuple[bool, ...]:

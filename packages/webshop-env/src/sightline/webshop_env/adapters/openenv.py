@@ -85,25 +85,22 @@ class WebShopState(State):
 
 
 class ResetOptions(BaseModel):
-    """What `reset` takes: a snapshot, a goal, a task (split and index), a split to draw from, or nothing.
-
-    Attributes:
-        seed: of the goal drawn and of random results; fresh when None.
-        episode_id: any name; made up when None.
-        goal: number of a goal.
-        split: "test", "dev", "train", "eval" or "train_and_dev".
-        index: of a task in the split.
-        snapshot: what the state held, base64.
-    """
+    """What `reset` takes: a snapshot, a goal, a task (split and index), a split to draw from, or nothing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] | None = None
+    """Of the goal drawn and of random results; fresh when None."""
     episode_id: Annotated[str, Field(max_length=255)] | None = None
+    """Any name; made up when None."""
     goal: int | None = None
+    """Number of a goal."""
     split: str | None = None
+    """"test", "dev", "train", "eval" or "train_and_dev"."""
     index: int | None = None
+    """Of a task in the split."""
     snapshot: str | None = None
+    """What the state held, base64."""
 
     def check(self) -> None:
         """Refuse combinations that contradict each other.

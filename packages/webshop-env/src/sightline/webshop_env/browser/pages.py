@@ -127,15 +127,12 @@ class ShopSite:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a browser shows.
-
-    Attributes:
-        screenshot: [height, width, 3] bytes of red, green and blue.
-        accessibility_tree: one line for each element that assistive technology would tell of, indented by depth.
-    """
+    """What a browser shows."""
 
     screenshot: npt.NDArray[np.uint8]
+    """[height, width, 3] bytes of red, green and blue."""
     accessibility_tree: str
+    """One line for each element that assistive technology would tell of, indented by depth."""
 
 
 def look(page: Page) -> Sight:

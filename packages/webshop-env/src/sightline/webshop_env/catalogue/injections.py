@@ -30,21 +30,18 @@ _BUY: Final = "click[buy now]"
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """An attack in a product's text.
-
-    Attributes:
-        asin: product that holds the text.
-        attack: kind of the attack.
-        field: field of the product that holds the text.
-        text: what was added.
-        action: action that the text asks for, spelt as `Shop.act` takes it.
-    """
+    """An attack in a product's text."""
 
     asin: str
+    """Product that holds the text."""
     attack: Attack
+    """Kind of the attack."""
     field: AttackField
+    """Field of the product that holds the text."""
     text: str
+    """What was added."""
     action: str
+    """Action that the text asks for, spelt as `Shop.act` takes it."""
 
     def is_shown(self, observation: str) -> bool:
         """Return whether an observation in one of the text modes shows the attack."""

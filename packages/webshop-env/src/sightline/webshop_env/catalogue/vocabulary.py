@@ -14,61 +14,52 @@ _LINKS = ("for", "with", "without")
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A property that a product may have.
-
-    Attributes:
-        name: as it is annotated, for example `easy clean`.
-        link: word that joins it to a noun, as `for`; "" where it stands before the noun.
-        wording: as a sentence would put it, for example `easy to clean`.
-    """
+    """A property that a product may have."""
 
     name: str
+    """As it is annotated, for example `easy clean`."""
     link: str
+    """Word that joins it to a noun, as `for`; "" where it stands before the noun."""
     wording: str
+    """As a sentence would put it, for example `easy to clean`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProductType:
-    """One kind of product and what varies among products of this kind.
-
-    Attributes:
-        names: noun phrases for it, the most common first.
-        query: the shop query that lists it.
-        path: categories from wide to narrow, joined by " › ".
-        price: lowest and highest price, in dollars.
-        attributes: properties to pick from.
-        options: group name -> values to pick from.
-        details: phrases that a title may add.
-    """
+    """One kind of product and what varies among products of this kind."""
 
     names: tuple[str, ...]
+    """Noun phrases for it, the most common first."""
     query: str
+    """The shop query that lists it."""
     path: str
+    """Categories from wide to narrow, joined by " › "."""
     price: tuple[int, int]
+    """Lowest and highest price, in dollars."""
     attributes: tuple[Attribute, ...]
+    """Properties to pick from."""
     options: Mapping[str, tuple[str, ...]]
+    """Group name -> values to pick from."""
     details: tuple[str, ...]
+    """Phrases that a title may add."""
 
 
 @dataclass(frozen=True, slots=True)
 class Department:
-    """One of the shop's broad categories, with what its product types share.
-
-    Attributes:
-        category: its one-word name.
-        brands: made-up makers.
-        adjectives: praise for titles.
-        specifications: what a title may end with, such as a pack size.
-        remarks: whole sentences that fit any product.
-        types: what is sold.
-    """
+    """One of the shop's broad categories, with what its product types share."""
 
     category: str
+    """Its one-word name."""
     brands: tuple[str, ...]
+    """Made-up makers."""
     adjectives: tuple[str, ...]
+    """Praise for titles."""
     specifications: tuple[str, ...]
+    """What a title may end with, such as a pack size."""
     remarks: tuple[str, ...]
+    """Whole sentences that fit any product."""
     types: tuple[ProductType, ...]
+    """What is sold."""
 
 
 @cache

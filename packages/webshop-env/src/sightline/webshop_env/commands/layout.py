@@ -29,17 +29,14 @@ _SUB_PAGE_LABELS: Final = tuple(map(str, SUB_PAGES))
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """Something to click.
-
-    Attributes:
-        text: what it says.
-        action: what a click does, or None where the shop would take the click for something else.
-        marked: a chosen option or a visited product.
-    """
+    """Something to click."""
 
     text: str
+    """What it says."""
     action: str | None
+    """What a click does, or None where the shop would take the click for something else."""
     marked: bool = False
+    """A chosen option or a visited product."""
 
 
 @dataclass(slots=True)
@@ -58,39 +55,36 @@ class Hit:
 
 @dataclass(slots=True)
 class Layout:
-    """A page, arranged.
-
-    Attributes:
-        kind: which page it is.
-        instruction: what the episode asks for.
-        query: the words last searched for.
-        asin: the product that is shown or was bought, or "".
-        navigation: Back to Search, < Prev, Next >, as far as there are any.
-        count: which results page it is, and how many results there are.
-        hits: products on a results page.
-        groups: options of an item by the name of their group.
-        title: of the item.
-        facts: price and rating.
-        sub_pages: buttons that open the item's sub pages.
-        buy: the button that ends the episode.
-        lines: what a sub page says.
-        explanation: of the reward, on the last page.
-    """
+    """A page, arranged."""
 
     kind: PageKind
+    """Which page it is."""
     instruction: str
+    """What the episode asks for."""
     query: str = ""
+    """The words last searched for."""
     asin: str = ""
+    """The product that is shown or was bought, or ""."""
     navigation: list[Control] = field(default_factory=list)
+    """Back to Search, < Prev, Next >, as far as there are any."""
     count: str = ""
+    """Which results page it is, and how many results there are."""
     hits: list[Hit] = field(default_factory=list)
+    """Products on a results page."""
     groups: dict[str, list[Control]] = field(default_factory=dict)
+    """Options of an item by the name of their group."""
     title: str = ""
+    """Of the item."""
     facts: list[str] = field(default_factory=list)
+    """Price and rating."""
     sub_pages: list[Control] = field(default_factory=list)
+    """Buttons that open the item's sub pages."""
     buy: Control | None = None
+    """The button that ends the episode."""
     lines: list[str] = field(default_factory=list)
+    """What a sub page says."""
     explanation: Explanation | None = None
+    """Of the reward, on the last page."""
 
     @property
     def tile(self) -> int:

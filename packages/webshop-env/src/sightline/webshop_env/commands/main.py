@@ -21,19 +21,16 @@ _INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class _Command:
-    """One command.
-
-    Attributes:
-        module: in this package.
-        help: a sentence.
-        add_arguments: function of the module that declares the command's arguments on a parser.
-        run: function of the module that takes the parsed arguments and returns the exit status.
-    """
+    """One command."""
 
     module: str
+    """In this package."""
     help: str
+    """A sentence."""
     add_arguments: str = "add_arguments"
+    """Function of the module that declares the command's arguments on a parser."""
     run: str = "run"
+    """Function of the module that takes the parsed arguments and returns the exit status."""
 
 
 _COMMANDS = {

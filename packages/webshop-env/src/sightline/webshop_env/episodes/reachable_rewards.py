@@ -27,15 +27,12 @@ _PREVIOUS: Final = f"click[{pages.PREVIOUS.lower()}]"
 
 
 class Reachable(NamedTuple):
-    """What an action leaves within reach.
-
-    Attributes:
-        reward: best reward of a purchase, from 0 to 1; 0.0 where none can be made.
-        steps: fewest steps to a purchase with that reward, the action itself included; None where none can be made.
-    """
+    """What an action leaves within reach."""
 
     reward: float
+    """Best reward of a purchase, from 0 to 1; 0.0 where none can be made."""
     steps: int | None
+    """Fewest steps to a purchase with that reward, the action itself included; None where none can be made."""
 
 
 class _Offer(NamedTuple):

@@ -40,51 +40,45 @@ class RecordingError(WebShopError, ValueError):
 
 
 class RecordedAttention(BaseModel):
-    """One chunk of a page that an agent considered.
-
-    Attributes:
-        text: the chunk.
-        score: the retriever's score; higher is better.
-        selected: whether the agent's policy saw it.
-    """
+    """One chunk of a page that an agent considered."""
 
     model_config = _RECORD
 
     text: str
+    """The chunk."""
     score: float
+    """The retriever's score; higher is better."""
     selected: bool
+    """Whether the agent's policy saw it."""
 
 
 class RecordedStep(BaseModel):
-    """One decision: what was seen, what could be done, what was done.
-
-    Attributes:
-        observation: the page before the action.
-        available_actions: the actions to choose from, for example `click[buy now]`.
-        action: the one that was executed; one of those.
-        expert_action: what a demonstrator would have done here; one of those.
-        values: what each available action is worth to one who knows the goal, in their order.
-        reward: what the action earned.
-        probabilities: the agent's, one per available action in their order.
-        attention: chunks of the page in page order, from agents that retrieve.
-        prompt_tokens: tokens the agent's model read.
-        completion_tokens: tokens it scored or wrote.
-        snapshot: the episode before the action, as `encode` writes it, in base64.
-    """
+    """One decision: what was seen, what could be done, what was done."""
 
     model_config = _RECORD
 
     observation: str
+    """The page before the action."""
     available_actions: tuple[str, ...]
+    """The actions to choose from, for example `click[buy now]`."""
     action: str
+    """The one that was executed; one of those."""
     expert_action: str | None = None
+    """What a demonstrator would have done here; one of those."""
     values: tuple[float, ...] | None = None
+    """What each available action is worth to one who knows the goal, in their order."""
     reward: float
+    """What the action earned."""
     probabilities: tuple[float, ...] | None = None
+    """The agent's, one per available action in their order."""
     attention: tuple[RecordedAttention, ...] = ()
+    """Chunks of the page in page order, from agents that retrieve."""
     prompt_tokens: int = 0
+    """Tokens the agent's model read."""
     completion_tokens: int = 0
+    """Tokens it scored or wrote."""
     snapshot: str | None = Field(default=None, max_length=_MAX_SNAPSHOT_CHARACTERS)
+    """The episode before the action, as `encode` writes it, in base64."""
 
     @model_validator(mode="after")
     def _check_actions(self) -> Self:
@@ -100,36 +94,33 @@ class RecordedStep(BaseModel):
 
 
 class Recording(BaseModel):
-    """One episode.
-
-    Attributes:
-        episode_id: names the episode among those it is stored with.
-        goal: index into the shop's goals.
-        agent: name of who acted.
-        seed: seed that the environment's `reset` was given.
-        instruction: what the episode asks for; empty when it never began.
-        steps: the decisions in order.
-        final_observation: the page after the last action; empty when the episode never began.
-        total_reward: sum over the steps.
-        terminated: something was bought.
-        truncated: a step limit ended the episode.
-        error: why the episode broke off; None when it did not.
-    """
+    """One episode."""
 
     model_config = _RECORD
 
     schema_version: Literal[1] = 1
     episode_id: str
+    """Names the episode among those it is stored with."""
     goal: int
+    """Index into the shop's goals."""
     agent: str
+    """Name of who acted."""
     seed: int
+    """Seed that the environment's `reset` was given."""
     instruction: str
+    """What the episode asks for; empty when it never began."""
     steps: tuple[RecordedStep, ...] = Field(max_length=MAX_STEPS)
+    """The decisions in order."""
     final_observation: str
+    """The page after the last action; empty when the episode never began."""
     total_reward: float
+    """Sum over the steps."""
     terminated: bool
+    """Something was bought."""
     truncated: bool
+    """A step limit ended the episode."""
     error: str | None = None
+    """Why the episode broke off; None when it did not."""
 
 
 def read_recordings(path: str | Path) -> Iterator[Recording]:

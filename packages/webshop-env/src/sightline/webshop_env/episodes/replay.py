@@ -34,19 +34,16 @@ _SHOWN_CHARACTERS: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where a page or reward comes out differently.
-
-    Attributes:
-        step: 0 for what came before the first action, up to the number of steps for the last page.
-        field: of the step or of the recording, as the file calls it.
-        recorded: what the file says.
-        replayed: what this shop says.
-    """
+    """Where a page or reward comes out differently."""
 
     step: int
+    """0 for what came before the first action, up to the number of steps for the last page."""
     field: str
+    """Of the step or of the recording, as the file calls it."""
     recorded: object
+    """What the file says."""
     replayed: object
+    """What this shop says."""
 
     def __str__(self) -> str:
         recorded, replayed = self.recorded, self.replayed
@@ -62,17 +59,14 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """How an episode came out when it was played again.
-
-    Attributes:
-        episode_id: the recording's.
-        steps: how many actions were played.
-        differences: the first one of every step that differs, in order.
-    """
+    """How an episode came out when it was played again."""
 
     episode_id: str
+    """The recording's."""
     steps: int
+    """How many actions were played."""
     differences: tuple[Difference, ...]
+    """The first one of every step that differs, in order."""
 
     @property
     def reproduces(self) -> bool:

@@ -20,38 +20,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One thing that the goal asked for.
-
-    Attributes:
-        text: what it is, for example `color: red`.
-        met: whether the purchase has it.
-    """
+    """One thing that the goal asked for."""
 
     text: str
+    """What it is, for example `color: red`."""
     met: bool
+    """Whether the purchase has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a purchase earned what it earned.
-
-    Attributes:
-        bought: the product.
-        goal: goal that was asked for; any product that meets all of its wishes is as good as the one it was made from.
-        options: the (group, value) pairs that were chosen.
-        reward: the score and its parts.
-        wishes: by what they are about ("Attributes", "Options", "Price"); a goal without options has no such entry.
-        kind: one sentence on the factor for the kind of product.
-        formula: the reward as a calculation.
-    """
+    """Why a purchase earned what it earned."""
 
     bought: Product
+    """The product."""
     goal: Goal
+    """Goal that was asked for; any product that meets all of its wishes is as good as the one it was made from."""
     options: tuple[tuple[str, str], ...]
+    """The (group, value) pairs that were chosen."""
     reward: Reward
+    """The score and its parts."""
     wishes: Mapping[str, tuple[Wish, ...]]
+    """By what they are about ("Attributes", "Options", "Price"); a goal without options has no such entry."""
     kind: str
+    """One sentence on the factor for the kind of product."""
     formula: str
+    """The reward as a calculation."""
 
 
 def explain(shop: Shop, state: ShopState) -> Explanation:

@@ -21,77 +21,65 @@ _RECORD: Final = ConfigDict(frozen=True, extra="forbid")
 
 
 class Generated(BaseModel):
-    """Products that `Catalogue.generate` makes up.
-
-    Attributes:
-        kind: "generated".
-        products: number of products.
-        seed: seed of the catalogue.
-    """
+    """Products that `Catalogue.generate` makes up."""
 
     model_config = _RECORD
 
     kind: Literal["generated"] = "generated"
+    """"generated"."""
     products: int = Field(ge=1)
+    """Number of products."""
     seed: int
+    """Seed of the catalogue."""
 
 
 class Official(BaseModel):
-    """Products of the official files.
-
-    Attributes:
-        kind: "official".
-        products: path of the product file.
-        attributes: path of the attribute file; None without one.
-        human: path of the human instructions; None without them.
-        num_products: number of records read; None for all.
-    """
+    """Products of the official files."""
 
     model_config = _RECORD
 
     kind: Literal["official"] = "official"
+    """"official"."""
     products: Path
+    """Path of the product file."""
     attributes: Path | None = None
+    """Path of the attribute file; None without one."""
     human: Path | None = None
+    """Path of the human instructions; None without them."""
     num_products: int | None = None
+    """Number of records read; None for all."""
 
 
 class Stored(BaseModel):
-    """Products of a stored catalogue.
-
-    Attributes:
-        kind: "stored".
-        folder: path of its folder.
-    """
+    """Products of a stored catalogue."""
 
     model_config = _RECORD
 
     kind: Literal["stored"] = "stored"
+    """"stored"."""
     folder: Path
+    """Path of its folder."""
 
 
 class ShopFile(BaseModel):
-    """What makes a shop what it is.
-
-    Attributes:
-        schema_version: 1.
-        source: where the products come from.
-        fingerprint: fingerprint of the catalogue, which `open_shop` compares.
-        goals: whose instructions the goals come from.
-        goals_seed: seed of prices and price limits.
-        step_limit: number of steps after which episodes are truncated; None for no limit.
-        show_attributes: whether item pages offer the page of attributes.
-    """
+    """What makes a shop what it is."""
 
     model_config = _RECORD
 
     schema_version: Literal[1] = 1
+    """1."""
     source: Annotated[Generated | Official | Stored, Field(discriminator="kind")]
+    """Where the products come from."""
     fingerprint: str
+    """Fingerprint of the catalogue, which `open_shop` compares."""
     goals: GoalKind
+    """Whose instructions the goals come from."""
     goals_seed: int
+    """Seed of prices and price limits."""
     step_limit: int | None = Field(default=None, ge=1)
+    """Number of steps after which episodes are truncated; None for no limit."""
     show_attributes: bool = False
+    """Whether item pages offer the page of attributes."""
 
 
 def write_shop(path: Path, shop: Shop, source: Generated | Official | Stored) -> None:

@@ -70,19 +70,16 @@ def rule_action(instruction: str, page: Page) -> str:
 
 
 class Hit(NamedTuple):
-    """A product as a results page lists it.
-
-    Attributes:
-        asin: the product's number.
-        title: the product's title.
-        overlap: number of words that the title shares with the instruction.
-        affordable: whether the price, as far as it is known, is within the instruction's limit.
-    """
+    """A product as a results page lists it."""
 
     asin: str
+    """The product's number."""
     title: str
+    """The product's title."""
     overlap: int
+    """Number of words that the title shares with the instruction."""
     affordable: bool
+    """Whether the price, as far as it is known, is within the instruction's limit."""
 
 
 def listed_hits(instruction: str, page: Page) -> list[Hit]:

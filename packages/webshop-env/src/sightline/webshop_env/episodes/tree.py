@@ -37,25 +37,22 @@ class Restorable(Protocol):
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """One point of an episode; only its tree makes and changes it.
-
-    Attributes:
-        snapshot: the environment's state here.
-        parent: the node before; None for the root.
-        action: what led here from the parent; None for the root.
-        reward: what that action earned.
-        terminated: whether it ended the task.
-        truncated: whether it reached a step limit.
-        depth: how many actions lead here from the root.
-    """
+    """One point of an episode; only its tree makes and changes it."""
 
     snapshot: bytes = field(repr=False)
+    """The environment's state here."""
     parent: Node | None = field(default=None, repr=False)
+    """The node before; None for the root."""
     action: str | None = None
+    """What led here from the parent; None for the root."""
     reward: float = 0.0
+    """What that action earned."""
     terminated: bool = False
+    """Whether it ended the task."""
     truncated: bool = False
+    """Whether it reached a step limit."""
     depth: int = 0
+    """How many actions lead here from the root."""
     _children: dict[str, Node] = field(default_factory=dict, repr=False)
 
     @property

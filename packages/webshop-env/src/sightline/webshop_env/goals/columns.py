@@ -60,47 +60,41 @@ _DTYPES: Final = {
 
 
 class GoalsManifest(Manifest):
-    """The manifest of a folder of goals.
-
-    Attributes:
-        catalogue: fingerprint of the catalogue that the goals are of.
-        kind: of the goals.
-        seed: seed of prices and caps.
-        goals: how many.
-        products: how many the catalogue has.
-    """
+    """The manifest of a folder of goals."""
 
     format = "sightline-webshop-goals"
     schema_version = 1
 
     catalogue: Digest
+    """Fingerprint of the catalogue that the goals are of."""
     kind: GoalKind
+    """Of the goals."""
     seed: int
+    """Seed of prices and caps."""
     goals: Annotated[int, Field(ge=1, lt=1 << 31)]
+    """How many."""
     products: Annotated[int, Field(ge=1, lt=1 << 31)]
+    """How many the catalogue has."""
 
 
 @dataclass(frozen=True, eq=False)
 class GoalColumns:
-    """The numbers of all goals [G] and the prices of all products [N], from files or in memory.
-
-    Attributes:
-        positions: [G] of the product in the catalogue.
-        numbers: [G] of the instruction or of the combination of options, see `GoalRow`.
-        caps: [G] highest price allowed, in dollars.
-        weights: [G] relative probability.
-        cumulative_weights: [G] running sum of the weights, from left to right.
-        prices: [N] price in force, in dollars.
-        source: folder of the files and fingerprint of the catalogue, to open them again; None in memory.
-    """
+    """The numbers of all goals [G] and the prices of all products [N], from files or in memory."""
 
     positions: npt.NDArray[np.int32]
+    """[G] of the product in the catalogue."""
     numbers: npt.NDArray[np.int32]
+    """[G] of the instruction or of the combination of options, see `GoalRow`."""
     caps: npt.NDArray[np.float32]
+    """[G] highest price allowed, in dollars."""
     weights: npt.NDArray[np.float64]
+    """[G] relative probability."""
     cumulative_weights: npt.NDArray[np.float64]
+    """[G] running sum of the weights, from left to right."""
     prices: npt.NDArray[np.float64]
+    """[N] price in force, in dollars."""
     source: tuple[Path, str] | None = None
+    """Folder of the files and fingerprint of the catalogue, to open them again; None in memory."""
 
     def __reduce__(self) -> tuple[Callable[..., GoalColumns], tuple[Any, ...]]:
         if self.source is not None:

@@ -24,19 +24,16 @@ _SPLITS = {"test": (0, 500), "dev": (500, 1500), "train": (1500, None)}
 
 @dataclass(frozen=True)
 class GoalSet:
-    """Goals in their final order, with the prices they were made under.
-
-    Attributes:
-        goals: an integer session of the shop is an index into these; `HeldGoals` makes a list of given ones.
-        prices: asin -> price in force, in dollars, for every product of the catalogue.
-        kind: whose instructions the goals come from.
-        seed: of prices and price caps.
-    """
+    """Goals in their final order, with the prices they were made under."""
 
     goals: GoalList
+    """An integer session of the shop is an index into these; `HeldGoals` makes a list of given ones."""
     prices: Mapping[str, float]
+    """asin -> price in force, in dollars, for every product of the catalogue."""
     kind: GoalKind
+    """Whose instructions the goals come from."""
     seed: int
+    """Of prices and price caps."""
 
     def __len__(self) -> int:
         return len(self.goals)

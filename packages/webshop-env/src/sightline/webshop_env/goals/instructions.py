@@ -27,19 +27,16 @@ _ORDER_SEED: Final = 233
 
 
 class GoalRow(NamedTuple):
-    """What tells one goal of a catalogue from the others.
-
-    Attributes:
-        position: of the product in the catalogue.
-        number: of the instruction among the product's human ones, or of the combination of option values.
-        cap: the highest price allowed, in dollars; 1,000,000 for no limit.
-        weight: relative probability of being drawn.
-    """
+    """What tells one goal of a catalogue from the others."""
 
     position: int
+    """Of the product in the catalogue."""
     number: int
+    """Of the instruction among the product's human ones, or of the combination of option values."""
     cap: float
+    """The highest price allowed, in dollars; 1,000,000 for no limit."""
     weight: float
+    """Relative probability of being drawn."""
 
 
 def price_in_force(product: Product, rng: random.Random) -> float:

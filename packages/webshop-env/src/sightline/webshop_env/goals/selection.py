@@ -14,21 +14,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GoalFilter:
-    """What goals are wanted; None leaves a field open.
-
-    Attributes:
-        options: least and greatest number of options asked for.
-        attributes: least and greatest number of attributes asked for.
-        price: least and greatest price limit, in dollars.
-        categories: categories of the product that the goal was made from.
-        words: words that the instruction must hold, in any case.
-    """
+    """What goals are wanted; None leaves a field open."""
 
     options: tuple[int, int] | None = None
+    """Least and greatest number of options asked for."""
     attributes: tuple[int, int] | None = None
+    """Least and greatest number of attributes asked for."""
     price: tuple[float, float] | None = None
+    """Least and greatest price limit, in dollars."""
     categories: frozenset[str] | None = None
+    """Categories of the product that the goal was made from."""
     words: frozenset[str] | None = None
+    """Words that the instruction must hold, in any case."""
 
     def __post_init__(self) -> None:
         for name in ("options", "attributes", "price"):

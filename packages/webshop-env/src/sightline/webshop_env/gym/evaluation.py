@@ -20,38 +20,32 @@ class Policy(Protocol):
 
 
 class Rate(NamedTuple):
-    """A share with its 95 % interval (Wilson, 1927), for goals that are drawn anew.
-
-    Attributes:
-        value: share, from 0 to 1.
-        low: lower end.
-        high: upper end.
-    """
+    """A share with its 95 % interval (Wilson, 1927), for goals that are drawn anew."""
 
     value: float
+    """Share, from 0 to 1."""
     low: float
+    """Lower end."""
     high: float
+    """Upper end."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeResult:
-    """How one episode went.
-
-    Attributes:
-        goal: index of the goal.
-        reward: reward of the purchase, from 0 to 1; 0 without one.
-        purchased: whether something was bought.
-        steps: actions taken.
-        invalid_actions: those of them that the page did not take.
-        parts: parts of the reward, as `info["reward_info"]` has them; None without a purchase.
-    """
+    """How one episode went."""
 
     goal: int
+    """Index of the goal."""
     reward: float
+    """Reward of the purchase, from 0 to 1; 0 without one."""
     purchased: bool
+    """Whether something was bought."""
     steps: int
+    """Actions taken."""
     invalid_actions: int
+    """Those of them that the page did not take."""
     parts: Mapping[str, float | bool] | None
+    """Parts of the reward, as `info["reward_info"]` has them; None without a purchase."""
 
     @property
     def success(self) -> bool:
@@ -61,13 +55,10 @@ class EpisodeResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How well a policy did.
-
-    Attributes:
-        episodes: one for each goal, in the order in which they were asked for.
-    """
+    """How well a policy did."""
 
     episodes: tuple[EpisodeResult, ...]
+    """One for each goal, in the order in which they were asked for."""
 
     @property
     def success(self) -> Rate:

@@ -28,20 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """What came of one step of n episodes, batched where they were stepped, since that is work to be shared too.
-
-    Attributes:
-        observations: n strings; where an episode ended and the next was opened at once, those of the next.
-        rewards: n of them, as are the ends.
-        infos: batched; what an episode ended with lies under `final_obs` and `final_info` where the next was
-            opened at once.
-    """
+    """What came of one step of n episodes, batched where they were stepped, since that is work to be shared too."""
 
     observations: list[str]
+    """N strings; where an episode ended and the next was opened at once, those of the next."""
     rewards: list[float]
+    """N of them, as are the ends."""
     terminations: list[bool]
     truncations: list[bool]
     infos: Infos
+    """Batched; what an episode ended with lies under `final_obs` and `final_info` where the next was opened at once."""
 
 
 _JOIN_SECONDS: Final = 5.0

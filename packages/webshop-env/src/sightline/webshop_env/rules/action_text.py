@@ -26,15 +26,12 @@ _QUOTES: Final = "\"'`"
 
 
 class Repaired(NamedTuple):
-    """An action as the shop takes it, and what was changed to make it so.
-
-    Attributes:
-        action: action as `Shop.act` takes it; the text itself where nothing could be made of it.
-        repairs: changes in words, in the order in which they were made; empty where none was needed.
-    """
+    """An action as the shop takes it, and what was changed to make it so."""
 
     action: str
+    """Action as `Shop.act` takes it; the text itself where nothing could be made of it."""
     repairs: tuple[str, ...] = ()
+    """Changes in words, in the order in which they were made; empty where none was needed."""
 
 
 def action_error(page: Page, action: str) -> str | None:

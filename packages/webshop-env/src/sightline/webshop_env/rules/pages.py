@@ -47,19 +47,16 @@ class Role(Enum):
 
 
 class Element(NamedTuple):
-    """One visible thing on a page.
-
-    Attributes:
-        role: whether it is read or clicked.
-        text: what it says; white space as in the data.
-        name: the group of an option; for a text, what it is ("title", "price", ...); else "".
-        marked: a chosen option or a visited link.
-    """
+    """One visible thing on a page."""
 
     role: Role
+    """Whether it is read or clicked."""
     text: str
+    """What it says; white space as in the data."""
     name: str = ""
+    """The group of an option; for a text, what it is ("title", "price", ...); else ""."""
     marked: bool = False
+    """A chosen option or a visited link."""
 
     @property
     def label(self) -> str:

@@ -34,36 +34,34 @@ class ShopState(NamedTuple):
     """Everything an episode needs to go on, and nothing else: equal states have equal futures.
 
     A named tuple, because states are made and hashed at every step, and tuples do both several times as fast.
-
-    Attributes:
-        goal: index into the shop's goals.
-        seed: seed of the random results of the query `<r>`.
-        kind: the page that is shown.
-        query: the words last searched for, lower case; "" before the first search.
-        number: number of the results page, from 1.
-        asin: the product that is shown or was bought.
-        options: chosen (group, value) pairs, in the order in which their groups were first chosen.
-        visited: products opened since the index page was last shown.
-        draws: how often random results were drawn.
-        steps: actions taken, invalid ones included.
-        step_limit: number of steps after which the episode is truncated; None for no limit.
-        done: whether something has been bought.
-        reward: what the last purchase earned, from 0 to 1.
     """
 
     goal: int
+    """Index into the shop's goals."""
     seed: int = 0
+    """Seed of the random results of the query `<r>`."""
     kind: PageKind = PageKind.INDEX
+    """The page that is shown."""
     query: str = ""
+    """The words last searched for, lower case; "" before the first search."""
     number: int = 1
+    """Number of the results page, from 1."""
     asin: str | None = None
+    """The product that is shown or was bought."""
     options: tuple[tuple[str, str], ...] = ()
+    """Chosen (group, value) pairs, in the order in which their groups were first chosen."""
     visited: frozenset[str] = frozenset()
+    """Products opened since the index page was last shown."""
     draws: int = 0
+    """How often random results were drawn."""
     steps: int = 0
+    """Actions taken, invalid ones included."""
     step_limit: int | None = None
+    """Number of steps after which the episode is truncated; None for no limit."""
     done: bool = False
+    """Whether something has been bought."""
     reward: float = 0.0
+    """What the last purchase earned, from 0 to 1."""
 
     @property
     def truncated(self) -> bool:
@@ -73,16 +71,13 @@ class ShopState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one action brought.
-
-    Attributes:
-        reward: from 0 to 1; 0.0 for everything but a purchase.
-        done: whether the action was a purchase.
-        valid: whether the page offered the action; an invalid one changes nothing but the step count.
-        parts: how the reward of a purchase came about.
-    """
+    """What one action brought."""
 
     reward: float = 0.0
+    """From 0 to 1; 0.0 for everything but a purchase."""
     done: bool = False
+    """Whether the action was a purchase."""
     valid: bool = True
+    """Whether the page offered the action; an invalid one changes nothing but the step count."""
     parts: Reward | None = None
+    """How the reward of a purchase came about."""

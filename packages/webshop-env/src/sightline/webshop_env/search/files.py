@@ -35,29 +35,26 @@ _DTYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class IndexArrays:
-    """An index over N documents with T terms and P postings; all arrays have one axis.
-
-    Attributes:
-        identifiers: UTF-8 of all identifiers, ascending, one behind the other; their place is the document's number.
-        identifier_starts: [N + 1] int64, where each identifier starts, and the end.
-        terms: UTF-8 of all terms, ascending, one behind the other; their place is the term's number.
-        term_starts: [T + 1] int64, where each term starts, and the end.
-        posting_starts: [T + 1] int64, where the postings of each term start, and the end.
-        frequencies_inverse: [T] float32, inverse document frequency.
-        peaks: [T] float32, the greatest saturation of each term.
-        documents: [P] int32, document numbers, ascending within a term.
-        saturations: [P] float32, `1 + tf * c` with `c = 1 / (k1 * (1 - b + b * dl / avgdl))`.
-    """
+    """An index over N documents with T terms and P postings; all arrays have one axis."""
 
     identifiers: npt.NDArray[np.uint8]
+    """UTF-8 of all identifiers, ascending, one behind the other; their place is the document's number."""
     identifier_starts: npt.NDArray[np.int64]
+    """[N + 1] int64, where each identifier starts, and the end."""
     terms: npt.NDArray[np.uint8]
+    """UTF-8 of all terms, ascending, one behind the other; their place is the term's number."""
     term_starts: npt.NDArray[np.int64]
+    """[T + 1] int64, where each term starts, and the end."""
     posting_starts: npt.NDArray[np.int64]
+    """[T + 1] int64, where the postings of each term start, and the end."""
     frequencies_inverse: npt.NDArray[np.float32]
+    """[T] float32, inverse document frequency."""
     peaks: npt.NDArray[np.float32]
+    """[T] float32, the greatest saturation of each term."""
     documents: npt.NDArray[np.int32]
+    """[P] int32, document numbers, ascending within a term."""
     saturations: npt.NDArray[np.float32]
+    """[P] float32, `1 + tf * c` with `c = 1 / (k1 * (1 - b + b * dl / avgdl))`."""
 
 
 class StringTable:

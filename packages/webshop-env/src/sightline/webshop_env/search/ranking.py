@@ -33,19 +33,16 @@ _SEARCH_COST = 16
 
 @dataclass(frozen=True, slots=True)
 class PostingList:
-    """The documents that hold one term of the query, or those of them in one window.
-
-    Attributes:
-        weight: repeats in the query times inverse document frequency.
-        peak: no saturation in the list is greater.
-        documents: [M] int32, numbers of documents, ascending.
-        saturations: [M] float32, `1 + tf * c`; the impact on a score is `weight - weight / saturation`.
-    """
+    """The documents that hold one term of the query, or those of them in one window."""
 
     weight: np.float32
+    """Repeats in the query times inverse document frequency."""
     peak: np.float32
+    """No saturation in the list is greater."""
     documents: npt.NDArray[np.int32]
+    """[M] int32, numbers of documents, ascending."""
     saturations: npt.NDArray[np.float32]
+    """[M] float32, `1 + tf * c`; the impact on a score is `weight - weight / saturation`."""
 
     @property
     def bound(self) -> float:

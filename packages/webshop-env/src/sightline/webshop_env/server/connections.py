@@ -16,17 +16,14 @@ _LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-le
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What a connection may take.
-
-    Attributes:
-        header_seconds: seconds from the first moment of a request, or of the connection, to the end of its headers.
-        body_seconds: seconds from the end of the headers to the end of the body.
-        connections: number of connections that may be open at once.
-    """
+    """What a connection may take."""
 
     header_seconds: float = 10.0
+    """Seconds from the first moment of a request, or of the connection, to the end of its headers."""
     body_seconds: float = 60.0
+    """Seconds from the end of the headers to the end of the body."""
     connections: int = 2_000
+    """Number of connections that may be open at once."""
 
     def __post_init__(self) -> None:
         if not (self.header_seconds > 0 and self.body_seconds > 0 and self.connections >= 1):

@@ -45,21 +45,18 @@ class TrailError(WebShopError, RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One client's episode at one time; acting on it makes another record of the same identifier.
-
-    Attributes:
-        identifier: what the client names it by; whoever knows it can act on it.
-        state: state of the episode.
-        trail: past states and the actions taken in them, oldest first; None where they are not recorded.
-        used: when it was last looked at or acted on, in seconds of the table's clock.
-        client: name of the program that opened it; None for a person's.
-    """
+    """One client's episode at one time; acting on it makes another record of the same identifier."""
 
     identifier: str
+    """What the client names it by; whoever knows it can act on it."""
     state: ShopState
+    """State of the episode."""
     trail: tuple[Moment, ...] | None
+    """Past states and the actions taken in them, oldest first; None where they are not recorded."""
     used: float
+    """When it was last looked at or acted on, in seconds of the table's clock."""
     client: str | None = None
+    """Name of the program that opened it; None for a person's."""
 
 
 class Sessions:

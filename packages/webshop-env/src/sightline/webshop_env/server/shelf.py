@@ -46,19 +46,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """Some episodes of a file.
-
-    Attributes:
-        first: number of the first one, from 0.
-        recordings: at most `EPISODES_PER_PAGE`, in file order.
-        more: whether others follow.
-        problem: why reading stopped early; None where it did not.
-    """
+    """Some episodes of a file."""
 
     first: int
+    """Number of the first one, from 0."""
     recordings: tuple[Recording, ...]
+    """At most `EPISODES_PER_PAGE`, in file order."""
     more: bool
+    """Whether others follow."""
     problem: str | None
+    """Why reading stopped early; None where it did not."""
 
 
 class Shelf:

@@ -18,19 +18,16 @@ _PENALTY = 1.0
 
 @dataclass(frozen=True, slots=True)
 class BoostedTrees:
-    """Complete trees of equal depth: node i's children are 2 i + 1 and 2 i + 2.
-
-    Attributes:
-        base: value before the first tree.
-        feature: int64 `[T, 2^D - 1]` column that a node looks at.
-        threshold: `[T, 2^D - 1]`; a row goes right where its value is above.
-        leaf: `[T, 2^D]` values, shrinkage included.
-    """
+    """Complete trees of equal depth: node i's children are 2 i + 1 and 2 i + 2."""
 
     base: float
+    """Value before the first tree."""
     feature: NDArray[np.int64]
+    """int64 `[T, 2^D - 1]` column that a node looks at."""
     threshold: NDArray[np.float64]
+    """`[T, 2^D - 1]`; a row goes right where its value is above."""
     leaf: NDArray[np.float64]
+    """`[T, 2^D]` values, shrinkage included."""
 
     def predict(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return `[n]` for rows `[n, F]`."""

@@ -27,17 +27,14 @@ Open = Callable[[int], tuple[TextWorld, Any]]
 
 @dataclass(slots=True)
 class Experience:
-    """Purchases of training goals.
-
-    Attributes:
-        purchases: products bought, as their pages showed them.
-        rewards: what they earned.
-        goals: which goal each was made for.
-    """
+    """Purchases of training goals."""
 
     purchases: list[Purchase] = field(default_factory=list)
+    """Products bought, as their pages showed them."""
     rewards: list[float] = field(default_factory=list)
+    """What they earned."""
     goals: list[int] = field(default_factory=list)
+    """Which goal each was made for."""
 
     def __len__(self) -> int:
         return len(self.rewards)

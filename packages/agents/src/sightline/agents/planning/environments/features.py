@@ -35,19 +35,16 @@ _STOP_WORDS = frozenset(
 
 
 class Request(NamedTuple):
-    """What an instruction asks for.
-
-    Attributes:
-        words: its telling words.
-        head: words of the thing itself.
-        phrases: telling words between commas and small words such as "with", one set for each.
-        limit: highest price, or None.
-    """
+    """What an instruction asks for."""
 
     words: frozenset[str]
+    """Its telling words."""
     head: frozenset[str]
+    """Words of the thing itself."""
     phrases: tuple[frozenset[str], ...]
+    """Telling words between commas and small words such as "with", one set for each."""
     limit: float | None
+    """Highest price, or None."""
 
 
 def features(purchases: Sequence[Purchase]) -> NDArray[np.float64]:

@@ -17,19 +17,16 @@ from sightline.agents.records import Situation
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Two actions of one situation of which a search found one to be worth more.
-
-    Attributes:
-        situation: where they could be chosen.
-        better: the one worth more.
-        worse: the other one.
-        gap: difference of their values, above 0.
-    """
+    """Two actions of one situation of which a search found one to be worth more."""
 
     situation: Situation
+    """Where they could be chosen."""
     better: str
+    """The one worth more."""
     worse: str
+    """The other one."""
     gap: float
+    """Difference of their values, above 0."""
 
 
 def preferences(result: SearchResult, *, min_gap: float = 0.1, min_visits: int = 2) -> list[Preference]:

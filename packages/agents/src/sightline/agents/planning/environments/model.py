@@ -20,15 +20,12 @@ Value = TypeVar("Value")
 
 
 class Choice(NamedTuple):
-    """What a policy would do in one state.
-
-    Attributes:
-        probabilities: probabilities of the state's actions, in their order.
-        index: the action it takes.
-    """
+    """What a policy would do in one state."""
 
     probabilities: Sequence[float]
+    """Probabilities of the state's actions, in their order."""
     index: int
+    """The action it takes."""
 
 
 class Policy(Protocol):

@@ -21,29 +21,26 @@ from sightline.agents.records import Event
 
 @dataclass(frozen=True, slots=True)
 class TextPlan:
-    """What a search found, and what it cost.
-
-    Attributes:
-        actions: actions in order from where the search began.
-        value: what they earn: truly where the rewards were the oracle's, else by the reward model.
-        own_value: what the actor's own way earns, likewise; None where it finds no end.
-        is_own: whether the actor's own way was kept.
-        is_oracle: whether the environment's rewards were used.
-        simulations: number of simulations of the search.
-        exhausted: whether no better plan exists among the actions considered.
-        steps: steps taken in the environment for it.
-        policy_calls: times the actor was asked, each about a batch of pages.
-    """
+    """What a search found, and what it cost."""
 
     actions: tuple[str, ...]
+    """Actions in order from where the search began."""
     value: float
+    """What they earn: truly where the rewards were the oracle's, else by the reward model."""
     own_value: float | None
+    """What the actor's own way earns, likewise; None where it finds no end."""
     is_own: bool
+    """Whether the actor's own way was kept."""
     is_oracle: bool
+    """Whether the environment's rewards were used."""
     simulations: int
+    """Number of simulations of the search."""
     exhausted: bool
+    """Whether no better plan exists among the actions considered."""
     steps: int
+    """Steps taken in the environment for it."""
     policy_calls: int
+    """Times the actor was asked, each about a batch of pages."""
 
 
 def plan(

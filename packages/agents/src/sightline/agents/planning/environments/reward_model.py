@@ -21,24 +21,21 @@ _ABOVE = 1.25  # an upper bound that estimates do not reach, so that none ends a
 
 
 class RewardModelConfig(BaseModel):
-    """How a reward model was made and how it judges.
-
-    Attributes:
-        members: trees' ensembles, each fitted to purchases of other goals drawn with replacement.
-        trees: trees of each member.
-        depth: depth of each tree.
-        pessimism: standard deviations among members that are taken off their mean.
-        features: names of what it sees of a purchase.
-    """
+    """How a reward model was made and how it judges."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     members: int = Field(default=8, ge=1)
+    """Trees' ensembles, each fitted to purchases of other goals drawn with replacement."""
     trees: int = Field(default=120, ge=1)
+    """Trees of each member."""
     depth: int = Field(default=4, ge=1, le=8)
+    """Depth of each tree."""
     pessimism: float = Field(default=1.0, ge=0)
+    """Standard deviations among members that are taken off their mean."""
     features: tuple[str, ...] = FEATURES
+    """Names of what it sees of a purchase."""
 
 
 class RewardModel:

@@ -12,17 +12,14 @@ from sightline.agents.records import Event, Situation
 
 
 class Transition(NamedTuple):
-    """What an action brought.
-
-    Attributes:
-        state: where it led.
-        reward: what the environment paid; 0 where rewards are withheld.
-        ended: whether the episode is over.
-    """
+    """What an action brought."""
 
     state: Any
+    """Where it led."""
     reward: float
+    """What the environment paid; 0 where rewards are withheld."""
     ended: bool
+    """Whether the episode is over."""
 
 
 class TextWorld(Protocol):
@@ -108,15 +105,12 @@ def _visible(info: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class PageState:
-    """Where an episode stands.
-
-    Attributes:
-        token: the environment's snapshot.
-        situation: what an agent sees; its actions are empty where the episode is over.
-    """
+    """Where an episode stands."""
 
     token: bytes
+    """The environment's snapshot."""
     situation: Situation = field(compare=False)
+    """What an agent sees; its actions are empty where the episode is over."""
 
 
 class EnvironmentWorld:

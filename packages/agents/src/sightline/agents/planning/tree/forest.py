@@ -54,51 +54,48 @@ class StateStore:
 
 @dataclass(slots=True)
 class Forest:
-    """The arrays; see the module.
-
-    Attributes:
-        roots: B.
-        size: M.
-        width: A.
-        states: states of all nodes.
-        used: int64 `[B]` nodes of each root in use.
-        node_visits: int64 `[B M]` simulations through a node, its own first one included.
-        value: `[B M]` mean value for the side to move.
-        raw: `[B M]` the evaluator's value.
-        best: `[B M]` the best exact value among its actions, -inf without one.
-        open: int64 `[B M]` legal actions whose value is not exact.
-        parent_edge: int64 `[B M]`; -1 at roots.
-        next_edge: int64 `[B M]` the edge that the next simulation takes from here.
-        visits: int32 `[B M, A]` simulations through an edge.
-        q: `[B M, A]` mean value of an edge for the side to move, exact where closed, NaN where not visited.
-        prior: `[B M, A]`.
-        logits: `[B M, A]`, -inf where illegal.
-        bonus: `[B M, A]` PUCT: prior / (1 + visits); Gumbel: 0; -inf where illegal or closed.
-        child: int64 `[B M, A]` node, `MISSING` or `END`.
-        reward: `[B M, A]`.
-        discount: `[B M, A]`.
-    """
+    """The arrays; see the module."""
 
     roots: int
+    """B."""
     size: int
+    """M."""
     width: int
+    """A."""
     states: StateStore
+    """States of all nodes."""
     used: NDArray[np.int64]
+    """int64 `[B]` nodes of each root in use."""
     node_visits: NDArray[np.int64]
+    """int64 `[B M]` simulations through a node, its own first one included."""
     value: NDArray[np.float64]
+    """`[B M]` mean value for the side to move."""
     raw: NDArray[np.float64]
+    """`[B M]` the evaluator's value."""
     best: NDArray[np.float64]
+    """`[B M]` the best exact value among its actions, -inf without one."""
     open: NDArray[np.int64]
+    """int64 `[B M]` legal actions whose value is not exact."""
     parent_edge: NDArray[np.int64]
+    """int64 `[B M]`; -1 at roots."""
     next_edge: NDArray[np.int64]
+    """int64 `[B M]` the edge that the next simulation takes from here."""
     visits: NDArray[np.int32]
+    """int32 `[B M, A]` simulations through an edge."""
     q: NDArray[np.float64]
+    """`[B M, A]` mean value of an edge for the side to move, exact where closed, NaN where not visited."""
     prior: NDArray[np.float64]
+    """`[B M, A]`."""
     logits: NDArray[np.float64]
+    """`[B M, A]`, -inf where illegal."""
     bonus: NDArray[np.float64]
+    """`[B M, A]` PUCT: prior / (1 + visits); Gumbel: 0; -inf where illegal or closed."""
     child: NDArray[np.int64]
+    """int64 `[B M, A]` node, `MISSING` or `END`."""
     reward: NDArray[np.float64]
+    """`[B M, A]`."""
     discount: NDArray[np.float64]
+    """`[B M, A]`."""
 
     @classmethod
     def empty(cls, roots: int, size: int, width: int, like: States) -> Forest:

@@ -15,62 +15,56 @@ from sightline.agents.planning.worlds.model import Plan
 
 @dataclass(frozen=True, slots=True)
 class RootStatistics:
-    """What B roots know of their A actions.
-
-    Attributes:
-        visits: int64 `[B, A]`.
-        q: `[B, A]` mean value for the side to move, exact for closed actions, NaN for unvisited ones.
-        closed: bool `[B, A]`; actions whose value is exact.
-        legal: bool `[B, A]`.
-        logits: `[B, A]`, -inf at illegal actions.
-        prior: `[B, A]` their softmax.
-        gumbel: `[B, A]` noise of the Gumbel method; 0 where it does not explore.
-        raw: `[B]` the evaluator's value.
-        value: `[B]` mean value.
-        exhausted: bool `[B]`; roots whose value is exact.
-    """
+    """What B roots know of their A actions."""
 
     visits: NDArray[np.int64]
+    """int64 `[B, A]`."""
     q: NDArray[np.float64]
+    """`[B, A]` mean value for the side to move, exact for closed actions, NaN for unvisited ones."""
     closed: NDArray[np.bool_]
+    """Bool `[B, A]`; actions whose value is exact."""
     legal: NDArray[np.bool_]
+    """Bool `[B, A]`."""
     logits: NDArray[np.float64]
+    """`[B, A]`, -inf at illegal actions."""
     prior: NDArray[np.float64]
+    """`[B, A]` their softmax."""
     gumbel: NDArray[np.float64]
+    """`[B, A]` noise of the Gumbel method; 0 where it does not explore."""
     raw: NDArray[np.float64]
+    """`[B]` the evaluator's value."""
     value: NDArray[np.float64]
+    """`[B]` mean value."""
     exhausted: NDArray[np.bool_]
+    """Bool `[B]`; roots whose value is exact."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """One row for each of B roots.
-
-    Attributes:
-        action: int64 `[B]` the best action; -1 where there is none.
-        policy: `[B, A]` what a policy should learn: shares of the visits (PUCT) or the improved policy (Gumbel); all
-            on the chosen action where that one's value is exact.
-        value: `[B]` for the side to move: mean of all simulations, or exact.
-        visits: int64 `[B, A]` simulations through each action.
-        q: `[B, A]` value of each action for the side to move; NaN where not visited.
-        exhausted: bool `[B]` whether the value is exact: every line was searched, or one that cannot be bettered.
-        simulations: int64 `[B]` simulations done.
-        plans: best way to the end that was seen from every root; None without one. Only in deterministic worlds of
-            one player, where it can simply be followed.
-        errors: what the world raised in every root, after which that root's search stopped; or None.
-        tree: tree to go on from by its `advance`.
-    """
+    """One row for each of B roots."""
 
     action: NDArray[np.int64]
+    """int64 `[B]` the best action; -1 where there is none."""
     policy: NDArray[np.float64]
+    """`[B, A]` what a policy should learn: shares of the visits (PUCT) or the improved policy (Gumbel); all on the
+    chosen action where that one's value is exact."""
     value: NDArray[np.float64]
+    """`[B]` for the side to move: mean of all simulations, or exact."""
     visits: NDArray[np.int64]
+    """int64 `[B, A]` simulations through each action."""
     q: NDArray[np.float64]
+    """`[B, A]` value of each action for the side to move; NaN where not visited."""
     exhausted: NDArray[np.bool_]
+    """Bool `[B]` whether the value is exact: every line was searched, or one that cannot be bettered."""
     simulations: NDArray[np.int64]
+    """int64 `[B]` simulations done."""
     plans: tuple[Plan | None, ...]
+    """Best way to the end that was seen from every root; None without one. Only in deterministic worlds of one player,
+    where it can simply be followed."""
     errors: tuple[str | None, ...]
+    """What the world raised in every root, after which that root's search stopped; or None."""
     tree: Tree
+    """Tree to go on from by its `advance`."""
 
 
 def choose(

@@ -13,45 +13,42 @@ MAX_SIMULATIONS = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
-    """What a search does with its simulations.
-
-    Attributes:
-        simulations: leaves visited per root; fewer where a root's value becomes certain.
-        method: "puct" (Silver et al. 2018) or "gumbel", sequential halving at the root and improved policies below
-            (Danihelka et al. 2022). Gumbel makes better training targets from few simulations and a network's values;
-            PUCT copes with noisy values, such as those of random games, and with many simulations.
-        seed: seed of all that is random in a search, unless `run` is given one seed for each root.
-        explore: add noise at the root, for games to learn from: Dirichlet (PUCT) or Gumbel.
-        ties: among actions of equal score take the "first", or a "random" one, drawn once for each root.
-        c_init: weight of the prior.
-        c_base: visits at which that weight begins to grow.
-        fpu: value of an action not yet visited: its node's, "parent", or a number in the world's own unit.
-        rescale: values are compared in units of the world's "bounds", of what the "tree" has seen, or of a "node"'s own
-            actions. By default PUCT takes the bounds where the world states them, else the tree; Gumbel the node.
-        considered: most actions that Gumbel tries at the root.
-        noise_share: weight of the Dirichlet noise in the root's prior.
-        exhausted: leave what is searched to its end out of later simulations and keep its exact value. On by default
-            where the world is deterministic, and refused where it is not.
-        leaves_per_step: leaves found before they are judged together; one root and PUCT only.
-        share_nodes: let states with equal keys share one node; one root, one player and no cycles only.
-        max_memory: most bytes that the tree may take; a larger one is refused before it is made.
-    """
+    """What a search does with its simulations."""
 
     simulations: int
+    """Leaves visited per root; fewer where a root's value becomes certain."""
     method: Method = "puct"
+    """"puct" (Silver et al. 2018) or "gumbel", sequential halving at the root and improved policies below (Danihelka et
+    al. 2022). Gumbel makes better training targets from few simulations and a network's values; PUCT copes with noisy
+    values, such as those of random games, and with many simulations."""
     seed: int = 0
+    """Seed of all that is random in a search, unless `run` is given one seed for each root."""
     explore: bool = False
+    """Add noise at the root, for games to learn from: Dirichlet (PUCT) or Gumbel."""
     ties: Literal["first", "random"] = "first"
+    """Among actions of equal score take the "first", or a "random" one, drawn once for each root."""
     c_init: float = 1.25
+    """Weight of the prior."""
     c_base: float = 19652.0
+    """Visits at which that weight begins to grow."""
     fpu: Literal["parent"] | float = "parent"
+    """Value of an action not yet visited: its node's, "parent", or a number in the world's own unit."""
     rescale: Literal["bounds", "tree", "node"] | None = None
+    """Values are compared in units of the world's "bounds", of what the "tree" has seen, or of a "node"'s own actions.
+    By default PUCT takes the bounds where the world states them, else the tree; Gumbel the node."""
     considered: int = 16
+    """Most actions that Gumbel tries at the root."""
     noise_share: float = 0.25
+    """Weight of the Dirichlet noise in the root's prior."""
     exhausted: bool | None = None
+    """Leave what is searched to its end out of later simulations and keep its exact value. On by default where the
+    world is deterministic, and refused where it is not."""
     leaves_per_step: int = 1
+    """Leaves found before they are judged together; one root and PUCT only."""
     share_nodes: bool = False
+    """Let states with equal keys share one node; one root, one player and no cycles only."""
     max_memory: int = 2 << 30
+    """Most bytes that the tree may take; a larger one is refused before it is made."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.simulations <= MAX_SIMULATIONS:

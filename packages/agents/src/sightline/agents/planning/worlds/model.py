@@ -31,32 +31,26 @@ class EvaluatorError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Actions from some state to the end of the world, and what they earn.
-
-    Attributes:
-        actions: indices of actions, in order.
-        value: the discounted sum of their rewards.
-    """
+    """Actions from some state to the end of the world, and what they earn."""
 
     actions: tuple[int, ...]
+    """Indices of actions, in order."""
     value: float
+    """The discounted sum of their rewards."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """What is known of n states in which the world goes on.
-
-    Attributes:
-        logits: `[n, A]` log-probabilities of the actions up to a constant; anything at illegal ones.
-        value: `[n]` expected sum of rewards to come, for the side to move.
-        legal: bool `[n, A]`.
-        plans: way to the end that the evaluator followed from every state, or None.
-    """
+    """What is known of n states in which the world goes on."""
 
     logits: NDArray[np.floating]
+    """`[n, A]` log-probabilities of the actions up to a constant; anything at illegal ones."""
     value: NDArray[np.floating]
+    """`[n]` expected sum of rewards to come, for the side to move."""
     legal: NDArray[np.bool_]
+    """Bool `[n, A]`."""
     plans: Sequence[Plan | None] | None = None
+    """Way to the end that the evaluator followed from every state, or None."""
 
 
 class Model(Protocol):

@@ -11,19 +11,16 @@ from sightline.agents.planning.worlds.model import Model, Plan, check_shapes, si
 
 
 class Judgement(NamedTuple):
-    """What is known of one state.
-
-    Attributes:
-        legal: its legal actions, ascending; empty where the world has ended.
-        logits: log-probabilities of those actions up to a constant, or None where all are equal.
-        value: expected sum of rewards to come, for the side to move.
-        plan: a way to the end that the evaluator followed.
-    """
+    """What is known of one state."""
 
     legal: Sequence[int]
+    """Its legal actions, ascending; empty where the world has ended."""
     logits: Sequence[float] | None
+    """Log-probabilities of those actions up to a constant, or None where all are equal."""
     value: float
+    """Expected sum of rewards to come, for the side to move."""
     plan: Plan | None = None
+    """A way to the end that the evaluator followed."""
 
 
 class Serial(Protocol):

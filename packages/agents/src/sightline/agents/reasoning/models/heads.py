@@ -16,19 +16,16 @@ _HALT_BIAS = -5.0
 
 @dataclass(frozen=True)
 class Output:
-    """What a reasoner says after a segment.
-
-    Attributes:
-        logits: of each cell's token, [B, L, V]; or of each action, [B, A].
-        value: of the position for who is to move, [B] within -1 and 1; None where there are cells.
-        halt: [B], logit of "the answer is right".
-        proceed: [B], logit of "right after going on", where the model has that head.
-    """
+    """What a reasoner says after a segment."""
 
     logits: Tensor
+    """Of each cell's token, [B, L, V]; or of each action, [B, A]."""
     value: Tensor | None
+    """Of the position for who is to move, [B] within -1 and 1; None where there are cells."""
     halt: Tensor
+    """[B], logit of "the answer is right"."""
     proceed: Tensor | None
+    """[B], logit of "right after going on", where the model has that head."""
 
     @property
     def margin(self) -> Tensor:

@@ -26,15 +26,12 @@ from sightline.retrieval.jsonl import RecordError
 
 @dataclass(frozen=True)
 class Latents:
-    """What a reasoner carries from segment to segment.
-
-    Attributes:
-        answer: y, [L, B, D], the present answer.
-        latent: z, [L, B, D], scratch space; [0, B, D] where a model has none.
-    """
+    """What a reasoner carries from segment to segment."""
 
     answer: Tensor
+    """Y, [L, B, D], the present answer."""
     latent: Tensor
+    """Z, [L, B, D], scratch space; [0, B, D] where a model has none."""
 
     def detach(self) -> Latents:
         """Return the same numbers without a graph."""

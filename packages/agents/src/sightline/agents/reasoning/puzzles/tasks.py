@@ -20,17 +20,14 @@ class PuzzleError(ValueError):
 
 @dataclass(frozen=True)
 class PuzzleBatch:
-    """Puzzles with their answers.
-
-    Attributes:
-        inputs: int64 [B, L], tokens of the question.
-        targets: int64 [B, L], the answer; what is given stands in it too.
-        group: int64 [B], the symmetry class, equal for puzzles that are images of each other.
-    """
+    """Puzzles with their answers."""
 
     inputs: NDArray[np.int64]
+    """int64 [B, L], tokens of the question."""
     targets: NDArray[np.int64]
+    """int64 [B, L], the answer; what is given stands in it too."""
     group: NDArray[np.int64]
+    """int64 [B], the symmetry class, equal for puzzles that are images of each other."""
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -50,31 +47,25 @@ class PuzzleBatch:
 
 @dataclass(frozen=True)
 class ExactSolutions:
-    """What an exact solver says of B puzzles.
-
-    Attributes:
-        targets: int64 [B, L], the first solution found, what is given included; zeros without one.
-        count: int64 [B], solutions, counted no further than 2.
-        guesses: int64 [B], places where the solver had to try values one after another.
-    """
+    """What an exact solver says of B puzzles."""
 
     targets: NDArray[np.int64]
+    """int64 [B, L], the first solution found, what is given included; zeros without one."""
     count: NDArray[np.int64]
+    """int64 [B], solutions, counted no further than 2."""
     guesses: NDArray[np.int64]
+    """int64 [B], places where the solver had to try values one after another."""
 
 
 class PuzzleTask(ABC):
-    """One kind of puzzle: a source of them with unique answers, their symmetries, their rules and an exact solver.
-
-    Attributes:
-        name: the kind and its size, as `puzzle_task` reads it.
-        length: cells, L.
-        vocabulary: tokens, V; inputs and answers share them.
-    """
+    """One kind of puzzle: a source of them with unique answers, their symmetries, their rules and an exact solver."""
 
     name: str
+    """The kind and its size, as `puzzle_task` reads it."""
     length: int
+    """Cells, L."""
     vocabulary: int
+    """Tokens, V; inputs and answers share them."""
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, count: int) -> PuzzleBatch:

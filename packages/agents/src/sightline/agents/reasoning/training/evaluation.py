@@ -20,15 +20,12 @@ _BINS = 10
 
 @dataclass(frozen=True)
 class Trace:
-    """What became of B puzzles over S segments.
-
-    Attributes:
-        right: bool [B, S], the answer after each segment keeps the rules.
-        confidence: float [B, S], the model's estimate that it does.
-    """
+    """What became of B puzzles over S segments."""
 
     right: NDArray[np.bool_]
+    """Bool [B, S], the answer after each segment keeps the rules."""
     confidence: NDArray[np.float32]
+    """Float [B, S], the model's estimate that it does."""
 
     def exact_rates(self) -> NDArray[np.float64]:
         """Return the share of right answers after each segment, [S]."""
@@ -69,15 +66,12 @@ class Trace:
 
 @dataclass(frozen=True)
 class HaltedResult:
-    """Answers of B puzzles that each halted at some segment.
-
-    Attributes:
-        right: bool [B].
-        steps: int64 [B], segments gone through.
-    """
+    """Answers of B puzzles that each halted at some segment."""
 
     right: NDArray[np.bool_]
+    """Bool [B]."""
     steps: NDArray[np.int64]
+    """int64 [B], segments gone through."""
 
     @property
     def exact_rate(self) -> float:
@@ -92,18 +86,15 @@ class HaltedResult:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Confidence beside truth.
-
-    Attributes:
-        confidence: mean estimate that the answer is right.
-        exact_rate: share of right answers.
-        expected_error: mean over ten bins of confidence, weighted by their puzzles, of its distance from the share of
-            right answers there.
-    """
+    """Confidence beside truth."""
 
     confidence: float
+    """Mean estimate that the answer is right."""
     exact_rate: float
+    """Share of right answers."""
     expected_error: float
+    """Mean over ten bins of confidence, weighted by their puzzles, of its distance from the share of right answers
+    there."""
 
     @property
     def gap(self) -> float:

@@ -15,15 +15,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Examples:
-    """Questions and what should be answered.
-
-    Attributes:
-        inputs: int64 [B, L], tokens.
-        targets: tensors [B, ...] by name, as the objective reads them.
-    """
+    """Questions and what should be answered."""
 
     inputs: Tensor
+    """int64 [B, L], tokens."""
     targets: dict[str, Tensor]
+    """Tensors [B, ...] by name, as the objective reads them."""
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -16,23 +16,20 @@ from sightline.agents.reasoning.training.examples import Examples
 
 @dataclass(frozen=True)
 class Carry:
-    """A batch of questions at work.
-
-    Attributes:
-        examples: the questions, [B].
-        latents: where each stands; never with a graph.
-        steps: int64 [B], segments gone through.
-        least: int64 [B], segments before which a question may not halt.
-        survival: [B], chance of having gone on so far, by the halting logits.
-        halted: bool [B], done, and to be replaced before the next segment.
-    """
+    """A batch of questions at work."""
 
     examples: Examples
+    """The questions, [B]."""
     latents: Latents
+    """Where each stands; never with a graph."""
     steps: Tensor
+    """int64 [B], segments gone through."""
     least: Tensor
+    """int64 [B], segments before which a question may not halt."""
     survival: Tensor
+    """[B], chance of having gone on so far, by the halting logits."""
     halted: Tensor
+    """Bool [B], done, and to be replaced before the next segment."""
 
 
 StartFn = Callable[[Tensor], Latents]

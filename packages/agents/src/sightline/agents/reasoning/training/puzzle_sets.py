@@ -21,19 +21,16 @@ _PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class PuzzleSets:
-    """Puzzles of one kind in three parts without common symmetry classes.
-
-    Attributes:
-        task: the kind.
-        train: what is learnt from.
-        validation: what learning curves and thresholds are read from.
-        test: what is reported.
-    """
+    """Puzzles of one kind in three parts without common symmetry classes."""
 
     task: PuzzleTask
+    """The kind."""
     train: PuzzleBatch
+    """What is learnt from."""
     validation: PuzzleBatch
+    """What learning curves and thresholds are read from."""
     test: PuzzleBatch
+    """What is reported."""
 
     @classmethod
     def sample(cls, task: PuzzleTask, *, puzzles: int, held_out: int, seed: int) -> PuzzleSets:

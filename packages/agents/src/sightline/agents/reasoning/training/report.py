@@ -13,73 +13,67 @@ from sightline.retrieval.jsonl import parse_record
 
 
 class PuzzleReport(BaseModel):
-    """Test puzzles of unseen symmetry classes, judged by the rules, with the averaged weights.
-
-    Attributes:
-        task: name of the puzzles.
-        puzzles: how many there were.
-        segments: K, the most segments of training.
-        exact_by_step: share solved after each of 2 K segments.
-        raw_exact: share solved after K segments with the weights as they are, not averaged.
-        exact: share solved after K segments.
-        exact_interval: its Wilson interval at 95 %.
-        exact_with_guesses: the same of puzzles at which a solver by naked singles has to guess; None without any.
-        threshold: confidence at which halting was chosen on validation puzzles.
-        halted_exact: share solved when halting there, in at most K segments.
-        halted_steps: segments that takes on average.
-        halted_at_half_exact: share solved when halting at confidence one half, as published.
-        halted_at_half_steps: segments that takes on average.
-        most_confident_exact: share solved by the answer of the most confident of K segments.
-        confidence: mean confidence after K segments.
-        calibration_error: mean distance of confidence from truth in ten bins.
-    """
+    """Test puzzles of unseen symmetry classes, judged by the rules, with the averaged weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     task: str
+    """Name of the puzzles."""
     puzzles: int
+    """How many there were."""
     segments: int
+    """K, the most segments of training."""
     exact_by_step: tuple[float, ...]
+    """Share solved after each of 2 K segments."""
     raw_exact: float | None
+    """Share solved after K segments with the weights as they are, not averaged."""
     exact: float
+    """Share solved after K segments."""
     exact_interval: tuple[float, float]
+    """Its Wilson interval at 95 %."""
     exact_with_guesses: float | None
+    """The same of puzzles at which a solver by naked singles has to guess; None without any."""
     threshold: float
+    """Confidence at which halting was chosen on validation puzzles."""
     halted_exact: float
+    """Share solved when halting there, in at most K segments."""
     halted_steps: float
+    """Segments that takes on average."""
     halted_at_half_exact: float
+    """Share solved when halting at confidence one half, as published."""
     halted_at_half_steps: float
+    """Segments that takes on average."""
     most_confident_exact: float
+    """Share solved by the answer of the most confident of K segments."""
     confidence: float
+    """Mean confidence after K segments."""
     calibration_error: float
+    """Mean distance of confidence from truth in ten bins."""
 
 
 class TrainingReport(BaseModel):
-    """What a training did.
-
-    Attributes:
-        steps: optimiser steps.
-        seconds: CPU seconds of training (wall-clock seconds on a GPU).
-        evaluation_seconds: the same of evaluations.
-        skipped_steps: steps left out because they were not finite.
-        parameters: trainable numbers.
-        precision: the arithmetic used.
-        counts: what the source says of the examples given.
-        puzzles: the judgement of test puzzles, where the source was puzzles.
-    """
+    """What a training did."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     steps: int
+    """Optimiser steps."""
     seconds: float
+    """CPU seconds of training (wall-clock seconds on a GPU)."""
     evaluation_seconds: float
+    """The same of evaluations."""
     skipped_steps: int
+    """Steps left out because they were not finite."""
     parameters: int
+    """Trainable numbers."""
     precision: Literal["float32", "bfloat16", "float16"]
+    """The arithmetic used."""
     counts: dict[str, float]
+    """What the source says of the examples given."""
     puzzles: PuzzleReport | None = None
+    """The judgement of test puzzles, where the source was puzzles."""
 
     def write(self, path: Path) -> None:
         """Write the record, atomically."""

@@ -29,21 +29,18 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class StepLoss:
-    """What one optimiser step minimises, and what it saw.
-
-    Attributes:
-        loss: mean over the batch, with its graph.
-        carry: the batch afterwards.
-        terms: means over the batch of each part of the loss, at the last segment of the step, without a graph.
-        measures: of the objective at the last segment, [B] each; `right` among them.
-        margin: [B], positive where the model would halt.
-    """
+    """What one optimiser step minimises, and what it saw."""
 
     loss: Tensor
+    """Mean over the batch, with its graph."""
     carry: Carry
+    """The batch afterwards."""
     terms: dict[str, Tensor]
+    """Means over the batch of each part of the loss, at the last segment of the step, without a graph."""
     measures: dict[str, Tensor]
+    """Of the objective at the last segment, [B] each; `right` among them."""
     margin: Tensor
+    """[B], positive where the model would halt."""
 
 
 def step_loss(

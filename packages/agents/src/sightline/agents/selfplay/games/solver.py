@@ -21,16 +21,13 @@ class OutOfNodesError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """The value of a position under perfect play of both sides.
-
-    Attributes:
-        score: value for the side to move: 0 a draw, positive a win, negative a loss; the further from 0, the sooner. A
-            win with one's last stone counts 1, one stone earlier 2, and so on.
-        nodes: positions searched for it.
-    """
+    """The value of a position under perfect play of both sides."""
 
     score: int
+    """Value for the side to move: 0 a draw, positive a win, negative a loss; the further from 0, the sooner. A win with
+    one's last stone counts 1, one stone earlier 2, and so on."""
     nodes: int
+    """Positions searched for it."""
 
 
 class Solver:

@@ -46,61 +46,58 @@ class SelfPlayDivergedError(RuntimeError):
 
 
 class SelfPlayConfig(BaseModel):
-    """How to learn.
-
-    Attributes:
-        updates: updates of the network, 256 positions each by default.
-        minutes: stop after so many CPU minutes, counted on after a resume; only `updates` makes a run repeatable.
-        games: games in progress at a time.
-        simulations: number of simulations of the search for each move.
-        method: method of that search.
-        opening_plies: games begin after 0 to so many random moves.
-        outcome_share: weight of a game's end in the value to learn; the rest is the search's value.
-        channels: channels of the network.
-        blocks: blocks of the network.
-        buffer_size: latest positions learnt from.
-        batch_size: positions of an update.
-        reuse: how often a position is learnt from, about.
-        learning_rate: learning rate of AdamW, after a warm-up of 100 updates.
-        final_rate: share of the learning rate that is left at the end, by a cosine over the updates (or minutes).
-        weight_decay: weight decay of AdamW.
-        clip: largest norm of the gradient.
-        value_weight: weight of the value's squared error beside the policy's cross-entropy.
-        precision: arithmetic of the network; "auto" times both, and a resumed run keeps its choice.
-        gate: "off": games are played by the latest network; "sequential": by the best so far, which a candidate
-            replaces after winning a sequential test.
-        gate_every: updates between candidates.
-        gate_openings: most openings of such a test.
-        checkpoint_every: updates between checkpoints.
-        seed: seed of everything.
-    """
+    """How to learn."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     updates: int = Field(default=2_000, ge=1)
+    """Updates of the network, 256 positions each by default."""
     minutes: float | None = Field(default=None, gt=0)
+    """Stop after so many CPU minutes, counted on after a resume; only `updates` makes a run repeatable."""
     games: int = Field(default=64, ge=1)
+    """Games in progress at a time."""
     simulations: int = Field(default=32, ge=2)
+    """Number of simulations of the search for each move."""
     method: Literal["gumbel", "puct"] = "gumbel"
+    """Method of that search."""
     opening_plies: int = Field(default=4, ge=0)
+    """Games begin after 0 to so many random moves."""
     outcome_share: float = Field(default=0.5, ge=0, le=1)
+    """Weight of a game's end in the value to learn; the rest is the search's value."""
     channels: int = Field(default=32, ge=1)
+    """Channels of the network."""
     blocks: int = Field(default=2, ge=0)
+    """Blocks of the network."""
     buffer_size: int = Field(default=60_000, ge=1)
+    """Latest positions learnt from."""
     batch_size: int = Field(default=256, ge=1)
+    """Positions of an update."""
     reuse: float = Field(default=8.0, gt=0)
+    """How often a position is learnt from, about."""
     learning_rate: float = Field(default=2e-3, gt=0)
+    """Learning rate of AdamW, after a warm-up of 100 updates."""
     final_rate: float = Field(default=0.1, ge=0, le=1)
+    """Share of the learning rate that is left at the end, by a cosine over the updates (or minutes)."""
     weight_decay: float = Field(default=1e-4, ge=0)
+    """Weight decay of AdamW."""
     clip: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient."""
     value_weight: float = Field(default=1.0, ge=0)
+    """Weight of the value's squared error beside the policy's cross-entropy."""
     precision: Literal["auto"] | Precision = "auto"
+    """Arithmetic of the network; "auto" times both, and a resumed run keeps its choice."""
     gate: Literal["off", "sequential"] = "off"
+    """"off": games are played by the latest network; "sequential": by the best so far, which a candidate replaces after
+    winning a sequential test."""
     gate_every: int = Field(default=500, ge=1)
+    """Updates between candidates."""
     gate_openings: int = Field(default=200, ge=2)
+    """Most openings of such a test."""
     checkpoint_every: int = Field(default=200, ge=1)
+    """Updates between checkpoints."""
     seed: int = Field(default=0, ge=0)
+    """Seed of everything."""
 
 
 class SelfPlayTrainer:

@@ -30,26 +30,23 @@ _TIMINGS = 6
 
 
 class NetworkConfig(BaseModel):
-    """Shape of a network.
-
-    Attributes:
-        columns: columns of the board.
-        rows: rows of the board.
-        actions: A.
-        channels: channels of every convolution.
-        blocks: residual blocks of two 3 x 3 convolutions.
-        value_width: hidden units before the value.
-    """
+    """Shape of a network."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     columns: int = Field(ge=1)
+    """Columns of the board."""
     rows: int = Field(ge=1)
+    """Rows of the board."""
     actions: int = Field(ge=1)
+    """A."""
     channels: int = Field(default=32, ge=1)
+    """Channels of every convolution."""
     blocks: int = Field(default=2, ge=0)
+    """Residual blocks of two 3 x 3 convolutions."""
     value_width: int = Field(default=64, ge=1)
+    """Hidden units before the value."""
 
     @classmethod
     def for_game(cls, game: BoardGame, *, channels: int = 32, blocks: int = 2) -> NetworkConfig:

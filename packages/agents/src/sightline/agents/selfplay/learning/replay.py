@@ -15,19 +15,16 @@ from sightline.agents.selfplay.games.boards import BoardGame, Boards
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Positions with what a network should say of them.
-
-    Attributes:
-        mover: uint64 `[n]` stones of the side to move.
-        other: uint64 `[n]` stones of the other side.
-        policy: float32 `[n, A]`.
-        value: float32 `[n]` for the side to move.
-    """
+    """Positions with what a network should say of them."""
 
     mover: NDArray[np.uint64]
+    """uint64 `[n]` stones of the side to move."""
     other: NDArray[np.uint64]
+    """uint64 `[n]` stones of the other side."""
     policy: NDArray[np.float32]
+    """float32 `[n, A]`."""
     value: NDArray[np.float32]
+    """float32 `[n]` for the side to move."""
 
     def __len__(self) -> int:
         return len(self.value)

@@ -46,21 +46,18 @@ class _Line(BaseModel):
 
 @dataclass(frozen=True)
 class Arena:
-    """Where players of one game meet.
-
-    Attributes:
-        game: what is played.
-        openings: how many openings there are, each played with both colours; or the openings themselves.
-        seed: seed of openings and players.
-        opening_plies: random moves before an opening.
-        batch_pairs: pairs that are played in lock step.
-    """
+    """Where players of one game meet."""
 
     game: Game[Any]
+    """What is played."""
     openings: int | Sequence[Any] = 200
+    """How many openings there are, each played with both colours; or the openings themselves."""
     seed: int = 0
+    """Seed of openings and players."""
     opening_plies: int = 4
+    """Random moves before an opening."""
     batch_pairs: int = 32
+    """Pairs that are played in lock step."""
 
     def compare(
         self,

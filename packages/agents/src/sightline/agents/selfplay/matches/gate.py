@@ -20,21 +20,18 @@ _PRIOR_WEIGHT = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class SequentialTest:
-    """Tests score = `at_most` against score = `at_least` (Wald 1945; Van den Bergh's pentanomial form).
-
-    Attributes:
-        at_most: score under the hypothesis that there is no improvement.
-        at_least: score under the one that there is.
-        alpha: chance of accepting a candidate whose score is `at_most`.
-        beta: chance of rejecting one whose score is `at_least`.
-        every: pairs between looks.
-    """
+    """Tests score = `at_most` against score = `at_least` (Wald 1945; Van den Bergh's pentanomial form)."""
 
     at_most: float = 0.5
+    """Score under the hypothesis that there is no improvement."""
     at_least: float = 0.55
+    """Score under the one that there is."""
     alpha: float = 0.05
+    """Chance of accepting a candidate whose score is `at_most`."""
     beta: float = 0.05
+    """Chance of rejecting one whose score is `at_least`."""
     every: int = 8
+    """Pairs between looks."""
 
     def __post_init__(self) -> None:
         if not 0 < self.at_most < self.at_least < 1:

@@ -18,49 +18,45 @@ Verdict = Literal["accept", "reject", "undecided", "errors"]
 
 
 class MatchResult(BaseModel):
-    """A match from the candidate's side; its unit is the pair, one opening played with both colours.
-
-    Attributes:
-        candidate: its name.
-        opponent: its name.
-        win_rate: (wins + draws / 2) / games, with an interval that resamples pairs.
-        wins: games the candidate won, those included in which the opponent made an error.
-        losses: games it lost, likewise.
-        draws: games drawn.
-        errors: errors of the candidate and of the opponent.
-        eval_games: games played until the verdict.
-        avg_game_length: moves from the opening.
-        avg_mcts_value: what each expected for itself, the mean over games, for example by its search; None where it
-            did not say.
-        decisive: the share of the games with a winner that the candidate won; None without any.
-        pentanomial: pairs in which the candidate scored 0, 1/4, 1/2, 3/4 and 1.
-        elo: rating difference, -400 log10(1 / win_rate - 1), with its interval by the delta method on pairs. Infinite
-            for a rate of 0 or 1.
-        verdict: "accept" where the sequential test found the candidate better, "reject", "undecided" where the pairs
-            ran out, or "errors" where more than 1 % of the games ended in one.
-        win_threshold: score of a candidate that is worth having, tested against 1/2.
-        seconds: that each took to choose.
-    """
+    """A match from the candidate's side; its unit is the pair, one opening played with both colours."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     schema_version: Literal[1] = 1
     candidate: str
+    """Its name."""
     opponent: str
+    """Its name."""
     win_rate: Interval
+    """(wins + draws / 2) / games, with an interval that resamples pairs."""
     wins: int
+    """Games the candidate won, those included in which the opponent made an error."""
     losses: int
+    """Games it lost, likewise."""
     draws: int
+    """Games drawn."""
     errors: tuple[int, int]
+    """Errors of the candidate and of the opponent."""
     eval_games: int
+    """Games played until the verdict."""
     avg_game_length: float
+    """Moves from the opening."""
     avg_mcts_value: tuple[float | None, float | None]
+    """What each expected for itself, the mean over games, for example by its search; None where it did not say."""
     decisive: Interval | None
+    """The share of the games with a winner that the candidate won; None without any."""
     pentanomial: tuple[int, int, int, int, int]
+    """Pairs in which the candidate scored 0, 1/4, 1/2, 3/4 and 1."""
     elo: tuple[float, float, float]
+    """Rating difference, -400 log10(1 / win_rate - 1), with its interval by the delta method on pairs. Infinite for a
+    rate of 0 or 1."""
     verdict: Verdict
+    """"accept" where the sequential test found the candidate better, "reject", "undecided" where the pairs ran out, or
+    "errors" where more than 1 % of the games ended in one."""
     win_threshold: float
+    """Score of a candidate that is worth having, tested against 1/2."""
     seconds: tuple[float, float]
+    """That each took to choose."""
 
     @property
     def is_better(self) -> bool:

@@ -16,16 +16,13 @@ from sightline.agents.planning import Game, mix_bits
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What a player does in n positions.
-
-    Attributes:
-        actions: int64 `[n]`.
-        values: `[n]` what it expects for the side to move, for example the root value of its search; NaN where it
-            does not say.
-    """
+    """What a player does in n positions."""
 
     actions: NDArray[np.int64]
+    """int64 `[n]`."""
     values: NDArray[np.float64]
+    """`[n]` what it expects for the side to move, for example the root value of its search; NaN where it does not
+    say."""
 
 
 class Player(Protocol):
@@ -42,32 +39,29 @@ class Player(Protocol):
 
 
 class GameRecord(BaseModel):
-    """A finished game.
-
-    Attributes:
-        opening: number of the opening.
-        first_to_move: whether the match's first player is to move in the opening.
-        moves: actions from the opening on.
-        result: 1 where the match's first player won, -1 where the second did, 0 for a draw.
-        plies: moves played.
-        error: what went wrong, after which the game counts as lost by who did it; or None.
-        error_by: 0 for the match's first player, 1 for the second; None without an error.
-        values: the mean of what each player expected for itself over its moves; None where it did not say.
-        seconds: that each player took to choose, its share of each batch.
-    """
+    """A finished game."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
     opening: int
+    """Number of the opening."""
     first_to_move: bool
+    """Whether the match's first player is to move in the opening."""
     moves: tuple[int, ...]
+    """Actions from the opening on."""
     result: Literal[-1, 0, 1]
+    """1 where the match's first player won, -1 where the second did, 0 for a draw."""
     plies: int
+    """Moves played."""
     error: str | None = None
+    """What went wrong, after which the game counts as lost by who did it; or None."""
     error_by: Literal[0, 1] | None = None
+    """0 for the match's first player, 1 for the second; None without an error."""
     values: tuple[float | None, float | None]
+    """The mean of what each player expected for itself over its moves; None where it did not say."""
     seconds: tuple[float, float]
+    """That each player took to choose, its share of each batch."""
 
 
 @dataclass(slots=True)

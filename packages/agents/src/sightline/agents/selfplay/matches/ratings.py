@@ -22,18 +22,15 @@ _TOLERANCE = 1e-10
 
 
 class Ratings(BaseModel):
-    """Bradley-Terry ratings on the scale of Elo; their mean is 0.
-
-    Attributes:
-        ratings: rating of each player by name, with an interval that resamples openings.
-        pairs: pairs of games between any two.
-    """
+    """Bradley-Terry ratings on the scale of Elo; their mean is 0."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     ratings: dict[str, Interval]
+    """Rating of each player by name, with an interval that resamples openings."""
     pairs: int
+    """Pairs of games between any two."""
 
 
 def round_robin(players: Sequence[Player], arena: Arena, *, resamples: int = 500, confidence: float = 0.95) -> Ratings:

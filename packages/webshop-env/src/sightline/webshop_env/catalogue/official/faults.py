@@ -18,19 +18,16 @@ _FAULTS_KEPT: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong with one record.
-
-    Attributes:
-        where: file and record, with the asin where it is known.
-        field: path of the wrong field; None where the record itself is wrong.
-        found: value that is there, shortened.
-        expected: description of what should be there.
-    """
+    """One thing that is wrong with one record."""
 
     where: str
+    """File and record, with the asin where it is known."""
     field: str | None
+    """Path of the wrong field; None where the record itself is wrong."""
     found: str
+    """Value that is there, shortened."""
     expected: str
+    """Description of what should be there."""
 
     def __str__(self) -> str:
         place = self.where if self.field is None else f"{self.where}, field {self.field!r}"

@@ -36,19 +36,16 @@ _CLOSING = {"[": "]", "{": "}"}
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element of a list or object.
-
-    Attributes:
-        key: its name in an object; "" in a list.
-        value: as `loads` makes it.
-        start: offset in the file, in bytes, at which it begins (in an object: its key).
-        stop: offset behind its last byte.
-    """
+    """One element of a list or object."""
 
     key: str
+    """Its name in an object; "" in a list."""
     value: Any
+    """As `loads` makes it."""
     start: int
+    """Offset in the file, in bytes, at which it begins (in an object: its key)."""
     stop: int
+    """Offset behind its last byte."""
 
 
 class JsonStream:

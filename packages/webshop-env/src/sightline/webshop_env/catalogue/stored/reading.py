@@ -46,18 +46,15 @@ _Found = TypeVar("_Found", Product, Headline)
 
 
 class StoreManifest(Manifest):
-    """The manifest of a catalogue folder.
-
-    Attributes:
-        products: number of products.
-        fingerprint: that of the catalogue in memory.
-    """
+    """The manifest of a catalogue folder."""
 
     format = "sightline-webshop-catalogue"
     schema_version = 1
 
     products: Annotated[int, Field(ge=1, lt=1 << 31)]
+    """Number of products."""
     fingerprint: Digest
+    """That of the catalogue in memory."""
 
 
 class StoredProducts(Sequence[Product]):

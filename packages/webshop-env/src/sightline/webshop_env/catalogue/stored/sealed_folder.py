@@ -40,28 +40,22 @@ class _Record(BaseModel):
 
 
 class FileRecord(_Record):
-    """What is known of one file.
-
-    Attributes:
-        size: in bytes.
-        sha256: of its content.
-    """
+    """What is known of one file."""
 
     size: Annotated[int, Field(ge=0)]
+    """In bytes."""
     sha256: Digest
+    """Of its content."""
 
 
 class Manifest(_Record):
-    """What every sealed folder says of itself; subclasses name their kind of folder and add what it needs.
-
-    Attributes:
-        files: path in the folder -> size and digest, for every file but the manifest.
-    """
+    """What every sealed folder says of itself; subclasses name their kind of folder and add what it needs."""
 
     format: ClassVar[str]
     schema_version: ClassVar[int]
 
     files: Annotated[dict[_FileName, FileRecord], Field(max_length=1000)]
+    """Path in the folder -> size and digest, for every file but the manifest."""
 
 
 _Manifest = TypeVar("_Manifest", bound=Manifest)
