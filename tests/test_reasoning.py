@@ -32,3 +32,11 @@ def test_every_experiment_makes_its_chapter_and_a_selection_goes_on_from_the_sam
     page = (folder / "report.html").read_text()
     for heading in ("Thinking longer at test time", "What of TRM does the work", "TRM with search", "as players"):
         assert heading in page
+
+
+@pytest.mark.slow
+def test_a_student_is_taught_by_search_and_shops_before_and_after(tmp_path: Path) -> None:
+    run(tmp_path, "--only", "teaching")
+    folder = tmp_path / "reasoning" / "smoke"
+    assert set(json.loads((folder / "results.json").read_text())["teaching"]) == {"before", "after"}
+    assert "Search as a teacher" in (folder / "report.html").read_text()

@@ -38,6 +38,7 @@ def run_experiments(settings: ReasoningSettings, run: RunDirectory, workers: Wor
         "search": run_search,
         "selfplay": run_selfplay,
         "shop": run_shop,
+        "teaching": run_teaching,
     }
     return [
         chapter
@@ -109,13 +110,15 @@ def run_selfplay(settings: ReasoningSettings, run: RunDirectory, workers: Worker
 
 
 def run_shop(settings: ReasoningSettings, run: RunDirectory, workers: Workers) -> list[Chapter]:
-    """E6: planning in the shop by the oracle and honestly, and search as a teacher."""
+    """E6: planning in the shop by the oracle and honestly."""
     shop = settings.shop
     models, learnt = rewards_stage(shop, run, workers)
     dev = choose_stage(shop, run, workers, models)
     choice = choose(shop, dev)
     trials = trials_stage(shop, run, workers, models, choice.pessimism, mean_steps(dev, choice.pessimism))
-    chapters = [shop_chapter(shop, run, learnt, choice, trials)]
-    if shop.teach:
-        chapters.append(teaching_chapter(shop, *teach_stage(shop, run, workers)))
-    return chapters
+    return [shop_chapter(shop, run, learnt, choice, trials)]
+
+
+def run_teaching(settings: ReasoningSettings, run: RunDirectory, workers: Workers) -> list[Chapter]:
+    """E6, its second half: the packaged student learns from plans, and shops before and after."""
+    return [teaching_chapter(settings.shop, *teach_stage(settings.shop, run, workers))]

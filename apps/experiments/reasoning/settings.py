@@ -32,7 +32,7 @@ class Stage(StrEnum):
     TEACH = "teach"
 
 
-Experiment = Literal["puzzles", "ablations", "hybrid", "search", "selfplay", "shop"]
+Experiment = Literal["puzzles", "ablations", "hybrid", "search", "selfplay", "shop", "teaching"]
 
 Network = Literal["conv", "trm", "hrm"]
 
@@ -197,8 +197,6 @@ class ShopSettings(BaseModel):
     """Margins to choose from, by which a plan must seem better than the actor's own way."""
     beam_width: int = Field(default=4, ge=1)
     """States that beam search keeps."""
-    teach: bool = False
-    """Whether the packaged student learns from plans, and shops before and after."""
     teaching_goals: int = Field(default=400, ge=1)
     """Training goals whose plans the student imitates."""
     teaching_simulations: int = Field(default=64, ge=1)
@@ -260,9 +258,14 @@ class ReasoningSettings(RunSettings):
             "test_goals": 5,
             "simulations": (1, 16),
             "pessimism": (1.0,),
+            "teaching_goals": 4,
+            "teaching_simulations": 8,
+            "teaching_steps": 3,
+            "fresh_goals": 5,
         },
     }
     FULL: ClassVar[Mapping[str, Any]] = {
+        "only": ("puzzles", "ablations", "hybrid", "search", "selfplay", "shop", "teaching"),
         "puzzles": {
             "minutes": 5.0,
             "seeds": (0, 1),
@@ -273,14 +276,14 @@ class ReasoningSettings(RunSettings):
         "hybrid": {"simulations": (64, 256, 1024)},
         "players": {"minutes": 5.0},
         "boards": {"minutes": 10.0, "plies": (6, 10, 14), "solver_pairs": 100, "rating_pairs": 100},
-        "shop": {"training_goals": 2000, "dev_goals": 500, "test_goals": 500, "teach": True},
+        "shop": {"training_goals": 2000, "dev_goals": 500, "test_goals": 500},
     }
     INCIDENTAL: ClassVar[frozenset[str]] = RunSettings.INCIDENTAL | {"processes", "only", "network"}
 
     full: bool = False
     """Longer trainings, more of them, and harder puzzles: hours on two cores."""
     only: tuple[Experiment, ...] = ("puzzles", "ablations", "hybrid", "search", "selfplay", "shop")
-    """Experiments to run; those that need another's models run it as well."""
+    """Experiments to run; those that need another's models run it as well. Teaching is by search in the shop."""
     network: tuple[Network, ...] = ("conv", "trm", "hrm")
     """Networks that learn by self-play: the convolutional one, and reasoners that are matched against it."""
     processes: int = Field(default=2, ge=1)

@@ -12,6 +12,7 @@ def test_full_and_smoke_change_what_they_say_and_flags_win() -> None:
     default, smoke, full = (parse_settings(ReasoningSettings, flags) for flags in ([], ["--smoke"], ["--full"]))
     assert [settings.name for settings in (default, smoke, full)] == ["default", "smoke", "full"]
     assert full.puzzles.harder == ("sudoku-9-30-36", "maze-10")
+    assert set(full.only) - set(default.only) == {"teaching"}
     assert smoke.puzzles.task == "sudoku-4"
     assert parse_settings(ReasoningSettings, ["--full", "--puzzles.minutes", "2"]).puzzles.minutes == 2
     assert parse_settings(ReasoningSettings, ["--only", "puzzles", "hybrid"]).only == ("puzzles", "hybrid")

@@ -92,7 +92,7 @@ def teaching_chapter(
         tuple((name, show_interval(rates[name], ".1f", scale=100), f"{rewards[name]:.3f}") for name in (BEFORE, AFTER)),
         "Greedy shopping for the same goals; intervals resample goals.",
     )
-    section = Section("Search as a teacher", paragraphs=(claim,), tables=(table,), minor=True)
+    section = Section("Search as a teacher", paragraphs=(claim,), tables=(table,))
     results = {"teaching": {name: float(won[name].mean()) for name in (BEFORE, AFTER)}}
     return Chapter([claim], [table], [section], results)
 

@@ -149,7 +149,7 @@ def learn(settings: ShopSettings, folder: Path) -> None:
             training,
             folder / _STUDENT,
             start_from=PACKAGED_STUDENT,
-            command="uv run apps/reasoning.py --only shop --shop.teach",
+            command="uv run apps/reasoning.py --only teaching",
         )
     DurableLines(folder / "trained.jsonl").append(b"{}")
 
