@@ -46,7 +46,7 @@ class PuzzleSettings(BaseModel):
 
     task: str = "sudoku-6"
     """Puzzles on which everything is compared."""
-    minutes: float = Field(default=1.5, gt=0)
+    minutes: float = Field(default=1.0, gt=0)
     """CPU minutes of training of each method."""
     seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
     """Trainings of each method."""
@@ -71,9 +71,9 @@ class AblationSettings(BaseModel):
 
     model_config = _PART
 
-    minutes: float = Field(default=1.0, gt=0)
+    minutes: float = Field(default=0.75, gt=0)
     """CPU minutes at which methods are compared at equal compute: before all of them solve everything."""
-    steps: int = Field(default=700, ge=1)
+    steps: int = Field(default=500, ge=1)
     """Optimiser steps at which they are compared at equal updates."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     """Trainings of each variant."""
@@ -144,7 +144,7 @@ class BoardSettings(BaseModel):
     """Budgets in Connect Four without a network."""
     network_simulations: tuple[int, ...] = (8, 16, 32, 64, 128)
     """Budgets with the network."""
-    minutes: float = Field(default=8.0, gt=0)
+    minutes: float = Field(default=5.0, gt=0)
     """CPU minutes of self-play and learning."""
     snapshots: int = Field(default=4, ge=1)
     """Networks that are kept on the way, the last one included."""
@@ -179,13 +179,13 @@ class ShopSettings(BaseModel):
     """Steps of an episode."""
     seed: int = Field(default=0, ge=0)
     """Of searches, samples and fits."""
-    training_goals: int = Field(default=1000, ge=4)
+    training_goals: int = Field(default=500, ge=4)
     """Goals whose purchases the reward model learns from."""
     naive_goals: int = Field(default=60, ge=2)
     """Goals of the naive reward model, which is a warning."""
     rounds: int = Field(default=2, ge=0)
     """Times that the reward model is fitted to its own mistakes as well."""
-    dev_goals: int = Field(default=200, ge=2)
+    dev_goals: int = Field(default=100, ge=2)
     """Goals on which caution, margin and budget are chosen."""
     test_goals: int = Field(default=200, ge=2)
     """Goals of the final figures."""
@@ -272,7 +272,7 @@ class ReasoningSettings(RunSettings):
             "harder": ("sudoku-9-30-36", "maze-10"),
             "held_out": 512,
         },
-        "ablations": {"seeds": (0, 1, 2)},
+        "ablations": {"minutes": 1.25, "steps": 700, "seeds": (0, 1, 2)},
         "hybrid": {"simulations": (64, 256, 1024)},
         "players": {"minutes": 5.0},
         "boards": {"minutes": 10.0, "plies": (6, 10, 14), "solver_pairs": 100, "rating_pairs": 100},
