@@ -152,18 +152,39 @@ class RagRetriever:
             FilterError: `where` does not follow the grammar.
             InvalidQueryError: the query is blank, zero, not finite or of another dimension; a number is out of range.
         """
+        return self.search_batch([query], top_k=top_k, min_score=min_score, where=where)[0]
+
+    def search_batch(
+        self,
+        queries: Sequence[Query],
+        *,
+        top_k: int = 5,
+        min_score: float | None = None,
+        where: Where | None = None,
+    ) -> list[Answer]:
+        """Find the documents most similar to each of several queries, all in the same backend.
+
+        Args:
+            queries: texts, vectors or both.
+            top_k: most hits to return per query.
+            min_score: least cosine of a hit, -1 to 1; None for any.
+            where: filter on metadata.
+
+        Raises:
+            AllBackendsFailedError: no backend could answer; the others are as for `search`.
+        """
         top_k, min_score = checked_search(top_k, min_score)
         if where is not None:
             parse_filter(where)
-        with logged_operation(logger, "retrieve", top_k=top_k, filtered=where is not None):
-            vectors = query_vectors(self._encoder, [query], max_characters=MAX_CONTENT_CHARACTERS)
+        with logged_operation(logger, "retrieve", queries=len(queries), top_k=top_k, filtered=where is not None):
+            vectors = query_vectors(self._encoder, queries, max_characters=MAX_CONTENT_CHARACTERS)
             attempts: list[FailedAttempt] = []
             found, source = self._first(
                 "search",
                 lambda backend: backend.search(vectors, top_k=top_k, min_score=min_score, where=where),
                 attempts,
             )
-            return Answer(found[0], source.name, bool(source.missing_writes), tuple(attempts))
+            return [Answer(hits, source.name, bool(source.missing_writes), tuple(attempts)) for hits in found]
 
     def get(self, document_id: str) -> Document:
         """Return the document of this id, from the first backend that can answer.
@@ -259,6 +280,7 @@ class RagRetriever:
 
     # What the methods above do, awaited.
     asearch = Awaited(search)
+    asearch_batch = Awaited(search_batch)
     aget = Awaited(get)
     aupsert = Awaited(upsert)
     adelete = Awaited(delete)

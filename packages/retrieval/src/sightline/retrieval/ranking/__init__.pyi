@@ -5,3 +5,4 @@ from .hybrid import HybridHit as HybridHit
 from .reranking import CrossEncoderReranker as CrossEncoderReranker
 from .reranking import RerankedDocument as RerankedDocument
 from .reranking import Reranker as Reranker
+from .word_index import WordIndex as WordIndex

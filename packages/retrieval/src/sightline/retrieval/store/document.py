@@ -6,7 +6,7 @@ This module knows the form of a document, its bounds and how its fields are writ
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,6 +70,20 @@ class DocumentPage:
     """What to give as `after` for the next page; None if this is the last one."""
     vectors: Vectors | None = field(default=None, compare=False, repr=False)
     """`[n, D]`, their unit vectors, where they were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreChanges:
+    """What became of a store since a mark was taken."""
+
+    documents: Iterator[Document]
+    """Documents that were written since; all of them where `is_complete`."""
+    deleted: tuple[str, ...]
+    """Ids of documents that are no longer there; empty where `is_complete`."""
+    is_complete: bool
+    """Whether the documents are all that the store holds, because nobody knows any more what was written since."""
+    mark: str
+    """What to give the next time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from sightline.retrieval.store.document import (
     Document,
     DocumentPage,
     SearchHit,
+    StoreChanges,
     stored_text,
 )
 from sightline.retrieval.store.filters import MetadataFilter, Where, parse_filter
@@ -185,6 +186,43 @@ class StoreReader:
 
         with logged_operation(logger, "page", limit=limit, filtered=where is not None):
             return self._on_valid_view(look_up)
+
+    @property
+    def mark(self) -> str:
+        """What stands for the present state, for `changes_since`."""
+        state = self._storage.view.state
+        return f"{state.generation}.{state.row_count}.{state.tombstones}"
+
+    def changes_since(self, mark: str | None) -> StoreChanges:
+        """Return what was written and deleted since a mark was taken, for indexes that are kept beside the store.
+
+        Args:
+            mark: mark of an earlier state of this store; None for the beginning. After a compaction earlier ones stand
+                for the beginning as well.
+
+        Raises:
+            StoreClosedError: the store was closed.
+        """
+        view, mark_now = self._storage.view, self.mark
+        generation, row_count, digest = (int(part) for part in (mark or "-1.0.0").split("."))
+        if generation != view.state.generation or row_count > view.state.row_count:
+            return StoreChanges(self.documents(), (), is_complete=True, mark=mark_now)
+        rows = (row_count + np.flatnonzero(view.alive[row_count:])).tolist()
+        buried = [] if digest == view.state.tombstones else np.flatnonzero(~view.alive[:row_count]).tolist()
+        try:
+            with self._storage.reading(view) as transaction:
+                written = [document for document, _ in transaction.documents(rows).values()]
+                ids = set(transaction.ids_of_rows(buried).values())
+                living = {
+                    key
+                    for key, row in transaction.live_rows(map(stored_text, ids)).items()
+                    if row < view.state.row_count
+                }
+        except StaleGenerationError:
+            self._storage.refresh()
+            return self.changes_since(mark)
+        gone = tuple(sorted(one for one in ids if stored_text(one) not in living))
+        return StoreChanges(iter(written), gone, is_complete=False, mark=mark_now)
 
     def duplicates(self, min_score: float = 0.99, *, where: Where | None = None) -> dict[str, str]:
         """Return each document that is nearly the same as an earlier one, with the earlier one: their ids.
