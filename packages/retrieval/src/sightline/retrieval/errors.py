@@ -45,6 +45,10 @@ class EncoderOutputError(StoreError, ValueError):
     """An encoder gave vectors that are not what it promised."""
 
 
+class EncoderUnavailableError(StoreError, ConnectionError):
+    """The server of an encoder cannot be reached or is overloaded; trying again later may help."""
+
+
 class StoreLockedError(StoreError, RuntimeError):
     """Someone else has the store open for writing."""
 

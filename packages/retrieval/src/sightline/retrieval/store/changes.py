@@ -53,6 +53,45 @@ def matching_rows(transaction: Transaction, view: View, chosen: MetadataFilter |
     return view.alive & select(chosen, lambda condition: transaction.rows_matching(condition, row_count), row_count)
 
 
+def mark_of(view: View) -> str:
+    """Return what stands for a state of a store, for `rows_since`."""
+    return f"{view.state.generation}.{view.state.row_count}.{view.state.tombstones}"
+
+
+def rows_since(view: View, mark: str | None) -> tuple[list[int], list[int]] | None:
+    """Return the rows that are alive and were added since a mark, and earlier ones that are not alive any more.
+
+    Args:
+        view: state of the store.
+        mark: mark of an earlier state; None for that of nothing.
+
+    Returns:
+        None where a compaction has renumbered the rows since.
+    """
+    generation, row_count, tombstones = (int(part) for part in (mark or "-1.0.0").split("."))
+    if generation != view.state.generation or row_count > view.state.row_count:
+        return None
+    added = (row_count + np.flatnonzero(view.alive[row_count:])).tolist()
+    return added, [] if tombstones == view.state.tombstones else np.flatnonzero(~view.alive[:row_count]).tolist()
+
+
+def changed_documents(
+    transaction: Transaction, view: View, added: Sequence[int], buried: Sequence[int]
+) -> tuple[list[Document], tuple[str, ...]]:
+    """Return the documents in rows that were added, and the ids of those in buried rows that are in no row now.
+
+    Args:
+        transaction: transaction in which the view is valid.
+        view: state of the store.
+        added: rows that are alive.
+        buried: rows that are not.
+    """
+    documents = [document for document, _ in transaction.documents(added).values()]
+    ids = set(transaction.stored_ids(buried).values())
+    living = {stored for stored, row in transaction.live_rows(ids).items() if row < view.state.row_count}
+    return documents, tuple(sorted(map(_text, ids - living)))
+
+
 def adding(records: Sequence[DocumentRecord], vectors: Vectors, *, overwrite: bool) -> Plan:
     """Add documents with `vectors` [n, D]; without `overwrite` none whose id is there already."""
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sightline.retrieval.awaiting import Awaited
 from sightline.retrieval.errors import StaleGenerationError, UnknownDocumentError
 from sightline.retrieval.operation_log import logged_operation
-from sightline.retrieval.store.changes import matching_rows
+from sightline.retrieval.store.changes import changed_documents, mark_of, matching_rows, rows_since
 from sightline.retrieval.store.document import (
     MAX_CONTENT_CHARACTERS,
     MAX_ID_CHARACTERS,
@@ -190,8 +190,7 @@ class StoreReader:
     @property
     def mark(self) -> str:
         """What stands for the present state, for `changes_since`."""
-        state = self._storage.view.state
-        return f"{state.generation}.{state.row_count}.{state.tombstones}"
+        return mark_of(self._storage.view)
 
     def changes_since(self, mark: str | None) -> StoreChanges:
         """Return what was written and deleted since a mark was taken, for indexes that are kept beside the store.
@@ -203,26 +202,16 @@ class StoreReader:
         Raises:
             StoreClosedError: the store was closed.
         """
-        view, mark_now = self._storage.view, self.mark
-        generation, row_count, digest = (int(part) for part in (mark or "-1.0.0").split("."))
-        if generation != view.state.generation or row_count > view.state.row_count:
-            return StoreChanges(self.documents(), (), is_complete=True, mark=mark_now)
-        rows = (row_count + np.flatnonzero(view.alive[row_count:])).tolist()
-        buried = [] if digest == view.state.tombstones else np.flatnonzero(~view.alive[:row_count]).tolist()
+        view = self._storage.view
+        if (written := rows_since(view, mark)) is None:
+            return StoreChanges(self.documents(), (), is_complete=True, mark=mark_of(view))
         try:
             with self._storage.reading(view) as transaction:
-                written = [document for document, _ in transaction.documents(rows).values()]
-                ids = set(transaction.ids_of_rows(buried).values())
-                living = {
-                    key
-                    for key, row in transaction.live_rows(map(stored_text, ids)).items()
-                    if row < view.state.row_count
-                }
+                documents, deleted = changed_documents(transaction, view, *written)
         except StaleGenerationError:
             self._storage.refresh()
             return self.changes_since(mark)
-        gone = tuple(sorted(one for one in ids if stored_text(one) not in living))
-        return StoreChanges(iter(written), gone, is_complete=False, mark=mark_now)
+        return StoreChanges(iter(documents), deleted, is_complete=False, mark=mark_of(view))
 
     def duplicates(self, min_score: float = 0.99, *, where: Where | None = None) -> dict[str, str]:
         """Return each document that is nearly the same as an earlier one, with the earlier one: their ids.

@@ -29,7 +29,7 @@ from sightline.retrieval.store.disk.folder import StoreFolder
 from sightline.retrieval.store.document import MAX_ID_CHARACTERS, Document, document_records, stored_text
 from sightline.retrieval.store.filters import Where, parse_filter
 from sightline.retrieval.store.metadata import MetadataValue, checked_metadata
-from sightline.retrieval.store.nearest.hnsw import ApproximateIndex
+from sightline.retrieval.store.nearest.hnsw import ApproximateIndex, Precision
 from sightline.retrieval.store.nearest.search import IndexReport, measured_recall
 from sightline.retrieval.store.opening import recorded_encoder
 from sightline.retrieval.store.parameters import checked_id, checked_ids
@@ -265,10 +265,14 @@ class LocalEmbeddingStore(StoreReader):
         with logged_operation(logger, "compact"):
             return self._storage.compact()
 
-    def build_index(self) -> IndexReport:
+    def build_index(self, *, precision: Precision = "int8") -> IndexReport:
         """Build, or build anew, the index for approximate search over the documents there are.
 
         Others may read and write meanwhile; documents added later are searched exactly until the next build.
+
+        Args:
+            precision: numbers of a vector in the index, of 8 bits or of 1. What it proposes is scored again with the
+                vectors themselves, which stay on the disk.
 
         Raises:
             ImportError: the extra `approximate` is not installed.
@@ -278,7 +282,7 @@ class LocalEmbeddingStore(StoreReader):
         """
         with logged_operation(logger, "build_index", documents=len(self)):
             start, view = time.perf_counter(), self._storage.view
-            index = ApproximateIndex.build(view.vectors, view.alive)
+            index = ApproximateIndex.build(view.vectors, view.alive, precision)
             recall, sample_size = measured_recall(view, index, top_k=_RECALL_TOP_K, sample_size=_RECALL_QUERIES)
             self._storage.publish_index(index, view)
             report = IndexReport(view.live_count, recall, sample_size, time.perf_counter() - start)

@@ -1,3 +1,8 @@
+from .protocol import QueryEncoder as QueryEncoder
+from .served import ServedEncoder as ServedEncoder
+from .splitting import Passage as Passage
+from .splitting import html_to_markdown as html_to_markdown
+from .splitting import split_text as split_text
 from .unit_vectors import UnitVectors as UnitVectors
 from .words import StemmedWords as StemmedWords
 from .words import Tokenizer as Tokenizer

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from sightline.retrieval.text.cache_file import CacheFile
-from sightline.retrieval.text.protocol import TextEncoder, Vectors, check_texts
+from sightline.retrieval.text.protocol import QueryEncoder, TextEncoder, Vectors, check_texts
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +63,27 @@ class CachedEncoder:
             TypeError: a single string was given.
             ValueError: the file is damaged.
         """
+        return self._remembered(texts, self._encoder.encode, b"")
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Encode n queries as `[n, dimension]` unit rows, by the other encoder's way with queries if it has one.
+
+        Raises:
+            TypeError: a single string was given.
+            ValueError: the file is damaged.
+        """
+        if not isinstance(self._encoder, QueryEncoder):
+            return self.encode(texts)
+        return self._remembered(texts, self._encoder.encode_queries, b"query\x00")
+
+    def _remembered(self, texts: Sequence[str], encode: Callable[[Sequence[str]], Vectors], kind: bytes) -> Vectors:
         check_texts(texts)
-        keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
+        keys = [hashlib.sha256(kind + text.encode("utf-8", "surrogatepass")).digest() for text in texts]
         with self._lock:
             missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._vectors}
         found = self._file.read(list(missing)) if self._file is not None and missing else {}
         unseen = {key: text for key, text in missing.items() if key not in found}
-        encoded = dict(zip(unseen, self._encoder.encode(list(unseen.values())), strict=True)) if unseen else {}
+        encoded = dict(zip(unseen, encode(list(unseen.values())), strict=True)) if unseen else {}
         with self._lock:
             for key, vector in (found | encoded).items():
                 # Another thread may have been first; then its bytes are the answer.

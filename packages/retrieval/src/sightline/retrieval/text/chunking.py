@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _LINE_BREAK = re.compile(r"\n")
 # Where an overlong piece may be cut, from best to worst; each match ends where the next piece begins.
-_BREAKS = (_LINE_BREAK, re.compile(r"[.!?]\s"), re.compile(r"\s"))
+# Sentences end with a stop and white space, or with a mark that nothing else is written with (UAX 29, STerm).
+_SENTENCE_END = re.compile(r"[.!?]\s|[。！？｡…։؟۔।॥။።፧᙮᠃᠉៕꓿]+[”’»」』）)]*\s?")
+_BREAKS = (_LINE_BREAK, _SENTENCE_END, re.compile(r"\s"))
 
 
 class ChunkingConfig(BaseModel):
@@ -26,7 +28,7 @@ class ChunkingConfig(BaseModel):
     max_characters: int = Field(default=1000, ge=50)
     """Longest chunk, in characters."""
     min_characters: int = Field(default=5, ge=1, le=50)
-    """Chunks with fewer characters are dropped."""
+    """Chunks with fewer characters are dropped, or joined to their neighbours where nothing may be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Chunk:
     end: int
 
 
-def chunk_text(text: str, config: ChunkingConfig | None = None) -> list[Chunk]:
+def chunk_text(text: str, config: ChunkingConfig | None = None, *, keep_short: bool = False) -> list[Chunk]:
     """Split at blank lines, or at every line break where there are no blank lines; cut what is still too long.
 
     A piece above `max_characters` is cut at its last line break, else sentence end, else white space in the second
@@ -47,21 +49,40 @@ def chunk_text(text: str, config: ChunkingConfig | None = None) -> list[Chunk]:
     Args:
         text: text of a page.
         config: lengths; the defaults of `ChunkingConfig` when None.
+        keep_short: True to join chunks shorter than `min_characters`, such as a price or a size, to the next one, or
+            to the one before where that would be too long; False to drop them.
 
     Returns:
         Chunks in the order of the text, not overlapping. All characters other than white space are in some chunk,
-        except those of chunks shorter than `min_characters`, which are dropped.
+        except those of chunks that are dropped.
     """
     config = config or ChunkingConfig()
     pieces = list(_split(text, _BLANK_LINES))
     if len(pieces) == 1:
         pieces = list(_split(text, _LINE_BREAK))
-    return [
-        Chunk(text[start:end], start, end)
-        for piece in pieces
-        for start, end in _cut(text, *piece, config.max_characters)
-        if end - start >= config.min_characters
-    ]
+    spans = [span for piece in pieces for span in _cut(text, *piece, config.max_characters)]
+    if keep_short:
+        spans = _joined(spans, config)
+    else:
+        spans = [(start, end) for start, end in spans if end - start >= config.min_characters]
+    return [Chunk(text[start:end], start, end) for start, end in spans]
+
+
+def _joined(spans: list[tuple[int, int]], config: ChunkingConfig) -> list[tuple[int, int]]:
+    """Join short spans to the next one, else to the one before; one that fits to neither stays as it is."""
+    joined: list[tuple[int, int]] = []
+    for start, end in spans:
+        before = joined[-1] if joined else (start, start)
+        is_short = before[1] - before[0] < config.min_characters
+        if joined and is_short and end - before[0] <= config.max_characters:
+            joined[-1] = (before[0], end)
+        else:
+            joined.append((start, end))
+    for place in range(len(joined) - 1, 0, -1):
+        (first, _), (start, end) = joined[place - 1], joined[place]
+        if end - start < config.min_characters and end - first <= config.max_characters:
+            joined[place - 1 : place + 1] = [(first, end)]
+    return joined
 
 
 def _split(text: str, separator: re.Pattern[str]) -> Iterator[tuple[int, int]]:

@@ -31,6 +31,15 @@ class TextEncoder(Protocol):
         ...
 
 
+@runtime_checkable
+class QueryEncoder(TextEncoder, Protocol):
+    """An encoder that treats queries differently from the texts that they are to find."""
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Encode n queries as `[n, dimension]` float32 rows of unit length."""
+        ...
+
+
 def check_texts(texts: Sequence[str]) -> None:
     """Refuse a single text where several are expected: it would be taken for a sequence of letters.
 

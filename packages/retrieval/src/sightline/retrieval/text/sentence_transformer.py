@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import math
 import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -13,7 +15,11 @@ import numpy as np
 
 from sightline.retrieval.text.protocol import Vectors, check_texts
 
+logger = logging.getLogger(__name__)
+
 PACKAGED_MODEL_NAME = "sentence-transformers/all-MiniLM-L6-v2"
+
+_OWN_TOKENS = 4
 
 
 class SentenceTransformerEncoder:
@@ -29,6 +35,11 @@ class SentenceTransformerEncoder:
             everywhere else.
         device: PyTorch device; None for the best there is.
         max_tokens: number of tokens that longer texts are cut to; None for the model's own (256 for the packaged one).
+            Each call that cuts texts logs one warning with their number.
+        dimensions: number of the first numbers of a vector to keep, for models trained so (Matryoshka, Kusupati et al.
+            2022); None for all.
+        query_prompt: text put before queries; None for the model's own, if it has one.
+        document_prompt: text put before other texts; None for the model's own, if it has one.
 
     Raises:
         ImportError: the extra `sentence-transformers` is not installed.
@@ -44,9 +55,15 @@ class SentenceTransformerEncoder:
         precision: Literal["auto", "float32", "bfloat16"] = "auto",
         device: str | None = None,
         max_tokens: int | None = None,
+        dimensions: int | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
     ) -> None:
-        if batch_size < 1 or (max_tokens is not None and max_tokens < 1):
-            raise ValueError(f"batch_size and max_tokens must be at least 1, not {batch_size!r} and {max_tokens!r}")
+        if min(batch_size, 1 if max_tokens is None else max_tokens, 1 if dimensions is None else dimensions) < 1:
+            raise ValueError(
+                "batch_size, max_tokens and dimensions must be at least 1, not "
+                f"{batch_size!r}, {max_tokens!r} and {dimensions!r}"
+            )
         if precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', not {precision!r}")
         try:
@@ -58,11 +75,20 @@ class SentenceTransformerEncoder:
                 f"{error.name} is not installed, and SentenceTransformerEncoder needs it; "
                 "install it with: pip install 'sightline-retrieval[sentence-transformers]'"
             ) from error
-        self._model = SentenceTransformer(source, device=device)
+        self._model = SentenceTransformer(source, device=device, truncate_dim=dimensions)
         if max_tokens is not None:
             self._model.max_seq_length = max_tokens
             self.name += f"-{max_tokens}-tokens"
-        self.dimension = len(self._model.encode("", show_progress_bar=False))
+        own = self._model.prompts
+        named = {"query": query_prompt, "document": document_prompt}
+        self._prompts = {kind: own.get(kind) or "" if given is None else given for kind, given in named.items()}
+        if any(self._prompts.values()):
+            self.name += f"-prompts-{hashlib.sha256(repr(self._prompts).encode()).hexdigest()[:12]}"
+        self.dimension = len(self._model.encode("", prompt="", show_progress_bar=False))
+        if dimensions is not None:
+            if self.dimension < dimensions:
+                raise ValueError(f"{self.name!r} makes vectors of {self.dimension} numbers, fewer than {dimensions}")
+            self.name += f"-{dimensions}-numbers"
         self._batch_size = batch_size
         self._bfloat16 = precision == "bfloat16" or (precision == "auto" and _fast_in_bfloat16(self._model.device.type))
         # Tokenizers are not safe to share between threads, and PyTorch uses all cores for one batch anyway.
@@ -74,6 +100,22 @@ class SentenceTransformerEncoder:
         Raises:
             TypeError: a single string was given.
         """
+        return self._encode(texts, self._prompts["document"])
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Encode n queries as `[n, dimension]` unit rows; they differ from other texts in their prompt.
+
+        Raises:
+            TypeError: a single string was given.
+        """
+        return self._encode(texts, self._prompts["query"])
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of a text, those that the model puts around it included."""
+        with self._lock:
+            return self._token_counts([text])[0]
+
+    def _encode(self, texts: Sequence[str], prompt: str) -> Vectors:
         import torch
 
         check_texts(texts)
@@ -81,10 +123,37 @@ class SentenceTransformerEncoder:
             return np.zeros((0, self.dimension), dtype=np.float32)
         autocast = torch.autocast(self._model.device.type, torch.bfloat16) if self._bfloat16 else nullcontext()
         with self._lock, autocast:
+            self._warn_of_cuts([prompt + text for text in texts])
             vectors = self._model.encode(
-                list(texts), batch_size=self._batch_size, convert_to_tensor=True, show_progress_bar=False
+                list(texts),
+                prompt=prompt,
+                batch_size=self._batch_size,
+                convert_to_tensor=True,
+                show_progress_bar=False,
             )
         return torch.nn.functional.normalize(vectors.float(), dim=1).cpu().numpy()
+
+    def _warn_of_cuts(self, texts: Sequence[str]) -> None:
+        limit = self._model.max_seq_length
+        if limit is None or not math.isfinite(limit):
+            return
+        # A token has at least one character, and some models put a few of their own around a text.
+        long = [text for text in texts if len(text) > limit - _OWN_TOKENS]
+        cut = sum(count > limit for count in self._token_counts(long)) if long else 0
+        if cut:
+            logger.warning(
+                "%d of %d texts were cut to %d tokens; split them, or what comes after cannot be found",
+                cut,
+                len(texts),
+                limit,
+                extra={"operation": "encode", "cut_texts": cut},
+            )
+
+    def _token_counts(self, texts: Sequence[str]) -> list[int]:
+        tokenizer = self._model.tokenizer
+        if hasattr(tokenizer, "encode_batch"):  # that of a static embedding, which has no model around it
+            return [len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts))]
+        return [len(ids) for ids in tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
 
 
 def _model_source(model: str | Path | None) -> tuple[str, str]:

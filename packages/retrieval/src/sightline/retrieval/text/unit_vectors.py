@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sightline.retrieval.errors import EncoderOutputError, InvalidDocumentError, InvalidQueryError
-from sightline.retrieval.text.protocol import TextEncoder, Vectors
+from sightline.retrieval.text.protocol import QueryEncoder, TextEncoder, Vectors
 
 # Below this the float32 squares of a vector's numbers lose digits; its norm is then taken in float64.
 _SAFE_NORM = 1e-12
@@ -150,8 +150,15 @@ def query_vectors(
                 f"query {query[:40]!r} has {len(query):,} characters; give a text of 1 to {max_characters:,} that is "
                 "not blank, or a vector"
             )
-    vectors[list(texts)] = encoded_texts(encoder, list(texts.values())).rows
+    vectors[list(texts)] = _encoded_queries(encoder, list(texts.values())).rows
     return UnitVectors(vectors)
+
+
+def _encoded_queries(encoder: TextEncoder, texts: Sequence[str]) -> UnitVectors:
+    if not texts or not isinstance(encoder, QueryEncoder):
+        return encoded_texts(encoder, texts)
+    shape = len(texts), encoder.dimension
+    return UnitVectors.of(encoder.encode_queries(texts), shape, f"encoder {encoder.name!r}", EncoderOutputError)
 
 
 def _require_shape(rows: Vectors, shape: tuple[int, int], source: str, error: type[ValueError]) -> None:

@@ -52,7 +52,7 @@ class StemmedWords:
 
     def __init__(self, language: str = "english") -> None:
         try:
-            import Stemmer  # ty: ignore[unresolved-import] (a compiled module without type information)
+            import Stemmer  # ty: ignore[import-not-found] (a compiled module without type information)
         except ImportError as error:
             raise ImportError(
                 "PyStemmer is not installed, and StemmedWords needs it; "

@@ -1,7 +1,8 @@
 """An approximate index (HNSW, Malkov and Yashunin 2018, by usearch) over the rows of a store.
 
-The index holds vectors as 8-bit numbers and only proposes candidates; whoever uses it scores them again with the real
-vectors. It covers the rows that were there when it was built. Needs the extra `approximate`.
+The index holds vectors as 8-bit numbers, or as the signs of their numbers, one bit each. It only proposes candidates;
+whoever uses it scores them again with the real vectors. It covers the rows that were there when it was built. Needs the
+extra `approximate`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import threading
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 CONNECTIVITY = 16
 BUILD_BREADTH = 128
 # Candidates per hit, and the least: 8-bit scores order near neighbours badly, so the true ones are sought among more.
-OVERSAMPLING, MIN_CANDIDATES = 4, 64
+OVERSAMPLING, MIN_CANDIDATES = {"int8": 4, "binary": 40}, {"int8": 64, "binary": 400}
+Precision: TypeAlias = Literal["int8", "binary"]
+"""Numbers of a vector in an index: 8 bits each, or 1."""
+
 _BATCH_ROWS = 50_000
 _REMEDY = "move it away to search exactly, and build the index again"
 
@@ -47,6 +51,11 @@ class ApproximateIndex:
         self._keys = keys
         self.row_count = row_count
 
+    @property
+    def precision(self) -> Precision:
+        """Numbers of a vector in the index."""
+        return "binary" if self._index.dtype == _usearch().ScalarKind.B1 else "int8"
+
     def with_keys(self, keys: NDArray[np.int64]) -> ApproximateIndex:
         """Return the index for the numbers that a compaction gives to its rows.
 
@@ -56,17 +65,22 @@ class ApproximateIndex:
         return ApproximateIndex(self._index, len(keys), keys)
 
     @classmethod
-    def build(cls, vectors: Vectors, alive: NDArray[np.bool_]) -> ApproximateIndex:
+    def build(cls, vectors: Vectors, alive: NDArray[np.bool_], precision: Precision = "int8") -> ApproximateIndex:
         """Index the rows of `vectors` [n, D] that are `alive` [n]; about a minute per 100,000 rows and core.
+
+        Args:
+            vectors: `[n, D]` unit rows.
+            alive: `[n]`, which rows to index.
+            precision: numbers of a vector in the index.
 
         Raises:
             ImportError: the extra `approximate` is not installed.
         """
         usearch = _usearch()
         index = usearch.Index(
-            ndim=vectors.shape[1],
-            metric=usearch.MetricKind.IP,
-            dtype=usearch.ScalarKind.I8,
+            ndim=_indexed_dimension(vectors.shape[1], precision),
+            metric=usearch.MetricKind.Hamming if precision == "binary" else usearch.MetricKind.IP,
+            dtype=usearch.ScalarKind.B1 if precision == "binary" else usearch.ScalarKind.I8,
             connectivity=CONNECTIVITY,
             expansion_add=BUILD_BREADTH,
             enable_key_lookups=False,
@@ -74,7 +88,7 @@ class ApproximateIndex:
         for start in range(0, len(vectors), _BATCH_ROWS):
             rows = start + np.flatnonzero(alive[start : start + _BATCH_ROWS])
             if len(rows):
-                index.add(rows.astype(np.uint64), vectors[rows])
+                index.add(rows.astype(np.uint64), _codes(vectors[rows], precision))
         return cls(index, len(vectors))
 
     @classmethod
@@ -106,7 +120,8 @@ class ApproximateIndex:
             raise StoreDamagedError(f"{path} is damaged ({error}); {_REMEDY}") from error
         if index is None:
             raise StoreDamagedError(f"{path} is missing or damaged; {_REMEDY}")
-        if index.ndim != dimension or len(index) > row_count:
+        precision: Precision = "binary" if index.dtype == usearch.ScalarKind.B1 else "int8"
+        if index.ndim != _indexed_dimension(dimension, precision) or len(index) > row_count:
             raise StoreDamagedError(
                 f"{path} indexes {len(index):,} rows of {index.ndim} numbers, not at most {row_count:,} of "
                 f"{dimension}; {_REMEDY}"
@@ -131,12 +146,13 @@ class ApproximateIndex:
         """Return rows `[m]` near each of `queries` [q, D], ascending; several times `top_k` if there are so many."""
         from usearch.index import Matches
 
-        count = min(max(OVERSAMPLING * top_k, MIN_CANDIDATES), len(self._index))
+        precision = self.precision
+        count = min(max(OVERSAMPLING[precision] * top_k, MIN_CANDIDATES[precision]), len(self._index))
         if count == 0:
             return [np.empty(0, np.int64)] * len(queries)
         with self._asking:
             self._index.expansion_search = count
-            matches = self._index.search(queries, count)
+            matches = self._index.search(_codes(queries, precision), count)
         if isinstance(matches, Matches):  # what usearch returns for a single query
             return [self._rows(matches.keys)]
         return [self._rows(row[:found]) for row, found in zip(matches.keys, matches.counts, strict=True)]
@@ -148,6 +164,14 @@ class ApproximateIndex:
             return keys
         places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         return places[self._keys[places] == keys] if len(self._keys) else places[:0]
+
+
+def _codes(vectors: Vectors, precision: Precision) -> NDArray[Any]:
+    return np.packbits(vectors > 0, axis=1) if precision == "binary" else vectors
+
+
+def _indexed_dimension(dimension: int, precision: Precision) -> int:
+    return -(-dimension // 8) * 8 if precision == "binary" else dimension
 
 
 def _usearch() -> ModuleType:
