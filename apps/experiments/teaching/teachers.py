@@ -26,6 +26,12 @@ _REASONS: dict[str, tuple[str, ErrorType]] = {
 }
 
 
+def hint_for(action: str, *, teacher: str = "") -> TeacherHint:
+    """Return a hint that gives the reason of the action's kind."""
+    reason, mistake = _REASONS[webshop_grammar.action_type(action)]
+    return TeacherHint(action=action, rationale=reason, error_type=mistake, confidence="high", teacher=teacher)
+
+
 class GoalTeacher:
     """Knows the goal: takes an action that leaves the best reward within reach, in the fewest steps.
 
@@ -49,10 +55,7 @@ class GoalTeacher:
             if action is None:
                 hints.append(Refusal(reason="no purchase can be made in the steps that are left"))
                 continue
-            reason, mistake = _REASONS[webshop_grammar.action_type(action)]
-            hints.append(
-                TeacherHint(action=action, rationale=reason, error_type=mistake, confidence="high", teacher=self.name)
-            )
+            hints.append(hint_for(action, teacher=self.name))
         return hints
 
     def act(self, states: Sequence[ShopState]) -> list[str]:

@@ -1,0 +1,116 @@
+"""The student: a causal language model that reads a page, and perhaps a tip, and samples one of its actions.
+
+What acts is what is scored, trained and evaluated: one prompt, one tokenizer, one temperature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from experiments.teaching.settings import StudentSettings
+from sightline.agents import LanguageModelActor
+from sightline.agents.actors import PackedPrompt, candidate_log_probabilities
+from sightline.agents.grammar import webshop_grammar
+from sightline.agents.prompts import render_prompt
+from sightline.agents.student import PACKAGED_STUDENT
+from sightline.teachability import StateView
+from sightline.teachability.training import CausalLanguagePolicy, Encoded, LoRALearner, TextEncoder, plain_scores
+
+if TYPE_CHECKING:
+    import torch
+
+_CONTEXT = 1024
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Student:
+    """A model that is loaded.
+
+    Attributes:
+        name: what tables call it.
+        model: the model.
+        encode: makes tokens of a page and a tip.
+        packed: whether the candidates of a page can share a forward pass.
+    """
+
+    name: str
+    model: Any
+    encode: TextEncoder
+    packed: bool
+
+    @property
+    def score(self) -> Any:
+        """The function that computes log-probabilities, for acting and training alike."""
+        return packed_scores if self.packed else plain_scores
+
+    def policy(self, temperature: float) -> CausalLanguagePolicy:
+        """Return the student as it acts before any training."""
+        return CausalLanguagePolicy(
+            self.model,
+            self.encode,
+            name=self.name,
+            fingerprint=self.name,
+            temperature=temperature,
+            length_normalised=True,
+            score=self.score,
+            batch_size=_BATCH,
+        )
+
+
+def render(view: StateView, tip: str | None) -> tuple[str, Sequence[str]]:
+    """Return the prompt of a page, with a tip if there is one, and the actions, product numbers abbreviated."""
+    task = webshop_grammar.task_text(view.instruction)
+    prompt = render_prompt(task, [view.observation], tip=tip)
+    prompt, *actions = webshop_grammar.abbreviate(view.observation, (prompt, *view.actions))
+    return prompt, actions
+
+
+def packed_scores(model: Any, encoded: Sequence[Encoded]) -> list[torch.Tensor]:
+    """Return log-probabilities by one row per prompt, which its candidates share; gradients flow."""
+    return candidate_log_probabilities(model, [PackedPrompt(one.prompt, one.candidates) for one in encoded])
+
+
+def student_path(settings: StudentSettings) -> str:
+    """Return the id or folder of the model that is taught."""
+    packaged = {"tips": PACKAGED_STUDENT, "packaged": PACKAGED_STUDENT}
+    return settings.model or str(packaged[settings.student])
+
+
+def open_policy(settings: StudentSettings) -> CausalLanguagePolicy:
+    """Return the student as it acts before any training, without the weight of an empty adapter."""
+    return _load(student_path(settings), "acting").policy(settings.temperature)
+
+
+def open_student(settings: StudentSettings) -> tuple[Student, LoRALearner]:
+    """Return the student and its learner; whoever asks again in this process gets the same."""
+    return _open_learner(student_path(settings), settings.learner_config.model_dump_json())
+
+
+@lru_cache(maxsize=2)
+def _load(path: str, use: str) -> Student:
+    """Load a model once for each use: learning puts adapters into it."""
+    actor = LanguageModelActor(path, length_normalised=True)
+    context = getattr(actor.model.config, "max_position_embeddings", None) or _CONTEXT
+    name = path if "/" not in path else path.rstrip("/").rpartition("/")[2]
+    encode = TextEncoder(actor.tokenizer, render=render, context=min(context, 4 * _CONTEXT))
+    return Student(name, actor.model, encode, actor.path == "tree")
+
+
+@lru_cache(maxsize=1)
+def _open_learner(path: str, config: str) -> tuple[Student, LoRALearner]:
+    from sightline.teachability.training_records import LearnerConfig
+
+    student = _load(path, "learning")
+    learner = LoRALearner(
+        student.model,
+        student.encode,
+        LearnerConfig.model_validate_json(config),
+        name=student.name,
+        score=student.score,
+        batch_size=_BATCH,
+    )
+    return student, learner

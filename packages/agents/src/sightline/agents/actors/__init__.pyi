@@ -1,0 +1,2 @@
+from .candidate_scoring import PackedPrompt as PackedPrompt
+from .candidate_scoring import candidate_log_probabilities as candidate_log_probabilities
