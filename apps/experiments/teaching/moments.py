@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from experiments.teaching.parts import Part, chunks, spread
-from experiments.teaching.settings import StudentSettings, TeachingSettings
-from experiments.teaching.stages import Stage
+from experiments.teaching.settings import Stage, StudentSettings, TeachingSettings
 from experiments.teaching.student import open_policy
 from experiments.teaching.teachers import open_teacher
 from experiments.teaching.world import World, goal_tasks, open_shop
 from lab.jobs import Workers
 from lab.run import RunDirectory
-from sightline.teachability import Episode, Labeller, LabelledSnapshot, Snapshot, ValueGraph, mine_failures
+from sightline.teachability import Episode, LabelledSnapshot, Labeller, Snapshot, ValueGraph, mine_failures
 from sightline.teachability import collect_episodes as play
 from sightline.teachability.jsonl import read_jsonl, write_jsonl
 from sightline.teachability.labels import measure_uncertainty
 from sightline.teachability.records import Split
+from sightline.teachability.training import replay_pool
 
-ROLLOUTS, MOMENTS = "rollouts.jsonl", "failure_snapshots.jsonl"
+ROLLOUTS, MOMENTS, REPLAY = "rollouts.jsonl", "failure_snapshots.jsonl", "replay.jsonl"
 SPLITS: tuple[Split, ...] = ("label", "calibration", "panel")
 _GOALS_A_PART = 40
 _SUCCESSES = 3
@@ -53,7 +53,10 @@ def play_part(settings: TeachingSettings, goals: Sequence[int], _: Path) -> list
 def mine_moments_stage(
     settings: TeachingSettings, run: RunDirectory, world: World, episodes: Sequence[Episode]
 ) -> list[LabelledSnapshot]:
-    """Return moments with the teacher's hints and the splits of their goals; three of four are of failures."""
+    """Return moments with the teacher's hints and the splits of their goals; three of four are of failures.
+
+    Beside them stand the states of the student's successes outside the panel, which trainings replay.
+    """
 
     def compute(folder: Path) -> None:
         found = mine(settings, episodes)
@@ -62,6 +65,8 @@ def mine_moments_stage(
             one.model_copy(update={"split": world.manifest.split(one.snapshot.task)}) for one in labeller.advise(found)
         ]
         write_jsonl(folder / MOMENTS, hinted)
+        panel = {group for group, split in world.manifest.groups.items() if split == "panel"}
+        write_jsonl(folder / REPLAY, replay_pool(episodes, exclude=panel))
 
     return read_jsonl(run.stage(Stage.MOMENTS, compute) / MOMENTS, LabelledSnapshot)
 

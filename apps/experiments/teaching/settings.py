@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-import tyro
 from pydantic import Field, model_validator
 
 from lab.settings import RunSettings
 from sightline.agents.chat import ChatConfig
 from sightline.teachability.records import PatchFormat
 from sightline.teachability.training_records import LearnerConfig
+
+
+class Stage(StrEnum):
+    """Names of the stages' folders."""
+
+    WORLD = "01-world"
+    STUDENT = "02-student"
+    EPISODES = "03-episodes"
+    MOMENTS = "04-moments"
+    LABELS = "05-labels"
+    PATCHES = "06-patches"
+    MICRO = "07-micro"
+    MATRIX = "08-matrix"
+    SUITE = "09-suite"
+    PREDICTOR = "10-predictor"
+    SELECTION = "11-selection"
+    RECOVERY = "12-recovery"
+
 
 StudentChoice = Literal["tips", "packaged"]
 TeacherChoice = Literal["goal", "best", "chat"]
@@ -147,12 +165,11 @@ class TeachingSettings(MeasureSettings):
     """Most steps of them to train on, against as many single corrections."""
 
 
-LabelledFile = Annotated[Path, tyro.conf.arg(name="labelled")]
-
-
 class SelectSettings(MeasureSettings):
     """Choose moments of a file by several methods, train a student on each choice, and compare them."""
 
+    name: str = "select"
+    """Name of the run; its folder is OUTPUT/teachability/NAME. A run that was stopped resumes under its name."""
     labelled: Path = Path("labeled_snapshots.jsonl")
     """File of labelled moments, one JSON object a line."""
     predictor: Path | None = None
@@ -168,6 +185,8 @@ class SelectSettings(MeasureSettings):
 class RecoverSettings(StudentSettings):
     """Let a teacher take over at moments of a file, and write down how it goes on."""
 
+    name: str = "recover"
+    """Name of the run; its folder is OUTPUT/teachability/NAME. A run that was stopped resumes under its name."""
     labelled: Path = Path("labeled_snapshots.jsonl")
     """File of labelled moments."""
     expert: Literal["teacher", "best"] = "teacher"
@@ -181,6 +200,8 @@ class RecoverSettings(StudentSettings):
 class TrainRecoverySettings(StudentSettings):
     """Train a student on recovery trajectories of a file."""
 
+    name: str = "train-recovery"
+    """Name of the run; its folder is OUTPUT/teachability/NAME. A run that was stopped resumes under its name."""
     recoveries: Path = Path("recovery_trajectories.jsonl")
     """File of recovery trajectories."""
     max_examples: int = Field(default=2000, ge=1)
@@ -192,6 +213,8 @@ class TrainRecoverySettings(StudentSettings):
 class PredictSettings(RunSettings):
     """Predict what moments of a file are worth, with a predictor's folder, or train one on them first."""
 
+    name: str = "predict"
+    """Name of the run; its folder is OUTPUT/teachability/NAME. A run that was stopped resumes under its name."""
     labelled: Path = Path("labeled_snapshots.jsonl")
     """File of labelled moments."""
     rollouts: Path | None = None
@@ -205,7 +228,26 @@ class PredictSettings(RunSettings):
 class EvaluateSettings(MeasureSettings):
     """Play test goals and the moments of a file with adapters of a student, and compare them with it."""
 
+    name: str = "evaluate"
+    """Name of the run; its folder is OUTPUT/teachability/NAME. A run that was stopped resumes under its name."""
     labelled: Path | None = None
     """File of labelled moments for the panel; without it only goals are played."""
     adapters: tuple[Path, ...] = ()
     """Folders of adapters; the student without any is always played."""
+
+
+class TipStudentSettings(StudentSettings):
+    """Train the packaged student on until it reads tips."""
+
+    name: str = "tip-student"
+    """Name of the run; its folder is OUTPUT/teachability/NAME. A run that was stopped resumes under its name."""
+    goals: int = Field(default=500, ge=1)
+    """Training goals whose pages are used."""
+    examples: int = Field(default=8000, ge=1)
+    """Examples to learn from."""
+    steps: int = Field(default=250, ge=1)
+    """Optimiser steps of 32 examples."""
+    learning_rate: float = Field(default=1.5e-3, gt=0)
+    """Peak learning rate."""
+    gate_goals: int = Field(default=500, ge=2)
+    """Development goals on which it must do as well, without tips, as the packaged student."""

@@ -18,6 +18,7 @@ from sightline.agents.prompts import render_prompt
 from sightline.agents.student import PACKAGED_STUDENT
 from sightline.teachability import StateView
 from sightline.teachability.training import CausalLanguagePolicy, Encoded, LoRALearner, TextEncoder, plain_scores
+from sightline.teachability.training_records import LearnerConfig
 
 if TYPE_CHECKING:
     import torch
@@ -90,9 +91,9 @@ def open_student(settings: StudentSettings) -> tuple[Student, LoRALearner]:
     return _open_learner(student_path(settings), settings.learner_config.model_dump_json())
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def _load(path: str, use: str) -> Student:
-    """Load a model once for each use: learning puts adapters into it."""
+    """Load a model, once for each use: a learner puts its adapters into it."""
     actor = LanguageModelActor(path, length_normalised=True)
     context = getattr(actor.model.config, "max_position_embeddings", None) or _CONTEXT
     name = path if "/" not in path else path.rstrip("/").rpartition("/")[2]
@@ -100,11 +101,9 @@ def _load(path: str, use: str) -> Student:
     return Student(name, actor.model, encode, actor.path == "tree")
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _open_learner(path: str, config: str) -> tuple[Student, LoRALearner]:
-    from sightline.teachability.training_records import LearnerConfig
-
-    student = _load(path, "learning")
+    student = _load(path, config)
     learner = LoRALearner(
         student.model,
         student.encode,

@@ -1,18 +1,28 @@
-"""The teachers of the shop: one that knows what can still be reached, one that knows the student's own values.
+"""The teachers of the shop.
 
-Knows nothing of models.
+One knows what can still be reached, one knows the student's own values, and a chat model sees the page alone.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Sequence
+from typing import Any
 
-from experiments.teaching.dynamics import ShopDynamics
+from experiments.teaching.settings import MeasureSettings, StudentSettings
+from experiments.teaching.student import open_policy
+from experiments.teaching.world import ShopDynamics
+from sightline.agents.chat import ChatConfig
 from sightline.agents.grammar import ShopAction, webshop_grammar
-from sightline.teachability import Refusal, StateView, TeacherHint
+from sightline.teachability import Refusal, StateView, Teacher, TeacherHint, ValueGraph
 from sightline.teachability.records import ErrorType
+from sightline.teachability.supervision import PromptedTeacher
 from sightline.webshop_env import ShopState
 from sightline.webshop_env.episodes import best_action
+
+BEST_PROMPTS = 120
+"""Most answers of the student for the values of a page's actions, where nothing else is said."""
 
 _REASONS: dict[str, tuple[str, ErrorType]] = {
     ShopAction.SEARCH: ("these words find products that can be what is asked for", "planning_error"),
@@ -64,3 +74,80 @@ class GoalTeacher:
 
     def _best(self, state: ShopState) -> str | None:
         return best_action(self._dynamics.shop, state, searches=self._dynamics.searches(state))
+
+
+class BestTeacher:
+    """Knows nothing of the goal: takes the action that the student itself would certainly do most with.
+
+    Args:
+        dynamics: the shop.
+        policy: the student.
+        max_prompts: most answers of the student for the values of a page's actions.
+    """
+
+    name = "the student's own best"
+
+    def __init__(self, dynamics: ShopDynamics, policy: Any, *, max_prompts: int) -> None:
+        self._dynamics, self._policy, self._max_prompts = dynamics, policy, max_prompts
+        self.fingerprint = f"best of its own, {policy.fingerprint}, {max_prompts}"
+
+    def advise(
+        self, views: Sequence[StateView], states: Sequence[ShopState], *, nonce: int = 0
+    ) -> list[TeacherHint | Refusal]:
+        """Return the action whose value has the highest lower end, with the reason of its kind."""
+        return [hint_for(action, teacher=self.name) for action in self.act(states)]
+
+    def act(self, states: Sequence[ShopState]) -> list[str]:
+        """Return the action whose value has the highest lower end; the first of several."""
+        return [self._best(state) for state in states]
+
+    def _best(self, state: ShopState) -> str:
+        values = ValueGraph(self._dynamics, self._policy, max_prompts=self._max_prompts).action_values(state)
+        return max(values, key=lambda action: values[action].low)
+
+
+def open_teacher(settings: StudentSettings, dynamics: ShopDynamics) -> Teacher[ShopState]:
+    """Return the teacher that the settings ask for."""
+    if settings.teacher == "goal":
+        return GoalTeacher(dynamics)
+    if settings.teacher == "best":
+        prompts = settings.max_prompts if isinstance(settings, MeasureSettings) else BEST_PROMPTS
+        return BestTeacher(dynamics, open_policy(settings), max_prompts=prompts)
+    assert settings.chat is not None  # the settings have checked it
+    return PromptedTeacher(
+        ChatQuestion(settings.chat), name=settings.chat.model, fingerprint=settings.chat.model_dump_json()
+    )
+
+
+class ChatQuestion:
+    """Asks a chat model one question at a time.
+
+    Args:
+        config: where and how.
+    """
+
+    def __init__(self, config: ChatConfig) -> None:
+        self._config = config
+
+    def __call__(self, prompt: str, nonce: int) -> str:
+        """Return the model's answer."""
+        return asyncio.run(self._ask(prompt, nonce))
+
+    async def _ask(self, prompt: str, nonce: int) -> str:
+        from sightline.agents.chat import ChatClient
+
+        client = ChatClient(self._config, os.environ.get("OPENAI_API_KEY"), cache=None, ledger=None)
+        try:
+            temperature = {} if self._config.temperature is None else {"temperature": self._config.temperature}
+            asked = prompt if not nonce else f"{prompt}\n\nYour last answer could not be used. Name one of the actions."
+            answer = await client.answer(
+                {
+                    "model": self._config.model,
+                    "messages": [{"role": "user", "content": asked}],
+                    **temperature,
+                    **self._config.parameters,
+                }
+            )
+        finally:
+            await client.close()
+        return answer.text

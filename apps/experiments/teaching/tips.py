@@ -9,20 +9,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
-from experiments.teaching.dynamics import ShopDynamics
-from experiments.teaching.settings import StudentSettings
+from experiments.teaching.labelling import ANSWER_READ, PLACEBO_CHANGE
+from experiments.teaching.settings import Stage, TipStudentSettings
 from experiments.teaching.student import open_policy, render
 from experiments.teaching.teachers import GoalTeacher, hint_for
-from experiments.teaching.world import goal_tasks, open_shop, split_goals
+from experiments.teaching.world import ShopDynamics, goal_tasks, open_shop, split_goals
+from lab.run import RunDirectory, write_text
 from sightline.agents.grammar import webshop_grammar
-from sightline.agents.student import PACKAGED_STUDENT, StudentExample, StudentReport, StudentTrainingConfig, train_student
-from sightline.teachability import Episode, Snapshot, StateView, TeacherHint, collect_episodes
+from sightline.agents.student import (
+    PACKAGED_STUDENT,
+    StudentExample,
+    StudentTrainingConfig,
+    train_student,
+)
+from sightline.teachability import ActionPolicy, Episode, Snapshot, StateView, TeacherHint, collect_episodes
+from sightline.teachability.jsonl import parse_record
 from sightline.teachability.mining import take_snapshot
-from sightline.teachability.records import PatchKind
+from sightline.teachability.records import PatchKind, Record
+from sightline.teachability.statistics import cluster_mean
 from sightline.teachability.supervision import PatchTemplates, render_patch
 
 Kind = PatchKind | None
@@ -39,7 +47,10 @@ MIXTURE: Final[dict[Kind, float]] = {
 """Share of each kind of tip; None: no tip."""
 
 _RANDOM_SHARE = 0.5
-_GOALS = 500
+_WARMUP = 15
+
+MOST_LOST = 0.03
+"""Greedy success without tips that a student may lose by learning to read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,31 +68,114 @@ class Moment:
     best: str
 
 
-def train_tip_student(
-    settings: StudentSettings, folder: Path, *, examples: int, training: StudentTrainingConfig, goals: int = _GOALS
-) -> StudentReport:
-    """Train the packaged student on, on goals of the training split, and write it into a folder.
+class TipStudentGate(Record):
+    """Whether a student that reads tips may be shipped, on goals that it was not trained on.
 
-    Args:
-        settings: shop and seed.
-        folder: folder for the model; must not exist or be empty.
-        examples: number of examples.
-        training: size (the packaged student's) and training.
-        goals: training goals whose pages are used.
+    Attributes:
+        numbers: what was measured.
+        passed: whether every rule holds.
+        reason: what does not.
+        caption: what the numbers are.
     """
+
+    schema_version: Literal[1] = 1
+    numbers: dict[str, float]
+    passed: bool
+    reason: str
+    caption: str
+
+
+def train_stage(settings: TipStudentSettings, run: RunDirectory) -> Path:
+    """Return the folder of the packaged student trained on, on pages of its own episodes on training goals."""
+
+    def compute(folder: Path) -> None:
+        dynamics = open_shop(settings)
+        moments = _play(settings, str(PACKAGED_STUDENT), split_goals(dynamics, "train")[: settings.goals], rollouts=2)
+        generator = np.random.default_rng(settings.seed)
+        train_student(
+            [make_example(moments, generator) for _ in range(settings.examples)],
+            webshop_grammar,
+            StudentTrainingConfig(steps=settings.steps, learning_rate=settings.learning_rate, warmup=_WARMUP),
+            folder / "model",
+            start_from=PACKAGED_STUDENT,
+            checkpoint=run.work_folder(Stage.STUDENT) / "checkpoint.safetensors",
+            command="uv run apps/teachability.py tip-student",
+        )
+
+    return run.stage(Stage.STUDENT, compute) / "model"
+
+
+def gate_stage(settings: TipStudentSettings, run: RunDirectory, model: Path) -> TipStudentGate:
+    """Return whether the trained student reads tips, and does as well without them as the packaged one."""
+
+    def compute(folder: Path) -> None:
+        write_text(folder / "gate.json", judge(settings, model).model_dump_json(indent=1) + "\n")
+
+    file = run.stage(Stage.STUDENT, compute, "gate") / "gate.json"
+    return parse_record(TipStudentGate, file.read_bytes(), where=str(file))
+
+
+def judge(settings: TipStudentSettings, model: Path) -> TipStudentGate:
+    """Measure a student on development goals."""
     dynamics = open_shop(settings)
-    policy = open_policy(settings.model_copy(update={"model": str(PACKAGED_STUDENT)}))
-    tasks = goal_tasks(dynamics, split_goals(dynamics, "train")[:goals])
-    episodes = collect_episodes(dynamics, policy, tasks, seed=settings.seed, rollouts=range(2))
-    moments = find_moments(dynamics, episodes)
-    generator = np.random.default_rng(settings.seed)
-    return train_student(
-        [make_example(moments, generator) for _ in range(examples)],
-        webshop_grammar,
-        training,
-        folder,
-        start_from=PACKAGED_STUDENT,
-        command="uv run apps/teachability.py tip-student",
+    goals = split_goals(dynamics, "dev")[: settings.gate_goals]
+    tasks = goal_tasks(dynamics, goals)
+    success = {}
+    for name, path in (("packaged", str(PACKAGED_STUDENT)), ("tips", str(model))):
+        policy = open_policy(settings.model_copy(update={"model": path}))
+        played = collect_episodes(dynamics, policy, tasks, seed=0, greedy=True)
+        success[name] = np.array([one.outcome == "success" for one in played], dtype=np.float64)
+    lost = cluster_mean(success["packaged"] - success["tips"], [task.group for task in tasks], seed=settings.seed)
+    moments = _play(settings, str(PACKAGED_STUDENT), goals, rollouts=1)
+    numbers = {
+        "greedy success, packaged": float(success["packaged"].mean()),
+        "greedy success, reads tips": float(success["tips"].mean()),
+        "lost": lost.value,
+        "lost, low": lost.low,
+        "lost, high": lost.high,
+        **followed(moments, open_policy(settings.model_copy(update={"model": str(model)})), seed=settings.seed),
+    }
+    failed = [
+        reason
+        for reason, holds in (
+            (f"it loses {100 * lost.value:.1f} points of greedy success", lost.value <= MOST_LOST),
+            (f"it follows {numbers['answer']:.2f} of bare answers", numbers["answer"] >= ANSWER_READ),
+            ("a placebo changes what it does", abs(numbers["placebo"] - numbers["none"]) <= PLACEBO_CHANGE),
+            ("it follows demonstrations of other pages", numbers["mismatched"] < numbers["demo"]),
+        )
+        if not holds
+    ]
+    caption = (
+        f"Greedy success on {len(tasks)} goals, the difference paired by goal with products resampled; below, the mean "
+        f"probability of a random action of each of {len(moments)} pages: without a tip, and when the tip names it."
+    )
+    return TipStudentGate(numbers=numbers, passed=not failed, reason="; ".join(failed), caption=caption)
+
+
+def followed(moments: Sequence[Moment], policy: ActionPolicy, *, seed: int) -> dict[str, float]:
+    """Return the mean probability of a random action of each page, without a tip and under each kind that names it."""
+    generator = np.random.default_rng(seed)
+    named = [one.snapshot.actions[int(generator.integers(len(one.snapshot.actions)))] for one in moments]
+    views = [snapshot_view(one.snapshot) for one in moments]
+    found = {}
+    for kind in MIXTURE:
+        tips = [
+            None if kind is None else _tip(kind, one, hint_for(action), moments, generator)[0]
+            for one, action in zip(moments, named, strict=True)
+        ]
+        answers = policy.distributions(views, tips)
+        chances = [a[one.snapshot.actions.index(n)] for one, n, a in zip(moments, named, answers, strict=True)]
+        found[kind or "none"] = float(np.mean(chances))
+    return found
+
+
+def _play(settings: TipStudentSettings, model: str, goals: Sequence[int], *, rollouts: int) -> list[Moment]:
+    """Return pages of a student's own episodes."""
+    dynamics = open_shop(settings)
+    policy = open_policy(settings.model_copy(update={"model": model}))
+    tasks = goal_tasks(dynamics, goals)
+    return find_moments(
+        dynamics, collect_episodes(dynamics, policy, tasks, seed=settings.seed, rollouts=range(rollouts))
     )
 
 

@@ -1,4 +1,4 @@
-"""The shop of the experiment, and which of its goals are for what. Knows nothing of students."""
+"""The shop as pure dynamics, and which of its goals are for what. Knows nothing of students."""
 
 from __future__ import annotations
 
@@ -7,17 +7,78 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from experiments.teaching.dynamics import ShopDynamics
-from experiments.teaching.settings import StudentSettings, TeachingSettings
-from experiments.teaching.stages import Stage
+from experiments.teaching.settings import Stage, StudentSettings, TeachingSettings
 from lab.run import RunDirectory
-from sightline.teachability import Task
+from sightline.agents.grammar import webshop_grammar
+from sightline.teachability import StateView, Task, Transition
 from sightline.teachability.mining import SplitManifest, check_disjoint, make_splits, read_manifest, write_manifest
 from sightline.teachability.records import Split
-from sightline.webshop_env import Catalogue, Shop, ShopState, build_goals, split_indices
+from sightline.webshop_env import Catalogue, Shop, ShopState, build_goals, render_rich, split_indices
+from sightline.webshop_env.episodes import snapshot as snapshots
 
 SALT = "teachable moments"
 _MANIFEST = "splits.json"
+
+
+class ShopDynamics:
+    """`Dynamics` of a shop.
+
+    Args:
+        shop: rules over one catalogue, with a limit of steps.
+    """
+
+    def __init__(self, shop: Shop) -> None:
+        if shop.step_limit is None:
+            raise ValueError("the shop needs a step limit")
+        self.shop = shop
+        self._view = lru_cache(4096)(self._make_view)
+
+    def start(self, goal: int) -> ShopState:
+        """Return the first state of a goal's episodes."""
+        return self.shop.start(goal)
+
+    def actions(self, state: ShopState) -> tuple[str, ...]:
+        """Return the candidate actions of the page."""
+        return self.view(state).actions
+
+    def step(self, state: ShopState, action: str) -> Transition[ShopState]:
+        """Take an action."""
+        after, outcome = self.shop.act(state, action)
+        return Transition(after, outcome.reward, outcome.done)
+
+    def view(self, state: ShopState) -> StateView:
+        """Return the page alone, without what was done before: the student reads no history."""
+        return self._view(self.timeless(state))
+
+    def timeless(self, state: ShopState) -> ShopState:
+        """Return the state without its step count."""
+        return state if state.steps == 0 else state._replace(steps=0)
+
+    def steps_left(self, state: ShopState) -> int:
+        """Return how many actions can still be taken."""
+        return (state.step_limit or 0) - state.steps
+
+    def encode(self, state: ShopState) -> bytes:
+        """Return the shop's own snapshot."""
+        return snapshots.encode(self.shop, state)
+
+    def decode(self, snapshot: bytes) -> ShopState:
+        """Return the state of a snapshot."""
+        return snapshots.decode(self.shop, snapshot)[0]
+
+    def searches(self, state: ShopState) -> tuple[str, ...]:
+        """Return the words that the student may search for."""
+        bar = {"has_search_bar": True, "clickables": []}
+        actions = webshop_grammar.candidate_actions(self.shop.goal(state).instruction_text, bar)
+        return tuple(action.removeprefix("search[").removesuffix("]") for action in actions)
+
+    def _make_view(self, state: ShopState) -> StateView:
+        page = self.shop.page(state)
+        instruction = self.shop.goal(state).instruction_text
+        actions = webshop_grammar.candidate_actions(instruction, page.available_actions)
+        return StateView(
+            instruction, webshop_grammar.page_text(render_rich(page), instruction), actions, kind=state.kind
+        )
 
 
 @dataclass(frozen=True)
