@@ -157,6 +157,7 @@ def label_part(
         settings=LabelSettings(
             tolerance=settings.tolerance,
             max_prompts=settings.max_prompts,
+            most_pairs=settings.most_pairs,
             temperature=settings.temperature,
             depth=settings.teacher == "goal",  # another teacher would be asked at every step of the episode
         ),

@@ -82,6 +82,8 @@ class MeasureSettings(StudentSettings):
     """Most answers of the student for the values around one moment."""
     tolerance: float = Field(default=0.03, ge=0)
     """Gap at which a value is known well enough."""
+    most_pairs: int = Field(default=64, ge=4)
+    """Most pairs of sampled episodes where those answers leave open whether an action helps."""
     test_goals: int = Field(default=200, ge=4, le=500)
     """Goals of the test split that every student plays."""
     evaluation_seeds: tuple[int, ...] = (0,)
@@ -102,13 +104,15 @@ class TeachingSettings(MeasureSettings):
         "panel_candidates": 6,
         "cell": 2,
         "smallest": 1,
-        "max_prompts": 24,
+        "max_prompts": 16,
+        "most_pairs": 4,
         "audit_moments": 1,
         "micro_moments": 2,
         "micro_rates": (1e-3,),
         "micro_seeds": (0,),
         "formats": ("demo",),
         "training_seeds": (0,),
+        "predictor": "ridge",
         "test_goals": 8,
         "panel_moments": 4,
         "selection_seeds": (0,),

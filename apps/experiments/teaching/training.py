@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path
 
 from experiments.teaching.moments import REPLAY, shuffled
@@ -23,7 +24,7 @@ from sightline.agents.grammar import webshop_grammar
 from sightline.teachability import LabelledSnapshot, Snapshot
 from sightline.teachability.errors import AuditError
 from sightline.teachability.jsonl import read_jsonl, write_jsonl
-from sightline.teachability.records import PatchFormat, Record
+from sightline.teachability.records import QUADRANTS, PatchFormat, Record
 from sightline.teachability.training import (
     AuditRules,
     ExampleBuilder,
@@ -71,13 +72,13 @@ def micro_stage(
     settings: TeachingSettings, run: RunDirectory, workers: Workers, labelled: Sequence[LabelledSnapshot]
 ) -> list[MicroRow]:
     """Return what tiny trainings on single moments of the label split changed, drawn evenly from the quadrants."""
-    usable = [one for one in trainable(labelled) if one.patches and one.quadrant in ("Q1", "Q2", "Q3", "Q4")]
-    usable.sort(key=lambda one: shuffled(one.snapshot))
-    ranked = sorted(usable, key=lambda one: sum(o.quadrant == one.quadrant for o in usable[: usable.index(one)]))
-    chosen = ranked[: settings.micro_moments]
+    usable = sorted((one for one in trainable(labelled) if one.patches), key=lambda one: shuffled(one.snapshot))
+    quadrants = [[one for one in usable if one.quadrant == quadrant] for quadrant in QUADRANTS]
+    turns = [one for turn in zip_longest(*quadrants) for one in turn if one is not None]
+    chosen = turns[: settings.micro_moments]
     rows = len(settings.formats) * len(settings.micro_rates) * len(settings.micro_seeds)
     replay = run.stage_folder(Stage.MOMENTS) / REPLAY
-    pool = tuple(usable)
+    pool = tuple(turns)
     parts = [Part(one.snapshot.id, rows, micro_part, (settings, one, pool, replay)) for one in chosen]
     found = spread(run, workers, Stage.MICRO, parts, MicroRow) if parts else []
 

@@ -42,6 +42,7 @@ class LabelSettings(Record):
         tolerance: gap at which a value is known well enough.
         max_prompts: most policy answers for the values of a snapshot and, from what is left, those of its episode.
         threshold: level of L_local that sampling tries to decide.
+        most_pairs: most coupled episodes for that, at least 4; undecided moments cost as many again for their values.
         depth: whether to look how far back the episode could be saved; it needs the episodes.
         patches: whether to try teaching texts.
         templates: their wordings.
@@ -51,6 +52,7 @@ class LabelSettings(Record):
     tolerance: float = Field(0.03, ge=0)
     max_prompts: int = Field(160, ge=1)
     threshold: float = 0.05
+    most_pairs: int = Field(64, ge=4)
     depth: bool = True
     patches: bool = True
     templates: PatchTemplates = Field(default_factory=PatchTemplates)
@@ -187,7 +189,13 @@ class Labeller(Generic[S]):
         chosen = view.actions.index(hint.action)
         expert = self._expert([state])[0]
         before = len(graph)
-        question = Question(hint.action, snapshot.taken, self.settings.threshold, audit=thorough)
+        question = Question(
+            hint.action,
+            snapshot.taken,
+            self.settings.threshold,
+            audit=thorough,
+            most_pairs=self.settings.most_pairs,
+        )
         values = measure_values(graph, state, question, Noise(self.seed, snapshot.id), expert=expert)
         q = values.Q or ()
         update = {

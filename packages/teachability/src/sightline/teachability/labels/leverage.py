@@ -24,12 +24,14 @@ class Question:
         taken: what the student did.
         threshold: level of L_local that a decision is about.
         audit: sample the largest number of pairs even where the graph suffices.
+        most_pairs: largest number of pairs.
     """
 
     teacher: str
     taken: str
     threshold: float
     audit: bool = False
+    most_pairs: int = SIZES[-1]
 
 
 def measure_values(
@@ -58,7 +60,8 @@ def measure_values(
     pairs: PairCounts | None = None
     wide = max(value.gap, q[teacher].gap) > graph.tolerance and lead.low < question.threshold <= lead.high
     if wide or question.audit:
-        sizes = SIZES[-1:] if question.audit else SIZES
+        allowed = tuple(size for size in SIZES if size <= question.most_pairs)
+        sizes = allowed[-1:] if question.audit else allowed
         pairs, sampled = decide_difference(
             graph,
             state,

@@ -1,0 +1,119 @@
+"""The experiment with teachable moments end to end, in small, and its stages alone on files from elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.teaching.settings import TeachingSettings
+from lab.settings import parse_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = sorted((ROOT / "apps" / "experiments" / "teaching").glob("*.yaml"))
+TABLES = (
+    "overall_task_results",
+    "per_quadrant_results",
+    "transfer_matrix",
+    "retention_results",
+    "stuckness_results",
+)
+STAGES = {
+    "03-episodes": "rollouts.jsonl",
+    "04-moments": "failure_snapshots.jsonl",
+    "05-labels": "labeled_snapshots.jsonl",
+    "07-micro": "micro_training_results.json",
+    "08-matrix": "training_summary.json",
+    "10-predictor": "predictor",
+    "12-recovery": "recovery_trajectories.jsonl",
+}
+
+
+def command(output: Path, *flags: str) -> list[str]:
+    return [sys.executable, str(ROOT / "apps" / "teachability.py"), *flags, "--output", str(output)]
+
+
+def run(output: Path, *flags: str) -> str:
+    done = subprocess.run(command(output, *flags), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
+def test_the_example_settings_are_settings(file: Path) -> None:
+    settings = parse_settings(TeachingSettings, ["--config", str(file)])
+    assert settings.name != "default"
+
+
+def test_there_is_an_example_for_each_use() -> None:
+    assert [file.name for file in EXAMPLES] == ["default.yaml", "gpu.yaml", "smoke.yaml"]
+
+
+@pytest.mark.slow
+def test_the_experiment_answers_seven_hypotheses_and_its_stages_run_alone(tmp_path: Path) -> None:
+    shown = run(tmp_path, "--smoke")
+    folder = tmp_path / "teachability" / "smoke"
+    results = json.loads((folder / "results.json").read_text())
+    assert list(results["verdicts"]) == [f"H{number}" for number in range(1, 8)]
+    assert {one["verdict"] for one in results["verdicts"].values()} <= {"supported", "not supported", "cannot tell"}
+    assert results["lesson"] in shown.replace("\n", " ")
+    for stage, name in STAGES.items():
+        assert (folder / "stages" / stage / name).exists(), name
+    for name in TABLES:
+        rows = list(csv.DictReader((folder / "evaluation" / f"{name}.csv").open()))
+        assert rows or name == "transfer_matrix"
+        assert all(row["model"] for row in rows)
+    for name in ("selection_summary.json", "selection_summary.csv", "random.csv", "entropy.csv"):
+        assert (folder / "selection" / name).exists()
+    page = (folder / "report.html").read_text()
+    assert "A smoke run" in page
+    assert page.count("<img") >= 3
+
+    labelled = folder / "stages" / "05-labels" / "labeled_snapshots.jsonl"
+    run(tmp_path, "predict", "--labelled", str(labelled), "--kind", "ridge")
+    predictions = tmp_path / "teachability" / "predict" / "stages" / "10-predictor"
+    assert (predictions / "predictor" / "predictor.json").exists()
+    run(tmp_path, "recover", "--labelled", str(labelled), "--expert", "teacher", "--max-trajectories", "3")
+    recovered = tmp_path / "teachability" / "recover" / "stages" / "12-recovery" / "recovery_trajectories.jsonl"
+    assert len(recovered.read_text().splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_ends_in_the_same_results(tmp_path: Path) -> None:
+    started = time.monotonic()
+    run(tmp_path / "undisturbed", "--smoke")
+    seconds = time.monotonic() - started
+    rng = random.Random(0)
+    exits = []
+    for _ in range(5):
+        process = subprocess.Popen(
+            command(tmp_path / "killed", "--smoke"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(rng.uniform(0.1, 0.4) * seconds)
+        process.send_signal(signal.SIGKILL)
+        exits.append(process.wait())
+    assert exits.count(-signal.SIGKILL) >= 3, "the run was over before it could be killed"
+    run(tmp_path / "killed", "--smoke")
+    first, second = (
+        (tmp_path / name / "teachability" / "smoke" / "results.json").read_bytes() for name in ("undisturbed", "killed")
+    )
+    assert first == second
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = subprocess.run(
+        command(tmp_path, "predict", "--labelled", str(tmp_path / "none.jsonl")),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "none.jsonl" in done.stderr
+    assert "Traceback" not in done.stderr
