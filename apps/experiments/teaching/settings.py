@@ -32,7 +32,6 @@ class Stage(StrEnum):
     RECOVERY = "12-recovery"
 
 
-StudentChoice = Literal["tips", "packaged"]
 TeacherChoice = Literal["goal", "best", "chat"]
 
 
@@ -48,10 +47,9 @@ class StudentSettings(RunSettings):
     step_limit: int = Field(default=15, ge=3)
     """Actions after which an episode ends."""
 
-    student: StudentChoice = "tips"
-    """The small model that is taught: the one that reads tips, or the packaged one, which does not."""
     model: str | None = None
-    """Causal language model to teach in place of the small one: any Hugging Face id or path."""
+    """Causal language model to teach in place of the small packaged one: any Hugging Face id or path. The packaged one
+    reads no tips; `teachability.py tip-student` trains one that may."""
     temperature: float = Field(default=0.25, gt=0)
     """Divides the student's mean log-probability per token; it acts by sampling at this temperature."""
     teacher: TeacherChoice = "goal"

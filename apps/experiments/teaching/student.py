@@ -77,8 +77,7 @@ def packed_scores(model: Any, encoded: Sequence[Encoded]) -> list[torch.Tensor]:
 
 def student_path(settings: StudentSettings) -> str:
     """Return the id or folder of the model that is taught."""
-    packaged = {"tips": PACKAGED_STUDENT, "packaged": PACKAGED_STUDENT}
-    return settings.model or str(packaged[settings.student])
+    return settings.model or str(PACKAGED_STUDENT)
 
 
 def open_policy(settings: StudentSettings) -> CausalLanguagePolicy:

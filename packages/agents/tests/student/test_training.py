@@ -182,6 +182,8 @@ def test_a_student_can_go_on_from_another_with_its_words_and_weights(tmp_path: P
     )
     assert second.losses[0] < first.losses[0] / 2
     assert (tmp_path / "second" / "tokenizer.json").read_text() == (tmp_path / "first" / "tokenizer.json").read_text()
+    assert "trained on from another student" in (tmp_path / "second" / "README.md").read_text()
+    assert "trained from scratch" in (tmp_path / "first" / "README.md").read_text()
     with pytest.raises(ValueError, match=r"has hidden_size 32, and the configuration asks for 64"):
         train_student(
             make_examples(10), GRAMMAR, further.model_copy(update={"width": 64}), tmp_path / "third",

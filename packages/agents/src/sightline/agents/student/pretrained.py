@@ -48,7 +48,9 @@ def save_pretrained(
     sync_folder(folder.parent)
 
 
-def model_card(task: str, config: StudentTrainingConfig, report: StudentReport, command: str | None) -> str:
+def model_card(
+    task: str, config: StudentTrainingConfig, report: StudentReport, command: str | None, *, continued: bool = False
+) -> str:
     """Return Markdown with the metadata of the Hugging Face Hub before it.
 
     Args:
@@ -56,11 +58,18 @@ def model_card(task: str, config: StudentTrainingConfig, report: StudentReport, 
         config: size and training.
         report: what the training did.
         command: how the model was made; None where nobody said.
+        continued: whether it went on from another student.
     """
     metadata = ModelCardData(
         library_name="transformers", pipeline_tag="text-generation", tags=["sightline", "web-agent", task]
     )
     card = ModelCard.from_template(
-        metadata, template_path=str(_TEMPLATE), task=task, config=config, report=report, command=command
+        metadata,
+        template_path=str(_TEMPLATE),
+        task=task,
+        config=config,
+        report=report,
+        command=command,
+        continued=continued,
     )
     return str(card)

@@ -112,7 +112,8 @@ def train_student(
         precision=precision,
         losses=tuple(round(float(part.mean()), 4) for part in parts),
     )
-    save_pretrained(folder, model, tokenizer, model_card(grammar.name, config, report, command), report)
+    card = model_card(grammar.name, config, report, command, continued=start_from is not None)
+    save_pretrained(folder, model, tokenizer, card, report)
     checkpoint.unlink(missing_ok=True)
     return report
 
