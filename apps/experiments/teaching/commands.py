@@ -112,7 +112,7 @@ def select(settings: SelectSettings, run: RunDirectory) -> None:
         suite = play_suite(settings, run, workers, Stage.SUITE, adapters, labelled)
     found = compare_selections(chosen, suite, settings.seed)
     write_selection(run.path / "selection", chosen, found)
-    finding = analyse_h7(found.rows, found.leads)
+    finding = analyse_h7(found.rows, found.leads, tasks=settings.test_goals)
     content = {"arms": [row.model_dump(mode="json") for row in found.rows], "verdict": finding.verdict}
     _conclude(run, f"{finding.verdict.capitalize()}. {finding.sentence}", content, as_table(finding.table))
 

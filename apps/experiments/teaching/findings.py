@@ -102,7 +102,7 @@ class Findings:
                 free=FREE,
                 seed=seed,
             ),
-            analyse_h7(self.selection.rows, self.selection.leads),
+            analyse_h7(self.selection.rows, self.selection.leads, tasks=self.settings.test_goals),
         ]
 
     @property

@@ -43,6 +43,11 @@ def test_the_verdict_follows_from_the_interval(low, high, verdict):
     assert decide(Estimate((low + high) / 2, low, high), worth=0.03) == verdict
 
 
+@pytest.mark.parametrize(("count", "verdict"), [(8, "cannot tell"), (100, "cannot tell"), (101, "not supported")])
+def test_a_few_differences_that_are_all_nothing_exclude_little(count, verdict):
+    assert decide(Estimate(0.0, 0.0, 0.0), worth=0.03, count=count) == verdict
+
+
 def test_tables_escape_what_pages_and_models_are_called():
     table = Table("50 % of_all", ("a|b", "n"), (("x_1 & {y}", 0.12345), (None, math.nan)))
     assert "| x_1 & {y} | 0.123 |" in table.markdown()
@@ -212,6 +217,8 @@ def test_h5_needs_a_gain_and_retention():
     assert analyse_h5([overall("a", 0.1, 0.04, 0.16, 0.001)], [kept("a", 0.2, 0.3)]).verdict == "cannot tell"
     assert analyse_h5([overall("a", 0.0, -0.02, 0.02, 1.0)], [kept("a", 0.0, 0.05)]).verdict == "not supported"
     assert analyse_h5([overall("a", 0.02, -0.02, 0.06, 0.4)], [kept("a", 0.0, 0.05)]).verdict == "cannot tell"
+    few = overall("a", 0.0, 0.0, 0.0, 1.0).model_copy(update={"n": 8})
+    assert analyse_h5([few], [kept("a", 0.0, 0.05)]).verdict == "cannot tell"
     assert "4 times of 5" in analyse_h5([overall("a", 0.0, -0.02, 0.02, 1.0)], []).sentence
 
 
@@ -230,6 +237,8 @@ def test_h6_asks_for_a_lead_over_the_best_free_score():
     found = analyse_h6(worse, truth, groups, free=["U", "random"], draws=300)
     assert found.verdict == "not supported"
     assert [row[0] for row in found.table.rows] == list(scores)
+    small = {name: values[:20] for name, values in worse.items()}
+    assert analyse_h6(small, truth[:20], groups[:20], free=["U"], draws=300).verdict == "cannot tell"
 
 
 def lead(rival, low, high, p):
@@ -248,6 +257,7 @@ def test_h7_needs_a_lead_over_every_rival():
     rows = [arm("predictor", 0.4, 5000), arm("random", 0.35), arm("random_cost", 0.36, 5000)]
     assert analyse_h7(rows, good).verdict == "supported"
     assert analyse_h7(rows, [*good, lead("random_cost", -0.05, 0.02, 0.5)]).verdict == "not supported"
+    assert analyse_h7(rows, [*good, lead("random_cost", -0.05, 0.02, 0.5)], tasks=40).verdict == "cannot tell"
     assert analyse_h7(rows, [*good, lead("random_cost", -0.02, 0.05, 0.5)]).verdict == "cannot tell"
     assert analyse_h7(rows, []).verdict == "cannot tell"
 

@@ -34,7 +34,7 @@ class Finding:
     table: Table
 
 
-def decide(estimate: Estimate, *, worth: float) -> Verdict:
+def decide(estimate: Estimate, *, worth: float, count: int | None = None) -> Verdict:
     """Return the verdict on "this number is positive".
 
     Supported where the whole interval is above 0; not supported where it lies below what would be worth having.
@@ -42,12 +42,22 @@ def decide(estimate: Estimate, *, worth: float) -> Verdict:
     Args:
         estimate: the number with its interval.
         worth: smallest value that would matter.
+        count: differences of success that it is the mean of; few of them exclude little, see `excludes`.
     """
     if math.isnan(estimate.low) or math.isnan(estimate.high):
         return "cannot tell"
     if estimate.low > 0:
         return "supported"
-    return "not supported" if estimate.high < worth else "cannot tell"
+    return "not supported" if excludes(estimate.high, worth=worth, count=count) else "cannot tell"
+
+
+def excludes(high: float, *, worth: float, count: int | None = None) -> bool:
+    """Return whether an interval that ends at `high` excludes what would be worth having.
+
+    A bootstrap of few differences that are all 0 has no width. What was not seen once in n trials may still have a
+    chance of 3 / n (Hanley and Lippman-Hand 1983), so nothing below that is excluded.
+    """
+    return max(high, 3 / count if count else 0.0) < worth
 
 
 def interval_text(estimate: Estimate, *, points: bool = False) -> str:

@@ -33,7 +33,7 @@ def analyse_h4(
         transfer: the matrix, for the table.
         seed: seed of the bootstrap.
     """
-    lead = own_lead(episodes, plans, seed=seed)
+    lead, count = own_lead(episodes, plans, seed=seed)
     sentence = (
         f"Own quadrant minus other quadrants, paired by moment: {interval_text(lead, points=True)} points of success."
     )
@@ -53,11 +53,14 @@ def analyse_h4(
         for row in transfer
     )
     columns = ("trained on", "tried on", "moments", "success", "base", "difference", "low", "high")
-    return Finding("H4", CLAIM, decide(lead, worth=WORTH), sentence, Table("H4: transfer", columns, rows))
+    return Finding("H4", CLAIM, decide(lead, worth=WORTH, count=count), sentence, Table("H4: transfer", columns, rows))
 
 
-def own_lead(episodes: Sequence[EpisodeRow], plans: Mapping[str, RunPlan], *, seed: int = 0) -> Estimate:
-    """Return the mean lead of runs of the moment's own quadrant over runs of others, groups resampled."""
+def own_lead(episodes: Sequence[EpisodeRow], plans: Mapping[str, RunPlan], *, seed: int = 0) -> tuple[Estimate, int]:
+    """Return the mean lead of runs of the moment's own quadrant over runs of others, and the number of moments.
+
+    Groups are resampled.
+    """
     by_model: dict[str, list[EpisodeRow]] = defaultdict(list)
     for row in episodes:
         if row.dataset == "panel" and row.model in plans and plans[row.model].quadrant is not None:
@@ -74,7 +77,7 @@ def own_lead(episodes: Sequence[EpisodeRow], plans: Mapping[str, RunPlan], *, se
             if moment in others:
                 differences.append(own[moment] - others[moment])
                 groups.append(moment[1])
-    return cluster_mean(differences, groups, seed=seed)
+    return cluster_mean(differences, groups, seed=seed), len(differences)
 
 
 def draw_h4(transfer: Sequence[TransferRow]) -> Any:

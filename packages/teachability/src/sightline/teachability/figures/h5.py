@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sightline.teachability.evaluation.records import OverallRow, RetentionRow
-from sightline.teachability.figures.finding import Finding, Verdict, interval_text
+from sightline.teachability.figures.finding import Finding, Verdict, excludes, interval_text
 from sightline.teachability.statistics import Estimate
 from sightline.teachability.tables import Table
 
@@ -31,7 +31,7 @@ def analyse_h5(overall: Sequence[OverallRow], retention: Sequence[RetentionRow])
     verdict: Verdict = "cannot tell"
     if good:
         verdict = "supported"
-    elif trained and all((row.delta_high or 0.0) < WORTH for row in trained):
+    elif trained and all(excludes(row.delta_high or 0.0, worth=WORTH, count=row.n) for row in trained):
         verdict = "not supported"
     best = max(trained, key=lambda row: row.delta or 0.0, default=None)
     sentence = "No trained model was evaluated."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sightline.teachability.figures.finding import Finding, Verdict, interval_text
+from sightline.teachability.figures.finding import Finding, Verdict, excludes, interval_text
 from sightline.teachability.selection.experiment import Lead, SelectionRow
 from sightline.teachability.statistics import Estimate
 from sightline.teachability.tables import Table
@@ -17,19 +17,20 @@ WORTH = 0.03
 PREDICTOR = "predictor"
 
 
-def analyse_h7(rows: Sequence[SelectionRow], leads: Sequence[Lead]) -> Finding:
+def analyse_h7(rows: Sequence[SelectionRow], leads: Sequence[Lead], *, tasks: int | None = None) -> Finding:
     """Return the finding.
 
     Args:
         rows: the summary, one row per arm.
         leads: the predictor against each rival: at equal number `random` and `entropy`, at equal cost
             `random_cost`; differences are of predictor minus rival.
+        tasks: number of tasks that they are means of.
     """
     against = {lead.rival: lead for lead in leads if lead.method == PREDICTOR}
     verdict: Verdict = "cannot tell"
     if against and all(lead.low > 0 and lead.p_holm < 0.05 for lead in against.values()):
         verdict = "supported"
-    elif against and any(lead.high < WORTH for lead in against.values()):
+    elif against and any(excludes(lead.high, worth=WORTH, count=tasks) for lead in against.values()):
         verdict = "not supported"
     parts = [
         f"{interval_text(Estimate(lead.delta, lead.low, lead.high), points=True)} against {rival} "
