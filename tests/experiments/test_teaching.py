@@ -94,9 +94,8 @@ def test_an_environment_that_is_restored_gives_the_graph_of_the_pure_shop(dynami
     first = restored.start(seed=0, options={"goal": 7})
     start = dynamics.decode(first.snapshot)
     assert restored.actions(first) == dynamics.actions(start)
-    budget = {"tolerance": 0.0, "max_prompts": 12}
-    expected = ValueGraph(dynamics, Chooser(), **budget).action_values(start)
-    found = ValueGraph(restored, Chooser(), **budget).action_values(first)
+    expected = ValueGraph(dynamics, Chooser(), tolerance=0.0, max_prompts=12).action_values(start)
+    found = ValueGraph(restored, Chooser(), tolerance=0.0, max_prompts=12).action_values(first)
     assert found.keys() == expected.keys()
     for action, bound in expected.items():
         assert (found[action].low, found[action].high) == pytest.approx((bound.low, bound.high), abs=1e-12)
