@@ -13,7 +13,6 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
-from sightline.tamiyo_policy.ppo.config import PPOConfig, RecurrentPPOConfig
 from sightline.tamiyo_policy.ppo.player import Evaluation
 from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO
 from sightline.tamiyo_policy.tasks.memory_tasks import RepeatPrevious
@@ -113,7 +112,7 @@ def repeat_first(mode: AutoresetMode, count: int = 8) -> SyncVectorEnv:
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 def test_what_is_learned_on_repeat_first_is_found_by_evaluation_and_by_ones_own_loop(mode: AutoresetMode) -> None:
-    trainer = RecurrentPPO(repeat_first(mode), RecurrentPPOConfig(num_steps=64, ppo=PPOConfig(learning_rate=1e-3)))
+    trainer = RecurrentPPO(repeat_first(mode), learning_rate=5e-3)
     trainer.learn(24_000)
     evaluated = trainer.evaluate(repeat_first(mode), 80, seed=5)
     own = by_predict(trainer, repeat_first(mode), 80, seed=5)

@@ -70,6 +70,7 @@ class InputReader:
         self._masks = MaskReader(self.codec.heads, environment)
         codes = sum(self.codec.heads.sizes) if config.previous_action else 0
         extra = codes + config.previous_reward
+        self._shows_last = extra > 0
         self.shape = InputShape(
             extra + self.observations.size,
             slots=int(getattr(environment, "num_slots", 0)),
@@ -88,7 +89,7 @@ class InputReader:
         return len(self.codec.heads.names)
 
     def read(
-        self, observations: Any, information: Mapping[str, Any], last: LastStep, ended: Flags | None = None
+        self, observations: Any, information: Mapping[str, Any], last: LastStep, starts: Flags, ended: Flags
     ) -> PolicyInput:
         """Return what the policy sees of E environments.
 
@@ -96,9 +97,12 @@ class InputReader:
             observations: a batch as vector environments give it.
             information: the environments', with masks and categories if they have any.
             last: what was done before.
+            starts: [E], where an episode begins, so that nothing was done before.
             ended: [E], where an episode has ended and the next action will be ignored.
         """
         masks = self._masks.read(information, ended)
+        if self._shows_last:
+            last = last.forgotten(torch.from_numpy(starts).to(self._device))
         return self.put_together(self.observations.rows(observations), last, information.get("categories"), masks)
 
     def read_last(

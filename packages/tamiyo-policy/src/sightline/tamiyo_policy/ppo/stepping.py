@@ -118,8 +118,7 @@ class EpisodeStepper:
         return self._reader.read_last(information["final_obs"], information.get("final_info", {}), taken.last, chosen)
 
     def _see(self, observations: Any, information: Mapping[str, Any], last: LastStep) -> None:
-        starts = torch.from_numpy(self.starts).to(self._device)
-        self.seen = self._reader.read(observations, information, last.forgotten(starts), self.ignored)
+        self.seen = self._reader.read(observations, information, last, self.starts, self.ignored)
 
     def _reset(self, ended: Flags, observations: Any, information: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Reset ended episodes, and return what SAME_STEP mode would."""

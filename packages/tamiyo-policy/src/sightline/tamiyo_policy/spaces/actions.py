@@ -43,9 +43,9 @@ class _Leaf:
     def values(self, choices: Choices) -> NDArray[Any]:
         """Return parts of actions [B, ...] for choices [B, heads]."""
         values = self.start + self.step * choices
-        if np.issubdtype(self.dtype, np.integer):
+        if values.dtype.kind == "f" and self.dtype.kind in "iu":
             values = np.rint(values)
-        return values.astype(self.dtype).reshape(len(choices), *self.shape)
+        return values.astype(self.dtype, copy=False).reshape(len(choices), *self.shape)
 
 
 class ActionCodec:
@@ -106,7 +106,9 @@ def _leaf(path: str, space: gymnasium.Space[Any], bins: int) -> _Leaf:
             return _Leaf(space.shape, np.dtype(np.int64), sizes, space.start.ravel(), np.ones(len(sizes), np.int64))
         case spaces.MultiBinary():
             count = int(np.prod(space.shape))
-            return _Leaf(space.shape, np.dtype(np.int8), (2,) * count, np.zeros(count), np.ones(count))
+            return _Leaf(
+                space.shape, np.dtype(np.int8), (2,) * count, np.zeros(count, np.int8), np.ones(count, np.int8)
+            )
         case spaces.Box():
             low, high = space.low.ravel().astype(np.float64), space.high.ravel().astype(np.float64)
             if not (np.isfinite(low) & np.isfinite(high)).all():

@@ -42,17 +42,15 @@ class _Leaf:
             raise ValueError(f"{self.path} must have shape [B, {list(self.shape)}], not {list(batch.shape)}")
         if self.sizes is None or self.start is None:
             return batch.reshape(len(batch), -1).astype(np.float32, copy=False)
-        choices = batch.reshape(len(batch), -1).astype(np.int64) - self.start
-        outside = (choices < 0) | (choices >= self.sizes)
-        if outside.any():
-            row, element = np.argwhere(outside)[0].tolist()
+        choices = batch.reshape(len(batch), -1).astype(np.int64, copy=False) - self.start
+        if (choices < 0).any() or (choices >= self.sizes).any():
+            row, element = np.argwhere((choices < 0) | (choices >= self.sizes))[0].tolist()
             low, high = self.start[element], self.start[element] + self.sizes[element] - 1
             raise ValueError(
                 f"{self.path} goes from {low} to {high}, environment {row} says {choices[row, element] + low}"
             )
-        codes = np.zeros((len(batch), int(self.sizes.sum())), np.float32)
-        offsets = np.cumsum(self.sizes) - self.sizes
-        np.put_along_axis(codes, offsets + choices, 1.0, axis=1)
+        codes = np.zeros((len(batch), self.columns.stop - self.columns.start), np.float32)
+        codes[np.arange(len(batch))[:, None], choices + (np.cumsum(self.sizes) - self.sizes)] = 1.0
         return codes
 
 
