@@ -7,3 +7,4 @@ from .filters import parse_filter as parse_filter
 from .nearest.search import IndexReport as IndexReport
 from .soundness.repair import RepairReport as RepairReport
 from .soundness.verification import Damage as Damage
+from .syncing import SyncReport as SyncReport

@@ -165,6 +165,20 @@ def stored_scalar(value: Scalar) -> StoredScalar:
     return value
 
 
+def scalar_from(stored: StoredScalar) -> Scalar:
+    """Return the scalar that is stored so; an instant comes back in UTC."""
+    if not isinstance(stored, bytes):
+        return stored
+    kind, text = stored[:1], stored[1:].decode("utf-8", "surrogatepass")
+    if kind == _TEXT:
+        return text
+    if kind == _DATE:
+        return date.fromisoformat(text)
+    if kind in (_CLOCK, _INSTANT):
+        return datetime.fromisoformat(text).replace(tzinfo=UTC if kind == _INSTANT else None)
+    return None if kind == b"n" else text == "1"
+
+
 def stored_attributes(metadata: Mapping[str, Any]) -> Iterator[tuple[bytes, StoredScalar]]:
     """Yield the stored key and value of everything in metadata that a condition can ask for.
 

@@ -36,6 +36,15 @@ from sightline.retrieval.store.parameters import checked_id, checked_ids
 from sightline.retrieval.store.reading import StoreReader
 from sightline.retrieval.store.soundness.repair import RepairReport, repair_store
 from sightline.retrieval.store.storage import Storage
+from sightline.retrieval.store.syncing import (
+    FileReader,
+    Progress,
+    Splitter,
+    SyncReport,
+    read_text,
+    split_lines,
+    sync_folder_into,
+)
 from sightline.retrieval.text.default import default_encoder, encoder_named
 from sightline.retrieval.text.protocol import TextEncoder, Vectors
 from sightline.retrieval.text.unit_vectors import UnitVectors, document_vectors
@@ -231,6 +240,50 @@ class LocalEmbeddingStore(StoreReader):
             unit = document_vectors(self._encoder, [document.content for document in documents], vectors)
             self._storage.change(replacing(chosen, records, unit.rows))
 
+    def sync(
+        self,
+        folder: str | Path,
+        pattern: str = "**/*",
+        *,
+        name: str | None = None,
+        read: FileReader = read_text,
+        split: Splitter = split_lines,
+        version: str = "",
+        progress: Progress | None = None,
+    ) -> SyncReport:
+        """Make the documents that come from a folder those of its files: added, changed and removed by content.
+
+        A document is a piece of a file; its metadata has `folder`, `path`, `sha256` and `part`. Others are left alone.
+        A kill leaves every file in its old form or its new one, and the next call goes on from there.
+
+        Args:
+            folder: folder of the files; one that is not there is refused, and never taken for an empty one.
+            pattern: glob of the files, relative to the folder; files that it does not name any more are removed.
+            name: name in the metadata; None for the folder's own. Give one to each of several folders in a store.
+            read: function from path and bytes to the text; None from it passes the file over. The default reads UTF-8.
+            split: function from a text to its pieces; the default is `chunk_text(text, keep_short=True)`.
+            version: text that stands for `read` and `split`; with another one all files are read anew.
+            progress: function that is told how many files of how many are done.
+
+        Raises:
+            NotADirectoryError: the folder is not there; nothing was changed.
+            OSError: the disk refused; the files before are in the store. The others are as for `upsert`.
+        """
+        folder = Path(folder)
+        own = None if self._storage.folder is None else self._storage.folder.path
+        with logged_operation(logger, "sync", path=str(folder)):
+            return sync_folder_into(
+                self,
+                folder,
+                pattern,
+                name=folder.resolve().name if name is None else name,
+                read=read,
+                split=split,
+                version=version,
+                exclude=own,
+                progress=progress,
+            )
+
     def update_metadata(self, updates: Mapping[str, Mapping[str, MetadataValue]], *, replace: bool = False) -> None:
         """Change metadata of documents without encoding their texts again, all or none; they count as added last.
 
@@ -316,6 +369,7 @@ class LocalEmbeddingStore(StoreReader):
     adelete_where = Awaited(delete_where)
     areplace = Awaited(replace)
     aupdate_metadata = Awaited(update_metadata)
+    async_ = Awaited(sync)  # `async` itself is a word of the language
     acompact = Awaited(compact)
     abuild_index = Awaited(build_index)
 

@@ -27,7 +27,7 @@ from sightline.retrieval.store.database.schema import (
     StoreState,
 )
 from sightline.retrieval.store.document import Document, DocumentRecord, document_from
-from sightline.retrieval.store.filters import Condition, comparison_sql, stored_key
+from sightline.retrieval.store.filters import Condition, Scalar, comparison_sql, scalar_from, stored_key
 
 _SHOWN_BYTES: Final = 80
 _ROWS_AT_ONCE: Final = 500  # SQLite takes at least 999 parameters in one statement
@@ -302,6 +302,11 @@ class Transaction:
                 (stored_key(condition.key), *parameters, row_count),
             )
         )
+
+    def scalars(self, key: str) -> dict[int, Scalar]:
+        """Return a scalar that each row has under a metadata key; rows without any are left out."""
+        found = self._connection.execute("SELECT row, value FROM attributes WHERE key = ?", (stored_key(key),))
+        return {row: scalar_from(value) for row, value in found}
 
     def set_state(self, state: StoreState) -> StoreState:
         """Write the state as that of the next version, and return it."""
