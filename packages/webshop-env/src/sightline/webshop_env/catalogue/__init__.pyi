@@ -2,4 +2,8 @@ from .catalogue import write_catalogue as write_catalogue
 from .injections import Injection as Injection
 from .injections import inject as inject
 from .injections import obeyed as obeyed
+from .official.faults import SkippedRecords as SkippedRecords
 from .official.reading import iter_products as iter_products
+from .tables import TableMapping as TableMapping
+from .tables import read_mapping as read_mapping
+from .tables import read_table as read_table

@@ -5,15 +5,16 @@ Consumers use only the methods of `Catalogue`, never how it stores its products.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from sightline.webshop_env.catalogue.products import MemoryProducts, ProductStore
 from sightline.webshop_env.product import Headline, Product
 
 if TYPE_CHECKING:
     from sightline.webshop_env.catalogue.official.reading import OfficialFiles, StrPath
+    from sightline.webshop_env.catalogue.tables import TableMapping
     from sightline.webshop_env.search.index import SearchIndex
 
 ListedField: TypeAlias = Literal["attributes", "category", "query"]
@@ -23,7 +24,7 @@ ListedField: TypeAlias = Literal["attributes", "category", "query"]
 class Catalogue:
     """An immutable sequence of products with distinct asins.
 
-    Build one with `from_official`, `generate` or `from_products`, or `open` what
+    Build one with `from_official`, `from_table`, `generate` or `from_products`, or `open` what
     `write_catalogue` wrote. Two catalogues are equal when their fingerprints are.
 
     An opened catalogue keeps nothing in memory that grows with the number of products. It can be used from any number
@@ -80,6 +81,21 @@ class Catalogue:
         from sightline.webshop_env.catalogue.official.reading import read_products
 
         return cls(read_products(products, attributes, human, num_products))
+
+    @classmethod
+    def from_table(cls, source: StrPath | Iterable[Mapping[str, Any]], mapping: TableMapping | StrPath) -> Catalogue:
+        """Read a CSV or Parquet file, or a Hugging Face data set, by a mapping of its columns.
+
+        Args:
+            source: file, folder of a saved data set, or rows, such as an open data set.
+            mapping: which columns say what, or the TOML file that tells; see `catalogue.tables.TableMapping`.
+
+        Raises:
+            CatalogueError: the table or the mapping is wrong; names row and field.
+        """
+        from sightline.webshop_env.catalogue.tables import read_table
+
+        return cls(read_table(source, mapping))
 
     @classmethod
     def generate(cls, products: int = 1000, seed: int = 0) -> Catalogue:

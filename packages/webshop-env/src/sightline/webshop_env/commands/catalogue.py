@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,24 @@ from sightline.webshop_env.errors import CatalogueError
 
 if TYPE_CHECKING:
     from sightline.webshop_env.catalogue.catalogue import Catalogue
+    from sightline.webshop_env.catalogue.official.faults import SkippedRecords
+    from sightline.webshop_env.commands.progress import Meter
+    from sightline.webshop_env.product import Product
 
 
 def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `import`."""
     add = parser.add_argument
-    add("--products", type=Path, required=True, metavar="FILE", help="the product file, items_shuffle*.json")
+    add("--products", type=Path, metavar="FILE", help="the product file, items_shuffle*.json")
     add("--attributes", type=Path, metavar="FILE", help="the attribute file, items_ins_v2*.json (default: none)")
     add("--human", type=Path, metavar="FILE", help="the human instructions, items_human_ins.json (default: none)")
+    add(
+        "--table",
+        type=Path,
+        metavar="PATH",
+        help="a CSV or Parquet file, or the folder of a saved data set, in place of official files",
+    )
+    add("--mapping", type=Path, metavar="FILE", help="TOML file that says which columns of --table mean what")
     add("--num-products", type=_positive, metavar="N", help="read the first N records only (default: all)")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to make for the stored catalogue")
     _add_goal_arguments(parser, "--seed")
@@ -74,7 +85,7 @@ def _add_goal_arguments(parser: argparse.ArgumentParser, seed: str) -> None:
 
 
 def run_import(arguments: argparse.Namespace) -> int:
-    """Read official files into a stored catalogue.
+    """Read official files, or a table, into a stored catalogue.
 
     Args:
         arguments: parsed with those of `add_import_arguments`.
@@ -88,16 +99,16 @@ def run_import(arguments: argparse.Namespace) -> int:
     """
     from sightline.webshop_env.catalogue.catalogue import write_catalogue
     from sightline.webshop_env.catalogue.official.faults import SkippedRecords
-    from sightline.webshop_env.catalogue.official.reading import iter_products
     from sightline.webshop_env.commands.progress import Meter
 
+    _check_sources(arguments)
     skipped = SkippedRecords(arguments.skip_invalid)
-    sources = [path for path in (arguments.products, arguments.attributes, arguments.human) if path is not None]
+    sources = [arguments.products, arguments.attributes, arguments.human, arguments.table]
+    sources = [path for path in sources if path is not None and path.is_file()]
     started = time.perf_counter()
-    files = arguments.products, arguments.attributes, arguments.human
     try:
         with Meter("importing", arguments.num_products) as meter:
-            products = iter_products(*files, arguments.num_products, meter.set_bytes, skipped)
+            products = _read(arguments, meter, skipped)
             catalogue = write_catalogue(meter.watch(products), arguments.out, replace=arguments.replace)
     finally:
         if arguments.faults is not None:
@@ -107,6 +118,24 @@ def run_import(arguments: argparse.Namespace) -> int:
     _say(f"imported {len(catalogue):,} products from {_size(sources)} in {time.perf_counter() - started:,.1f} s")
     _finish(catalogue, arguments)
     return 0
+
+
+def _check_sources(arguments: argparse.Namespace) -> None:
+    official = [name for name in ("products", "attributes", "human") if getattr(arguments, name) is not None]
+    if (arguments.table is None) == (arguments.products is None) or (arguments.table is not None and official):
+        raise CatalogueError("give either --products, with the files that belong to it, or --table with --mapping")
+    if (arguments.table is None) != (arguments.mapping is None):
+        raise CatalogueError("--table and --mapping belong together: the mapping says which columns mean what")
+
+
+def _read(arguments: argparse.Namespace, meter: Meter, skipped: SkippedRecords) -> Iterator[Product]:
+    from sightline.webshop_env.catalogue.official.reading import iter_products
+    from sightline.webshop_env.catalogue.tables import read_table
+
+    if arguments.table is not None:
+        return islice(read_table(arguments.table, arguments.mapping, skipped), arguments.num_products)
+    files = arguments.products, arguments.attributes, arguments.human
+    return iter_products(*files, arguments.num_products, meter.set_bytes, skipped)
 
 
 def run_generate(arguments: argparse.Namespace) -> int:

@@ -36,7 +36,7 @@ class _Command:
 _COMMANDS = {
     "import": _Command(
         "commands.catalogue",
-        "Read the official WebShop files into a stored catalogue.",
+        "Read the official WebShop files, or a table, into a stored catalogue.",
         "add_import_arguments",
         "run_import",
     ),

@@ -1,3 +1,7 @@
+from .human_replay import HumanReplay as HumanReplay
+from .human_replay import replay_human as replay_human
+from .human_trajectories import HumanTrajectory as HumanTrajectory
+from .human_trajectories import read_human_trajectory as read_human_trajectory
 from .page_text import read_page as read_page
 from .page_text import rule_choice as rule_choice
 from .reachable_rewards import Reachable as Reachable

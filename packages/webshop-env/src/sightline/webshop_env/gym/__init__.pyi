@@ -1,5 +1,6 @@
 from .discrete import FEATURES as FEATURES
 from .discrete import DiscreteActions as DiscreteActions
+from .discrete import MaskedObservations as MaskedObservations
 from .discrete import action_features as action_features
 from .env import ObservationMode as ObservationMode
 from .env import PageText as PageText

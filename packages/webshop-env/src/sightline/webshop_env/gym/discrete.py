@@ -8,7 +8,7 @@ from typing import Any, Final
 import gymnasium
 import numpy as np
 import numpy.typing as npt
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete
 
 from sightline.webshop_env.episodes.request_words import content_words, proposed_searches
 from sightline.webshop_env.episodes.shoppers import listed_hits
@@ -81,6 +81,43 @@ class DiscreteActions(gymnasium.Wrapper[Features, int, str, str]):
         if self._candidates:
             observation[: len(self._candidates)] = action_features(page, instruction, self._candidates)
         return observation, info
+
+
+class MaskedObservations(gymnasium.Wrapper[dict[str, Features], int, Features, int]):
+    """Put the mask beside the observation, as RLlib's masking modules read it.
+
+    Observations are dictionaries of `observations`, float32 [max_actions * len(FEATURES)], and `action_mask`, float32
+    [max_actions], 1 for the numbers that stand for an action.
+
+    Args:
+        env: environment with numbered actions.
+    """
+
+    def __init__(self, env: DiscreteActions) -> None:
+        super().__init__(env)  # ty: ignore[invalid-argument-type]  # it mistakes the wrapper's types for the environment's
+        self._numbered = env
+        self.observation_space = Dict(  # ty: ignore[invalid-assignment]  # a space of dictionaries of arrays
+            {
+                "observations": Box(0.0, 1.0, (env.max_actions * len(FEATURES),), np.float32),
+                "action_mask": Box(0.0, 1.0, (env.max_actions,), np.float32),
+            }
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Features], dict[str, Any]]:
+        """Open an episode; arguments as those of `WebShopEnv.reset`."""
+        observation, info = self._numbered.reset(seed=seed, options=options)
+        return self._masked(observation), info
+
+    def step(self, action: int) -> tuple[dict[str, Features], float, bool, bool, dict[str, Any]]:
+        """Take the action of a number."""
+        observation, reward, terminated, truncated, info = self._numbered.step(action)
+        return self._masked(observation), reward, terminated, truncated, info
+
+    def _masked(self, observation: Features) -> dict[str, Features]:
+        mask = self._numbered.action_masks().astype(np.float32)
+        return {"observations": observation.reshape(-1), "action_mask": mask}
 
 
 def candidates(page: Page, instruction: str, most: int) -> tuple[str, ...]:

@@ -28,6 +28,9 @@ _COLOUR_WORDS = (
 )
 COLOURS = tuple(_COLOUR_WORDS.split())
 
+SIMILAR_TITLE = 0.2
+"""Title score above which products of another query and category are still of a kind."""
+
 _FUZZY_THRESHOLD = 85
 _LATIN_1_SUPPLEMENT = dict.fromkeys(range(128, 256))
 
@@ -125,7 +128,7 @@ def match_product(product: Product, goal: Goal, *, price: float, nouns: NounTagg
     title_score = _title_score(product.title, goal.name, nouns)
     return ProductMatch(
         goal=goal,
-        r_type=_type_factor(title_score, similar=query_match or category_match or title_score > 0.2),
+        r_type=type_factor(title_score, similar=query_match or category_match or title_score > SIMILAR_TITLE),
         attributes_met=_count_attributes(product, goal.attributes),
         price_met=price <= goal.price_upper,
         query_match=query_match,
@@ -152,7 +155,13 @@ def score_purchase(
     return match_product(product, goal, price=price, nouns=nouns).reward(len(matched_options(goal, options.values())))
 
 
-def _type_factor(title_score: float, *, similar: bool) -> float:
+def type_factor(title_score: float, *, similar: bool) -> float:
+    """Return how far a product is of the right kind: 1, 0.5, 0.1 or 0.
+
+    Args:
+        title_score: share of the nouns in the goal's title that occur in the product's title.
+        similar: whether query, category or enough of the title agree.
+    """
     if title_score == 0:
         return 0.0
     if title_score < 0.1:
