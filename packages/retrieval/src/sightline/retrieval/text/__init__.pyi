@@ -1,3 +1,4 @@
+from .given import GivenVectors as GivenVectors
 from .protocol import QueryEncoder as QueryEncoder
 from .served import ServedEncoder as ServedEncoder
 from .splitting import Passage as Passage
