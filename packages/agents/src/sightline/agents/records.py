@@ -71,6 +71,22 @@ class Attention:
 
 
 @dataclass(frozen=True, slots=True)
+class Consultation:
+    """What a search for documents beside the page gave."""
+
+    ids: tuple[str, ...]
+    """Ids of the documents that were read, the nearest first."""
+    texts: tuple[str, ...]
+    """Their contents."""
+    backend: str | None = None
+    """Name of the backend that answered; None where none was asked or none could."""
+    stale: bool = False
+    """Whether that backend missed a write, so that the documents may be those of an earlier state."""
+    error: str | None = None
+    """Reason why no backend answered."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What an agent chose, and what it cost."""
 
@@ -88,6 +104,8 @@ class Decision:
     """Reason why nothing was chosen, for example `ParseFailure: ...`. It breaks off this episode and no other."""
     in_loop: bool = False
     """Whether the page was come to in a loop of two pages, as `in_two_page_loop` tells; it changes nothing."""
+    consultation: Consultation | None = None
+    """What was searched for beside the page, by agents that do."""
 
 
 @dataclass(frozen=True, slots=True)

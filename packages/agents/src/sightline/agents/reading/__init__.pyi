@@ -5,6 +5,7 @@ from .bounds import random_scores as random_scores
 from .conditions import condition_dimension as condition_dimension
 from .conditions import condition_vectors as condition_vectors
 from .conditions import situation_conditions as situation_conditions
+from .documents import with_documents as with_documents
 from .examples import example_situation as example_situation
 from .examples import retrieval_examples as retrieval_examples
 from .examples import score_pages as score_pages

@@ -15,7 +15,7 @@ from sightline.agents.prompts import render_prompt
 from sightline.agents.reading.scorers import instruction_similarity, state_conditioned
 from sightline.agents.reading.types import QueryFrom, Reading, View
 from sightline.agents.reading.views import full_page, top_chunks
-from sightline.agents.records import ActionDistribution, Attention, Decision, Situation, in_two_page_loop
+from sightline.agents.records import ActionDistribution, Decision, Situation, in_two_page_loop
 
 if TYPE_CHECKING:
     from sightline.agents.grammar import TaskGrammar
@@ -60,7 +60,7 @@ class ReadingAgent:
             candidates.append([actions[index] for index in offered])
         distributions = self.actor.score(prompts, candidates)
         return [
-            _decision(situation, offered, distribution, reading.attention)
+            _decision(situation, offered, distribution, reading)
             for situation, offered, distribution, reading in zip(
                 situations, offers, distributions, readings, strict=True
             )
@@ -131,7 +131,7 @@ def _untried(situation: Situation) -> list[int]:
 
 
 def _decision(
-    situation: Situation, offered: Sequence[int], distribution: ActionDistribution, attention: tuple[Attention, ...]
+    situation: Situation, offered: Sequence[int], distribution: ActionDistribution, reading: Reading
 ) -> Decision:
     action, probabilities = "", ()
     if distribution.error is None:
@@ -143,7 +143,8 @@ def _decision(
         probabilities=probabilities,
         prompt_tokens=distribution.prompt_tokens,
         completion_tokens=distribution.completion_tokens,
-        attention=attention,
+        attention=reading.attention,
         error=distribution.error,
         in_loop=in_two_page_loop([event.text for event in situation.events[-9::2]]),
+        consultation=reading.consultation,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from sightline.agents.records import Attention, Situation
+from sightline.agents.records import Attention, Consultation, Situation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +28,8 @@ class Reading:
     """Lines that say what of the episode is worth remembering."""
     attention: tuple[Attention, ...] = ()
     """Every chunk of the page that was considered, in page order."""
+    consultation: Consultation | None = None
+    """What was searched for beside the page; None where nothing is."""
 
 
 View = Callable[[Sequence[Situation]], list[Reading]]
