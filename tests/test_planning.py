@@ -26,7 +26,7 @@ from sightline.agents.planning import (
     plan,
     search_plan,
 )
-from sightline.webshop_env import Catalogue, Shop, WebShopEnv, build_goals
+from sightline.webshop_env import Catalogue, Shop, SnapshotError, WebShopEnv, build_goals
 from sightline.webshop_env.goals import HeldGoals
 
 STEP_LIMIT = 15
@@ -205,6 +205,17 @@ def test_the_honest_planner_sees_no_reward_of_a_real_environment(shop: Shop, rew
     for action in best.actions:
         _, _, terminated, _, _ = env.step(action)
     assert terminated
+
+
+def test_a_snapshot_of_another_shop_is_refused_unchanged_and_the_world_stays_usable(shop: Shop) -> None:
+    env = environment(shop, 0)
+    world = page_world(env)
+    root = world.root()
+    elsewhere = Catalogue.generate(products=120, seed=7)
+    stranger = environment(Shop(elsewhere, build_goals(elsewhere, "synthetic", 42)), 0)
+    with pytest.raises(SnapshotError):
+        world.step(replace(root, token=stranger.snapshot()), world.actions(root)[0])
+    assert world.step(root, world.actions(root)[0]).state.situation.observation
 
 
 def _first(actions: tuple[str, ...]) -> str:

@@ -167,6 +167,12 @@ def test_the_solver_never_loses_a_drawn_opening() -> None:
     assert result.wins > 0
 
 
+def test_perfect_play_is_accepted_within_sixty_games() -> None:
+    match = Arena(GAME, openings=30, opening_plies=6).compare(SolverPlayer(Solver(GAME)), RandomPlayer())
+    assert match.is_better
+    assert match.eval_games <= 60
+
+
 def test_elo_is_the_logistic_of_the_score_and_infinite_at_its_ends() -> None:
     from sightline.agents.selfplay.matches.match import elo_difference
 
