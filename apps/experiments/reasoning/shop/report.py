@@ -33,7 +33,7 @@ def shop_chapter(
     found = lines(trials, choice, settings.seed)
     best = next(line for line in found if (line.method, line.simulations) == ("honest", choice.simulations))
     oracle = max((line for line in found if line.method == "oracle"), key=lambda line: line.simulations)
-    naive = [line for line in found if line.method == "naive"]
+    honest, naive = ([line for line in found if line.method == method] for method in ("honest", "naive"))
     rivals = {name: same_steps(trials, choice, name, settings.seed) for name in ("best of N", "beam")}
     claims = [
         f"Planning honestly with {choice.simulations:,} simulations, chosen on development goals, meets "
@@ -44,7 +44,8 @@ def shop_chapter(
         f"At equal steps in the environment honest search less best of N is "
         f"{show_interval(rivals['best of N'], '+.1f', scale=100)} points, less beam search "
         f"{show_interval(rivals['beam'], '+.1f', scale=100)}.",
-        _warning(naive, models[-1]),
+        lowest_honest(honest),
+        warning(naive, models[-1]),
     ]
     tables = [_lines_table(found, settings), _models_table(models), _choice_table(choice, settings)]
     figures = [
@@ -112,16 +113,24 @@ def _verdict(line: Line) -> str:
     return "beats" if line.difference.value > 0 else "is worse than"
 
 
-def _warning(naive: Sequence[Line], model: LearntRewards) -> str:
-    """Return what more search does by the naive reward model."""
-    first, last = naive[0], naive[-1]
-    what = (
-        f"by a naive reward model, fitted to {model.purchases:,} purchases of {model.goals} goals by titles and prices "
-        f"alone: {_percent(first)} at {first.simulations:,} simulations, {_percent(last)} at {last.simulations:,}"
+def lowest_honest(honest: Sequence[Line]) -> str:
+    """Return how the budget at which honest search does worst compares with the actor alone."""
+    worst = min(honest, key=lambda line: line.success.value)
+    return (
+        f"Of all budgets honest search does worst at {worst.simulations:,} simulations, where it {_verdict(worst)} the "
+        f"actor alone: {_points(worst)} points."
     )
-    if last.success.value < first.success.value:
-        return f"A warning: more search makes shopping worse {what}."
-    return f"Here more search does not make shopping worse even {what}."
+
+
+def warning(naive: Sequence[Line], model: LearntRewards) -> str:
+    """Return what much search does by the naive reward model."""
+    last = naive[-1]
+    lead = "A warning: much search" if _verdict(last) == "is worse than" else "Much search"
+    return (
+        f"{lead} by a naive reward model, fitted to {model.purchases:,} purchases of {model.goals} goals by titles and "
+        f"prices alone, {_verdict(last)} the actor alone at {last.simulations:,} simulations: {_percent(last)}, "
+        f"{_points(last)} points."
+    )
 
 
 def _lines_table(found: Sequence[Line], settings: ShopSettings) -> Table:
