@@ -2,12 +2,13 @@
 
     uv run apps/phase2.py                    # everything, about a quarter of an hour on two cores; resumes if stopped
     uv run apps/phase2.py --smoke            # a small version of about a minute
-    uv run apps/phase2.py --student train    # also train the language model that acts
+    uv run apps/phase2.py --actor student    # let the packaged language model act; --student train trains another
     uv run apps/phase2.py --model ID         # let any Hugging Face causal language model act
     uv run apps/phase2.py --products items_shuffle.json --attributes items_ins_v2.json --human items_human_ins.json
 
-Demonstrations -> state model -> zero-shot gates -> retrieval examples -> trained gates (one per seed) -> student
--> recall on held-out pages -> agents on held-out goals -> ablations on development goals -> tables, plots, report.
+Demonstrations -> state model -> retrieval examples -> gates (one per seed), trained on the expert's pages and then on
+their agent's own -> recall on held-out pages -> agents and rules on held-out goals -> ablations on development goals
+-> tables, plots, report. A rule acts by default, so that gates are compared on an actor that can shop.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from experiments.shopping.settings import Phase2Settings
 from experiments.shopping.stages import Stage
 from lab.main import conclude, start
 
-COMPARISONS = 5
+COMPARISONS = 6
 """The trained state-gated agent is compared with every other."""
 
 
@@ -26,12 +27,19 @@ def main() -> None:
 
     # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.
     from experiments.shopping.ablations import run_ablations
-    from experiments.shopping.agents import Workbench, attempt_held_out_goals
+    from experiments.shopping.agents import (
+        Workbench,
+        attempt_held_out_goals,
+        attempt_with_rules,
+        rule_actor,
+        train_gates,
+    )
     from experiments.shopping.findings import Findings, results
-    from experiments.shopping.gating import Gates, RetrieverRecipe, untrained_gate
+    from experiments.shopping.gating import Gates, RetrieverRecipe
     from experiments.shopping.learning import open_actor, train_state_model_stage
     from experiments.shopping.ranking import rank_pages_stages
     from experiments.shopping.report import retrieval_table, write_report
+    from experiments.shopping.teachers import watch_teachers_stage
     from experiments.shopping.world import collect_demonstrations_stage, open_world
     from lab.encoder import open_encoder
     from lab.terminal import print_table
@@ -45,19 +53,31 @@ def main() -> None:
     state_model, history = train_state_model_stage(settings, run, episodes["train"], encoder)
     recipe = RetrieverRecipe.of(settings)
     gates = Gates(run, episodes, run.stage_folder(Stage.STATE_MODEL), encoder)
-    zero_shot = [untrained_gate(recipe, state_model, encoder, seed) for seed in settings.retriever_seeds]
-    trained = [gates.train_stage(f"seed{seed}", recipe, seed) for seed in settings.retriever_seeds]
-    unskilled, skilled = ([gate.scorer(recipe, encoder) for gate in each] for each in (zero_shot, trained))
-    actor = open_actor(settings, run, episodes["train"], encoder)
+    actor = rule_actor(settings) or open_actor(settings, run, episodes["train"], encoder)
+    bench = Workbench(settings, run, world, encoder, actor, gates)
+    trained = train_gates(bench, recipe, state_model)
+    unskilled, skilled = (
+        [gate.scorer(recipe, encoder) for gate in each] for each in (trained.zero_shot, trained.trained)
+    )
 
     pages = gates.label_examples_stage(recipe.chunking)["test"]
     ranking = rank_pages_stages(run, unskilled, skilled, pages, encoder, settings.seed)
-    bench = Workbench(settings, run, world, encoder, actor, gates)
-    attempts = attempt_held_out_goals(bench, recipe, zero_shot[0], trained)
-    ablations = run_ablations(bench) if settings.ablations else {}
+    attempts = attempt_held_out_goals(bench, recipe, trained)
+    rules = attempt_with_rules(bench)
+    teachers = watch_teachers_stage(run, world, world.splits["test"])
+    ablations = run_ablations(bench, trained) if settings.ablations else {}
 
     findings = Findings(
-        history, ranking, attempts, ablations, settings.seed, recipe.chunking, settings.prices, skilled[0]
+        history,
+        ranking,
+        attempts,
+        ablations,
+        settings.seed,
+        recipe.chunking,
+        settings.prices,
+        skilled[0],
+        rules=rules,
+        teachers=teachers,
     )
     fingerprint = world.shop.catalogue.fingerprint
     conclude(

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY = ["--smoke", "--training-goals", "16", "--validation-goals", "4", "--test-goals", "4", "--no-ablations"]
+GOALS = ["--training-goals", "16", "--validation-goals", "4", "--test-goals", "4"]
+TINY = ["--smoke", *GOALS, "--no-ablations", "--encoder", "hashing"]
 
 
 def command(output: Path, *flags: str, app: str = "phase2.py") -> list[str]:
@@ -42,9 +43,13 @@ def test_phase2_prints_the_table_and_writes_everything(tmp_path: Path) -> None:
         "baseline_react",
         "baseline_rag",
         "recurrent_state_gated_zero_shot",
+        "recurrent_state_gated_expert_pages",
         "recurrent_state_gated_trained",
         "oracle_gated",
         "random_gated",
+        "first_hit_full_page",
+        "rule_full_page",
+        "lexical_full_page",
     ]
     assert all(row["errors"] == 0 for row in results["agents"])
     for name in agents:

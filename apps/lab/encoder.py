@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from lab.run import RunDirectory
-from lab.settings import EncoderSettings
-from sightline.retrieval import CachedEncoder, SentenceTransformerEncoder
+from lab.settings import HASHING, EncoderSettings
+from sightline.retrieval import CachedEncoder, HashingEncoder, SentenceTransformerEncoder
 
 
 def open_encoder(settings: EncoderSettings, run: RunDirectory) -> CachedEncoder:
     """Return the encoder that the settings ask for; its `save` keeps new embeddings with the run."""
-    return CachedEncoder(SentenceTransformerEncoder(settings.encoder), run.path / "embeddings.sqlite")
+    model = HashingEncoder() if settings.encoder == HASHING else SentenceTransformerEncoder(settings.encoder)
+    return CachedEncoder(model, run.path / "embeddings.sqlite")

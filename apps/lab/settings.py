@@ -51,11 +51,16 @@ class RunSettings(BaseModel):
         return name
 
 
+HASHING = "hashing"
+"""Name of the encoder without a model."""
+
+
 class EncoderSettings(RunSettings):
     """Settings of experiments that embed texts; see `lab.encoder.open_encoder`."""
 
     encoder: str | None = None
-    """Sentence-transformers model that embeds texts, an id or a path; without it the packaged MiniLM (384-d)."""
+    """Sentence-transformers model that embeds texts, an id or a path; without it the packaged MiniLM (384-d). The word
+    `hashing` stands for hashed words and parts of words: no model, no meaning, and hardly any time."""
 
 
 Settings = TypeVar("Settings", bound=RunSettings)

@@ -49,9 +49,13 @@ def episode(goal: int, agent: str, *, success: bool) -> Trajectory:
     )
 
 
-def report(folder: Path, rates: dict[str, float]) -> tuple[str, dict]:
+def report(folder: Path, rates: dict[str, float], rules: dict[str, float] | None = None) -> tuple[str, dict]:
     run = RunDirectory(folder, {})
     episodes = {}
+    printed = {
+        name: [[episode(goal, name, success=goal < 60 * rate) for goal in range(60)]]
+        for name, rate in (rules or {}).items()
+    }
     for name, rate in rates.items():
         episodes[name] = [[episode(goal, name, success=goal < 60 * rate) for goal in range(60)]]
         run.stage(Stage.AGENT, lambda path, n=name: write_trajectories(path / "episodes.jsonl", episodes[n][0]), name)
@@ -63,7 +67,7 @@ def report(folder: Path, rates: dict[str, float]) -> tuple[str, dict]:
     )
     retrieval = {"query_rag": scores, "state_gated_trained": scores}
     prices = TokenPrices(prompt=1.0, completion=2.0)
-    findings = Findings([NextActionMetrics(**metrics)], retrieval, episodes, {}, 0, prices=prices)
+    findings = Findings([NextActionMetrics(**metrics)], retrieval, episodes, {}, 0, prices=prices, rules=printed)
     conclude(run, results(findings), write_report(run, findings), shown=[])
     return (folder / "report.html").read_text(), json.loads((folder / "results.json").read_text())
 
@@ -88,3 +92,14 @@ def test_agents_that_never_fail_or_never_succeed_still_make_a_page(tmp_path: Pat
     assert found["failures"] == []
     assert found["tokens_per_success"]["baseline_react"] is None
     assert found["detectable_difference"] == {"baseline_react": detectable_difference(60, 1.0, tests=4)}
+
+
+def test_an_actor_that_shops_worse_than_a_printed_rule_earns_gating_no_verdict(tmp_path: Path) -> None:
+    rates = {TRAINED: 0.8, **dict.fromkeys(OTHERS, 0.5)}
+    page, found = report(tmp_path / "worse", rates, {"rule_full_page": 0.6, "first_hit_full_page": 0.4})
+    (claim,) = found["claims"]
+    assert claim.startswith("No verdict on gating: with whole pages the actor succeeds in 50.0% of the goals and rule")
+    assert "beats" not in page[: page.index("<h2>")]
+    assert [row["agent"] for row in found["agents"]][-2:] == ["rule_full_page", "first_hit_full_page"]
+    _, found = report(tmp_path / "as good", rates, {"rule_full_page": 0.51})
+    assert "beats baseline_rag" in found["claims"][0]

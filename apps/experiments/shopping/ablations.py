@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from experiments.shopping.agents import Workbench
+from experiments.shopping.agents import RULES, TRAINED, TrainedGates, Workbench
 from experiments.shopping.gating import RetrieverRecipe
 from experiments.shopping.stages import Stage
-from sightline.agents import LexicalActor, Trajectory
-from sightline.agents.grammar import webshop_grammar
-from sightline.retrieval import ChunkingConfig
+from sightline.agents import ReadingAgent, Trajectory
+from sightline.agents.reading import instruction_similarity
+
+_READ_OTHERWISE: Mapping[str, Mapping[str, Any]] = {
+    "k 1": {"top_k": 1, "budget": None},
+    "k 2": {"top_k": 2, "budget": None},
+    "k 5": {"top_k": 5, "budget": None},
+    "budget 60": {"top_k": None, "budget": 60},
+    "budget 120": {"top_k": None, "budget": 120},
+    "page order": {"by_rank": False},
+    "no memory": {"history": "none"},
+    "every candidate": {"gate_candidates": False},
+}
+"""Changes of what the agent is shown; the first few are swept for query RAG as well."""
+_SWEPT = 5
 
 
-def run_ablations(bench: Workbench) -> dict[str, list[list[Trajectory]]]:
+def run_ablations(bench: Workbench, gates: TrainedGates) -> dict[str, list[list[Trajectory]]]:
     """Return name of the variant -> its episodes on the development goals; the first is the agent as configured."""
-    recipe, seed = RetrieverRecipe.of(bench.settings), bench.settings.retriever_seeds[0]
-    gate = bench.gates.train_stage(f"seed{seed}", recipe, seed)
-    agents = {"as configured": bench.gated_agent(gate, recipe)}
-    for top_k in (1, 3, 8):
-        if top_k != recipe.training.top_k:
-            agents[f"top_k {top_k}"] = bench.gated_agent(gate, recipe, top_k=top_k)
+    settings, goals = bench.settings, bench.world.splits["dev"]
+    recipe, seed = RetrieverRecipe.of(settings), settings.retriever_seeds[0]
+    scorer = gates.trained[0].scorer(recipe, bench.encoder)
+    similarity = instruction_similarity(bench.encoder)
+    agents: dict[str, ReadingAgent] = {
+        "as configured": bench.gated(TRAINED, scorer),
+        "query RAG": bench.query_rag(),
+        "full page": bench.react(),
+    }
+    for number, (name, changes) in enumerate(_READ_OTHERWISE.items()):
+        changed = replace(bench, settings=settings.model_copy(update=dict(changes)))
+        agents[name] = changed.gated(TRAINED, scorer)
+        if number < _SWEPT:
+            agents[f"query RAG, {name}"] = changed.gated("baseline_rag", similarity)
     for name, changed in _changed_recipes(recipe).items():
-        agents[name] = bench.gated_agent(bench.gates.train_stage(name, changed, seed), changed)
-    rule = LexicalActor(webshop_grammar)
-    agents["lexical actor"] = bench.gated_agent(gate, recipe, actor=rule)
-    agents["lexical actor, query RAG"] = bench.query_rag(recipe, rule)
-    agents["lexical actor, ReAct"] = bench.react(rule)
-    return {name: [bench.attempt_stage(agent, Stage.ABLATION, name, "dev")] for name, agent in agents.items()}
+        gate = bench.gates.train_stage(name, changed, seed, gates.own_pages)
+        agents[name] = bench.gated(TRAINED, gate.scorer(changed, bench.encoder))
+    expert_only = gates.expert_pages[0].scorer(recipe, bench.encoder)
+    agents["without its own pages"] = bench.gated(TRAINED, expert_only)
+    for name, actor in RULES.items():
+        if actor is not bench.actor:
+            agents[f"{name} acts"] = bench.gated(TRAINED, scorer, actor)
+            agents[f"{name} acts, query RAG"] = bench.query_rag(actor)
+            agents[f"{name} acts, full page"] = bench.react(actor)
+    return {name: [bench.attempt_stage(agent, Stage.ABLATION, name, goals)] for name, agent in agents.items()}
 
 
 def _changed_recipes(recipe: RetrieverRecipe) -> dict[str, RetrieverRecipe]:
@@ -35,9 +61,6 @@ def _changed_recipes(recipe: RetrieverRecipe) -> dict[str, RetrieverRecipe]:
         for source in ("state", "instruction", "both")
         if source != recipe.query_from
     }
-    freeze = recipe.training.freeze_state_model
-    flipped = recipe.training.model_copy(update={"freeze_state_model": not freeze})
-    variants["fine-tuned state model" if freeze else "frozen state model"] = replace(recipe, training=flipped)
-    for cap in (150, 400):
-        variants[f"chunk cap {cap}"] = replace(recipe, chunking=ChunkingConfig(max_characters=cap))
+    if recipe.page_width is not None:
+        variants["every chunk judged alone"] = replace(recipe, page_width=None)
     return variants

@@ -1,106 +1,112 @@
-"""The agents that are compared, and their attempts at held-out goals."""
+"""The agents that are compared, and their attempts at goals."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
-from experiments.shopping.gating import Gate, Gates, RetrieverRecipe
+from experiments.shopping.gating import Gate, Gates, RetrieverRecipe, untrained_gate
 from experiments.shopping.settings import Phase2Settings
 from experiments.shopping.stages import Stage
 from experiments.shopping.world import World, action_values, expert
 from lab.run import RunDirectory
 from sightline.agents import (
     Actor,
+    LexicalActor,
     ReadingAgent,
+    RuleActor,
     Trajectory,
-    baseline_rag,
-    baseline_react,
     read_trajectories,
-    recurrent_state_gated,
     roll_out,
     write_trajectories,
 )
-from sightline.agents.grammar import webshop_grammar
-from sightline.agents.reading import oracle_gated, random_gated
+from sightline.agents.grammar import first_hit, webshop_grammar
+from sightline.agents.reading import (
+    ChunkScorer,
+    View,
+    expert_target,
+    full_page,
+    instruction_similarity,
+    random_scores,
+    remembering,
+    top_chunks,
+)
+from sightline.agents.state import RecurrentStateModel
 from sightline.retrieval import CachedEncoder
+from sightline.webshop_env.episodes import rule_choice
 
 TRAINED: Final = "recurrent_state_gated_trained"
 ZERO_SHOT: Final = "recurrent_state_gated_zero_shot"
-GatedName = Literal["recurrent_state_gated_zero_shot", "recurrent_state_gated_trained"]
+EXPERT_PAGES: Final = "recurrent_state_gated_expert_pages"
+"""The trained gate before it learnt from its agent's own pages."""
+RULES: Final[Mapping[str, Actor]] = {
+    "first_hit": RuleActor(first_hit),
+    "rule": RuleActor(rule_choice),
+    "lexical": LexicalActor(webshop_grammar),
+}
+"""Actors without a model; with whole pages each is a row of every table."""
+
+
+def rule_actor(settings: Phase2Settings) -> Actor | None:
+    """Return the actor without a model that the settings ask for; None where a language model is to act."""
+    return None if settings.model or settings.student != "packaged" else RULES.get(settings.actor)
 
 
 @dataclass(frozen=True)
 class Workbench:
-    """What every agent shares.
-
-    Attributes:
-        settings: settings of the experiment.
-        run: run that everything is kept in.
-        world: shop and goals.
-        encoder: encoder of events and chunks.
-        actor: language model that acts.
-        gates: trainer of what decides what is read.
-    """
+    """What every agent shares."""
 
     settings: Phase2Settings
+    """Settings of the experiment; an ablation changes some that only concern reading."""
     run: RunDirectory
+    """Run that everything is kept in."""
     world: World
+    """Shop and goals."""
     encoder: CachedEncoder
+    """Encoder of events and chunks."""
     actor: Actor
+    """What acts on that which is let through."""
     gates: Gates
+    """Trainer of what decides what is read."""
 
-    def gated_agent(
-        self,
-        gate: Gate,
-        recipe: RetrieverRecipe,
-        *,
-        name: GatedName = TRAINED,
-        top_k: int | None = None,
-        actor: Actor | None = None,
-    ) -> ReadingAgent:
-        """Return the state-gated agent over a gate; `top_k` and `actor` are the recipe's and the bench's by default."""
-        return recurrent_state_gated(
-            actor or self.actor,
-            self.encoder,
-            gate.state_model,
-            gate.retriever,
+    def gated(self, name: str, scorer: ChunkScorer, actor: Actor | None = None) -> ReadingAgent:
+        """Return the agent that reads the chunks which a scorer ranks highest; the actor is the bench's by default."""
+        chosen = self.settings
+        view = top_chunks(
+            scorer,
             webshop_grammar,
-            name=name,
-            query_from=recipe.query_from,
-            top_k=top_k or recipe.training.top_k,
-            chunking=recipe.chunking,
+            top_k=chosen.top_k,
+            budget=chosen.budget,
+            chunking=chosen.chunking,
+            by_rank=chosen.by_rank,
         )
+        agent = ReadingAgent(name, actor or self.actor, self._remembering(view), webshop_grammar)
+        return replace(agent, gate_candidates=chosen.gate_candidates)
 
-    def query_rag(self, recipe: RetrieverRecipe, actor: Actor | None = None) -> ReadingAgent:
+    def query_rag(self, actor: Actor | None = None) -> ReadingAgent:
         """Return the agent that reads what is similar to its instruction."""
-        return baseline_rag(
-            actor or self.actor,
-            self.encoder,
-            webshop_grammar,
-            top_k=recipe.training.top_k,
-            chunking=recipe.chunking,
-        )
+        return self.gated("baseline_rag", instruction_similarity(self.encoder), actor)
 
-    def react(self, actor: Actor | None = None) -> ReadingAgent:
-        """Return the agent that reads whole pages."""
-        return baseline_react(
-            actor or self.actor,
-            webshop_grammar,
-            history_turns=self.settings.history_turns,
-            history_characters=self.settings.history_characters,
-        )
+    def react(self, actor: Actor | None = None, name: str = "baseline_react") -> ReadingAgent:
+        """Return the agent that reads whole pages and is offered every action."""
+        turns = self.settings.history_turns if self.settings.history == "turns" else 0
+        characters = self.settings.history_characters
+        view = full_page(webshop_grammar, history_turns=turns, history_characters=characters)
+        return ReadingAgent(name, actor or self.actor, self._remembering(view), webshop_grammar)
 
-    def attempt_stage(self, agent: ReadingAgent, stage: Stage, variant: str, split: str) -> list[Trajectory]:
-        """Let an agent attempt every goal of a split; a stopped run goes on after the last complete episodes."""
+    def _remembering(self, view: View) -> View:
+        return remembering(view, webshop_grammar) if self.settings.history == "memory" else view
+
+    def attempt_stage(self, agent: ReadingAgent, stage: Stage, variant: str, goals: Sequence[int]) -> list[Trajectory]:
+        """Let an agent attempt goals; a stopped run goes on after the last complete episodes."""
 
         def compute(folder: Path) -> None:
             episodes = roll_out(
                 self.world.environments(),
                 agent,
-                self.world.splits[split],
+                goals,
                 webshop_grammar,
                 seed=self.settings.seed,
                 max_steps=self.settings.step_limit,
@@ -114,31 +120,73 @@ class Workbench:
         return list(read_trajectories(self.run.stage(stage, compute, variant) / "episodes.jsonl"))
 
 
+@dataclass(frozen=True)
+class TrainedGates:
+    """The gates of an experiment, one of each kind per training seed."""
+
+    zero_shot: Sequence[Gate]
+    """With their initial weights."""
+    expert_pages: Sequence[Gate]
+    """Trained on pages of demonstrations alone."""
+    trained: Sequence[Gate]
+    """Trained on the agent's own pages as well."""
+    own_pages: Sequence[Trajectory]
+    """The episodes that these pages are of."""
+
+
+def train_gates(bench: Workbench, recipe: RetrieverRecipe, state_model: RecurrentStateModel) -> TrainedGates:
+    """Train gates on demonstrations, then in rounds on the pages that the agent with the first of them comes to."""
+    settings, gates = bench.settings, bench.gates
+    first, *_ = seeds = settings.retriever_seeds
+    own: list[Trajectory] = []
+    gate = gates.train_stage(f"seed{first}", recipe, first)
+    for number in range(1, settings.own_pages_rounds + 1):
+        start = (number - 1) * settings.own_pages_goals
+        goals = bench.world.splits["train"][start : start + settings.own_pages_goals]
+        agent = bench.gated(TRAINED, gate.scorer(recipe, bench.encoder))
+        own += bench.attempt_stage(agent, Stage.OWN_PAGES, f"round{number}", goals)
+        gate = gates.train_stage(f"seed{first}-round{number}", recipe, first, own)
+    last = f"-round{settings.own_pages_rounds}" if own else ""
+    return TrainedGates(
+        zero_shot=[untrained_gate(recipe, state_model, bench.encoder, seed) for seed in seeds],
+        expert_pages=[gates.train_stage(f"seed{seed}", recipe, seed) for seed in seeds],
+        trained=[gates.train_stage(f"seed{seed}{last}", recipe, seed, own) for seed in seeds],
+        own_pages=own,
+    )
+
+
 def attempt_held_out_goals(
-    bench: Workbench, recipe: RetrieverRecipe, zero_shot: Gate, trained: Sequence[Gate]
+    bench: Workbench, recipe: RetrieverRecipe, gates: TrainedGates
 ) -> dict[str, list[list[Trajectory]]]:
     """Let all agents attempt the test goals, the trained one once per training seed.
 
     Returns:
         Name of the agent -> its episodes by training seed.
     """
-    settings = bench.settings
-    chunked: dict[str, Any] = {"top_k": recipe.training.top_k, "chunking": recipe.chunking}
+    settings, encoder, goals = bench.settings, bench.encoder, bench.world.splits["test"]
 
-    def attempt(agent: ReadingAgent) -> list[list[Trajectory]]:
-        return [bench.attempt_stage(agent, Stage.AGENT, agent.name, "test")]
+    def attempt(agent: ReadingAgent, variant: str = "") -> list[Trajectory]:
+        return bench.attempt_stage(agent, Stage.AGENT, variant or agent.name, goals)
 
-    def attempt_gated(name: GatedName, gates: Sequence[Gate]) -> list[list[Trajectory]]:
+    def attempt_gated(name: str, kind: Sequence[Gate]) -> list[list[Trajectory]]:
         return [
-            bench.attempt_stage(bench.gated_agent(gate, recipe, name=name), Stage.AGENT, f"{name}-seed{seed}", "test")
-            for seed, gate in zip(settings.retriever_seeds, gates, strict=False)
+            attempt(bench.gated(name, gate.scorer(recipe, encoder)), f"{name}-seed{seed}")
+            for seed, gate in zip(settings.retriever_seeds, kind, strict=False)
         ]
 
     return {
-        "baseline_react": attempt(bench.react()),
-        "baseline_rag": attempt(bench.query_rag(recipe)),
-        ZERO_SHOT: attempt_gated(ZERO_SHOT, [zero_shot]),
-        TRAINED: attempt_gated(TRAINED, trained),
-        "oracle_gated": attempt(oracle_gated(bench.actor, bench.encoder, webshop_grammar, **chunked)),
-        "random_gated": attempt(random_gated(bench.actor, webshop_grammar, seed=settings.seed, **chunked)),
+        "baseline_react": [attempt(bench.react())],
+        "baseline_rag": [attempt(bench.query_rag())],
+        ZERO_SHOT: attempt_gated(ZERO_SHOT, gates.zero_shot[:1]),
+        EXPERT_PAGES: attempt_gated(EXPERT_PAGES, gates.expert_pages[:1]),
+        TRAINED: attempt_gated(TRAINED, gates.trained),
+        "oracle_gated": [attempt(bench.gated("oracle_gated", expert_target(encoder, webshop_grammar)))],
+        "random_gated": [attempt(bench.gated("random_gated", random_scores(settings.seed)))],
     }
+
+
+def attempt_with_rules(bench: Workbench) -> dict[str, list[list[Trajectory]]]:
+    """Let the printed rules attempt the test goals with whole pages: what any actor should reach."""
+    agents = {name: bench.react(actor, f"{name}_full_page") for name, actor in RULES.items()}
+    goals = bench.world.splits["test"]
+    return {agent.name: [bench.attempt_stage(agent, Stage.AGENT, agent.name, goals)] for agent in agents.values()}

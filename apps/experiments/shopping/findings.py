@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments.shopping.agents import TRAINED
 from experiments.shopping.ranking import RetrievalScores
+from experiments.shopping.teachers import Teachers
 from sightline.agents import compare_all, summarise
 from sightline.agents.chat import TokenPrices
 from sightline.agents.evaluation import (
@@ -37,6 +38,11 @@ from sightline.agents.reading import ChunkScorer
 from sightline.agents.state import NextActionMetrics
 from sightline.retrieval import ChunkingConfig
 
+FULL_PAGE: Final = "baseline_react"
+TOKEN_MARK: Final = 0.4
+"""Share of the whole page's tokens with which its success should be kept."""
+COMPETENT_WITHIN: Final = 0.03
+"""An actor may, with whole pages, succeed this much less often than the best printed rule and still be judged by."""
 CLAIMED_AGAINST: Final = ("baseline_rag", "baseline_react")
 """The agents that the experiment's claims are about; the others are bounds and controls."""
 
@@ -71,10 +77,29 @@ class Findings:
     """Prices of the acting model's tokens; None where nobody gave them."""
     scorer: ChunkScorer | None = None
     """Scorer of the trained agent with its first seed, to show scores of chunks that were passed over."""
+    rules: Mapping[str, EpisodesBySeed] = field(default_factory=dict)
+    """Printed rule that reads whole pages -> its episodes on the same goals."""
+    teachers: Teachers | None = None
+    """What the expert and an honest reader reach there."""
 
     def summaries(self) -> list[AgentSummary]:
-        """Return one row per agent."""
-        return summarise(self.episodes, seed=self.seed)
+        """Return one row per agent, then one per printed rule."""
+        return summarise({**self.episodes, **self.rules}, seed=self.seed)
+
+    def incompetence(self) -> str | None:
+        """Return why nothing can be said of gating: the actor shops worse than a rule; None where it does not."""
+        rates = {row.agent: row.success_rate.value for row in self.summaries() if row.success_rate is not None}
+        known = {name: rates[name] for name in self.rules if name in rates}
+        if not known or FULL_PAGE not in rates:
+            return None
+        best = max(known, key=known.__getitem__)
+        if rates[FULL_PAGE] >= known[best] - COMPETENT_WITHIN:
+            return None
+        return (
+            f"No verdict on gating: with whole pages the actor succeeds in {rates[FULL_PAGE]:.1%} of the goals and "
+            f"{best} in {known[best]:.1%}, more than {100 * COMPETENT_WITHIN:g} points more. What such an actor does "
+            "with less says little of what it was shown."
+        )
 
     def comparisons(self) -> list[Comparison]:
         """Compare the trained state-gated agent with every other; p-values are adjusted for all of them."""
@@ -82,8 +107,19 @@ class Findings:
         return compare_all(self.episodes, TRAINED, others, seed=self.seed)
 
     def claims(self) -> list[str]:
-        """Return the verdict against both baselines, in words."""
-        return [verdict_text(comparison) for comparison in self._claimed()]
+        """Return the verdict against both baselines, in words, or why there is none."""
+        reason = self.incompetence()
+        return [verdict_text(comparison) for comparison in self._claimed()] if reason is None else [reason]
+
+    def share_of_tokens(self) -> str:
+        """Return how many tokens the trained agent reads, as a share of what whole pages cost."""
+        tokens = {row.agent: row.prompt_tokens.value for row in self.summaries() if row.prompt_tokens is not None}
+        if not tokens.get(FULL_PAGE) or TRAINED not in tokens:
+            return ""
+        return (
+            f"{TRAINED} reads {tokens[TRAINED] / tokens[FULL_PAGE]:.0%} of the tokens of {FULL_PAGE}; the mark is the "
+            f"same success with at most {TOKEN_MARK:.0%}."
+        )
 
     def power(self) -> list[str]:
         """Return what the run could see with the discordance that it met, per baseline."""
@@ -140,8 +176,10 @@ def results(findings: Findings) -> dict[str, Any]:
     """Return the numbers as `results.json` holds them; nothing in it depends on the clock."""
     seed = findings.seed
     return {
-        "schema_version": 3,
+        "schema_version": 4,
         "claims": findings.claims(),
+        "teachers": [] if findings.teachers is None else findings.teachers.sentences(),
+        "share_of_tokens": findings.share_of_tokens(),
         "agents": [summary.model_dump(mode="json") for summary in findings.summaries()],
         "comparisons": [comparison.model_dump(mode="json") for comparison in findings.comparisons()],
         "detectable_difference": findings.detectable(),

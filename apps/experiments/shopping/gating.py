@@ -42,24 +42,29 @@ _SITUATIONS_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class RetrieverRecipe:
-    """How a state-conditioned retriever is made; ablations change one field.
-
-    Attributes:
-        query_from: what it is conditioned on.
-        hidden: width of a hidden layer in the query projection, or None.
-        chunking: how pages are cut.
-        training: the seed's `phase2` settings.
-    """
+    """How a state-conditioned retriever is made; ablations change one field."""
 
     query_from: QueryFrom
+    """What it is conditioned on."""
     hidden: int | None
+    """Width of a hidden layer in the query projection, or None."""
+    page_width: int | None
+    """Width of the attention over the chunks of a page, or None."""
     chunking: ChunkingConfig
+    """How pages are cut."""
     training: RetrieverTrainingConfig
+    """The seed's `phase2` settings."""
 
     @classmethod
     def of(cls, settings: Phase2Settings) -> RetrieverRecipe:
         """Return the recipe that the settings ask for."""
-        return cls(settings.query_from, settings.retriever_hidden, settings.chunking, settings.retriever_training)
+        return cls(
+            settings.query_from,
+            settings.retriever_hidden,
+            settings.page_width,
+            settings.chunking,
+            settings.retriever_training,
+        )
 
 
 @dataclass(frozen=True)
@@ -78,29 +83,31 @@ def untrained_gate(recipe: RetrieverRecipe, model: RecurrentStateModel, encoder:
     """Return a gate whose retriever has its initial weights."""
     width = condition_dimension(recipe.query_from, model.config.state_dimension, encoder.dimension)
     retriever = StateConditionedRetriever(
-        width, encoder.dimension, hidden_dim=recipe.hidden, seed=seed, text_encoder=encoder.name
+        width,
+        encoder.dimension,
+        hidden_dim=recipe.hidden,
+        page_width=recipe.page_width,
+        seed=seed,
+        text_encoder=encoder.name,
     )
     return Gate(model, retriever)
 
 
 @dataclass(frozen=True)
 class Gates:
-    """Trains gates and keeps them in a run.
-
-    Attributes:
-        run: run that they are kept in.
-        demonstrations: expert episodes by split.
-        model_folder: folder of the state model to start from; it is frozen unless a recipe says otherwise.
-        encoder: encoder of events and chunks.
-    """
+    """Trains gates and keeps them in a run."""
 
     run: RunDirectory
+    """Run that they are kept in."""
     demonstrations: Mapping[str, Sequence[Trajectory]]
+    """Expert episodes by split."""
     model_folder: Path
+    """Folder of the state model to start from; it is frozen unless a recipe says otherwise."""
     encoder: CachedEncoder
+    """Encoder of events and chunks."""
 
     def label_examples_stage(self, chunking: ChunkingConfig) -> dict[str, list[RetrievalExample]]:
-        """Return retrieval examples of every split, labelled by what the expert clicked."""
+        """Return retrieval examples of every split, labelled by what best actions act on."""
 
         def compute(folder: Path) -> None:
             for split, trajectories in self.demonstrations.items():
@@ -109,22 +116,25 @@ class Gates:
         folder = self.run.stage(Stage.EXAMPLES, compute, f"{chunking.max_characters}-{chunking.min_characters}")
         return {split: list(read_examples(folder / f"{split}.jsonl")) for split in self.demonstrations}
 
-    def train_stage(self, name: str, recipe: RetrieverRecipe, seed: int) -> Gate:
+    def train_stage(self, name: str, recipe: RetrieverRecipe, seed: int, own_pages: Sequence[Trajectory] = ()) -> Gate:
         """Return a gate trained on the "train" pages, its best epoch chosen on the "dev" pages.
 
         Args:
             name: variant of the stage.
             recipe: how it is made.
             seed: seed of the initial weights and of training.
+            own_pages: episodes of agents on training goals, whose pages are learnt from as well.
         """
 
         def compute(folder: Path) -> None:
             pages = self.label_examples_stage(recipe.chunking)
             gate = untrained_gate(recipe, RecurrentStateModel.from_pretrained(self.model_folder), self.encoder, seed)
             config = recipe.training.model_copy(update={"seed": seed})
-            joined = [*pages["train"], *pages["dev"]]
+            own = retrieval_examples(own_pages, webshop_grammar, recipe.chunking)
+            training = [*pages["train"], *own]
+            joined = [*training, *pages["dev"]]
             extra = () if config.freeze_state_model else list(gate.state_model.parameters())
-            border = len(pages["train"])
+            border = len(training)
             result = train_retriever(
                 gate.retriever,
                 embed_examples(joined, self.encoder),

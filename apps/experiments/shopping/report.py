@@ -90,12 +90,18 @@ def _agents_section(plots: Path, findings: Findings) -> Section:
     means = {name: (tokens.value, success.value) for name, (tokens, success) in points.items() if name != _BOUND}
     frontier = pareto_frontier(means)
     figure = save_figure(success_against_tokens(points, frontier), plots / "success_against_tokens.svg")
+    bounds = () if findings.teachers is None else tuple(findings.teachers.sentences())
     sentence = (
         f"On the Pareto frontier, where no other agent succeeds as often with fewer tokens: {', '.join(frontier)}. It "
         f"goes by the means; {_BOUND} knows the expert's target and stands outside."
     )
     tables = (results_table(summaries), comparisons_table(findings.comparisons()))
-    return Section("Agents on held-out goals", (*findings.claims()[1:], sentence), tables, (figure,))
+    return Section(
+        "Agents on held-out goals",
+        (*findings.claims()[1:], findings.share_of_tokens(), *bounds, sentence),
+        tables,
+        (figure,),
+    )
 
 
 def _power_section(findings: Findings) -> Section:

@@ -68,9 +68,17 @@ class Phase1Settings(EncoderSettings):
 class Phase2Settings(Phase1Settings):
     """Does state-gated retrieval beat ReAct and query RAG in the shop? Trains everything and answers with intervals."""
 
-    SMOKE: ClassVar[Mapping[str, Any]] = {**Phase1Settings.SMOKE, "retriever_seeds": (0, 1), "phase2": {"epochs": 2}}
+    SMOKE: ClassVar[Mapping[str, Any]] = {
+        **Phase1Settings.SMOKE,
+        "retriever_seeds": (0, 1),
+        "own_pages_goals": 8,
+        "phase2": {"epochs": 2, "train_query_proj_only": False},
+    }
     INCIDENTAL: ClassVar[frozenset[str]] = Phase1Settings.INCIDENTAL | {"prices"}
 
+    actor: Literal["rule", "lexical", "student"] = "rule"
+    """Who acts on what is let through: the shop's rule, word overlap, or a language model. A model, or a student to
+    train, that is asked for acts in any case."""
     model: str | None = None
     """Causal language model that acts in place of the student: any Hugging Face id or path."""
     student: Literal["packaged", "train"] = "packaged"
@@ -89,15 +97,37 @@ class Phase2Settings(Phase1Settings):
     """Characters kept of each earlier page in that history."""
     chunking: ChunkingConfig = ChunkingConfig()
     """How pages are cut into chunks."""
+    top_k: int | None = Field(default=3, ge=1)
+    """Most chunks that RAG and the gates let through; None for as many as the budget pays for."""
+    budget: int | None = Field(default=None, ge=1)
+    """Tokens that those chunks may cost together; None for no such limit."""
+    by_rank: bool = True
+    """Show chunks in the order of their rank; otherwise in that of the page."""
+    gate_candidates: bool = True
+    """Offer RAG's and the gates' actors only actions whose chunk is shown, and navigation."""
     query_from: Literal["state", "instruction", "both"] = "both"
     """What the retriever is conditioned on."""
     retriever_hidden: int | None = Field(default=None, ge=1)
     """Width of a hidden layer in the query projection; without it the projection is linear."""
     retriever_seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     """One retriever is trained, and evaluated on all held-out goals, for each."""
-    retriever_training: RetrieverTrainingConfig = Field(default=RetrieverTrainingConfig(epochs=40), alias="phase2")
+    page_width: int | None = Field(default=64, ge=4, multiple_of=4)
+    """Width of the trained gates' attention over the chunks of a page; without it every chunk is judged alone."""
+    own_pages_rounds: int = Field(default=2, ge=0)
+    """Rounds in which the gate is trained further on pages that its agent came to (DAgger, Ross et al. 2011)."""
+    own_pages_goals: int = Field(default=400, ge=1)
+    """Training goals that the agent attempts in each of these rounds."""
+    retriever_training: RetrieverTrainingConfig = Field(
+        default=RetrieverTrainingConfig(epochs=20, train_query_proj_only=False), alias="phase2"
+    )
     """Training of the retriever; `phase2` in a YAML file."""
     prices: TokenPrices | None = None
     """What the acting model's tokens cost, in dollars per million; the report then says what success costs."""
     ablations: bool = True
-    """Also vary top_k, chunk cap, query, state model and actor, one at a time, on the development goals."""
+    """Also vary how much is read and how, what the gate is and learns from, and the actor, on development goals."""
+
+    @model_validator(mode="after")
+    def _something_is_read(self) -> Self:
+        if self.top_k is None and self.budget is None:
+            raise ValueError("give --top-k, --budget or both: one of them must say how much RAG and the gates read")
+        return self

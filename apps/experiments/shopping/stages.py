@@ -14,5 +14,7 @@ class Stage(StrEnum):
     RETRIEVER = "4-retriever"
     STUDENT = "5-student"
     RETRIEVAL = "6-retrieval"
+    OWN_PAGES = "4-own-pages"
+    TEACHERS = "6-teachers"
     AGENT = "7-agent"
     ABLATION = "8-ablation"

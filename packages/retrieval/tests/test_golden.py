@@ -87,6 +87,7 @@ def test_a_retriever_that_an_earlier_version_left_scores_as_it_did(tmp_path: Pat
         "chunk_dim": 3,
         "hidden_dim": 2,
         "importance": True,
+        "page_width": None,
         "text_encoder": "hashing-3",
     }
     weights = torch.cat([parameter.detach().reshape(-1) for parameter in retriever.parameters()])

@@ -25,6 +25,8 @@ class RetrieverConfig(BaseModel):
     """Width of the hidden layer of the query projection; without it the projection is linear."""
     importance: bool = True
     """Whether a linear head adds a score per chunk that does not depend on the condition."""
+    page_width: int | None = Field(default=None, ge=4, multiple_of=4)
+    """Width of the attention over a page's chunks; without it every chunk is judged alone."""
     text_encoder: str | None = None
     """Name of the encoder of the chunks; None accepts every encoder of that dimension."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sightline.retrieval._torch import safetensors_torch, torch
 from sightline.retrieval.conditioned.model_card import model_card
+from sightline.retrieval.conditioned.page_attention import PageAttention
 from sightline.retrieval.conditioned.records import RetrieverConfig, TrainingResult
 from sightline.retrieval.files import atomic_file
 from sightline.retrieval.jsonl import parse_record
@@ -24,7 +25,7 @@ _CARD_FILE = "README.md"
 
 
 class StateConditionedRetriever(torch.nn.Module):
-    """Scores chunks by `cosine(project(condition), chunk) + importance(chunk)`.
+    """Scores chunks by `cosine(project(condition), chunk) + importance(chunk)`, and attention over the page if wanted.
 
     The importance head starts at zero, so that an untrained retriever ranks by its query alone. Weights are drawn from
     a generator of their own: the same seed gives the same retriever, and the global random state is left as it was.
@@ -34,6 +35,7 @@ class StateConditionedRetriever(torch.nn.Module):
         chunk_dim: D, length of a chunk embedding.
         hidden_dim: width of the hidden layer of the query projection; None for a linear projection.
         importance: True for an importance head.
+        page_width: width of `PageAttention` over the chunks of a page; None for judging every chunk alone.
         text_encoder: name of the encoder of the chunks, see `check_encoder`; None for any.
         seed: seed of the initial weights.
 
@@ -48,6 +50,7 @@ class StateConditionedRetriever(torch.nn.Module):
         *,
         hidden_dim: int | None = None,
         importance: bool = True,
+        page_width: int | None = None,
         text_encoder: str | None = None,
         seed: int = 0,
     ) -> None:
@@ -57,6 +60,7 @@ class StateConditionedRetriever(torch.nn.Module):
             chunk_dim=chunk_dim,
             hidden_dim=hidden_dim,
             importance=importance,
+            page_width=page_width,
             text_encoder=text_encoder,
         )
         generator = torch.Generator().manual_seed(seed)
@@ -72,6 +76,9 @@ class StateConditionedRetriever(torch.nn.Module):
         if importance:
             self.importance_head = _linear(chunk_dim, 1, generator)
             torch.nn.init.zeros_(self.importance_head.weight)
+        self.page_attention: PageAttention | None = None
+        if page_width is not None:
+            self.page_attention = PageAttention(condition_dim, chunk_dim, page_width, seed=seed)
 
     def check_encoder(self, encoder: TextEncoder) -> None:
         """Make sure that the retriever can rank the vectors of an encoder.
@@ -108,7 +115,7 @@ class StateConditionedRetriever(torch.nn.Module):
             mask: `[B, n]` bool, True where there is a chunk and False where there is padding.
 
         Returns:
-            `[B, n]` float; -inf where masked out. Without an importance head these are cosines in [-1, 1].
+            `[B, n]` float; -inf where masked out. Without importance head and page attention these are cosines.
 
         Raises:
             ValueError: shapes do not fit together.
@@ -124,10 +131,12 @@ class StateConditionedRetriever(torch.nn.Module):
             )
         unit = torch.nn.functional.normalize(chunks, dim=-1)
         scores = torch.einsum("bd,bnd->bn", query, unit) + self._importance(unit)
+        if self.page_attention is not None:
+            scores = scores + self.page_attention(condition, unit, scores, mask)
         return scores.masked_fill(~mask, -torch.inf)
 
     def shared_scores(self, condition: torch.Tensor, chunks: torch.Tensor) -> torch.Tensor:
-        """Score the same chunks for every example, as `scores` does for chunks of its own.
+        """Score the same chunks for every example, as `scores` does for chunks of its own but each of them alone.
 
         Args:
             condition: `[B, C]` float.
