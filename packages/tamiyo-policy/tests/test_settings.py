@@ -28,6 +28,23 @@ def test_settings_and_records_are_had_without_torch() -> None:
     assert done.stdout == "[]\n"
 
 
+LEARNING = """
+import sys
+from sightline.tamiyo_policy import RecurrentPPO
+from sightline.tamiyo_policy.tasks import RepeatPrevious
+trainer = RecurrentPPO(RepeatPrevious(2), num_steps=4, hidden_dim=8)
+trainer.learn(8)
+trainer.evaluate(RepeatPrevious(2), 2)
+print(sorted(name for name in sys.modules if name.startswith("sightline.") and name.split(".")[2:3] in GROWTH))
+"""
+
+
+def test_the_general_learner_loads_nothing_of_growth() -> None:
+    code = f"GROWTH = {[['growth'], ['hosts'], ['experiment'], ['compat']]!r}\n{LEARNING}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 GOLDEN = Path(__file__).parent / "golden" / "settings.json"
 """Every default. Results that were published depend on them: change one on purpose only and say so in the changelog."""
 

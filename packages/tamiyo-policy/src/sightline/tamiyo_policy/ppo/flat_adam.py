@@ -22,10 +22,16 @@ class FlatAdam:
     """
 
     def __init__(self, module: nn.Module, *, learning_rate: float, max_norm: float) -> None:
-        self._parameters = list(module.parameters())
+        self._parameters: list[Tensor] = list(module.parameters())
         self._sizes = [parameter.numel() for parameter in self._parameters]
         self._max_norm = max_norm
         self._vector = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in self._parameters]))
+        self._gradient = torch.zeros_like(self._vector.detach())
+        # Views in the shapes of the parameters, so that all are copied by one operation.
+        self._values, self._slopes = (
+            [part.view_as(each) for part, each in zip(flat.split(self._sizes), self._parameters, strict=True)]
+            for flat in (self._vector.detach(), self._gradient)
+        )
         self._adam = torch.optim.Adam([self._vector], lr=learning_rate, eps=1e-5, fused=True)
 
     @property
@@ -50,16 +56,15 @@ class FlatAdam:
             parameter.grad = None
         loss.backward()
         with torch.no_grad():
-            gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._parameters]
-            gradient = torch.cat([each.flatten() for each in gradients])
-            norm = torch.linalg.vector_norm(gradient).item()
+            found = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._parameters]
+            torch._foreach_copy_(self._slopes, found)
+            norm = torch.linalg.vector_norm(self._gradient).item()
             if not norm < torch.inf:
                 return norm
-            torch.cat([parameter.flatten() for parameter in self._parameters], out=self._vector.data)
-            self._vector.grad = gradient.mul_(min(1.0, self._max_norm / max(norm, 1e-12)))
+            torch._foreach_copy_(self._values, self._parameters)
+            self._vector.grad = self._gradient.mul_(min(1.0, self._max_norm / max(norm, 1e-12)))
             self._adam.step()
-            for parameter, moved in zip(self._parameters, self._vector.split(self._sizes), strict=True):
-                parameter.copy_(moved.view_as(parameter))
+            torch._foreach_copy_(self._parameters, self._values)
         return norm
 
     def state_dict(self) -> dict[str, Any]:
