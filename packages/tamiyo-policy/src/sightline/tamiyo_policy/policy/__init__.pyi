@@ -1,4 +1,5 @@
 from .config import NetworkConfig as NetworkConfig
+from .images import ImageEncoder as ImageEncoder
 from .records import ActionOutput as ActionOutput
 from .records import EvaluationOutput as EvaluationOutput
 from .records import ForwardOutput as ForwardOutput
