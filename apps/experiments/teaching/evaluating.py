@@ -51,17 +51,14 @@ class Played(Record):
 
 @dataclass(frozen=True)
 class Suite:
-    """Episodes of all students, the base among them.
-
-    Attributes:
-        rows: all of them.
-        retention: goals that the base could do.
-        panel: moments that were played on from.
-    """
+    """Episodes of all students, the base among them."""
 
     rows: Sequence[EpisodeRow]
+    """All of them."""
     retention: Sequence[int]
+    """Goals that the base could do."""
     panel: Sequence[LabelledSnapshot]
+    """Moments that were played on from."""
 
     def of(self, names: Collection[str]) -> list[EpisodeRow]:
         """Return the rows of some students."""
@@ -133,23 +130,20 @@ def play_part(
 
 @dataclass(frozen=True)
 class Summaries:
-    """The five tables of an evaluation.
-
-    Attributes:
-        overall: success from first pages, sampled.
-        greedy: the same of the greedy policy.
-        quadrants: success from the panel's moments.
-        transfer: what training on one quadrant does to another.
-        retention: what is kept of what the base could do.
-        stuckness: going in circles.
-    """
+    """The five tables of an evaluation."""
 
     overall: Sequence[OverallRow]
+    """Success from first pages, sampled."""
     greedy: Sequence[OverallRow]
+    """The same of the greedy policy."""
     quadrants: Sequence[QuadrantRow]
+    """Success from the panel's moments."""
     transfer: Sequence[TransferRow]
+    """What training on one quadrant does to another."""
     retention: Sequence[RetentionRow]
+    """What is kept of what the base could do."""
     stuckness: Sequence[StucknessRow]
+    """Going in circles."""
 
 
 def cell_of(run_id: str) -> str:

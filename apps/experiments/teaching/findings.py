@@ -39,33 +39,30 @@ NARROW = 0.05
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that the stages have left.
-
-    Attributes:
-        settings: settings of the experiment.
-        labelled: labelled moments of all splits.
-        thresholds: where high begins.
-        gate: whether tips mean something to the student.
-        micro: trainings on single moments.
-        plans: plans of the training matrix.
-        trained: trainings of matrix and recovery, by run.
-        chosen: what the arms of the selection chose.
-        recoveries: how the teacher went on.
-        predictions: predictions out of fold.
-        suite: what all students played.
-    """
+    """Everything that the stages have left."""
 
     settings: TeachingSettings
+    """Settings of the experiment."""
     labelled: Sequence[LabelledSnapshot]
+    """Labelled moments of all splits."""
     thresholds: Thresholds
+    """Where high begins."""
     gate: TipGate
+    """Whether tips mean something to the student."""
     micro: Sequence[MicroRow]
+    """Trainings on single moments."""
     plans: Sequence[RunPlan]
+    """Plans of the training matrix."""
     trained: Mapping[str, Trained]
+    """Trainings of matrix and recovery, by run."""
     chosen: Chosen
+    """What the arms of the selection chose."""
     recoveries: Sequence[RecoveryTrajectory]
+    """How the teacher went on."""
     predictions: Sequence[Prediction]
+    """Predictions out of fold."""
     suite: Suite
+    """What all students played."""
 
     @cached_property
     def summaries(self) -> Summaries:

@@ -48,20 +48,17 @@ ANSWER_READ, PLACEBO_CHANGE = 0.6, 0.02
 
 
 class TipGate(Record):
-    """Whether tips mean something to the student, on the calibration moments.
-
-    Attributes:
-        moments: moments that were looked at.
-        followed: mean probability of the teacher's action without a tip and under each kind of tip.
-        passed: whether the rules of the gate hold; if not, nothing is said about tips.
-        reason: what does not hold.
-    """
+    """Whether tips mean something to the student, on the calibration moments."""
 
     schema_version: Literal[1] = 1
     moments: int
+    """Moments that were looked at."""
     followed: dict[str, float]
+    """Mean probability of the teacher's action without a tip and under each kind of tip."""
     passed: bool
+    """Whether the rules of the gate hold; if not, nothing is said about tips."""
     reason: str = ""
+    """What does not hold."""
 
 
 def label_stages(

@@ -19,20 +19,17 @@ RecordType = TypeVar("RecordType", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Part:
-    """One piece of a stage.
-
-    Attributes:
-        name: name of its file, without suffix.
-        records: number of records that it writes.
-        work: function of a module that returns them; called in a worker process with the arguments and, last, the
-            folder of the parts, where it may leave more than records.
-        arguments: its first arguments.
-    """
+    """One piece of a stage."""
 
     name: str
+    """Name of its file, without suffix."""
     records: int
+    """Number of records that it writes."""
     work: Callable[..., Sequence[BaseModel]]
+    """Function of a module that returns them; called in a worker process with the arguments and, last, the folder of
+    the parts, where it may leave more than records."""
     arguments: tuple[Any, ...]
+    """Its first arguments."""
 
 
 def spread(

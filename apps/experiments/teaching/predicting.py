@@ -31,36 +31,30 @@ FOLDS = 5
 
 
 class Prediction(Record):
-    """What a predictor that has not seen a moment's group says of the moment.
-
-    Attributes:
-        snapshot_id: the moment.
-        elp: payoff of a tip, or gain of one action where the student reads no tips.
-        spread: disagreement of the ensemble's members.
-        quadrant: most probable quadrant, as its number from 0.
-    """
+    """What a predictor that has not seen a moment's group says of the moment."""
 
     snapshot_id: str
+    """The moment."""
     elp: float
+    """Payoff of a tip, or gain of one action where the student reads no tips."""
     spread: float
+    """Disagreement of the ensemble's members."""
     quadrant: int | None
+    """Most probable quadrant, as its number from 0."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Scores of the moments that have a payoff.
-
-    Attributes:
-        labelled: the moments.
-        scores: per name, [N].
-        payoffs: [N] what they are worth.
-        predictions: what the predictor says of each.
-    """
+    """Scores of the moments that have a payoff."""
 
     labelled: Sequence[LabelledSnapshot]
+    """The moments."""
     scores: dict[str, NDArray[np.float64]]
+    """Per name, [N]."""
     payoffs: NDArray[np.float64]
+    """[N] what they are worth."""
     predictions: Sequence[Prediction]
+    """What the predictor says of each."""
 
 
 def predict_stage(

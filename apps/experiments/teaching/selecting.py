@@ -55,51 +55,42 @@ class Score(Record):
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the arms chose, and what was trained on it.
-
-    Attributes:
-        pool: candidates.
-        plans: runs, by arm and seed; none where there is nothing to compare.
-        trained: what became of them, by run.
-        stopped: why there is nothing to compare; empty where there is.
-    """
+    """What the arms chose, and what was trained on it."""
 
     pool: Sequence[LabelledSnapshot]
+    """Candidates."""
     plans: Sequence[SelectionPlan]
+    """Runs, by arm and seed; none where there is nothing to compare."""
     trained: Mapping[str, Trained]
+    """What became of them, by run."""
     stopped: str = ""
+    """Why there is nothing to compare; empty where there is."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The comparison of arms.
-
-    Attributes:
-        rows: one per arm.
-        leads: the predictor against each rival; none without it.
-    """
+    """The comparison of arms."""
 
     rows: Sequence[SelectionRow]
+    """One per arm."""
     leads: Sequence[Lead]
+    """The predictor against each rival; none without it."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How moments are selected.
-
-    Attributes:
-        arms: names.
-        budget: moments that each chooses.
-        seeds: training seeds of each.
-        predictions: what the predictor says out of fold, for its arm.
-        tips_work: whether the oracle ranks by the payoff of tips, or by L_local.
-    """
+    """How moments are selected."""
 
     arms: Sequence[str]
+    """Names."""
     budget: int
+    """Moments that each chooses."""
     seeds: Sequence[int]
+    """Training seeds of each."""
     predictions: Sequence[Prediction]
+    """What the predictor says out of fold, for its arm."""
     tips_work: bool
+    """Whether the oracle ranks by the payoff of tips, or by L_local."""
 
 
 def select_and_train(

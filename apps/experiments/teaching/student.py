@@ -29,19 +29,16 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class Student:
-    """A model that is loaded.
-
-    Attributes:
-        name: what tables call it.
-        model: the model.
-        encode: makes tokens of a page and a tip.
-        packed: whether the candidates of a page can share a forward pass.
-    """
+    """A model that is loaded."""
 
     name: str
+    """What tables call it."""
     model: Any
+    """The model."""
     encode: TextEncoder
+    """Makes tokens of a page and a tip."""
     packed: bool
+    """Whether the candidates of a page can share a forward pass."""
 
     @property
     def score(self) -> Any:

@@ -55,34 +55,28 @@ MOST_LOST = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A page of an episode, and what is known of it.
-
-    Attributes:
-        snapshot: the page.
-        own: the student's distribution there.
-        best: the action of who knows the goal.
-    """
+    """A page of an episode, and what is known of it."""
 
     snapshot: Snapshot
+    """The page."""
     own: tuple[float, ...]
+    """The student's distribution there."""
     best: str
+    """The action of who knows the goal."""
 
 
 class TipStudentGate(Record):
-    """Whether a student that reads tips may be shipped, on goals that it was not trained on.
-
-    Attributes:
-        numbers: what was measured.
-        passed: whether every rule holds.
-        reason: what does not.
-        caption: what the numbers are.
-    """
+    """Whether a student that reads tips may be shipped, on goals that it was not trained on."""
 
     schema_version: Literal[1] = 1
     numbers: dict[str, float]
+    """What was measured."""
     passed: bool
+    """Whether every rule holds."""
     reason: str
+    """What does not."""
     caption: str
+    """What the numbers are."""
 
 
 def train_stage(settings: TipStudentSettings, run: RunDirectory) -> Path:

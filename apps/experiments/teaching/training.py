@@ -49,19 +49,16 @@ _SIBLINGS = 4
 
 
 class Trained(Record):
-    """A training that was asked for.
-
-    Attributes:
-        run_id: its name.
-        snapshot_ids: moments that it was to learn from, ascending.
-        report: what it did; None where its examples were refused.
-        refused: why they were.
-    """
+    """A training that was asked for."""
 
     run_id: str
+    """Its name."""
     snapshot_ids: tuple[str, ...]
+    """Moments that it was to learn from, ascending."""
     report: TrainingReport | None
+    """What it did; None where its examples were refused."""
     refused: str | None = None
+    """Why they were."""
 
 
 Steps = Sequence[tuple[Snapshot, str]]

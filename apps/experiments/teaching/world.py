@@ -83,15 +83,12 @@ class ShopDynamics:
 
 @dataclass(frozen=True)
 class World:
-    """A shop and the goals of the experiment.
-
-    Attributes:
-        dynamics: the shop.
-        manifest: goals of the pool, by product and split.
-    """
+    """A shop and the goals of the experiment."""
 
     dynamics: ShopDynamics
+    """The shop."""
     manifest: SplitManifest
+    """Goals of the pool, by product and split."""
 
     def tasks(self, split: Split) -> list[Task[ShopState]]:
         """Return the tasks of a split of the pool, ascending."""

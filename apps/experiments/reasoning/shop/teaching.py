@@ -40,41 +40,35 @@ _TURNS, _CHARACTERS = 3, 120
 
 
 class Lesson(BaseModel):
-    """A plan for one training goal.
-
-    Attributes:
-        goal: which.
-        actions: actions of the plan.
-        reward: what it earns.
-        own_reward: what the student's own way earned.
-        steps: taken in the environment in search.
-    """
+    """A plan for one training goal."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     goal: int
+    """Which."""
     actions: tuple[str, ...]
+    """Actions of the plan."""
     reward: float
+    """What it earns."""
     own_reward: float
+    """What the student's own way earned."""
     steps: int
+    """Taken in the environment in search."""
 
 
 class Episode(BaseModel):
-    """One fresh goal, shopped for by a student.
-
-    Attributes:
-        goal: which.
-        reward: what was earned.
-        steps: taken.
-    """
+    """One fresh goal, shopped for by a student."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     goal: int
+    """Which."""
     reward: float
+    """What was earned."""
     steps: int
+    """Taken."""
 
 
 def teach_stage(

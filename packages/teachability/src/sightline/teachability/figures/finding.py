@@ -17,21 +17,18 @@ Verdict = Literal["supported", "not supported", "cannot tell"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A hypothesis and what was found.
-
-    Attributes:
-        name: `H1` to `H7`.
-        claim: the hypothesis in a sentence.
-        verdict: by the rule.
-        sentence: why, with numbers.
-        table: what stands behind it.
-    """
+    """A hypothesis and what was found."""
 
     name: str
+    """`H1` to `H7`."""
     claim: str
+    """The hypothesis in a sentence."""
     verdict: Verdict
+    """By the rule."""
     sentence: str
+    """Why, with numbers."""
     table: Table
+    """What stands behind it."""
 
 
 def decide(estimate: Estimate, *, worth: float, count: int | None = None) -> Verdict:

@@ -36,27 +36,24 @@ from sightline.teachability.values.sampling import Noise
 
 
 class LabelSettings(Record):
-    """How snapshots are labelled.
-
-    Attributes:
-        tolerance: gap at which a value is known well enough.
-        max_prompts: most policy answers for the values of a snapshot and, from what is left, those of its episode.
-        threshold: level of L_local that sampling tries to decide.
-        most_pairs: most coupled episodes for that, at least 4; undecided moments cost as many again for their values.
-        depth: whether to look how far back the episode could be saved; it needs the episodes.
-        patches: whether to try teaching texts.
-        templates: their wordings.
-        temperature: temperature that the policy samples at, for the record.
-    """
+    """How snapshots are labelled."""
 
     tolerance: float = Field(0.03, ge=0)
+    """Gap at which a value is known well enough."""
     max_prompts: int = Field(160, ge=1)
+    """Most policy answers for the values of a snapshot and, from what is left, those of its episode."""
     threshold: float = 0.05
+    """Level of L_local that sampling tries to decide."""
     most_pairs: int = Field(64, ge=4)
+    """Most coupled episodes for that, at least 4; undecided moments cost as many again for their values."""
     depth: bool = True
+    """Whether to look how far back the episode could be saved; it needs the episodes."""
     patches: bool = True
+    """Whether to try teaching texts."""
     templates: PatchTemplates = Field(default_factory=PatchTemplates)
+    """Their wordings."""
     temperature: float | None = None
+    """Temperature that the policy samples at, for the record."""
 
 
 class Labeller(Generic[S]):

@@ -17,21 +17,18 @@ from sightline.teachability.values.sampling import SIZES, Noise, decide_differen
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked about a state.
-
-    Attributes:
-        teacher: the teacher's action.
-        taken: what the student did.
-        threshold: level of L_local that a decision is about.
-        audit: sample the largest number of pairs even where the graph suffices.
-        most_pairs: largest number of pairs.
-    """
+    """What is asked about a state."""
 
     teacher: str
+    """The teacher's action."""
     taken: str
+    """What the student did."""
     threshold: float
+    """Level of L_local that a decision is about."""
     audit: bool = False
+    """Sample the largest number of pairs even where the graph suffices."""
     most_pairs: int = SIZES[-1]
+    """Largest number of pairs."""
 
 
 def measure_values(

@@ -46,24 +46,21 @@ _MAPPING: Final = ConfigDict(frozen=True, extra="forbid")
 
 
 class TableMapping(BaseModel):
-    """Which columns of a table say what of a product.
-
-    Attributes:
-        columns: field of a product -> column. `title` is needed. Without `asin` rows are numbered; `price` is a number
-            of dollars or a text with one price or the two ends of a range.
-        options: name of an option group -> column of its values.
-        request: parts of a request that a person wrote for the product -> column; `text` is needed.
-        constants: field -> the same text for all products, for fields without a column.
-        separators: column -> what separates the values of a list in a text, such as "|"; columns of lists need none.
-    """
+    """Which columns of a table say what of a product."""
 
     model_config = _MAPPING
 
     columns: dict[ProductField, str]
+    """Field of a product -> column. `title` is needed. Without `asin` rows are numbered; `price` is a number of dollars
+    or a text with one price or the two ends of a range."""
     options: dict[str, str] = Field(default_factory=dict)
+    """Name of an option group -> column of its values."""
     request: dict[RequestField, str] = Field(default_factory=dict)
+    """Parts of a request that a person wrote for the product -> column; `text` is needed."""
     constants: dict[TextField, str] = Field(default_factory=dict)
+    """Field -> the same text for all products, for fields without a column."""
     separators: dict[str, str] = Field(default_factory=dict)
+    """Column -> what separates the values of a list in a text, such as "|"; columns of lists need none."""
 
     def used(self) -> tuple[str, ...]:
         """Return every column that the mapping names, each once."""

@@ -22,15 +22,12 @@ _TOLERANCE: Final = 1e-9
 
 @dataclass(frozen=True)
 class HumanReplay:
-    """A person's episode as this shop plays it.
-
-    Attributes:
-        recording: the episode with whole pages and snapshots, up to where it can be played.
-        differences: where this shop shows or pays something else; empty where nothing differs.
-    """
+    """A person's episode as this shop plays it."""
 
     recording: Recording
+    """The episode with whole pages and snapshots, up to where it can be played."""
     differences: tuple[Difference, ...]
+    """Where this shop shows or pays something else; empty where nothing differs."""
 
 
 def replay_human(shop: Shop, trajectory: HumanTrajectory) -> HumanReplay:

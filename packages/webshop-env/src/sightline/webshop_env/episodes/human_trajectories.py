@@ -74,51 +74,45 @@ class _Line(BaseModel):
 
 
 class Visit(NamedTuple):
-    """One page that was visited.
-
-    Attributes:
-        page: kind of page.
-        words: words searched for, () where none were yet.
-        number: number of the results page, from 1.
-        shown: asins that a results page lists.
-        asin: product that is shown or was bought.
-        options: chosen values by group.
-        sub_page: name of the page below a product's page, such as "Description".
-        price: what was paid, in dollars.
-    """
+    """One page that was visited."""
 
     page: PageName
+    """Kind of page."""
     words: tuple[str, ...] = ()
+    """Words searched for, () where none were yet."""
     number: int = 1
+    """Number of the results page, from 1."""
     shown: tuple[str, ...] = ()
+    """Asins that a results page lists."""
     asin: str | None = None
+    """Product that is shown or was bought."""
     options: Mapping[str, str] = {}
+    """Chosen values by group."""
     sub_page: str | None = None
+    """Name of the page below a product's page, such as "Description"."""
     price: float | None = None
+    """What was paid, in dollars."""
 
 
 @dataclass(frozen=True)
 class HumanTrajectory:
-    """One person's episode.
-
-    Attributes:
-        name: the session's name, from the addresses.
-        goal: what was asked for.
-        visits: pages in the order in which they were visited.
-        actions: what was done on each page but the last, as the shop takes it; None where the page was only loaded
-            again, or no single action leads to the next page.
-        reward: what the purchase earned, from 0 to 1; None without one.
-        reward_info: parts of the reward, as the file has them.
-        faults: what the file says in two ways that do not agree, in words; empty for a sound one.
-    """
+    """One person's episode."""
 
     name: str
+    """The session's name, from the addresses."""
     goal: Goal
+    """What was asked for."""
     visits: tuple[Visit, ...]
+    """Pages in the order in which they were visited."""
     actions: tuple[str | None, ...]
+    """What was done on each page but the last, as the shop takes it; None where the page was only loaded again, or no
+    single action leads to the next page."""
     reward: float | None
+    """What the purchase earned, from 0 to 1; None without one."""
     reward_info: Mapping[str, float | bool]
+    """Parts of the reward, as the file has them."""
     faults: tuple[str, ...]
+    """What the file says in two ways that do not agree, in words; empty for a sound one."""
 
     def as_recording(self) -> Recording:
         """Return the episode as agents' recordings are, from what the file alone says.

@@ -37,33 +37,30 @@ _LATIN_1_SUPPLEMENT = dict.fromkeys(range(128, 256))
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """A purchase's score and its parts; `r_` is a share of what was asked, `w_` its weight in the total.
-
-    Attributes:
-        total: `r_type * (r_att * w_att + r_option * w_option + r_price * w_price)`, in [0, 1]; 1 is success.
-        r_type: 1, 0.5, 0.1 or 0: whether the product is of the right kind at all.
-        r_att: share of the goal's attributes that the product has (1 if the goal has none).
-        w_att: weight of the attributes.
-        query_match: whether both products are listed under the same shop query.
-        category_match: whether their category paths share at least two elements.
-        title_score: share of the nouns in the goal's title that occur in the product's title.
-        r_option: share of the goal's options that were chosen; None if the goal has none.
-        w_option: weight of the options; None if the goal has none.
-        r_price: whether the price is within the goal's limit.
-        w_price: weight of the price.
-    """
+    """A purchase's score and its parts; `r_` is a share of what was asked, `w_` its weight in the total."""
 
     total: float
+    """`r_type * (r_att * w_att + r_option * w_option + r_price * w_price)`, in [0, 1]; 1 is success."""
     r_type: float
+    """1, 0.5, 0.1 or 0: whether the product is of the right kind at all."""
     r_att: float
+    """Share of the goal's attributes that the product has (1 if the goal has none)."""
     w_att: float
+    """Weight of the attributes."""
     query_match: bool
+    """Whether both products are listed under the same shop query."""
     category_match: bool
+    """Whether their category paths share at least two elements."""
     title_score: float
+    """Share of the nouns in the goal's title that occur in the product's title."""
     r_option: float | None
+    """Share of the goal's options that were chosen; None if the goal has none."""
     w_option: float | None
+    """Weight of the options; None if the goal has none."""
     r_price: bool
+    """Whether the price is within the goal's limit."""
     w_price: float
+    """Weight of the price."""
 
     def as_info(self) -> dict[str, float | bool]:
         """Return the parts under the original's keys; those of options are absent for a goal without options."""
@@ -82,25 +79,22 @@ class Reward:
 
 @dataclass(frozen=True, slots=True)
 class ProductMatch:
-    """How far a product meets a goal before any option is chosen.
-
-    Attributes:
-        goal: goal that is asked for.
-        r_type: 1, 0.5, 0.1 or 0: whether the product is of the right kind at all.
-        attributes_met: number of the goal's attributes that the product has.
-        price_met: whether the price is within the goal's limit.
-        query_match: whether both products are listed under the same shop query.
-        category_match: whether their category paths share at least two elements.
-        title_score: share of the nouns in the goal's title that occur in the product's title.
-    """
+    """How far a product meets a goal before any option is chosen."""
 
     goal: Goal
+    """Goal that is asked for."""
     r_type: float
+    """1, 0.5, 0.1 or 0: whether the product is of the right kind at all."""
     attributes_met: int
+    """Number of the goal's attributes that the product has."""
     price_met: bool
+    """Whether the price is within the goal's limit."""
     query_match: bool
+    """Whether both products are listed under the same shop query."""
     category_match: bool
+    """Whether their category paths share at least two elements."""
     title_score: float
+    """Share of the nouns in the goal's title that occur in the product's title."""
 
     def reward(self, options_met: int) -> Reward:
         """Return what buying the product earns when `options_met` of the goal's options are chosen."""
