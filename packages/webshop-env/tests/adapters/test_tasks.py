@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from sightline.webshop_env import GoalError
-from sightline.webshop_env.adapters.tasks import MAX_TASKS_LISTED, ShopTasks, TaskError, split_goals
+from sightline.webshop_env.adapters.tasks import MAX_TASKS_LISTED, ShopTasks, TaskError
 from sightline.webshop_env.goals import GoalSet, HeldGoals
+from sightline.webshop_env.goals.goals import split_indices
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +29,12 @@ def many(goals: GoalSet) -> GoalSet:
     ],
 )
 def test_both_conventions_divide_the_goals_as_published(split: str, numbers: range) -> None:
-    assert split_goals(split, 4000) == numbers
+    assert split_indices(split, 4000) == numbers
 
 
 def test_each_convention_covers_every_goal_once() -> None:
     for splits in (("test", "dev", "train"), ("eval", "train_and_dev")):
-        covered = [number for split in splits for number in split_goals(split, 2345)]
+        covered = [number for split in splits for number in split_indices(split, 2345)]
         assert covered == list(range(2345))
 
 
@@ -78,5 +79,5 @@ def test_a_task_that_does_not_exist_is_an_index_error_that_says_what_does(
 
 
 def test_an_empty_split_says_how_many_goals_there_are(goals: GoalSet) -> None:
-    with pytest.raises(TaskError, match="there are only 3"):
-        split_goals("train_and_dev", len(goals))
+    with pytest.raises(GoalError, match="there are only 3"):
+        split_indices("train_and_dev", len(goals))

@@ -131,6 +131,8 @@ def test_rows_hold_a_conversation_and_a_goal(shop: Shop) -> None:
     rows = training_rows(shop, range(3))
     assert [row["goal"] for row in rows] == [0, 1, 2]
     assert all(row["prompt"][-1]["role"] == "user" for row in rows)
+    for row in rows:  # a trainer that drops what `reset` returns still tells the model its task
+        assert shop.goals.goals[row["goal"]].instruction_text in row["prompt"][-1]["content"]
     with pytest.raises(GoalError):
         training_rows(shop, [3])
 

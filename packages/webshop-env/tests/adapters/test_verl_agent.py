@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from sightline.webshop_env import Catalogue, Shop, WebShopEnv
-from sightline.webshop_env.adapters.tasks import TaskError
+from sightline.webshop_env import Catalogue, GoalError, Shop, WebShopEnv
 from sightline.webshop_env.adapters.verl_agent import VerlAgentEnv
 from sightline.webshop_env.goals import GoalSet, HeldGoals
 
@@ -88,7 +87,7 @@ def test_the_step_limit_of_the_shop_ends_an_episode(many: Shop) -> None:
 
 
 def test_a_shop_with_too_few_goals_is_refused(shop: Shop, many: Shop) -> None:
-    with pytest.raises(TaskError, match="there are only 3"):
+    with pytest.raises(GoalError, match="there are only 3"):
         VerlAgentEnv(shop)
     with pytest.raises(ValueError, match="this split has 100"):
         VerlAgentEnv(many, env_num=101)

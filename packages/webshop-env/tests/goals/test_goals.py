@@ -221,8 +221,10 @@ def test_an_empty_split_is_refused(name: str, count: int) -> None:
 
 
 def test_an_unknown_split_is_refused_with_the_names_of_splits() -> None:
-    with pytest.raises(GoalError, match="no split 'eval'; splits are 'test', 'dev', 'train'"):
-        split_indices("eval", 10)
+    with pytest.raises(
+        GoalError, match="no split 'validation'; splits are 'test', 'dev', 'train', 'eval', 'train_and_dev'"
+    ):
+        split_indices("validation", 10)
 
 
 def test_each_goal_is_drawn_with_its_own_weight() -> None:

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from sightline.webshop_env.catalogue.catalogue import Catalogue
-from sightline.webshop_env.episodes.snapshot import decode, encode
+from sightline.webshop_env.episodes.episode import Episode
 from sightline.webshop_env.goals.goals import build_goals, draw_goal, filter_goals, limit_goals
-from sightline.webshop_env.rules.action_text import action_error
 from sightline.webshop_env.rules.render import RENDERERS, SEPARATOR, render_html, url
 from sightline.webshop_env.rules.shop import Shop
-from sightline.webshop_env.rules.state import PageKind, ShopState
+from sightline.webshop_env.rules.state import PageKind
 
 if TYPE_CHECKING:
     from sightline.webshop_env.catalogue.official.reading import StrPath
@@ -170,7 +169,7 @@ class WebAgentTextEnv:
         self._rng = random.Random(seed)
         self._record: dict[str, Any] = {}
         self._history: deque[tuple[str, str]] = deque(maxlen=max(num_prev_obs, num_prev_actions, 0))
-        self._state = ShopState(goal=0)
+        self._episode = Episode(server.shop, goes_on=True)
         self._action_error: str | None = None
         self.reset(session)
 
@@ -200,7 +199,7 @@ class WebAgentTextEnv:
         goal = session if isinstance(session, int) else draw_goal(shop.goals, self._rng)
         state = shop.start(goal, self._rng.getrandbits(32))
         # A step limit belongs to the five-tuple, which can say that an episode was cut short.
-        self._state = state._replace(step_limit=None)
+        self._episode.move(state._replace(step_limit=None))
         self.close()
         self.session = self.session_prefix + name
         self._record = {"goal": self.server.goals[goal], "done": False}
@@ -226,9 +225,8 @@ class WebAgentTextEnv:
             raise TypeError(f"an action is a string such as 'search[desk lamp]', not {action!r}")
         if self._history.maxlen:
             self._history.append((self.observation, action))
-        page = self.server.shop.page(self._state)
-        self._state, outcome = self.server.shop.act(self._state, action, page)
-        self._action_error = None if outcome.valid else action_error(page, action)
+        turn = self._episode.act(action)
+        outcome, self._action_error = turn.outcome, turn.error
         if outcome.parts is not None:
             self._record.update(done=True, reward=outcome.reward, verbose_info=outcome.parts.as_info())
         return self._with_history(), outcome.reward, outcome.done, None
@@ -245,7 +243,7 @@ class WebAgentTextEnv:
 
     def get_state(self) -> bytes:
         """Write the episode down, without the session's name and past observations."""
-        return encode(self.server.shop, self._state)
+        return self._episode.snapshot()
 
     def set_state(self, state: bytes) -> str:
         """Go back to where `get_state` was called, in this or any environment of the same catalogue and goals.
@@ -256,37 +254,36 @@ class WebAgentTextEnv:
         Raises:
             SnapshotError: the state cannot be restored here; the environment stays as it was.
         """
-        self._state, _ = decode(self.server.shop, state)
+        self._episode.restore(state)
         self._action_error = None
         self._history.clear()
-        self._record["goal"] = self.server.goals[self._state.goal]
-        self._record["done"] = self._state.done
+        self._record["goal"] = self.server.goals[self._episode.state.goal]
+        self._record["done"] = self._episode.state.done
         self.instruction_text = self.get_instruction_text()
         return self.observation
 
     def get_available_actions(self) -> AvailableActions:
         """Whether the page has a search bar, and what can be clicked, in lower case and page order."""
-        return self.server.shop.page(self._state).available_actions
+        return self._episode.page.available_actions
 
     def get_instruction_text(self) -> str:
         """Return what the page says about the goal, spelt as by the original; after a purchase as on other pages."""
-        space = " " if self._state.kind is PageKind.INDEX else ""
-        return f"Instruction:{space}{self.server.shop.goal(self._state).instruction_text}"
+        space = " " if self._episode.state.kind is PageKind.INDEX else ""
+        return f"Instruction:{space}{self._episode.instruction}"
 
     @property
     def observation(self) -> str:
         """The page as the observation mode shows it, without history."""
         if self.observation_mode == "url":
-            return url(self._state, self.session)
-        return RENDERERS[self.observation_mode](self.server.shop.page(self._state))
+            return url(self._episode.state, self.session)
+        return RENDERERS[self.observation_mode](self._episode.page)
 
     @property
     def state(self) -> dict[str, str]:
         """The page's `url`, its `html`, and the `instruction_text`."""
-        page = self.server.shop.page(self._state)
         return {
-            "url": url(self._state, self.session),
-            "html": render_html(page),
+            "url": url(self._episode.state, self.session),
+            "html": render_html(self._episode.page),
             "instruction_text": self.instruction_text,
         }
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sightline.webshop_env.adapters.tasks import ShopTasks, split_goals
-from sightline.webshop_env.episodes.snapshot import MAX_SNAPSHOT_BYTES, decode, encode
+from sightline.webshop_env.adapters.tasks import ShopTasks
+from sightline.webshop_env.episodes.episode import Episode
+from sightline.webshop_env.episodes.snapshot import MAX_SNAPSHOT_BYTES, decode
 from sightline.webshop_env.errors import SnapshotError, WebShopError
 from sightline.webshop_env.goals.goals import draw_goal
 from sightline.webshop_env.rules.render import render_text, url
@@ -130,7 +131,7 @@ class ShopEnvironment(ShopTasks, Environment[WebShopAction, WebShopObservation, 
         ShopTasks.__init__(self, shop.goals)
         Environment.__init__(self)
         self._shop = shop
-        self._state: ShopState | None = None
+        self._episode = Episode(shop, goes_on=True)
         self._episode_id: str | None = None
 
     def reset(self, seed: int | None = None, episode_id: str | None = None, **options: Any) -> WebShopObservation:
@@ -155,9 +156,9 @@ class ShopEnvironment(ShopTasks, Environment[WebShopAction, WebShopObservation, 
             names = ", ".join(ResetOptions.model_fields)
             raise ValueError(f"reset cannot take {where!r} so: {first['msg']}; it takes {names}") from None
         wanted.check()
-        self._state = self._opened(wanted)
+        self._episode.move(self._opened(wanted))
         self._episode_id = wanted.episode_id or secrets.token_hex(8)
-        return self._observe(self._state, None)
+        return self._observe(None)
 
     def step(self, action: WebShopAction, timeout_s: float | None = None, **_: Any) -> WebShopObservation:
         """Take an action; there is nothing to time out.
@@ -165,20 +166,18 @@ class ShopEnvironment(ShopTasks, Environment[WebShopAction, WebShopObservation, 
         Raises:
             RuntimeError: before the first reset.
         """
-        if self._state is None:
+        if not self._episode.begun:
             raise RuntimeError("there is no episode yet: reset first, over a connection that stays open (/ws)")
-        self._state, outcome = self._shop.act(self._state, action.action)
-        return self._observe(self._state, outcome)
+        return self._observe(self._episode.act(action.action).outcome)
 
     @property
     def state(self) -> WebShopState:
         """Where the episode stands, with a snapshot of it."""
-        if self._state is None:
+        if not self._episode.begun:
             return WebShopState()
-        snapshot = base64.b64encode(encode(self._shop, self._state)).decode("ascii")
-        return WebShopState(
-            episode_id=self._episode_id, step_count=self._state.steps, goal=self._state.goal, snapshot=snapshot
-        )
+        state = self._episode.state
+        snapshot = base64.b64encode(self._episode.snapshot()).decode("ascii")
+        return WebShopState(episode_id=self._episode_id, step_count=state.steps, goal=state.goal, snapshot=snapshot)
 
     def get_metadata(self) -> EnvironmentMetadata:
         """Return what this environment is."""
@@ -198,18 +197,18 @@ class ShopEnvironment(ShopTasks, Environment[WebShopAction, WebShopObservation, 
         if wanted.split is None:
             return self._shop.start(draw_goal(self._shop.goals, rng), seed)
         if wanted.index is None:
-            return self._shop.start(rng.choice(split_goals(wanted.split, len(self._shop.goals))), seed)
+            return self._shop.start(rng.choice(self.goals_of(wanted.split)), seed)
         return self._shop.start(self.goal_of(wanted.split, wanted.index), seed)
 
-    def _observe(self, state: ShopState, outcome: Outcome | None) -> WebShopObservation:
-        page = self._shop.page(state)
+    def _observe(self, outcome: Outcome | None) -> WebShopObservation:
+        state, page = self._episode.state, self._episode.page
         actions = page.available_actions
         return WebShopObservation(
             text=render_text(page),
             has_search_bar=actions["has_search_bar"],
             clickables=actions["clickables"],
             url=url(state),
-            instruction=self._shop.goal(state).instruction_text,
+            instruction=self._episode.instruction,
             valid=outcome is None or outcome.valid,
             truncated=state.truncated,
             reward_parts=outcome.parts.as_info() if outcome and outcome.parts else None,

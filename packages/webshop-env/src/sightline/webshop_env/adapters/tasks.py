@@ -49,29 +49,6 @@ class Task(TypedDict):
     instruction: str
 
 
-def split_goals(split: str, count: int) -> range:
-    """Return the numbers of a split's goals.
-
-    Args:
-        split: `test` (goals 0 to 499), `dev` (500 to 1,499) or `train` (the rest), as the original and RAGEN
-            divide them; or `eval` (0 to 499) or `train_and_dev` (the rest), as verl-agent does.
-        count: number of goals.
-
-    Raises:
-        TaskError: an unknown name, or the split is empty because there are too few goals.
-    """
-    if split not in _TYPES:
-        raise TaskError(f"no split {split[:80]!r}; splits are {', '.join(map(repr, _TYPES))}")
-    try:
-        if split == "eval":
-            return split_indices("test", count)
-        if split == "train_and_dev":
-            return range(split_indices("dev", count).start, count)
-        return split_indices(split, count)
-    except GoalError as error:
-        raise TaskError(str(error)) from None
-
-
 class ShopTasks:
     """The goals of a shop as tasks.
 
@@ -83,11 +60,11 @@ class ShopTasks:
         self._goals = goals
 
     def list_splits(self) -> list[Split]:
-        """Every split that has a task; see `split_goals` for what they are."""
+        """Every split that has a task; see `split_indices` for what they are."""
         splits: list[Split] = []
         for name, purpose in _TYPES.items():
             try:
-                split_goals(name, len(self._goals))
+                _indices(name, len(self._goals))
             except TaskError:
                 continue
             splits.append({"name": name, "type": purpose})
@@ -107,7 +84,7 @@ class ShopTasks:
         Raises:
             TaskError: there is no such split.
         """
-        return len(split_goals(split, len(self._goals)))
+        return len(_indices(split, len(self._goals)))
 
     def get_task(self, split: str, index: int) -> Task:
         """One task.
@@ -133,13 +110,28 @@ class ShopTasks:
             )
         return [self.get_task(split, index) for index in indices]
 
+    def goals_of(self, split: str) -> range:
+        """Return the numbers of a split's goals in the shop.
+
+        Raises:
+            TaskError: there is no such split.
+        """
+        return _indices(split, len(self._goals))
+
     def goal_of(self, split: str, index: int) -> int:
         """Return the number of a task's goal in the shop.
 
         Raises:
             TaskError: there is no such split, or no task of this index (from 0) in it.
         """
-        goals = split_goals(split, len(self._goals))
+        goals = _indices(split, len(self._goals))
         if not 0 <= operator.index(index) < len(goals):
             raise TaskError(f"split {split!r} has no task {index!r}; its tasks are numbered 0 to {len(goals) - 1}")
         return goals[index]
+
+
+def _indices(split: str, count: int) -> range:
+    try:
+        return split_indices(split, count)
+    except GoalError as error:
+        raise TaskError(str(error)) from None

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from sightline.webshop_env.episodes.episode import Episode
 from sightline.webshop_env.rules.render import render_rich
 
 if TYPE_CHECKING:
     from sightline.webshop_env.rules.shop import Shop
-    from sightline.webshop_env.rules.state import ShopState
 
 PROMPT: Final = (
     "You are shopping. Find a product that meets every wish of the instruction below, choose the options it asks for, "
@@ -33,8 +33,7 @@ class ShopTools:
     """
 
     def __init__(self, shop: Shop) -> None:
-        self._shop = shop
-        self._state: ShopState | None = None
+        self._episode = Episode(shop)
 
     def reset(self, **row: Any) -> str:
         """Open the episode that a row of the data set asks for, so that all rollouts of a group start alike.
@@ -51,12 +50,11 @@ class ShopTools:
         """
         if row.get("goal") is None:
             raise ValueError(f"a row needs a column 'goal', the number of its goal; this one has {sorted(row)}")
-        self._state = self._shop.start(row["goal"])
-        return f"\n\n{self._page()}"
+        return f"\n\n{render_rich(self._episode.begin(row['goal']))}"
 
     def get_reward(self) -> float:
         """Return what the purchase earned, from 0 to 1; 0 without one."""
-        return self._episode().reward
+        return self._episode.state.reward
 
     def search(self, words: str) -> str:
         """Search the shop for products.
@@ -83,27 +81,15 @@ class ShopTools:
             The page that the click leads to.
         """
         label = _text(label, "label").strip()
-        labels = [each[:_LONGEST_LABEL] for each in self._shop.page(self._episode()).targets][:_MOST_LABELS]
+        labels = [each[:_LONGEST_LABEL] for each in self._episode.page.targets][:_MOST_LABELS]
         there = ", ".join(labels) or "nothing"
         return self._act(f"click[{label}]", f"{label[:_LONGEST_LABEL]!r} cannot be clicked here; what can: {there}")
 
     def _act(self, action: str, refusal: str) -> str:
-        state = self._episode()
-        if state.done or state.truncated:
-            # A second purchase would replace the reward of the first.
-            raise ValueError("the episode is over" + (": the purchase is made" if state.done else ""))
-        self._state, outcome = self._shop.act(state, action)
-        if not outcome.valid:
+        # An episode that is over refuses: a second purchase would replace the reward of the first.
+        if not self._episode.act(action).outcome.valid:
             raise ValueError(refusal)
-        return self._page()
-
-    def _episode(self) -> ShopState:
-        if self._state is None:
-            raise ValueError("there is no episode yet: reset(goal=...) opens one")
-        return self._state
-
-    def _page(self) -> str:
-        return render_rich(self._shop.page(self._episode()))
+        return render_rich(self._episode.page)
 
 
 def _text(value: object, name: str) -> str:
@@ -123,7 +109,10 @@ def environment_factory(shop: Shop) -> Callable[[], ShopTools]:
 
 
 def training_rows(shop: Shop, goals: Iterable[int]) -> list[dict[str, Any]]:
-    """Return rows for `datasets.Dataset.from_list`: a conversational `prompt`, and the number of the `goal`.
+    """Return rows for `datasets.Dataset.from_list`: a conversational `prompt` with the instruction, and the `goal`.
+
+    The first page, which `reset` returns, says the instruction again: a trainer that drops what `reset` returns still
+    trains with the task.
 
     Args:
         shop: shop in which the goals are looked up.
@@ -132,4 +121,9 @@ def training_rows(shop: Shop, goals: Iterable[int]) -> list[dict[str, Any]]:
     Raises:
         GoalError: there is no such goal.
     """
-    return [{"prompt": [{"role": "user", "content": PROMPT}], "goal": shop.start(goal).goal} for goal in goals]
+    rows = []
+    for goal in goals:
+        instruction = shop.goal(shop.start(goal)).instruction_text
+        content = f"{PROMPT}\n\nInstruction: {instruction}"
+        rows.append({"prompt": [{"role": "user", "content": content}], "goal": goal})
+    return rows

@@ -10,13 +10,13 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from sightline.webshop_env.adapters.tasks import split_goals
+from sightline.webshop_env.episodes.episode import Episode
+from sightline.webshop_env.goals.goals import split_indices
 from sightline.webshop_env.rules.render import render_text
 
 if TYPE_CHECKING:
     from sightline.webshop_env.product import Goal
     from sightline.webshop_env.rules.shop import Shop
-    from sightline.webshop_env.rules.state import ShopState
 
 WIN_REWARD: Final = 10.0
 
@@ -39,14 +39,14 @@ class VerlAgentEnv:
         seed: of the goals drawn.
 
     Raises:
-        TaskError: the shop has too few goals for the split.
+        GoalError: the shop has too few goals for the split.
         ValueError: `env_num` or `group_n` is less than 1, or there are fewer goals than groups.
     """
 
     def __init__(self, shop: Shop, env_num: int = 1, group_n: int = 1, *, is_train: bool = True, seed: int = 0) -> None:
         if min(env_num, group_n) < 1:
             raise ValueError(f"env_num and group_n must be at least 1, not {env_num!r} and {group_n!r}")
-        goals = split_goals("train_and_dev" if is_train else "eval", len(shop.goals))
+        goals = split_indices("train_and_dev" if is_train else "eval", len(shop.goals))
         if len(goals) < env_num:
             raise ValueError(f"{env_num} groups need as many different goals; this split has {len(goals)}")
         self._shop = shop
@@ -54,7 +54,7 @@ class VerlAgentEnv:
         self._env_num = env_num
         self._group_n = group_n
         self._rng = random.Random(seed)
-        self._states: list[ShopState] = []
+        self._episodes: list[Episode] = []
 
     @property
     def num_processes(self) -> int:
@@ -74,9 +74,12 @@ class VerlAgentEnv:
         """
         goals = self._rng.sample(self._drawable, self._env_num)
         seeds = [self._rng.getrandbits(32) for _ in goals]
-        opened = [self._shop.start(goal, seed) for goal, seed in zip(goals, seeds, strict=True)]
-        self._states = [state for state in opened for _ in range(self._group_n)]
-        infos = [self._info(state, score=0.0, won=False, valid=True) for state in self._states]
+        self._episodes = []
+        for goal, seed in zip(goals, seeds, strict=True):
+            for _ in range(self._group_n):
+                self._episodes.append(Episode(self._shop, goes_on=True))
+                self._episodes[-1].begin(goal, seed)
+        infos = [_info(episode, score=0.0, won=False, valid=True) for episode in self._episodes]
         return self._observations(), infos
 
     def step(self, actions: Sequence[str]) -> tuple[list[str], list[float], list[bool], list[Info]]:
@@ -91,31 +94,31 @@ class VerlAgentEnv:
         Raises:
             ValueError: another number of actions than episodes, or none opened yet.
         """
-        if len(actions) != len(self._states):
+        if len(actions) != len(self._episodes):
             raise ValueError(
-                f"{len(self._states)} episodes are open, but {len(actions)} actions came; reset() opens them"
+                f"{len(self._episodes)} episodes are open, but {len(actions)} actions came; reset() opens them"
             )
         rewards, dones, infos = [], [], []
-        for number, action in enumerate(actions):
-            state, outcome = self._shop.act(self._states[number], action)
-            won = outcome.done and outcome.reward == 1.0
-            self._states[number] = state
+        for episode, action in zip(self._episodes, actions, strict=True):
+            turn = episode.act(action)
+            won = turn.outcome.done and turn.outcome.reward == 1.0
             rewards.append(WIN_REWARD if won else 0.0)
-            dones.append(outcome.done or state.truncated)
-            infos.append(self._info(state, score=outcome.reward, won=won, valid=outcome.valid))
+            dones.append(turn.ended)
+            infos.append(_info(episode, score=turn.outcome.reward, won=won, valid=turn.outcome.valid))
         return self._observations(), rewards, dones, infos
 
     def close(self) -> None:
         """Forget the episodes."""
-        self._states = []
+        self._episodes = []
 
     def _observations(self) -> list[str]:
-        return [render_text(self._shop.page(state)) for state in self._states]
+        return [render_text(episode.page) for episode in self._episodes]
 
-    def _info(self, state: ShopState, *, score: float, won: bool, valid: bool) -> Info:
-        return {
-            "available_actions": self._shop.page(state).available_actions,
-            "won": won,
-            "task_score": score,
-            "is_action_valid": valid,
-        }
+
+def _info(episode: Episode, *, score: float, won: bool, valid: bool) -> Info:
+    return {
+        "available_actions": episode.page.available_actions,
+        "won": won,
+        "task_score": score,
+        "is_action_valid": valid,
+    }

@@ -19,7 +19,13 @@ from sightline.webshop_env.goals.instructions import GoalKind
 from sightline.webshop_env.goals.lists import GoalList
 from sightline.webshop_env.product import Goal
 
-_SPLITS = {"test": (0, 500), "dev": (500, 1500), "train": (1500, None)}
+_SPLITS = {
+    "test": (0, 500),
+    "dev": (500, 1500),
+    "train": (1500, None),
+    "eval": (0, 500),
+    "train_and_dev": (500, None),
+}
 
 
 @dataclass(frozen=True)
@@ -116,17 +122,18 @@ def limit_goals(goals: GoalSet, count: int, rng: random.Random) -> GoalSet:
 
 
 def split_indices(name: str, count: int) -> range:
-    """Return indices of a named split, by the convention of the literature for human goals.
+    """Return indices of a named split; there are two conventions for human goals, and this knows both.
 
     Args:
-        name: `test` (the first 500 goals), `dev` (the next 1,000) or `train` (the rest).
+        name: `test` (the first 500 goals), `dev` (the next 1,000) or `train` (the rest), as the original and RAGEN
+            divide them; `eval` (the first 500) or `train_and_dev` (the rest), as verl-agent does.
         count: number of goals.
 
     Raises:
         GoalError: an unknown name, or the split is empty because there are too few goals.
     """
     if name not in _SPLITS:
-        raise GoalError(f"no split {name!r}; splits are {', '.join(map(repr, _SPLITS))}")
+        raise GoalError(f"no split {name[:80]!r}; splits are {', '.join(map(repr, _SPLITS))}")
     start, stop = _SPLITS[name]
     if start >= count:
         raise GoalError(f"split {name!r} is empty: it begins at goal {start}, and there are only {count}")

@@ -19,10 +19,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
-from sightline.webshop_env.adapters.tasks import split_goals
 from sightline.webshop_env.episodes.snapshot import encode
 from sightline.webshop_env.errors import GoalError, SnapshotError, WebShopError
-from sightline.webshop_env.goals.goals import GoalSet, draw_goal
+from sightline.webshop_env.goals.goals import GoalSet, draw_goal, split_indices
 from sightline.webshop_env.rules.render import RENDERERS, url
 from sightline.webshop_env.rules.reward import score_purchase
 from sightline.webshop_env.rules.shop import Shop
@@ -290,7 +289,7 @@ def _reward_parts(shop: Shop, state: ShopState) -> RewardPartsView | None:
 
 
 def _indices(goals: GoalSet, split: str | None) -> range:
-    return range(len(goals)) if split is None else split_goals(split, len(goals))
+    return range(len(goals)) if split is None else split_indices(split, len(goals))
 
 
 def _goal_view(goals: GoalSet, index: int) -> GoalView:
