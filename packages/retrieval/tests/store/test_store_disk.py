@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -270,19 +271,24 @@ print("opening", flush=True)
 store = LocalEmbeddingStore(HashingEncoder(8), folder)
 known = [document.id for document in store.documents()]
 for number in range(10**6):
-    kind = rng.choice(["add", "add", "upsert", "delete", "compact"])
+    kind = rng.choice(["add", "add", "upsert", "replace", "delete", "update", "compact"])
     fresh = [f"{seed}-{number}-{part}" for part in range(rng.randint(1, 12))]
     some = rng.sample(known, min(len(known), rng.randint(1, 8)))
     if len(known) > 300:
         kind, some = "delete", known[:150]
-    ids = {"add": fresh, "upsert": fresh + some, "delete": some, "compact": []}[kind]
-    content = {} if kind in ("delete", "compact") else {i: f"{i} written as {seed} {number}" for i in ids}
+    both = fresh + some
+    ids = {"add": fresh, "upsert": both, "replace": both, "delete": some, "update": [], "compact": []}[kind]
+    content = {} if kind in ("delete", "update", "compact") else {i: f"{i} written as {seed} {number}" for i in ids}
     print(json.dumps({"kind": kind, "ids": ids, "content": content}), flush=True)
     documents = [Document(id=i, content=c, metadata={"seed": seed, "n": number}) for i, c in content.items()]
     if kind == "delete":
         store.delete(ids)
     elif kind == "compact":
         store.compact()
+    elif kind == "update":
+        store.update_metadata({i: {"n": number} for i in some})
+    elif kind == "replace":
+        store.replace({"seed": -1}, documents)
     else:
         getattr(store, kind)(documents)
     print("acknowledged", flush=True)
@@ -325,3 +331,47 @@ def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path: Path):
 @pytest.mark.slow
 def test_what_was_acknowledged_survives_two_hundred_kills(tmp_path: Path):
     assert run_kill_trials(tmp_path, trials=200) > 200
+
+
+def run_full_disks(folder: Path, trials: int) -> int:
+    """Write, over and over on the same store, until no file may grow beyond a random length; return the refusals."""
+    rng, acknowledged, refused = random.Random(0), {}, 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for trial in range(trials):
+        with LocalEmbeddingStore(ENCODER, folder) as store:
+            largest = max(path.stat().st_size for path in folder.iterdir())
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest + rng.randint(0, 60_000), hard))
+            try:
+                for number in range(400):
+                    some = rng.sample(sorted(acknowledged), min(len(acknowledged), rng.randint(0, 3)))
+                    fresh = {f"{trial}-{number}-{part}": "x" * rng.randint(1, 900) for part in range(rng.randint(1, 9))}
+                    written = fresh | dict.fromkeys(some, f"again {trial} {number}")
+                    store.upsert(Document(id=key, content=text) for key, text in written.items())
+                    acknowledged |= written
+                    if len(acknowledged) > 200:
+                        gone = rng.sample(sorted(acknowledged), 150)
+                        store.delete(gone)
+                        acknowledged = {key: text for key, text in acknowledged.items() if key not in gone}
+            except OSError:
+                refused += 1
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            assert contents_of(store) == acknowledged, f"trial {trial}"
+            assert store.verify() == []
+        assert contents(folder) == acknowledged, f"trial {trial}, after closing"
+    return refused
+
+
+def contents_of(store: LocalEmbeddingStore) -> dict[str, str]:
+    return {document.id: document.content for document in store.documents()}
+
+
+def test_a_disk_that_is_full_loses_nothing_that_was_acknowledged(tmp_path: Path):
+    assert run_full_disks(tmp_path, trials=4) > 0
+
+
+@pytest.mark.slow
+def test_fifty_full_disks_lose_nothing_that_was_acknowledged(tmp_path: Path):
+    refused = run_full_disks(tmp_path, trials=70)
+    print(f"{refused} full disks")
+    assert refused >= 50
