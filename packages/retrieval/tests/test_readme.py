@@ -13,8 +13,10 @@ PRINTED = [
     "[button] B01 [button_]\nDesk lamp, grey\n$12.0\n",
     "0.25 -> 1.0\n",
     "",
+    "('lamps.md',) 1\n1 1\n",
     "('qdrant', 'local') qdrant []\n",
     "mug 1 1\n",
+    "desk lamp\n",
 ]
 
 
