@@ -43,7 +43,7 @@ class Phase1Settings(EncoderSettings):
     training_goals: int = Field(default=2400, ge=8)
     """Goals of the training split to collect demonstrations for."""
     validation_goals: int = Field(default=200, ge=4)
-    """Goals of the development split: for choosing the best epoch and for ablations, never for the final figures."""
+    """Last goals of all: for choosing the best epoch and for ablations, never for the final figures."""
     test_goals: int = Field(default=500, ge=4)
     """Held-out goals of the test split."""
     exploration: float = Field(default=0.15, ge=0, le=1)

@@ -84,9 +84,14 @@ def open_world(settings: Phase1Settings) -> World:
 
 
 def _splits(count: int) -> dict[str, range]:
-    """Return the split of the literature, or, with too few goals for it, 30 % test, 20 % dev and 50 % train."""
-    if count >= 2000:
-        return {name: split_indices(name, count) for name in ("train", "dev", "test")}
+    """Return 500 test goals, the last 500 as dev, the rest from 1,500 on as train; with fewer than 2,500, shares.
+
+    The literature's development goals, 500 to 1,499, stay untouched for those that look for teachable failures there.
+    Of fewer goals 30 % are test, 20 % dev and 50 % train.
+    """
+    if count >= 2500:
+        train = split_indices("train", count)
+        return {"test": split_indices("test", count), "dev": train[-500:], "train": train[:-500]}
     test, dev = round(0.3 * count), round(0.5 * count)
     return {"test": range(test), "dev": range(test, dev), "train": range(dev, count)}
 

@@ -33,7 +33,7 @@ def test_the_first_example_reads_the_lamp_and_takes_it() -> None:
 
 
 def test_the_packaged_student_gives_each_action_its_share() -> None:
-    found = re.search(r"probabilities=\((0\.\d+), (0\.\d+)\), prompt_tokens=15, completion_tokens=5", run(STUDENT))
+    found = re.search(r"probabilities=\((0\.\d+), (0\.\d+)\), prompt_tokens=24, completion_tokens=5", run(STUDENT))
     assert found is not None
     assert float(found[1]) + float(found[2]) == pytest.approx(1)
 

@@ -120,7 +120,8 @@ def test_packed_scores_equal_those_of_one_pass_per_action(
         truth = one_by_one(actor, tokens, actions)
         logs = np.log(found.probabilities)
         assert logs - logs[0] == pytest.approx(np.array(truth) - truth[0], abs=1e-4)
-        assert found.prompt_tokens == len(tokens)
+        offered = sum(len(actor.tokenizer(f" {action}\n")["input_ids"]) for action in actions)
+        assert found.prompt_tokens == len(tokens) + offered
         best = actions[int(np.argmax(truth))]
         assert found.completion_tokens == len(actor.tokenizer(f" {best}\n")["input_ids"])
 
@@ -157,11 +158,12 @@ def test_a_prompt_beyond_the_context_keeps_the_task_and_the_end(make_model: Call
     ending = "page:\n[button] red [button_]\naction:"
     long = "task: a red chair\n" + "blue sofa\n" * 300 + ending
     (found,) = actor.score([long], [ACTIONS])
-    longest = max(len(tokenize(f" {action}\n")["input_ids"]) for action in ACTIONS)
-    assert found.prompt_tokens == 256 - longest
+    lengths = [len(tokenize(f" {action}\n")["input_ids"]) for action in ACTIONS]
+    shown = found.prompt_tokens - sum(lengths)
+    assert shown == 256 - max(lengths)
     middle = tokenize("blue sofa\n" * 300)["input_ids"]
     head, tail = tokenize("task: a red chair")["input_ids"], tokenize(ending)["input_ids"]
-    kept = middle[len(middle) - (found.prompt_tokens - len(head) - len(tail)) :]
+    kept = middle[len(middle) - (shown - len(head) - len(tail)) :]
     truth = one_by_one(actor, head + kept + tail, ACTIONS[:2])
     assert math.log(found.probabilities[1] / found.probabilities[0]) == pytest.approx(truth[1] - truth[0], abs=1e-4)
 

@@ -95,7 +95,7 @@ class Decision:
     probabilities: tuple[float, ...]
     """One probability per candidate action, in their order; sums to 1. Empty when there is an error."""
     prompt_tokens: int
-    """Tokens the actor read."""
+    """Tokens the actor read, candidates included."""
     completion_tokens: int
     """Tokens the actor scored or wrote for the chosen action."""
     attention: tuple[Attention, ...] = ()
@@ -115,7 +115,7 @@ class ActionDistribution:
     probabilities: tuple[float, ...]
     """One probability per candidate action, in their order; sums to 1. Empty when there is an error."""
     prompt_tokens: int
-    """Tokens of the prompt."""
+    """Tokens of the prompt and of all candidates: what could be chosen was read too."""
     completion_tokens: int
     """Tokens of the most probable action."""
     error: str | None = None

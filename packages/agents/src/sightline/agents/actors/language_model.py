@@ -259,7 +259,8 @@ class LanguageModelActor:
         weights = [math.exp((score - max(scores)) / self.temperature) for score in scores]
         best = max(range(len(weights)), key=weights.__getitem__)
         probabilities = tuple(weight / sum(weights) for weight in weights)
-        return ActionDistribution(probabilities, len(packed.prompt), len(packed.candidates[best]))
+        read = len(packed.prompt) + sum(map(len, packed.candidates))
+        return ActionDistribution(probabilities, read, len(packed.candidates[best]))
 
     @torch.inference_mode()
     def _log_probabilities(self, packed_prompts: Sequence[PackedPrompt]) -> list[list[float]]:
