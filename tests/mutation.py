@@ -394,8 +394,9 @@ def _run_pytest(
     with printed.open("w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    # Tests' own time-outs are of wall time, which other work on the machine uses up as well.
     preloaded = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
-    code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--tb=no", "-W", preloaded, *tests])
+    code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--tb=no", "--timeout=0", "-W", preloaded, *tests])
     sys.stdout.flush()
     result.send((int(code), time.process_time()))
 
