@@ -49,6 +49,9 @@ _COMMANDS = {
     "verify": _Command(
         "commands.catalogue", "Check every byte of a stored catalogue.", "add_verify_arguments", "run_verify"
     ),
+    "describe": _Command(
+        "commands.describe", "Write a card of a catalogue: texts, options, prices and goals in figures."
+    ),
     "serve": _Command("server.command", "Serve a shop to people (web pages) and programs (JSON API, OpenEnv)."),
     "play": _Command("commands.play", "Play an episode in the terminal."),
 }

@@ -1,0 +1,1 @@
+"""What a catalogue is made of, for people who choose among data."""
