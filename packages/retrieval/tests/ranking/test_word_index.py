@@ -38,6 +38,7 @@ def test_after_any_changes_scores_are_those_of_the_formula(changes: list, query:
     present: dict[str, str] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(word_index, "_MAX_SEGMENTS", 3)
+        patch.setattr(word_index, "_SMALL_SHARE", 2)
         index = WordIndex()
         for upserts, deletes in changes:
             index.change(upserts, deletes)
@@ -107,3 +108,14 @@ def test_another_tokenizer_or_another_file_is_refused(tmp_path: Path):
         WordIndex(tmp_path / "notes.txt")
     with pytest.raises(ValueError, match="k1"):
         WordIndex(k1=-1)
+
+
+def test_small_segments_are_merged_and_large_ones_stay():
+    index = WordIndex()
+    index.change({str(number): "lamp mug" for number in range(1000)})
+    for number in range(60):
+        index.change({f"new {number}": "lamp"}, [f"new {number - 1}"])
+    sizes = index._connection.execute("SELECT documents FROM segments ORDER BY documents DESC").fetchall()
+    assert sizes[0] == (1000,)
+    assert len(sizes) <= word_index._MAX_SEGMENTS
+    assert len(index.search("lamp", 9999)) == 1001

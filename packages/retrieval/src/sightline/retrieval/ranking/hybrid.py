@@ -28,7 +28,7 @@ from sightline.retrieval.text.unit_vectors import UnitVectors
 
 logger = logging.getLogger(__name__)
 
-_INDEXED_AT_ONCE = 5000
+_INDEXED_AT_ONCE = 20_000
 _FIRST_FETCH, _GROWTH = 2, 4
 
 

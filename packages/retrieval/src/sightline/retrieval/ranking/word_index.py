@@ -25,6 +25,7 @@ from sightline.retrieval.text.words import Tokenizer, tokenizer_name, words
 
 _FORMAT: Final = 1
 _MAX_SEGMENTS: Final = 24
+_SMALL_SHARE: Final = 8  # of more than 24 segments some always hold at most an eighth
 _BUSY_SECONDS: Final = 30.0
 _NUMBERS: Final = "<u4"
 
@@ -247,9 +248,9 @@ class WordIndex:
         )
 
     def _merge(self, alive: NDArray[np.bool_]) -> None:
-        """Write the segments as one, but for those that hold more than half of all documents."""
+        """Write small segments as one; those that hold a good part of all documents stay, as they would take long."""
         sizes = dict(self._connection.execute("SELECT segment, documents FROM segments"))
-        merged = [segment for segment, size in sizes.items() if 2 * size <= sum(sizes.values())]
+        merged = [segment for segment, size in sizes.items() if _SMALL_SHARE * size <= sum(sizes.values())]
         listed = ", ".join(map(str, merged))
         gathered: defaultdict[bytes, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = defaultdict(list)
         for word, numbers, counts in self._connection.execute(
