@@ -214,9 +214,10 @@ def test_a_chat_teacher_must_be_described() -> None:
         StudentSettings(teacher="chat")
 
 
-def test_the_learner_trains_at_the_temperature_at_which_the_student_acts() -> None:
-    settings = TeachingSettings(temperature=0.5)
-    assert settings.learner_config.temperature == 0.5
+def test_the_learner_scores_as_the_student_acts_whatever_a_file_says_of_it() -> None:
+    settings = TeachingSettings.model_validate({"temperature": 0.5, "learner": {"rank": 16}})
+    learner = settings.learner_config
+    assert (learner.rank, learner.temperature, learner.length_normalised) == (16, 0.5, True)
     assert EvaluateSettings().learner_config == StudentSettings().learner_config
 
 

@@ -56,8 +56,9 @@ class StudentSettings(RunSettings):
     """Who gives hints: one who knows the goal, the student's own best action, or a chat model."""
     chat: ChatConfig | None = None
     """The chat model of `--teacher chat`: any OpenAI-compatible server; its key is OPENAI_API_KEY."""
-    learner: LearnerConfig = LearnerConfig(temperature=0.25, length_normalised=True)
-    """Training of the student's adapters."""
+    learner: LearnerConfig = LearnerConfig()
+    """Training of the student's adapters; it is scored there as it acts, whatever is said here of temperature and
+    length."""
     processes: int = Field(default=2, ge=1)
     """Worker processes; results do not depend on their number."""
 
@@ -69,8 +70,8 @@ class StudentSettings(RunSettings):
 
     @property
     def learner_config(self) -> LearnerConfig:
-        """The learner's settings, at the temperature at which the student acts."""
-        return self.learner.model_copy(update={"temperature": self.temperature})
+        """The learner's settings, with the scores by which the student acts."""
+        return self.learner.model_copy(update={"temperature": self.temperature, "length_normalised": True})
 
 
 class MeasureSettings(StudentSettings):
@@ -119,7 +120,7 @@ class TeachingSettings(MeasureSettings):
         "recovery_seeds": (0,),
         "recovery_trajectories": 4,
         "recovery_examples": 8,
-        "learner": {"temperature": 0.25, "length_normalised": True, "epochs": 1},
+        "learner": {"epochs": 1},
     }
 
     pool_goals: int = Field(default=819, ge=10)
