@@ -81,7 +81,7 @@ class MeasureSettings(StudentSettings):
     """Most answers of the student for the values around one moment."""
     tolerance: float = Field(default=0.03, ge=0)
     """Gap at which a value is known well enough."""
-    most_pairs: int = Field(default=64, ge=4)
+    most_pairs: int = Field(default=16, ge=4)
     """Most pairs of sampled episodes where those answers leave open whether an action helps."""
     test_goals: int = Field(default=200, ge=4, le=500)
     """Goals of the test split that every student plays."""
