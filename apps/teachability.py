@@ -25,6 +25,10 @@ from lab.main import conclude, start
 COMMANDS = ("predict", "select", "recover", "train-recovery", "evaluate", "tip-student")
 
 
+CELLS = 14
+"""Cells of the training matrix that are compared with the student before training."""
+
+
 def main() -> None:
     """Run the experiment, or the one stage, that the command line describes."""
     if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
@@ -45,7 +49,10 @@ def main() -> None:
     from experiments.teaching.training import matrix_stage, micro_stage, recovery_stages
     from experiments.teaching.world import open_world_stage
     from lab.jobs import Workers
+    from lab.terminal import print_table
+    from sightline.agents.evaluation import power_table
 
+    print_table(power_table(settings.test_goals, tests=CELLS))
     world = open_world_stage(settings, run)
     with Workers.of(settings.processes) as workers:
         episodes = collect_episodes_stage(settings, run, workers, world)
