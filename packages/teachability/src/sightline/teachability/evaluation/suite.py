@@ -221,7 +221,8 @@ def _compare(
         "p": test(cluster_sums(differences, groups)),
         "positive_flips": pairs.count((False, True)),
         "negative_flips": pairs.count((True, False)),
-        "smallest_effect": effect if math.isfinite(effect) else None,
+        # Differences that are all the same have no spread to compute it from.
+        "smallest_effect": effect if 0 < effect < math.inf else None,
     }
 
 
