@@ -87,6 +87,8 @@ def test_a_planted_gain_is_found_and_none_where_models_are_equal(make_row, mean_
     found: dict[str, Any] = {row.model: row for row in summarise(rows, base="base", test=mean_test)}
     assert found["same"].delta == found["same"].delta_low == found["same"].delta_high == 0.0
     assert found["same"].p == 1.0
+    assert found["same"].smallest_effect is None
+    assert 0 < found["better"].smallest_effect < 0.15
     assert found["same"].positive_flips == found["same"].negative_flips == 0
     assert found["better"].delta_low > 0
     assert found["better"].p_holm < 0.05
