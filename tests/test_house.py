@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def test_an_app_is_a_script_of_50_to_120_lines() -> None:
     counts = {app.name: len(app.read_text(encoding="utf-8").splitlines()) for app in (ROOT / "apps").glob("*.py")}
     assert counts
     assert {name: count for name, count in counts.items() if not 50 <= count <= 120} == {}
+
+
+def test_every_package_brings_what_its_job_in_ci_runs_with() -> None:
+    for project in sorted((ROOT / "packages").glob("*/pyproject.toml")):
+        needed = tomllib.loads(project.read_text(encoding="utf-8"))["dependency-groups"]["dev"]
+        names = {re.split(r"[\s\[<>=]", each)[0] for each in needed if isinstance(each, str)}
+        assert {"pytest", "pytest-cov", "pytest-timeout"} <= names, project
 
 
 def test_no_function_is_longer_than_70_lines() -> None:
