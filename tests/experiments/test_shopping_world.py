@@ -8,7 +8,7 @@ import pytest
 
 from experiments.shopping.settings import Phase2Settings
 from experiments.shopping.teachers import watch_teachers_stage
-from experiments.shopping.world import World, action_values, expert, open_world
+from experiments.shopping.world import World, action_values, expert, needs_no_choice, open_world
 from lab.run import RunDirectory
 from sightline.agents.grammar import webshop_grammar
 from sightline.agents.records import best_actions
@@ -40,3 +40,12 @@ def test_the_expert_earns_all_that_can_be_earned_and_who_only_reads_does_not(wor
     assert sum(found.reader) < sum(found.expert)
     assert 0 < sum(found.several) < 30
     assert "any of them is right" in found.sentences()[1]
+
+
+def test_a_control_goal_asks_for_no_option_and_its_words_lead_to_a_purchase_of_full_reward(world: World) -> None:
+    goals = range(len(world.shop.goals.goals))
+    kept = [goal for goal in goals if needs_no_choice(world.shop, goal)]
+    assert 0 < len(kept) < len(goals) / 2
+    assert not any(world.shop.goals.goals[goal].goal_options for goal in kept)
+    control = open_world(Phase2Settings(generated_products=150, training_goals=20, test_goals=5, pages="control"))
+    assert set(control.splits["test"]) <= set(kept)

@@ -35,6 +35,9 @@ class Phase1Settings(EncoderSettings):
     """Products in the generated catalogue."""
     goals: Literal["human", "synthetic"] = "human"
     """Which goals to shop for."""
+    pages: Literal["short", "control"] = "short"
+    """Which held-out goals are shopped for: all, or only those at which choosing chunks well cannot help: all that is
+    needed shares words with the instruction, and nothing must be remembered. There a tie is to be expected."""
     shop_seed: int = 42
     """Seed of the prices and goals, and of the generated catalogue."""
     step_limit: int = Field(default=15, ge=3)

@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from experiments.shopping.stages import Stage
-from experiments.shopping.world import World
+from experiments.shopping.world import FULL_REWARD, World
 from lab.run import RunDirectory, write_text
 from sightline.agents.evaluation import Interval, show_interval, wilson_interval
 from sightline.agents.grammar import ShopAction, propose_queries, webshop_grammar
 from sightline.webshop_env import Shop, ShopState, expert_action, reachable_rewards
 from sightline.webshop_env.episodes import reachable_reward, reader_action
-
-_FULL = 1 - 1e-9
 
 
 @dataclass(frozen=True)
@@ -66,13 +64,13 @@ def _watch(shop: Shop, goal: int) -> tuple[bool, bool, bool, bool]:
     while not state.done and state.steps < (shop.step_limit or 100):
         values = reachable_rewards(shop, state, searches)
         if state.steps == 1:
-            several = sum(value.reward >= _FULL and _is_product(action) for action, value in values.items()) > 1
+            several = sum(value.reward >= FULL_REWARD and _is_product(action) for action, value in values.items()) > 1
         state, _ = shop.act(state, expert_action(shop, state, searches=searches))
     reader, seen = start, [shop.page(start)]
     while not reader.done and reader.steps < (shop.step_limit or 100):
         reader, _ = shop.act(reader, reader_action(task, seen))
         seen.append(shop.page(reader))
-    return best >= _FULL, _earned(state), _earned(reader), several
+    return best >= FULL_REWARD, _earned(state), _earned(reader), several
 
 
 def _is_product(action: str) -> bool:
@@ -80,7 +78,7 @@ def _is_product(action: str) -> bool:
 
 
 def _earned(state: ShopState) -> bool:
-    return state.done and state.reward >= _FULL
+    return state.done and state.reward >= FULL_REWARD
 
 
 def _share(flags: Sequence[bool]) -> str:

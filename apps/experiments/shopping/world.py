@@ -19,6 +19,7 @@ from sightline.webshop_env import (
     build_goals,
     expert_action,
     reachable_rewards,
+    rule_action,
     split_indices,
 )
 from sightline.webshop_env.episodes import Generated, Official, Reachable, write_shop
@@ -43,6 +44,8 @@ class World:
         return [WebShopEnv(shop=self.shop, observation_mode="text_rich") for _ in range(count)]
 
 
+FULL_REWARD = 1 - 1e-9
+"""Rewards are sums of fractions: what is as large as this is 1."""
 STEP_COST = 0.001
 """What a step costs: so little that no reward, whose parts are twentieths at least, is given up to save some."""
 
@@ -78,9 +81,23 @@ def open_world(settings: Phase1Settings) -> World:
         catalogue = Catalogue.generate(source.products, source.seed)
     goals = build_goals(catalogue, settings.goals, seed=settings.shop_seed)
     shop = Shop(catalogue, goals, step_limit=settings.step_limit)
-    splits = _splits(len(goals.goals))
+    splits: dict[str, Sequence[int]] = dict(_splits(len(goals.goals)))
+    if settings.pages == "control":
+        splits["test"] = [goal for goal in splits["test"] if needs_no_choice(shop, goal)]
     wanted = {"train": settings.training_goals, "dev": settings.validation_goals, "test": settings.test_goals}
     return World(shop, {name: splits[name][: wanted[name]] for name in splits}, source)
+
+
+def needs_no_choice(shop: Shop, goal: int) -> bool:
+    """Tell whether a goal asks for no options, and words alone lead to a best product in a single search and click."""
+    start = shop.start(goal)
+    task = shop.goal(start).instruction_text
+    if shop.goal(start).goal_options:
+        return False
+    results, _ = shop.act(start, f"search[{propose_queries(task)[0]}]")
+    opened, _ = shop.act(results, rule_action(task, shop.page(results)))
+    bought, _ = shop.act(opened, "click[buy now]")
+    return bought.done and bought.reward >= FULL_REWARD
 
 
 def _splits(count: int) -> dict[str, range]:
