@@ -60,7 +60,7 @@ def main() -> None:
         [gate.scorer(recipe, encoder) for gate in each] for each in (trained.zero_shot, trained.trained)
     )
 
-    pages = gates.label_examples_stage(recipe.chunking)["test"]
+    pages = gates.label_examples_stage(recipe)["test"]
     ranking = rank_pages_stages(run, unskilled, skilled, pages, encoder, settings.seed)
     attempts = attempt_held_out_goals(bench, recipe, trained)
     rules = attempt_with_rules(bench)

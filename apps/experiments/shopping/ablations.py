@@ -61,6 +61,9 @@ def _changed_recipes(recipe: RetrieverRecipe) -> dict[str, RetrieverRecipe]:
         for source in ("state", "instruction", "both")
         if source != recipe.query_from
     }
+    variants["navigation labelled" if not recipe.navigation else "no navigation labelled"] = replace(
+        recipe, navigation=not recipe.navigation
+    )
     if recipe.page_width is not None:
         variants["every chunk judged alone"] = replace(recipe, page_width=None)
     return variants

@@ -54,6 +54,8 @@ class RetrieverRecipe:
     """How pages are cut."""
     training: RetrieverTrainingConfig
     """The seed's `phase2` settings."""
+    navigation: bool = False
+    """Whether chunks with buttons that lead on are right where these are to be clicked."""
 
     @classmethod
     def of(cls, settings: Phase2Settings) -> RetrieverRecipe:
@@ -64,6 +66,7 @@ class RetrieverRecipe:
             settings.page_width,
             settings.chunking,
             settings.retriever_training,
+            settings.label_navigation,
         )
 
 
@@ -106,14 +109,20 @@ class Gates:
     encoder: CachedEncoder
     """Encoder of events and chunks."""
 
-    def label_examples_stage(self, chunking: ChunkingConfig) -> dict[str, list[RetrievalExample]]:
+    def label_examples_stage(self, recipe: RetrieverRecipe) -> dict[str, list[RetrievalExample]]:
         """Return retrieval examples of every split, labelled by what best actions act on."""
+        chunking, navigation = recipe.chunking, recipe.navigation
 
         def compute(folder: Path) -> None:
             for split, trajectories in self.demonstrations.items():
-                write_examples(folder / f"{split}.jsonl", retrieval_examples(trajectories, webshop_grammar, chunking))
+                examples = retrieval_examples(trajectories, webshop_grammar, chunking, navigation=navigation)
+                write_examples(folder / f"{split}.jsonl", examples)
 
-        folder = self.run.stage(Stage.EXAMPLES, compute, f"{chunking.max_characters}-{chunking.min_characters}")
+        folder = self.run.stage(
+            Stage.EXAMPLES,
+            compute,
+            f"{chunking.max_characters}-{chunking.min_characters}{'-navigation' if navigation else ''}",
+        )
         return {split: list(read_examples(folder / f"{split}.jsonl")) for split in self.demonstrations}
 
     def train_stage(self, name: str, recipe: RetrieverRecipe, seed: int, own_pages: Sequence[Trajectory] = ()) -> Gate:
@@ -127,10 +136,10 @@ class Gates:
         """
 
         def compute(folder: Path) -> None:
-            pages = self.label_examples_stage(recipe.chunking)
+            pages = self.label_examples_stage(recipe)
             gate = untrained_gate(recipe, RecurrentStateModel.from_pretrained(self.model_folder), self.encoder, seed)
             config = recipe.training.model_copy(update={"seed": seed})
-            own = retrieval_examples(own_pages, webshop_grammar, recipe.chunking)
+            own = retrieval_examples(own_pages, webshop_grammar, recipe.chunking, navigation=recipe.navigation)
             training = [*pages["train"], *own]
             joined = [*training, *pages["dev"]]
             extra = () if config.freeze_state_model else list(gate.state_model.parameters())

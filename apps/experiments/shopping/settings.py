@@ -114,6 +114,8 @@ class Phase2Settings(Phase1Settings):
     """Width of a hidden layer in the query projection; without it the projection is linear."""
     retriever_seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     """One retriever is trained, and evaluated on all held-out goals, for each."""
+    label_navigation: bool = False
+    """Also train gates to show buttons such as Buy Now, which can be clicked whether they are shown or not."""
     page_width: int | None = Field(default=64, ge=4, multiple_of=4)
     """Width of the trained gates' attention over the chunks of a page; without it every chunk is judged alone."""
     own_pages_rounds: int = Field(default=2, ge=0)

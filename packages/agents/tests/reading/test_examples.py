@@ -108,3 +108,32 @@ def test_nothing_to_score_is_an_error() -> None:
 
     with pytest.raises(ValueError, match="no examples"):
         score_pages(scorer, [])
+
+
+def test_every_chunk_with_the_target_of_a_best_action_is_right() -> None:
+    actions = ("click[b000000000]", "click[b000000001]", "click[b000000002]")
+    one = Step(
+        observation=RESULTS, available_actions=actions, action=actions[0], reward=0.0, values=(0.997, 0.5, 0.997)
+    )
+    episode = Trajectory(
+        episode_id="one",
+        goal=0,
+        agent="any",
+        seed=0,
+        instruction=TASK,
+        steps=(one,),
+        final_observation="",
+        total_reward=0.0,
+        terminated=False,
+        truncated=True,
+    )
+    (example,) = retrieval_examples([episode], webshop_grammar, CHUNKING)
+    assert [example.chunks[index].split("\n")[1] for index in example.pos_idx] == ["red lamp", "green lamp"]
+
+
+def test_steps_at_which_only_navigation_is_best_can_be_left_out(trajectory: Trajectory) -> None:
+    back = step(RESULTS, "click[back to search]", "click[back to search]")
+    longer = trajectory.model_copy(update={"steps": (*trajectory.steps, back)})
+    assert [one.t for one in retrieval_examples([longer], webshop_grammar, CHUNKING)] == [1, 2, 4]
+    kept = retrieval_examples([longer], webshop_grammar, CHUNKING, navigation=False)
+    assert [one.t for one in kept] == [1, 2]

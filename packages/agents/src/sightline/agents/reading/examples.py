@@ -27,18 +27,29 @@ _SITUATIONS_AT_ONCE = 128
 
 
 def retrieval_examples(
-    trajectories: Iterable[Trajectory], grammar: TaskGrammar, chunking: ChunkingConfig
+    trajectories: Iterable[Trajectory],
+    grammar: TaskGrammar,
+    chunking: ChunkingConfig,
+    *,
+    navigation: bool = True,
 ) -> list[RetrievalExample]:
     """Make one example of every step whose action was to be read off one of the page's chunks.
 
     A chunk is right when it holds the target of any best action or, where no expert was asked, of the action taken.
     Actions in free text are left out, as are steps whose targets are in no chunk or in every one. All other chunks of
     the page are negatives.
+
+    Args:
+        trajectories: episodes, of experts or of agents.
+        grammar: how pages are read.
+        chunking: how they are cut.
+        navigation: whether steps at which only navigation is best are kept; what it acts on can be done unread.
     """
     examples = []
     for trajectory in trajectories:
         for t, (situation, taken) in enumerate(trajectory.situations()):
-            best = [action for action in situation.best_actions or (taken,) if not grammar.is_free_text(action)]
+            known_anyway = grammar.is_free_text if navigation else grammar.is_navigation
+            best = [action for action in situation.best_actions or (taken,) if not known_anyway(action)]
             if not best:
                 continue
             chunks = page_chunks(situation.observation, situation.instruction, grammar, chunking)
