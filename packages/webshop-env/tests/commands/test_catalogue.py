@@ -85,7 +85,8 @@ def test_goals_are_built_ahead(run: Run, made: Path, tmp_path: Path) -> None:
 def test_an_existing_catalogue_is_replaced_only_if_asked_for(run: Run, made: Path, tmp_path: Path) -> None:
     words = ("generate", "--products", 3, "--out", tmp_path / "stored")
     run(*words)
-    assert "exists already" in run(*import_words(made / "official", "--out", tmp_path / "stored"), status=2)
+    refused = run(*import_words(made / "official", "--out", tmp_path / "stored"), status=2)
+    assert "exists already; choose another folder, or replace it: replace=True, or --replace in a terminal" in refused
     assert "exists already" in run(*words, status=2)
     assert len(Catalogue.open(tmp_path / "stored")) == 3
     run(*import_words(made / "official", "--out", tmp_path / "stored", "--replace"))

@@ -357,3 +357,9 @@ def test_a_goal_of_another_type_is_refused_by_name(shop: Shop, goal: object) -> 
         WebShopEnv(shop=shop).reset(options={"goal": goal})
     env = WebShopEnv(shop=shop)
     assert env.reset(options={"goal": np.int64(1)})[0] == env.reset(options={"goal": 1})[0]
+
+
+@pytest.mark.parametrize("goal", [True, False, 1.0, "1", [1]])
+def test_a_goal_that_is_no_integer_is_refused_by_the_name_of_the_option(shop: Shop, goal: object) -> None:
+    with pytest.raises(TypeError, match="option 'goal' is the index of a goal, an integer, not"):
+        WebShopEnv(shop=shop).reset(options={"goal": goal})

@@ -154,6 +154,7 @@ def test_one_can_search_and_buy_again_after_a_purchase(shop: Shop) -> None:
     ("query", "found"),
     [
         ("<c> kitchen", ("B0MUG",)),
+        ("<c>  kitchen", ("B0MUG",)),  # two blanks: the original finds nothing, see docs/migrating.md
         ("<C> Kitchen anything", ("B0MUG",)),
         ("<c>", ()),
         ("<q> desk lamp", ("B0LAMP",)),
@@ -303,3 +304,15 @@ def test_ten_thousand_random_actions_never_raise() -> None:
         actions = [rng.choice(odd) if rng.random() < 0.2 else ("label", rng.randrange(60)) for _ in range(40)]
         words = catalogue[rng.randrange(len(catalogue))].title
         check_random_play(shop, rng.randrange(len(shop.goals)), [f"search[{words}]", *actions])
+
+
+def test_an_option_without_text_is_not_offered_since_nothing_could_click_it(
+    catalogue: Catalogue, goals: GoalSet
+) -> None:
+    lamp = replace(catalogue["B0LAMP"], options={"color": ("", "red")})
+    others = [product for product in catalogue if product.asin != "B0LAMP"]
+    odd = Shop(Catalogue.from_products([lamp, *others]), goals)
+    state = play(odd, "search[desk lamp]", "click[b0lamp]")
+    assert "" not in clickables(odd, state)
+    assert "red" in clickables(odd, state)
+    assert not odd.act(state, "click[]")[1].valid
