@@ -3,7 +3,7 @@
     uv run apps/reasoning.py                     # everything, at most 25 minutes on two cores; resumes if stopped
     uv run apps/reasoning.py --smoke             # a small version of about a minute
     uv run apps/reasoning.py --full              # harder puzzles and more seeds: hours, or a GPU
-    uv run apps/reasoning.py --only puzzles      # one experiment: puzzles, ablations, hybrid, search, selfplay, shop
+    uv run apps/reasoning.py --only puzzles      # or ablations, hybrid, search, selfplay, shop, teaching
     uv run apps/reasoning.py --only selfplay --network conv trm --name boards
     uv run apps/reasoning.py --puzzles.task sudoku-9-30-36 --puzzles.minutes 10
 
