@@ -89,4 +89,5 @@ def test_the_settings_that_a_run_gets_when_it_names_none_stay_what_they_are():
         "hidden_dim": None,
         "importance": True,
         "text_encoder": None,
+        "page_width": None,
     }
