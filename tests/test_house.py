@@ -81,6 +81,19 @@ def test_docstrings_command_and_begin_arguments_with_a_noun() -> None:
     assert found == []
 
 
+def test_fields_are_described_where_they_stand() -> None:
+    found = [
+        f"{file.relative_to(ROOT)}: {node.name}.{field.target.id}"
+        for file in SOURCES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        for field in node.body
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if f"\n    {field.target.id}: " in (ast.get_docstring(node) or "").partition("Attributes:\n")[2]
+    ]
+    assert not found, "write what a field is as a docstring under it"
+
+
 def test_the_check_of_language_sees_each_fault() -> None:
     (function,) = ast.parse(
         'def f(seed):\n    """Draws :class:`X`.\n\n    Args:\n        seed: of the draw.\n    """\n'

@@ -30,17 +30,14 @@ _WORD: Final = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How a number is spread over products or goals; zeros where there are none.
-
-    Attributes:
-        low: 5 % of the values lie below it.
-        median: half of the values lie below it.
-        high: 95 % of the values lie below it.
-    """
+    """How a number is spread over products or goals; zeros where there are none."""
 
     low: float
+    """5 % of the values lie below it."""
     median: float
+    """Half of the values lie below it."""
     high: float
+    """95 % of the values lie below it."""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
@@ -53,35 +50,32 @@ class Spread:
 
 @dataclass(frozen=True)
 class CatalogueFacts:
-    """What the card says of one catalogue.
-
-    Attributes:
-        products: number of products.
-        categories: number of categories.
-        queries: number of queries under which products are listed.
-        words: words of title, description and bullets.
-        vocabulary: distinct words among the first 50,000 of products in random order; None where there are fewer.
-        options: part of the products with options, from 0 to 1; then option groups of those, and values of a group.
-        prices: lowest price in dollars of products that have one, the part that has none, and the part with a range.
-        annotated: part of the products with annotated attributes, and their number.
-        goals: number of goals, words of an instruction, attributes and options asked for.
-        right_products: products that offer all that a goal asks for, over a sample of goals.
-        several_right: part of the sampled goals with more than one such product.
-        sampled: number of goals in the sample.
-    """
+    """What the card says of one catalogue."""
 
     products: int
+    """Number of products."""
     categories: int
+    """Number of categories."""
     queries: int
+    """Number of queries under which products are listed."""
     words: tuple[Spread, Spread, Spread]
+    """Words of title, description and bullets."""
     vocabulary: int | None
+    """Distinct words among the first 50,000 of products in random order; None where there are fewer."""
     options: tuple[float, Spread, Spread]
+    """Part of the products with options, from 0 to 1; then option groups of those, and values of a group."""
     prices: tuple[Spread, float, float]
+    """Lowest price in dollars of products that have one, the part that has none, and the part with a range."""
     annotated: tuple[float, Spread]
+    """Part of the products with annotated attributes, and their number."""
     goals: tuple[int, Spread, Spread, Spread]
+    """Number of goals, words of an instruction, attributes and options asked for."""
     right_products: Spread
+    """Products that offer all that a goal asks for, over a sample of goals."""
     several_right: float
+    """Part of the sampled goals with more than one such product."""
     sampled: int
+    """Number of goals in the sample."""
 
 
 def describe(catalogue: Catalogue, goals: GoalSet, *, sample: int = 200, seed: int = 0) -> CatalogueFacts:

@@ -24,21 +24,18 @@ class EpisodeError(WebShopError, RuntimeError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one action brought.
-
-    Attributes:
-        outcome: reward, purchase, and whether the page took the action.
-        action: action that was taken, after repairs.
-        error: why the page did not take it, and what it would have taken; None where it did.
-        repairs: what a lenient episode repaired, in words.
-        ended: whether the episode is over now, by this purchase or by the step limit.
-    """
+    """What one action brought."""
 
     outcome: Outcome
+    """Reward, purchase, and whether the page took the action."""
     action: str
+    """Action that was taken, after repairs."""
     error: str | None
+    """Why the page did not take it, and what it would have taken; None where it did."""
     repairs: tuple[str, ...]
+    """What a lenient episode repaired, in words."""
     ended: bool
+    """Whether the episode is over now, by this purchase or by the step limit."""
 
 
 class Episode:
