@@ -4,6 +4,10 @@
     uv run apps/phase2.py --smoke            # a small version of about a minute
     uv run apps/phase2.py --actor student    # let the packaged language model act; --student train trains another
     uv run apps/phase2.py --model ID         # let any Hugging Face causal language model act
+    uv run apps/phase2.py --model ID --student lora               # the same, fine-tuned on the expert's labels
+    uv run apps/phase2.py --model NAME --base-url http://localhost:8000/v1     # a model behind a server
+    uv run apps/phase2.py --injections 0.3                        # also in a shop whose texts give commands
+    uv run apps/phase2.py --engine processes --workers 8          # the same results, sooner; or --engine ray
     uv run apps/phase2.py --products items_shuffle.json --attributes items_ins_v2.json --human items_human_ins.json
 
 Demonstrations -> state model -> retrieval examples -> gates (one per seed), trained on the expert's pages and then on
@@ -34,6 +38,7 @@ def main() -> None:
         rule_actor,
         train_gates,
     )
+    from experiments.shopping.attacks import add_attacks
     from experiments.shopping.findings import Findings, results
     from experiments.shopping.gating import Gates, RetrieverRecipe
     from experiments.shopping.learning import open_actor, train_state_model_stage
@@ -42,6 +47,7 @@ def main() -> None:
     from experiments.shopping.teachers import watch_teachers_stage
     from experiments.shopping.world import collect_demonstrations_stage, open_world
     from lab.encoder import open_encoder
+    from lab.engine import open_engine
     from lab.terminal import print_table
     from sightline.agents.evaluation import power_table, results_table
 
@@ -52,7 +58,7 @@ def main() -> None:
     episodes = collect_demonstrations_stage(settings, run, world)
     state_model, history = train_state_model_stage(settings, run, episodes["train"], encoder)
     recipe = RetrieverRecipe.of(settings)
-    gates = Gates(run, episodes, run.stage_folder(Stage.STATE_MODEL), encoder)
+    gates = Gates(run, episodes, run.stage_folder(Stage.STATE_MODEL), encoder, open_engine(settings))
     actor = rule_actor(settings) or open_actor(settings, run, episodes["train"], encoder)
     bench = Workbench(settings, run, world, encoder, actor, gates)
     trained = train_gates(bench, recipe, state_model)
@@ -63,8 +69,6 @@ def main() -> None:
     pages = gates.label_examples_stage(recipe)["test"]
     ranking = rank_pages_stages(run, unskilled, skilled, pages, encoder, settings.seed)
     attempts = attempt_held_out_goals(bench, recipe, trained)
-    rules = attempt_with_rules(bench)
-    teachers = watch_teachers_stage(run, world, world.splits["test"])
     ablations = run_ablations(bench, trained) if settings.ablations else {}
 
     findings = Findings(
@@ -76,17 +80,19 @@ def main() -> None:
         recipe.chunking,
         settings.prices,
         skilled[0],
-        rules=rules,
-        teachers=teachers,
+        rules=attempt_with_rules(bench),
+        teachers=watch_teachers_stage(run, world, world.splits["test"]),
     )
-    fingerprint = world.shop.catalogue.fingerprint
+    found, report = results(findings), write_report(run, findings)
+    if settings.injections:
+        found, report = add_attacks(bench, recipe, trained, attempts, found, report)
     conclude(
         run,
-        results(findings),
-        write_report(run, findings),
+        found,
+        report,
         shown=(results_table(findings.summaries()), retrieval_table(findings)),
-        made_with=f"catalogue {fingerprint[:12]}",
-        catalogue_fingerprint=fingerprint,
+        made_with=f"catalogue {world.shop.catalogue.fingerprint[:12]}",
+        catalogue_fingerprint=world.shop.catalogue.fingerprint,
         retriever_seeds=list(settings.retriever_seeds),
     )
 

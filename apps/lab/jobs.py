@@ -6,21 +6,20 @@ there: `sightline.retrieval.jsonl.DurableLines` appends lines and cuts off what 
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
 import threading
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import wait as wait_for_process
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lab.run import RunDirectory
+
+if TYPE_CHECKING:
+    from sightline.agents.rollout import InProcessEngine, ProcessEngine, RayEngine
 
 _POLL_SECONDS = 0.5
 
@@ -42,26 +41,23 @@ class Job:
 
 
 class Workers:
-    """Processes of one thread each, started when they are first needed.
+    """Workers of one thread each.
 
     Args:
-        processes: number of processes; the results of jobs must not depend on it.
+        engine: what gives jobs to processes or, where all of its machines see the run's folder, to a cluster; the
+            results of jobs must not depend on it.
     """
 
-    def __init__(self, processes: int) -> None:
-        self._processes = processes
-        self._pool: ProcessPoolExecutor | None = None
+    def __init__(self, engine: ProcessEngine | RayEngine | InProcessEngine) -> None:
+        self._engine = engine
 
     @classmethod
     @contextmanager
     def of(cls, processes: int) -> Generator[Workers]:
-        """Yield workers that end with the block."""
-        workers = cls(processes)
-        try:
-            yield workers
-        finally:
-            if workers._pool is not None:
-                workers._pool.shutdown(cancel_futures=True)
+        """Yield workers in so many processes of this machine."""
+        from sightline.agents.rollout import ProcessEngine
+
+        yield cls(ProcessEngine(processes))
 
     def stage(self, run: RunDirectory, stage: str, jobs: Callable[[Path], Sequence[Job]], variant: str = "") -> Path:
         """Do jobs as a stage of a run and return the stage's folder.
@@ -75,6 +71,7 @@ class Workers:
 
         Raises:
             RuntimeError: a job ended, or never began, before its file was complete.
+            RolloutError: a job raised, or two workers died over it; the message has the worker's traceback.
         """
 
         def compute(folder: Path) -> None:
@@ -85,44 +82,51 @@ class Workers:
         return run.stage(stage, compute, variant)
 
     def _do(self, name: str, jobs: Sequence[Job]) -> None:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self._processes, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_worker
-            )
-        pool = self._pool
-        running: dict[Future[None], Job] = {}
-
-        def begin(before: Job | None) -> None:
-            for job in jobs:
-                if job.after is before:
-                    running[pool.submit(job.work, *job.arguments)] = job
-
-        begin(None)
+        possible = _with_what_they_wait_for(jobs)
+        places = {id(job): place for place, job in enumerate(possible)}
+        after = {places[id(job)]: places[id(job.after)] for job in possible if job.after is not None}
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, transient=True) as progress:
             bar = progress.add_task(name, total=sum(job.total for job in jobs))
-            while running:
-                for future in wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done:
-                    future.result()
-                    begin(running.pop(future))
-                progress.update(bar, completed=sum(_lines(job.file) for job in jobs))
+            with _watching(lambda: progress.update(bar, completed=sum(_lines(job.file) for job in jobs))):
+                self._engine.map(_carry_out, [(job.work, job.arguments) for job in possible], after=after)
         if short := [job.file.name for job in jobs if _lines(job.file) < job.total]:
             raise RuntimeError(f"{name}: these files have fewer lines than their jobs promised: {', '.join(short)}")
 
 
+def _carry_out(call: tuple[Callable[..., None], tuple[Any, ...]]) -> None:
+    work, arguments = call
+    work(*arguments)
+
+
+def _with_what_they_wait_for(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs without those that wait for one which is not among them."""
+    possible = list(jobs)
+    while True:
+        known = {id(job) for job in possible} | {id(None)}
+        kept = [job for job in possible if id(job.after) in known]
+        if len(kept) == len(possible):
+            return kept
+        possible = kept
+
+
+@contextmanager
+def _watching(show: Callable[[], None]) -> Generator[None]:
+    """Call a function twice a second, from a thread of its own, until the block ends."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_POLL_SECONDS):
+            show()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def _lines(file: Path) -> int:
     return file.read_bytes().count(b"\n") if file.exists() else 0
-
-
-def _prepare_worker() -> None:
-    """Give a worker one thread, and let it end with the main process, as a resumed run must be alone with its files."""
-    # The work is imported after this, and PyTorch with it: it reads how many threads it may have when it is loaded.
-    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # this is a worker
-
-    def follow() -> None:
-        wait_for_process([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import tyro
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 
 class RunSettings(BaseModel):
@@ -61,6 +61,25 @@ class EncoderSettings(RunSettings):
     encoder: str | None = None
     """Sentence-transformers model that embeds texts, an id or a path; without it the packaged MiniLM (384-d). The word
     `hashing` stands for hashed words and parts of words: no model, no meaning, and hardly any time."""
+
+
+class EngineSettings(RunSettings):
+    """Settings of experiments whose work can be spread; see `lab.engine.open_engine`. They change no result."""
+
+    INCIDENTAL: ClassVar[frozenset[str]] = RunSettings.INCIDENTAL | {"engine", "workers", "address"}
+
+    engine: Literal["in-process", "processes", "ray"] = "in-process"
+    """Where episodes are played and labelled: here, in worker processes of this machine, or on Ray."""
+    workers: int = Field(default=2, ge=1)
+    """Most workers at a time, one thread each; with the engine in-process there are none."""
+    address: str | None = None
+    """Address of a Ray cluster, for example auto or ray://host:10001; without it Ray is started on this machine."""
+
+    @model_validator(mode="after")
+    def _address_is_rays(self) -> Self:
+        if self.address is not None and self.engine != "ray":
+            raise ValueError("--address is that of a Ray cluster: give --engine ray too")
+        return self
 
 
 Settings = TypeVar("Settings", bound=RunSettings)

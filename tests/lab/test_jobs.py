@@ -13,6 +13,7 @@ import pytest
 
 from lab.jobs import Job, Workers
 from lab.run import RunDirectory
+from sightline.agents.rollout import ProcessEngine, RolloutError
 
 FOLDER = Path(__file__).parent
 APPS = FOLDER.parents[1] / "apps"
@@ -37,12 +38,12 @@ def test_jobs_are_done_in_workers_of_one_thread_and_one_that_needs_another_comes
         total = Job(work / "sum", 1, at_work.sum_up, (work / "numbers", work / "sum"), after=numbers)
         return [total, numbers, Job(work / "threads", 1, at_work.threads, (work / "threads",))]
 
-    with Workers.of(2) as workers:
-        folder = workers.stage(run, "1-sum", jobs)
-        assert (folder / "sum").read_text() == "190\n"
-        assert (folder / "threads").read_text() == "1\n"
-        assert not list(run.path.glob("work/*"))
-        assert workers.stage(run, "1-sum", lambda work: pytest.fail("is complete")) == folder
+    workers = Workers(ProcessEngine(2))
+    folder = workers.stage(run, "1-sum", jobs)
+    assert (folder / "sum").read_text() == "190\n"
+    assert (folder / "threads").read_text() == "1\n"
+    assert not list(run.path.glob("work/*"))
+    assert workers.stage(run, "1-sum", lambda work: pytest.fail("is complete")) == folder
 
 
 def test_a_job_that_fails_ends_the_stage_and_what_was_done_is_kept_for_the_next_start(tmp_path, at_work) -> None:
@@ -52,21 +53,19 @@ def test_a_job_that_fails_ends_the_stage_and_what_was_done_is_kept_for_the_next_
         good = Job(work / "good", 2, at_work.count, (work / "good", 2))
         return [good, Job(work / "bad", 1, last, (work / "bad",), after=good)]
 
-    with Workers.of(1) as workers, pytest.raises(ValueError, match="no bad today"):
+    workers = Workers(ProcessEngine(1))
+    with pytest.raises(RolloutError, match="ValueError: no bad today"):
         workers.stage(run, "1-work", lambda work: jobs(work, at_work.fail))
     assert not (run.path / "stages" / "1-work").exists()
     assert (run.work_folder("1-work") / "good").read_text() == "0\n1\n"
-    with Workers.of(1) as workers:
-        folder = workers.stage(run, "1-work", lambda work: jobs(work, at_work.greet))
+    folder = workers.stage(run, "1-work", lambda work: jobs(work, at_work.greet))
     assert (folder / "good").read_text() == "0\n1\n"
 
 
 def test_a_worker_that_dies_ends_the_stage(tmp_path, at_work) -> None:
-    from concurrent.futures.process import BrokenProcessPool
-
     run = RunDirectory(tmp_path / "run", {})
-    with Workers.of(1) as workers, pytest.raises(BrokenProcessPool):
-        workers.stage(run, "1-work", lambda work: [Job(work / "x", 1, at_work.die, (work / "x",))])
+    with pytest.raises(RolloutError, match="two workers died over the item"):
+        Workers(ProcessEngine(1)).stage(run, "1-work", lambda work: [Job(work / "x", 1, at_work.die, (work / "x",))])
     assert not (run.path / "stages" / "1-work").exists()
 
 
@@ -82,11 +81,8 @@ def test_a_job_that_leaves_fewer_lines_than_it_promised_or_never_began_does_not_
             Job(work / "never", 1, at_work.count, (work / "never", 1), after=elsewhere),
         ]
 
-    with (
-        Workers.of(1) as workers,
-        pytest.raises(RuntimeError, match="fewer lines than their jobs promised: short, nev"),
-    ):
-        workers.stage(run, "1-work", jobs)
+    with pytest.raises(RuntimeError, match="fewer lines than their jobs promised: short, nev"):
+        Workers(ProcessEngine(1)).stage(run, "1-work", jobs)
     assert not (run.path / "stages" / "1-work").exists()
 
 
@@ -99,10 +95,11 @@ if __name__ == "__main__":
     from jobs_at_work import count
     from lab.jobs import Job, Workers
     from lab.run import RunDirectory
+    from sightline.agents.rollout import ProcessEngine
     run = RunDirectory(Path({run!r}), {{}})
-    with Workers.of(2) as workers:
-        names = ("a", "b")
-        workers.stage(run, "1-count", lambda work: [Job(work / n, 40, count, (work / n, 40, 0.02)) for n in names])
+    def jobs(work):
+        return [Job(work / name, 40, count, (work / name, 40, 0.02)) for name in ("a", "b")]
+    Workers(ProcessEngine(2)).stage(run, "1-count", jobs)
 """
 
 

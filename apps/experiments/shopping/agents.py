@@ -10,7 +10,8 @@ from typing import Final
 from experiments.shopping.gating import Gate, Gates, RetrieverRecipe, untrained_gate
 from experiments.shopping.settings import Phase2Settings
 from experiments.shopping.stages import Stage
-from experiments.shopping.world import World, action_values, expert
+from experiments.shopping.world import LIVE_EPISODES, World, action_values, expert
+from lab.engine import open_engine
 from lab.run import RunDirectory
 from sightline.agents import (
     Actor,
@@ -19,7 +20,6 @@ from sightline.agents import (
     RuleActor,
     Trajectory,
     read_trajectories,
-    roll_out,
     write_trajectories,
 )
 from sightline.agents.grammar import first_hit, webshop_grammar
@@ -33,6 +33,7 @@ from sightline.agents.reading import (
     remembering,
     top_chunks,
 )
+from sightline.agents.rollout import RolloutJob, run_job
 from sightline.agents.state import RecurrentStateModel
 from sightline.retrieval import CachedEncoder
 from sightline.webshop_env.episodes import rule_choice
@@ -103,17 +104,20 @@ class Workbench:
         """Let an agent attempt goals; a stopped run goes on after the last complete episodes."""
 
         def compute(folder: Path) -> None:
-            episodes = roll_out(
-                self.world.environments(),
-                agent,
-                goals,
-                webshop_grammar,
+            self.encoder.save()  # so that workers find what is embedded already
+            job = RolloutJob(
+                agent_name=agent.name,
+                make_environments=self.world.environments,
+                make_agent=lambda: agent,
+                grammar=webshop_grammar,
                 seed=self.settings.seed,
                 max_steps=self.settings.step_limit,
                 expert=expert,
                 values=action_values,
-                journal=self.run.work_folder(stage, variant) / "episodes.jsonl",
+                batch_size=LIVE_EPISODES,
             )
+            journal = self.run.work_folder(stage, variant) / "episodes.jsonl"
+            episodes = run_job(job, goals, engine=open_engine(self.settings), journal=journal)
             write_trajectories(folder / "episodes.jsonl", episodes)
             self.encoder.save()
 

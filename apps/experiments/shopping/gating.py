@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -21,6 +23,7 @@ from sightline.agents.reading import (
     retrieval_examples,
     situation_conditions,
 )
+from sightline.agents.rollout import InProcessEngine
 from sightline.agents.state import RecurrentStateModel
 from sightline.retrieval import (
     CachedEncoder,
@@ -37,7 +40,11 @@ from sightline.retrieval.conditioned import (
     write_examples,
 )
 
+if TYPE_CHECKING:
+    from sightline.agents.rollout import ProcessEngine, RayEngine
+
 _SITUATIONS_AT_ONCE = 256
+_EPISODES_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,8 @@ class Gates:
     """Folder of the state model to start from; it is frozen unless a recipe says otherwise."""
     encoder: CachedEncoder
     """Encoder of events and chunks."""
+    engine: InProcessEngine | ProcessEngine | RayEngine = InProcessEngine()  # noqa: RUF009  (frozen)
+    """What labels examples."""
 
     def label_examples_stage(self, recipe: RetrieverRecipe) -> dict[str, list[RetrievalExample]]:
         """Return retrieval examples of every split, labelled by what best actions act on."""
@@ -115,8 +124,12 @@ class Gates:
 
         def compute(folder: Path) -> None:
             for split, trajectories in self.demonstrations.items():
-                examples = retrieval_examples(trajectories, webshop_grammar, chunking, navigation=navigation)
-                write_examples(folder / f"{split}.jsonl", examples)
+                starts = range(0, len(trajectories), _EPISODES_AT_ONCE)
+                parts = [trajectories[start : start + _EPISODES_AT_ONCE] for start in starts]
+                found = self.engine.map(
+                    lambda part: retrieval_examples(part, webshop_grammar, chunking, navigation=navigation), parts
+                )
+                write_examples(folder / f"{split}.jsonl", list(chain.from_iterable(found)))
 
         folder = self.run.stage(
             Stage.EXAMPLES,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -13,11 +15,12 @@ from rich.progress import Progress
 from experiments.shopping.settings import Phase1Settings, Phase2Settings
 from experiments.shopping.stages import Stage
 from lab.run import RunDirectory, read_metrics, write_metrics
-from sightline.agents import LanguageModelActor, Trajectory
+from sightline.agents import Actor, ChatActor, LanguageModelActor, Trajectory
+from sightline.agents.chat import AnswerCache, ChatConfig, TokenLedger
 from sightline.agents.grammar import webshop_grammar
 from sightline.agents.reading import instruction_similarity
 from sightline.agents.state import NextActionMetrics, RecurrentStateModel, train_next_action
-from sightline.agents.student import PACKAGED_STUDENT, student_examples, train_student, value_targets
+from sightline.agents.student import PACKAGED_STUDENT, student_examples, train_adapter, train_student, value_targets
 from sightline.retrieval import CachedEncoder
 
 
@@ -42,20 +45,35 @@ def open_actor(
     run: RunDirectory,
     episodes: Sequence[Trajectory],
     encoder: CachedEncoder,
-) -> LanguageModelActor:
-    """Return the language model that acts, as the settings ask for it; a student is trained now if it must be.
+) -> Actor:
+    """Return the language model that acts, as the settings ask for it; what must be trained is trained now.
 
     Args:
         settings: settings of the experiment.
-        run: run that a trained student is kept in.
+        run: run that a trained student or adapter is kept in, as are a server's answers and what they cost.
         episodes: demonstrations that it learns from.
         encoder: encoder of the chunks that it learns to read.
     """
-    return LanguageModelActor(
-        train_student_stage(settings, run, episodes, encoder),
-        batch_size=16,
-        length_normalised=True,
-        temperature=settings.student_training.temperature,
+    if settings.base_url is not None:
+        return open_chat_actor(settings, run)
+    model, adapter, temperature = settings.model or PACKAGED_STUDENT, None, settings.student_training.temperature
+    if settings.student != "packaged":
+        trained = train_student_stage(settings, run, episodes, encoder)
+        model, adapter = (model, trained) if settings.student == "lora" else (trained, None)
+    if adapter is not None:
+        temperature = settings.adapter_training.temperature
+    return LanguageModelActor(model, adapter=adapter, batch_size=16, length_normalised=True, temperature=temperature)
+
+
+def open_chat_actor(settings: Phase2Settings, run: RunDirectory) -> ChatActor:
+    """Return the server's model as an actor; what it answered is kept with the run, so that nothing is asked twice."""
+    config = ChatConfig(model=settings.model or "", base_url=settings.base_url, parameters={"max_tokens": 64})
+    return ChatActor(
+        config,
+        role=webshop_grammar.role,
+        api_key=os.environ.get("OPENAI_API_KEY", "none"),  # most servers of one's own want none
+        cache=AnswerCache(run.path / "answers"),
+        ledger=TokenLedger(run.path / "ledger.jsonl", settings.prices),
     )
 
 
@@ -64,19 +82,16 @@ def train_student_stage(
     run: RunDirectory,
     episodes: Sequence[Trajectory],
     encoder: CachedEncoder,
-) -> str | Path:
-    """Return the language model that acts: the one asked for, the packaged student, or one trained here.
+) -> Path:
+    """Return the folder of a student trained from scratch, or of an adapter for the settings' model.
 
     Args:
         settings: settings of the experiment.
-        run: run that a trained one is kept in.
+        run: run that it is kept in.
         episodes: demonstrations to learn from.
         encoder: encoder by which query RAG chooses the chunks of some examples; others are whole pages, or at random.
     """
-    if settings.model is not None:
-        return settings.model
-    if settings.student == "packaged":
-        return PACKAGED_STUDENT
+    adapts = settings.student == "lora"
 
     def compute(folder: Path) -> None:
         decisions = [
@@ -88,19 +103,21 @@ def train_student_stage(
         targets = value_targets([situation for situation, _ in decisions], temperature=settings.value_temperature)
         scorers = [instruction_similarity(encoder)]
         examples = student_examples(decisions, webshop_grammar, settings.student_data, rng, scorers, own=targets)
-        steps = settings.student_training.steps
+        steps = settings.adapter_training.steps if adapts else settings.student_training.steps
+        work = run.work_folder(Stage.STUDENT) / "checkpoint.safetensors"
         console = Console(stderr=True)
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
             task = bar.add_task("Student", total=steps)
-            train_student(
-                examples,
-                webshop_grammar,
-                settings.student_training,
-                folder / "model",
-                checkpoint=run.work_folder(Stage.STUDENT) / "checkpoint.safetensors",
-                command="uv run apps/phase2.py --student train",
-                progress=lambda step, _: bar.update(task, completed=step),
-            )
+            told: dict[str, Any] = {
+                "checkpoint": work,
+                "command": f"uv run apps/{run.path.parent.name}.py --student {settings.student}",
+                "progress": lambda step, _: bar.update(task, completed=step),
+            }
+            if adapts:
+                model, config = settings.model or "", settings.adapter_training
+                train_adapter(examples, webshop_grammar, model, config, folder / "model", **told)
+            else:
+                train_student(examples, webshop_grammar, settings.student_training, folder / "model", **told)
         encoder.save()
 
     return run.stage(Stage.STUDENT, compute) / "model"

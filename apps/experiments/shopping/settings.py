@@ -8,14 +8,14 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lab.settings import EncoderSettings
+from lab.settings import EncoderSettings, EngineSettings
 from sightline.agents.chat import TokenPrices
 from sightline.agents.state import NextActionTrainingConfig, StateModelConfig
-from sightline.agents.student import StudentDataConfig, StudentTrainingConfig
+from sightline.agents.student import AdapterTrainingConfig, StudentDataConfig, StudentTrainingConfig
 from sightline.retrieval import ChunkingConfig, RetrieverTrainingConfig
 
 
-class Phase1Settings(EncoderSettings):
+class Phase1Settings(EncoderSettings, EngineSettings):
     """Collect demonstrations in the shop and train a recurrent state model to predict the next action's type."""
 
     SMOKE: ClassVar[Mapping[str, Any]] = {
@@ -83,9 +83,16 @@ class Phase2Settings(Phase1Settings):
     """Who acts on what is let through: the shop's rule, word overlap, or a language model. A model, or a student to
     train, that is asked for acts in any case."""
     model: str | None = None
-    """Causal language model that acts in place of the student: any Hugging Face id or path."""
-    student: Literal["packaged", "train"] = "packaged"
-    """The small language model that acts by default: the one shipped with the package, or one trained in this run."""
+    """Causal language model that acts in place of the student: a Hugging Face id, a folder or a GGUF file; with
+    `--base-url` the name of a model there."""
+    base_url: str | None = None
+    """Address of a server with the OpenAI interface, for example http://localhost:8000/v1, whose model acts. Its key is
+    taken from the environment variable OPENAI_API_KEY."""
+    student: Literal["packaged", "train", "lora"] = "packaged"
+    """The small language model that acts by default: the one shipped with the package, or one trained in this run;
+    "lora" trains an adapter for `--model` on the same labels."""
+    adapter_training: AdapterTrainingConfig = AdapterTrainingConfig()
+    """Training of the adapter."""
     student_training: StudentTrainingConfig = StudentTrainingConfig()
     """Training of the student."""
     student_data: StudentDataConfig = StudentDataConfig(history="memory", ranked_share=0.75, target_share=0.5, views=2)
@@ -128,6 +135,9 @@ class Phase2Settings(Phase1Settings):
     """Training of the retriever; `phase2` in a YAML file."""
     prices: TokenPrices | None = None
     """What the acting model's tokens cost, in dollars per million; the report then says what success costs."""
+    injections: float = Field(default=0, ge=0, le=1)
+    """Share of the products whose texts try to command their readers, in a shop of its own: ReAct, query RAG and the
+    trained gate attempt the held-out goals there once more. Without it there is no such shop."""
     ablations: bool = True
     """Also vary how much is read and how, what the gate is and learns from, and the actor, on development goals."""
 
@@ -136,3 +146,43 @@ class Phase2Settings(Phase1Settings):
         if self.top_k is None and self.budget is None:
             raise ValueError("give --top-k, --budget or both: one of them must say how much RAG and the gates read")
         return self
+
+    @model_validator(mode="after")
+    def _models_belong_together(self) -> Self:
+        if self.base_url is not None and self.model is None:
+            raise ValueError("--base-url needs the name of a model there: give --model too")
+        if self.student == "lora" and (self.model is None or self.base_url is not None):
+            raise ValueError(
+                "--student lora trains an adapter for a model on this machine: give --model, no --base-url"
+            )
+        if self.student == "train" and self.model is not None:
+            raise ValueError("--student train makes the model that acts: give no --model, or --student lora")
+        return self
+
+
+class PretrainedSettings(Phase2Settings):
+    """Can a pretrained language model shop, before and after it has learnt an expert's labels?"""
+
+    SMOKE: ClassVar[Mapping[str, Any]] = {
+        "training_goals": 12,
+        "test_goals": 8,
+        "control_goals": 4,
+        "adapter_training": {"steps": 4},
+    }
+
+    model: str | None = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    """Causal language model: a Hugging Face id, a folder or a GGUF file."""
+    student: Literal["packaged", "train", "lora"] = "lora"
+    """Whether an adapter is trained ("lora") or the model acts as it is ("packaged")."""
+    student_data: StudentDataConfig = StudentDataConfig(
+        history="none", views=1, full_page_share=0, max_chunks=5, ranked_share=0.75, target_share=0.5
+    )
+    """What the adapter's training prompts show: a few chunks of the page, as query RAG shows them."""
+    history: Literal["memory", "turns", "none"] = "none"
+    """What the agents see of the episode so far."""
+    training_goals: int = Field(default=160, ge=8)
+    """Goals of the training split to collect demonstrations for."""
+    test_goals: int = Field(default=100, ge=4)
+    """Held-out goals of the test split."""
+    control_goals: int = Field(default=30, ge=2)
+    """The first of them, which the model attempts as it is; it seldom ends before the step limit."""

@@ -18,3 +18,4 @@ class Stage(StrEnum):
     TEACHERS = "6-teachers"
     AGENT = "7-agent"
     ABLATION = "8-ablation"
+    ATTACK = "9-attack"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from experiments.shopping.settings import Phase1Settings
 from experiments.shopping.stages import Stage
+from lab.engine import open_engine
 from lab.run import RunDirectory
 from sightline.agents import Trajectory, read_trajectories, write_trajectories
 from sightline.agents.grammar import propose_queries, webshop_grammar
@@ -26,6 +29,9 @@ from sightline.webshop_env.episodes import Generated, Official, Reachable, write
 
 LIVE_EPISODES = 64
 """Environments that play side by side; they share one shop, so each costs no more than its state."""
+
+GOALS_AT_ONCE = 50
+"""Goals whose demonstrations a worker collects before it is given others."""
 
 
 @dataclass(frozen=True)
@@ -121,19 +127,28 @@ def collect_demonstrations_stage(
     write_shop(run.path / "shop.json", world.shop, world.source)
 
     def compute(folder: Path) -> None:
-        (environment,) = world.environments(1)
+        engine = open_engine(settings)
         for split, goals in world.splits.items():
-            episodes = collect(
-                environment,
-                goals,
-                expert,
-                webshop_grammar,
-                seed=settings.seed,
-                max_steps=settings.step_limit,
-                values=action_values,
-                exploration=settings.exploration if split == "train" else 0.0,
-            )
-            write_trajectories(folder / f"{split}.jsonl", episodes)
+            exploration = settings.exploration if split == "train" else 0.0
+            demonstrate = partial(_demonstrate, world, settings.seed, settings.step_limit, exploration)
+            parts = [goals[start : start + GOALS_AT_ONCE] for start in range(0, len(goals), GOALS_AT_ONCE)]
+            write_trajectories(folder / f"{split}.jsonl", chain.from_iterable(engine.map(demonstrate, parts)))
 
     folder = run.stage(Stage.DEMONSTRATIONS, compute)
     return {split: list(read_trajectories(folder / f"{split}.jsonl")) for split in world.splits}
+
+
+def _demonstrate(world: World, seed: int, max_steps: int, exploration: float, goals: Sequence[int]) -> list[Trajectory]:
+    """Return expert episodes for some goals; each depends on its goal and the seed alone."""
+    (environment,) = world.environments(1)
+    return collect(
+        environment,
+        goals,
+        expert,
+        webshop_grammar,
+        seed=seed,
+        max_steps=max_steps,
+        values=action_values,
+        exploration=exploration,
+        progress=False,
+    )

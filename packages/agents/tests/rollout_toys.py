@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from sightline.agents.grammar import webshop_grammar
 from sightline.agents.records import Decision, Situation
 from sightline.agents.rollout.job import RolloutJob
@@ -162,3 +164,37 @@ class Plain:
 
 def plain_corridors(count: int) -> list[Plain]:
     return [Plain() for _ in range(count)]
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def square_or_die(number: int, folder: Path, *, deadly: int) -> int:
+    """Kill the process at `deadly`, the first time only when there is a file `once`."""
+    mark = folder / "died"
+    if number == deadly and not (mark.exists() and (folder / "once").exists()):
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return square(number)
+
+
+def note(name: str, folder: Path) -> float:
+    """Write down that a name was done, and when it began."""
+    began = time.monotonic()
+    with (folder / "done").open("a") as file:
+        file.write(f"{name}\n")
+    return began
+
+
+def refuse(number: int) -> int:
+    raise LookupError(f"no idea of {number}")
+
+
+class Pair(BaseModel):
+    number: int
+    square: int
+
+
+def pair(number: int) -> Pair:
+    return Pair(number=number, square=square(number))

@@ -33,7 +33,7 @@ def run(job: RolloutJob, journal: Path | None, goals: Any = GOALS) -> list[Traje
 class Forbidden:
     """An engine that must not be asked."""
 
-    def play(self, job: Any, batches: Any, progress: Any) -> Any:
+    def run(self, work: Any, batches: Any, progress: Any) -> Any:
         raise AssertionError("everything was played already")
 
 

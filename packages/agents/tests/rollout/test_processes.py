@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from types import ModuleType
 
 import pytest
@@ -26,10 +27,14 @@ def test_a_worker_that_dies_before_it_is_ready_ends_the_rollout(toys: ModuleType
         toys.run(toys.make_job(make_environments=toys.make_corridors_or_die), range(6), ProcessEngine(2))
 
 
-def test_a_job_of_lambdas_is_refused_with_the_remedy(toys: ModuleType) -> None:
+def test_a_job_of_lambdas_is_sent_by_value_and_one_that_holds_a_lock_is_refused(toys: ModuleType) -> None:
     job = toys.make_job(make_environments=lambda count: toys.corridors(count))
-    with pytest.raises(TypeError, match="an importable module"):
-        toys.run(job, range(6), ProcessEngine(1))
+    assert toys.lines(toys.run(job, range(6), ProcessEngine(1))) == toys.lines(
+        toys.run(toys.make_job(), range(6), InProcessEngine())
+    )
+    lock = threading.Lock()
+    with pytest.raises(TypeError, match="cannot be sent to another process"):
+        toys.run(toys.make_job(make_environments=lambda count: [lock] * count), range(6), ProcessEngine(1))
 
 
 def test_no_goals_start_no_worker(toys: ModuleType) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sightline.agents.rollout.in_process import InProcessEngine
+from sightline.agents.rollout.in_process import InProcessEngine, rollout_work
 from sightline.agents.rollout.job import RolloutError
 from sightline.agents.rollout.processes import ProcessEngine
 
@@ -34,7 +34,7 @@ def test_a_killed_workers_batch_is_played_again_in_full(
     expected = toys.run(toys.make_job(make_agent=toys.CompanyAgent), range(14), InProcessEngine())
     assert toys.lines(toys.run(job, range(14), engine(2))) == toys.lines(expected)
     assert {path.name for path in tmp_path.iterdir()} == {"1", "9"}
-    assert [text for text in caplog.messages if "A worker died while it played batch" in text]
+    assert [text for text in caplog.messages if "A worker died while it did batch" in text]
 
 
 def test_goals_that_kill_two_workers_become_error_rows_and_the_others_go_on(
@@ -87,11 +87,11 @@ def test_finished_batches_survive_a_fatal_error_in_the_journal(toys: ModuleType,
 def test_progress_counts_each_episode_once_even_when_a_worker_dies(toys: ModuleType, tmp_path: Path) -> None:
     told: list[int] = []
     job = toys.make_job(make_environments=partial(toys.corridors, deadly=[6], deaths=tmp_path))
-    for _ in ProcessEngine(2).play(job, {0: range(4), 1: range(4, 8)}, told.append):
+    for _ in ProcessEngine(2).run(rollout_work(job), {0: range(4), 1: range(4, 8)}, told.append):
         pass
     assert sum(told) == 8
     told.clear()
     job = toys.make_job(make_environments=partial(toys.corridors, deadly=[6]))
-    for _ in ProcessEngine(2).play(job, {0: range(4), 1: range(4, 8)}, told.append):
+    for _ in ProcessEngine(2).run(rollout_work(job), {0: range(4), 1: range(4, 8)}, told.append):
         pass
     assert sum(told) == 8

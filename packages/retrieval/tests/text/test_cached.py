@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -91,3 +92,12 @@ def test_saving_again_adds_to_the_file_what_is_missing(tmp_path: Path):
 def test_a_cache_without_a_path_cannot_be_saved():
     with pytest.raises(ValueError, match="no file"):
         CachedEncoder(HashingEncoder(8)).save()
+
+
+def test_a_pickled_cache_is_the_same_encoder_and_finds_what_was_saved(tmp_path: Path) -> None:
+    encoder = CachedEncoder(HashingEncoder(16), tmp_path / "cache.sqlite")
+    vectors = encoder.encode(["a lamp", "a desk"])
+    encoder.save()
+    other = pickle.loads(pickle.dumps(encoder))  # noqa: S301 - ours
+    assert (other.name, len(other)) == (encoder.name, 2)
+    assert other.encode(["a lamp", "a desk"]).tobytes() == vectors.tobytes()

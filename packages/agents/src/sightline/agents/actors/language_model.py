@@ -11,7 +11,8 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -102,6 +103,9 @@ class LanguageModelActor:
             batch_size, length_normalised, temperature, chat_template, prefix_cache_bytes, distribution_cache_bytes
         )
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._remake: Callable[..., LanguageModelActor] = partial(
+            LanguageModelActor, model, adapter=adapter, device=device, dtype=dtype, **self._options
+        )
         loaded, tokenizer = load_language_model(model, dtype=_choose_dtype(dtype, place))
         if adapter is not None:
             loaded = _with_adapter(loaded, adapter)
@@ -141,6 +145,7 @@ class LanguageModelActor:
         actor._set_options(
             batch_size, length_normalised, temperature, chat_template, prefix_cache_bytes, distribution_cache_bytes
         )
+        actor._remake = partial(cls.from_model, model, tokenizer, name=name, **actor._options)
         actor._set_model(model, tokenizer, name=name)
         return actor
 
@@ -157,6 +162,14 @@ class LanguageModelActor:
             raise ValueError(f"temperature must be positive and finite, not {temperature!r}")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size!r}")
+        self._options: dict[str, Any] = {
+            "batch_size": batch_size,
+            "length_normalised": length_normalised,
+            "temperature": temperature,
+            "chat_template": chat_template,
+            "prefix_cache_bytes": prefix_cache_bytes,
+            "distribution_cache_bytes": distribution_cache_bytes,
+        }
         self._prefixes: PrefixCache | None = PrefixCache(prefix_cache_bytes) if prefix_cache_bytes else None
         self._distributions: BoundedCache[ActionDistribution] = BoundedCache(distribution_cache_bytes)
         self.distribution_hits = 0
@@ -178,6 +191,10 @@ class LanguageModelActor:
             self._prefixes = None
             logger.info("%s cannot continue from a prefix that was read before; prompts are read in full", name)
         logger.info("%s scores actions by %s attention on %s", name, self.path, self.device)
+
+    def __reduce__(self) -> tuple[Callable[..., LanguageModelActor], tuple[()]]:
+        """Pickle how the actor was made, with the model itself where it was given one; caches begin anew."""
+        return self._remake, ()
 
     @property
     def reused_tokens(self) -> int:
@@ -315,7 +332,11 @@ def load_language_model(model: str | Path, *, dtype: str | torch.dtype = "auto")
     except ImportError as error:
         raise ImportError("GGUF files need an extra: pip install 'sightline-agents[gguf]'") from error
     tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
-    return AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=dtype), tokenizer
+    loaded: Any = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=dtype)
+    # Its weights are numbers like any other now; as a quantised model it could be neither tuned nor saved.
+    loaded.hf_quantizer, loaded.is_quantized = None, False
+    loaded.config.__dict__.pop("quantization_config", None)
+    return loaded, tokenizer
 
 
 def _with_adapter(model: Any, adapter: str | Path) -> Any:

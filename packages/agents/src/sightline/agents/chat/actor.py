@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
+from functools import partial
 from threading import Thread
 from typing import Any, Self
 
@@ -46,8 +47,8 @@ class ChatActor:
     Tokens are those the server reports, over all questions that a decision took; those of cached answers count as
     they did when they were asked.
 
-    Requests are sent from a thread with an event loop of its own, so that `score` works in notebooks too. An actor
-    cannot be sent to another process; make it there.
+    Requests are sent from a thread with an event loop of its own, so that `score` works in notebooks too. Pickled, an
+    actor is what it was made with, the key included.
 
     Args:
         config: which model is asked where, and how patiently.
@@ -73,6 +74,7 @@ class ChatActor:
         ledger: TokenLedger | None = None,
     ) -> None:
         self.config = config
+        self._remake = partial(ChatActor, config, role=role, api_key=api_key, cache=cache, ledger=ledger)
         self.parse_failures = 0
         self._instructions = f"{role} {_INSTRUCTIONS}"
         sampling = {} if config.temperature is None else {"temperature": config.temperature}
@@ -82,6 +84,9 @@ class ChatActor:
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name=f"chat with {config.model}", daemon=True)
         self._thread.start()
+
+    def __reduce__(self) -> tuple[Callable[[], ChatActor], tuple[()]]:
+        return self._remake, ()
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Rollouts in this process, and the player that every engine's workers use.
+"""Work in this process, and the player of episodes that every engine's workers use.
 
 This module knows nothing of processes, clusters, journals or how an agent decides.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from sightline.agents.rollout.episode import Episode
-from sightline.agents.rollout.job import Batches, PlayedBatch, ProgressFn, RolloutJob
+from sightline.agents.rollout.episode import Episode, episode_id
+from sightline.agents.rollout.job import Batches, DoneBatch, Item, ProgressFn, Result, RolloutJob, Work
+from sightline.agents.rollout.mapping import MapMethod
 from sightline.agents.trajectory import Trajectory
 
 
-class Player:
+class EpisodePlayer:
     """Plays the batches of a job one after another, in this process.
 
     Raises:
@@ -64,16 +66,44 @@ class Player:
                 episodes[place].take(decision)
 
 
-@dataclass(frozen=True, slots=True)
-class InProcessEngine:
-    """Plays one batch after another in this process."""
+def rollout_work(job: RolloutJob) -> Work[int, Trajectory]:
+    """Return the work of a rollout: goals become trajectories, those that two workers died over error rows."""
+    return Work(partial(EpisodePlayer, job), partial(_lost_episode, job))
 
-    def play(self, job: RolloutJob, batches: Batches, progress: ProgressFn) -> Generator[PlayedBatch]:
-        """Play every batch; what the agent raises is passed on as it is."""
-        player = Player(job)
-        for number, goals in batches.items():
+
+def _lost_episode(job: RolloutJob, goal: int) -> Trajectory:
+    return Trajectory(
+        episode_id=episode_id(job.agent_name, job.seed, goal),
+        goal=goal,
+        agent=job.agent_name,
+        seed=job.seed,
+        instruction="",
+        steps=(),
+        final_observation="",
+        total_reward=0.0,
+        terminated=False,
+        truncated=False,
+        error="WorkerDeathError: two workers died before this episode ended",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class InProcessEngine(MapMethod):
+    """Does one batch after another in this process."""
+
+    def run(
+        self, work: Work[Item, Result], batches: Batches[Item], progress: ProgressFn
+    ) -> Generator[DoneBatch[Result]]:
+        """Do every batch; what is raised is passed on as it is."""
+        player, waiting, done = work.make_player(), list(batches), set()
+        while waiting:
+            number = next((each for each in waiting if work.after.get(each) in (None, *done)), None)
+            if number is None:
+                return
+            waiting.remove(number)
             finished = {}
-            for place, trajectory in player.play(goals):
-                finished[place] = trajectory
+            for place, result in player.play(batches[number]):
+                finished[place] = result
                 progress(1)
-            yield number, [finished[place] for place in range(len(goals))]
+            done.add(number)
+            yield number, [finished[place] for place in range(len(batches[number]))]

@@ -1,4 +1,4 @@
-"""What a rollout consists of, and what an engine that plays it must offer.
+"""What a rollout consists of, and what an engine that does such work, or any other, must offer.
 
 The goals of a rollout are cut into batches, and the episodes of a batch are played in lock-step. Which episodes share
 a call of the agent therefore depends on the rollout alone, not on the engine or on the number of workers.
@@ -7,34 +7,56 @@ This module knows nothing of processes, clusters, journals or how an agent decid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from sightline.agents.grammar import TaskGrammar
 from sightline.agents.protocols import ActionValues, Agent, Demonstrator, Environment
-from sightline.agents.trajectory import Trajectory
 
-Batches = Mapping[int, Sequence[int]]
-"""Number of a batch -> its goals."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
-PlayedBatch = tuple[int, list[Trajectory]]
-"""Number of a batch, and one trajectory for each of its goals, in their order."""
+Batches: TypeAlias = Mapping[int, Sequence[Item]]
+"""Number of a batch -> its items; those of a rollout are goals."""
+
+DoneBatch: TypeAlias = tuple[int, list[Result]]
+"""Number of a batch, and one result for each of its items, in their order; those of a rollout are trajectories."""
 
 ProgressFn = Callable[[int], None]
-"""Is told how many episodes were finished; fewer than 0 when a worker was lost with what it had finished."""
+"""Is told how many items were finished; fewer than 0 when a worker was lost with what it had finished."""
 
 
 class RolloutError(RuntimeError):
-    """A rollout cannot go on: a worker could not begin, or its agent raised."""
+    """A rollout, or other work, cannot go on: a worker could not begin, or what it called raised."""
+
+
+class Player(Protocol):
+    """Does the items of a batch."""
+
+    def play(self, batch: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """Yield (place of an item in the batch, its result) as items are done."""
+        ...
+
+
+@dataclass(frozen=True)
+class Work(Generic[Item, Result]):
+    """What workers do, whatever it is."""
+
+    make_player: Callable[[], Player]
+    """Makes what does it. Each worker calls it once; it is sent to workers by pickle."""
+    lost: Callable[[Item], Result]
+    """Gives the result of an item that two workers died over, or raises where nothing can stand for it."""
+    after: Mapping[int, int] = field(default_factory=dict)
+    """Number of a batch -> batch that must be finished before it begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutJob:
     """What is played, described so that any process can make it.
 
-    For workers, the functions are sent by pickle: functions of an importable module, or a `functools.partial` of one.
-    Each worker calls both `make_environments` and `make_agent` once.
+    For workers, the functions are sent by pickle; those of no importable module, lambdas among them, with all that they
+    hold. Each worker calls both `make_environments` and `make_agent` once.
 
     Raises:
         ValueError: `max_steps` or `batch_size` is not positive.
@@ -68,15 +90,17 @@ class RolloutJob:
 
 
 class Engine(Protocol):
-    """Plays batches of episodes somewhere."""
+    """Does batches of work somewhere."""
 
-    def play(self, job: RolloutJob, batches: Batches, progress: ProgressFn) -> Generator[PlayedBatch]:
-        """Play every batch.
+    def run(
+        self, work: Work[Item, Result], batches: Batches[Item], progress: ProgressFn
+    ) -> Generator[DoneBatch[Result]]:
+        """Do every batch.
 
         Args:
-            job: rollout to play.
-            batches: goals to play; each batch has 1 to `job.batch_size` goals.
-            progress: function that is told of finished episodes.
+            work: what is done.
+            batches: items, at least one in each batch.
+            progress: function that is told of finished items.
 
         Yields:
             Every batch once, when it is complete, in any order.

@@ -1,11 +1,12 @@
-"""Rollouts over worker processes of this machine.
+"""Work over worker processes of this machine.
 
-This module knows nothing of what is played; `supervision.py` decides who plays it.
+This module knows nothing of what is done; `supervision.py` decides who does it.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 import traceback
@@ -13,23 +14,22 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from pickle import PicklingError
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import Any
 
-from sightline.agents.rollout.in_process import Player
-from sightline.agents.rollout.job import Batches, PlayedBatch, ProgressFn, RolloutError, RolloutJob
+import cloudpickle
+
+from sightline.agents.rollout.job import Batches, DoneBatch, Item, ProgressFn, Result, RolloutError, Work
+from sightline.agents.rollout.mapping import MapMethod
 from sightline.agents.rollout.supervision import Supervision, WorkerDeathError
-
-if TYPE_CHECKING:
-    from sightline.agents.trajectory import Trajectory
 
 _JOIN_SECONDS = 5.0
 _SHOWN_CHARACTERS = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessEngine:
-    """Plays batches in processes of their own, one thread each.
+class ProcessEngine(MapMethod):
+    """Does batches in processes of their own, one thread each.
 
     A script that uses them needs the usual `if __name__ == "__main__":`.
 
@@ -44,40 +44,44 @@ class ProcessEngine:
         if self.count < 1:
             raise ValueError(f"count should be at least 1, not {self.count!r}")
 
-    def play(self, job: RolloutJob, batches: Batches, progress: ProgressFn) -> Generator[PlayedBatch]:
-        """Play every batch.
+    def run(
+        self, work: Work[Item, Result], batches: Batches[Item], progress: ProgressFn
+    ) -> Generator[DoneBatch[Result]]:
+        """Do every batch.
 
         Raises:
-            RolloutError: a worker could not begin, or the agent raised; the message has the worker's traceback.
-            TypeError: the job cannot be sent to another process.
+            RolloutError: a worker could not begin, or what it called raised; the message has the worker's traceback.
+            TypeError: the work cannot be sent to another process.
         """
-        return Supervision(lambda: _Process(job), _with_news, job, batches, progress).run(self.count)
+        try:
+            # What is in no importable module goes by value; the standard library's pickle refuses it.
+            sent = cloudpickle.dumps(work.make_player)
+        except Exception as error:
+            raise TypeError(
+                f"the work cannot be sent to another process ({error}); let its functions open files, connections and "
+                "locks themselves rather than hold them"
+            ) from error
+        return Supervision(lambda: _Process(sent), _with_news, work, batches, progress).run(self.count)
 
 
 class _Process:
     """A worker process, seen from its parent."""
 
-    def __init__(self, job: RolloutJob) -> None:
+    def __init__(self, sent: bytes) -> None:
         # Started afresh, since the fork of a process with threads (NumPy's, PyTorch's) may hang.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, job), daemon=True)
+        self._process = context.Process(target=_work, args=(theirs, sent), daemon=True)
         try:
             self._process.start()
-        except (PicklingError, AttributeError, TypeError) as error:
-            self.connection.close()
-            raise TypeError(
-                f"the job cannot be sent to another process ({error}); make its functions those of an importable "
-                "module, or functools.partial of them, rather than lambdas or functions inside functions"
-            ) from error
         finally:
             theirs.close()
 
-    def begin(self, goals: Sequence[int]) -> None:
+    def begin(self, batch: Sequence[Any]) -> None:
         with suppress(OSError):  # it died since; receive() will say so
-            self.connection.send(list(goals))
+            self.connection.send_bytes(cloudpickle.dumps(list(batch)))
 
-    def receive(self) -> tuple[int, Trajectory] | None:
+    def receive(self) -> tuple[int, Any] | None:
         try:
             message = self.connection.recv()
         except (EOFError, OSError):
@@ -111,15 +115,18 @@ def use_one_thread() -> None:
         sys.modules["torch"].set_num_threads(1)
 
 
-def _work(connection: Connection, job: RolloutJob) -> None:
-    """Live as a worker: make the player, then play batches until the other end of the connection is closed."""
+def _work(connection: Connection, sent: bytes) -> None:
+    """Live as a worker: make the player, then do batches until the other end of the connection is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end takes this process along
+    _end_with_parent()
+    # What is sent is imported after this, and PyTorch with it: it reads how many threads it may have when it is loaded.
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     try:
-        player = Player(job)
+        player = cloudpickle.loads(sent)()
         use_one_thread()
         connection.send(None)
         while True:
-            for message in player.play(connection.recv()):
+            for message in player.play(cloudpickle.loads(connection.recv_bytes())):
                 connection.send(message)
             connection.send(None)
     except (EOFError, BrokenPipeError):
@@ -127,3 +134,15 @@ def _work(connection: Connection, job: RolloutJob) -> None:
     except Exception:
         with suppress(OSError):
             connection.send(traceback.format_exc()[-_SHOWN_CHARACTERS:])
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent ends, even if that was killed: a run that is resumed is alone with its files."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a worker
+
+    def follow() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    Thread(target=follow, daemon=True).start()

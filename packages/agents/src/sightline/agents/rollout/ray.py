@@ -1,6 +1,6 @@
-"""Rollouts over Ray, on this machine or a cluster (extra `ray`).
+"""Work over Ray, on this machine or a cluster (extra `ray`).
 
-This module knows nothing of what is played; `supervision.py` decides who plays it.
+This module knows nothing of what is done; `supervision.py` decides who does it.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import logging
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sightline.agents.rollout.in_process import Player
-from sightline.agents.rollout.job import Batches, PlayedBatch, ProgressFn, RolloutError, RolloutJob
+from sightline.agents.rollout.job import Batches, DoneBatch, Item, ProgressFn, Result, RolloutError, Work
+from sightline.agents.rollout.mapping import MapMethod
 from sightline.agents.rollout.processes import use_one_thread
 from sightline.agents.rollout.supervision import Supervision, WorkerDeathError
 
@@ -22,18 +22,15 @@ try:
 except ImportError as error:
     raise ImportError("Ray is not installed; install it with: pip install 'sightline-agents[ray]'") from error
 
-if TYPE_CHECKING:
-    from sightline.agents.trajectory import Trajectory
-
 _SHOWN_CHARACTERS = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class RayEngine:
-    """Plays batches in Ray actors, one CPU and one thread each.
+class RayEngine(MapMethod):
+    """Does batches in Ray actors, one CPU and one thread each.
 
-    The job is stored in the cluster once, whatever its functions hold with it, and every actor reads that copy. Where
-    Ray is running already it is used as it is; otherwise it is started, and shut down at the end.
+    What they do is stored in the cluster once, whatever its functions hold with it, and every actor reads that copy.
+    Where Ray is running already it is used as it is; otherwise it is started, and shut down at the end.
 
     Raises:
         ValueError: `count` is not positive, or `gpus` is negative.
@@ -50,11 +47,13 @@ class RayEngine:
         if self.count < 1 or self.gpus < 0:
             raise ValueError(f"count should be at least 1 and gpus at least 0, not {self.count!r} and {self.gpus!r}")
 
-    def play(self, job: RolloutJob, batches: Batches, progress: ProgressFn) -> Generator[PlayedBatch]:
-        """Play every batch.
+    def run(
+        self, work: Work[Item, Result], batches: Batches[Item], progress: ProgressFn
+    ) -> Generator[DoneBatch[Result]]:
+        """Do every batch.
 
         Raises:
-            RolloutError: an actor could not begin, or the agent raised; the message has the actor's traceback.
+            RolloutError: an actor could not begin, or what it called raised; the message has the actor's traceback.
             ConnectionError: there is no cluster at the address.
         """
         own = not ray.is_initialized()
@@ -62,8 +61,8 @@ class RayEngine:
             self._connect()
         try:
             actor = ray.remote(num_cpus=1, num_gpus=self.gpus)(_RemotePlayer)
-            stored = ray.put(job)
-            yield from Supervision(lambda: _Actor(actor, stored), _with_news, job, batches, progress).run(self.count)
+            stored = ray.put(work.make_player)
+            yield from Supervision(lambda: _Actor(actor, stored), _with_news, work, batches, progress).run(self.count)
         finally:
             if own:
                 ray.shutdown()
@@ -79,31 +78,31 @@ class RayEngine:
 class _RemotePlayer:
     """What runs in an actor."""
 
-    def __init__(self, stored_job: Sequence[Any], path: Sequence[str]) -> None:
-        # As a spawned process does, it finds the modules that the driver finds; then the job can be unpickled.
+    def __init__(self, stored: Sequence[Any], path: Sequence[str]) -> None:
+        # As a spawned process does, it finds the modules that the driver finds; then the work can be unpickled.
         sys.path.extend(place for place in path if place not in sys.path)
-        self._player = Player(ray.get(stored_job[0]))
+        self._player = ray.get(stored[0])()
         use_one_thread()
 
     def ready(self) -> None:
         """Return when the actor is made."""
 
-    def play(self, goals: Sequence[int]) -> Iterator[tuple[int, Trajectory]]:
-        """Stream the episodes of a batch."""
-        yield from self._player.play(goals)
+    def play(self, batch: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """Stream the results of a batch."""
+        yield from self._player.play(batch)
 
 
 class _Actor:
     """An actor, seen from the driver."""
 
-    def __init__(self, actor: Any, stored_job: Any) -> None:
-        self._actor = actor.remote([stored_job], sys.path)  # Ray would unpickle a job that is no list's element
+    def __init__(self, actor: Any, stored: Any) -> None:
+        self._actor = actor.remote([stored], sys.path)  # Ray would unpickle what is no list's element
         self.pending: Any = self._actor.ready.remote()
 
-    def begin(self, goals: Sequence[int]) -> None:
-        self.pending = self._actor.play.options(num_returns="streaming").remote(list(goals))
+    def begin(self, batch: Sequence[Any]) -> None:
+        self.pending = self._actor.play.options(num_returns="streaming").remote(list(batch))
 
-    def receive(self) -> tuple[int, Trajectory] | None:
+    def receive(self) -> tuple[int, Any] | None:
         try:
             ready = isinstance(self.pending, ray.ObjectRef)
             message: Any = ray.get(self.pending if ready else next(self.pending))

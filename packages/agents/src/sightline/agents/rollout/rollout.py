@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
-from sightline.agents.rollout.in_process import InProcessEngine
+from sightline.agents.rollout.in_process import InProcessEngine, rollout_work
 from sightline.agents.rollout.job import Engine, RolloutJob
 from sightline.agents.rollout.journal import JournalHeader, RolloutJournal
 
@@ -121,7 +121,7 @@ def run_job(
     with Progress(console=console, disable=not (progress and console.is_terminal), transient=True) as bar:
         task = bar.add_task(job.agent_name, total=len(goals), completed=sum(map(len, played.values())))
         if left:
-            with closing(engine.play(job, left, lambda count: bar.advance(task, count))) as results:
+            with closing(engine.run(rollout_work(job), left, lambda count: bar.advance(task, count))) as results:
                 for number, episodes in results:
                     if record is not None:
                         record.append(number, episodes)

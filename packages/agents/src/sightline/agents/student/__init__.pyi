@@ -1,4 +1,6 @@
+from .adapter import train_adapter as train_adapter
 from .config import PACKAGED_STUDENT as PACKAGED_STUDENT
+from .config import AdapterTrainingConfig as AdapterTrainingConfig
 from .config import StudentDataConfig as StudentDataConfig
 from .config import StudentTrainingConfig as StudentTrainingConfig
 from .data import student_examples as student_examples

@@ -80,5 +80,5 @@ def restore(
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"weight.{name}"])
-            moments = {moment: tensors[f"{moment}.{name}"].clone() for moment in _MOMENTS}
+            moments = {m: tensors[f"{m}.{name}"].to(parameter.device, copy=True) for m in _MOMENTS}
             optimizer.state[parameter] = {"step": torch.tensor(float(done)), **moments}

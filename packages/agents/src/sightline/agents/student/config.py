@@ -82,3 +82,39 @@ class StudentTrainingConfig(BaseModel):
     """Steps between checkpoints."""
     seed: int = Field(default=0, ge=0)
     """Seed of the initial weights and of the order of batches."""
+
+
+class AdapterTrainingConfig(BaseModel):
+    """Size and training of an adapter (LoRA, Hu et al. 2022) on a pretrained language model."""
+
+    model_config = _RECORD
+
+    rank: int = Field(default=8, ge=1)
+    """Rank of the update of each adapted matrix."""
+    alpha: float = Field(default=16.0, gt=0)
+    """Scale of the updates, before it is divided by the rank."""
+    targets: tuple[str, ...] | None = None
+    """Names of the adapted modules; without them those that PEFT names for the model's kind, mostly queries and
+    values."""
+    context: int = Field(default=640, ge=64)
+    """Longest prompt and action together, in tokens, that training reads; acting has the model's own context."""
+    steps: int = Field(default=200, ge=1)
+    """Optimiser steps."""
+    batch_size: int = Field(default=4, ge=1)
+    """Examples a step."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak learning rate of AdamW."""
+    warmup: int = Field(default=10, ge=0)
+    """Steps of linear warm-up; then the rate falls linearly to zero."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled weight decay of the updates."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient."""
+    temperature: float = Field(default=0.25, gt=0)
+    """Divides a candidate's mean log-probability per token before the softmax."""
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Arithmetic of training; auto is bfloat16 where the processor, or the GPU, has instructions for it."""
+    checkpoint_every: int = Field(default=20, ge=1)
+    """Steps between checkpoints."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the initial updates and of the order of batches."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sightline.agents.files import sync_folder
-from sightline.agents.student.config import StudentTrainingConfig
+from sightline.agents.student.config import AdapterTrainingConfig, StudentTrainingConfig
 from sightline.agents.student.records import StudentReport
 
 try:
@@ -17,26 +17,28 @@ except ImportError as error:
     raise ImportError("the student needs an extra: pip install 'sightline-agents[language-model]'") from error
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase
 
 _TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
+_ADAPTER_TEMPLATE = Path(__file__).with_name("adapter_card.md.jinja")
 
 
 def save_pretrained(
-    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, card: str, report: StudentReport
+    folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase, card: str, report: StudentReport, **options: Any
 ) -> None:
     """Write the folder, complete or not at all.
 
     Args:
         folder: folder to make; must not exist or be empty.
-        model: the trained model.
+        model: the trained model, or its adapter.
         tokenizer: its tokenizer.
         card: its model card (`model_card`).
         report: what its training did.
+        **options: options of the model's own `save_pretrained`.
     """
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
-    model.save_pretrained(unfinished)
+    model.save_pretrained(unfinished, **options)
     tokenizer.save_pretrained(unfinished)
     (unfinished / "README.md").write_text(card, encoding="utf-8")
     (unfinished / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -73,3 +75,29 @@ def model_card(
         continued=continued,
     )
     return str(card)
+
+
+def adapter_card(
+    task: str, base: str, config: AdapterTrainingConfig, report: StudentReport, command: str | None
+) -> str:
+    """Return the card of an adapter: Markdown with the metadata of the Hugging Face Hub before it.
+
+    Args:
+        task: name of the task's grammar.
+        base: name of the model that it belongs to.
+        config: size and training.
+        report: what the training did.
+        command: how the adapter was made; None where nobody said.
+    """
+    metadata = ModelCardData(library_name="peft", pipeline_tag="text-generation", tags=["sightline", "web-agent", task])
+    return str(
+        ModelCard.from_template(
+            metadata,
+            template_path=str(_ADAPTER_TEMPLATE),
+            task=task,
+            base=base,
+            config=config,
+            report=report,
+            command=command,
+        )
+    )

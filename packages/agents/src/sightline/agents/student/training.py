@@ -25,7 +25,7 @@ from sightline.agents.actors.candidate_scoring import (
     encode_prompts,
 )
 from sightline.agents.student.checkpoint import TrainingState, load_checkpoint, restore, save_checkpoint
-from sightline.agents.student.config import StudentTrainingConfig
+from sightline.agents.student.config import AdapterTrainingConfig, StudentTrainingConfig
 from sightline.agents.student.pretrained import model_card, save_pretrained
 from sightline.agents.student.records import StudentExample, StudentReport
 from sightline.agents.student.tokenizer import train_tokenizer
@@ -43,7 +43,7 @@ _TOKENIZER_EXAMPLES = 4000
 # Batches are made of so many batches' worth of shuffled examples, sorted by length.
 _POOL_BATCHES = 32
 _TOKENIZER_FILE, _WEIGHTS_FILE = "tokenizer.json", "model.safetensors"
-_REPORTED_LOSSES = 20
+REPORTED_LOSSES = 20
 
 
 def train_student(
@@ -84,7 +84,7 @@ def train_student(
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty; delete it or choose another folder")
     checkpoint = checkpoint or folder.with_name(f".{folder.name}.checkpoint.safetensors")
-    precision = _precision(config)
+    precision = choose_precision(config.precision)
     fingerprint = _fingerprint(examples, grammar.markers, config, precision, start_from)
     state = load_checkpoint(checkpoint, fingerprint)
     if state is None and start_from is not None:
@@ -97,12 +97,12 @@ def train_student(
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(state.tokenizer), model_max_length=config.context
     )
-    encoded = _encode(examples, tokenizer, config.context)
+    encoded = encode_examples(examples, tokenizer, config.context)
     model = _make_model(config, len(tokenizer))
     if start_from is not None:
         _load_weights(model, start_from)
-    _fit(model, encoded, config, precision, state, checkpoint, progress)
-    parts = np.array_split(np.asarray(state.losses), min(_REPORTED_LOSSES, config.steps))
+    fit(model, encoded, config, precision, state, checkpoint, progress)
+    parts = np.array_split(np.asarray(state.losses), min(REPORTED_LOSSES, config.steps))
     report = StudentReport(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         examples=len(examples),
@@ -118,9 +118,10 @@ def train_student(
     return report
 
 
-def _precision(config: StudentTrainingConfig) -> Literal["bfloat16", "float32"]:
-    if config.precision != "auto":
-        return config.precision
+def choose_precision(wanted: Literal["auto", "bfloat16", "float32"]) -> Literal["bfloat16", "float32"]:
+    """Return the arithmetic of training on this processor; auto is bfloat16 where it has instructions for it."""
+    if wanted != "auto":
+        return wanted
     # Without such instructions bfloat16 is emulated and slower than float32.
     information = Path("/proc/cpuinfo")
     flags = information.read_text(encoding="utf-8") if information.exists() else ""
@@ -142,7 +143,9 @@ def _fingerprint(
     return digest.hexdigest()
 
 
-def _encode(examples: Sequence[StudentExample], tokenizer: Any, context: int) -> list[tuple[PackedPrompt, Tensor]]:
+def encode_examples(
+    examples: Sequence[StudentExample], tokenizer: Any, context: int
+) -> list[tuple[PackedPrompt, Tensor]]:
     """Return each example in tokens, with the distribution to learn: all on the expert's action unless it has one.
 
     Raises:
@@ -206,17 +209,31 @@ def _load_weights(model: LlamaForCausalLM, folder: Path) -> None:
     model.load_state_dict(given.state_dict())
 
 
-def _fit(
-    model: LlamaForCausalLM,
+def fit(
+    model: Any,
     examples: Sequence[tuple[PackedPrompt, Tensor]],
-    config: StudentTrainingConfig,
+    config: StudentTrainingConfig | AdapterTrainingConfig,
     precision: str,
     state: TrainingState,
     checkpoint: Path,
     progress: Callable[[int, float], None] | None,
 ) -> None:
-    """Bring model and state from where the state stands to the last step."""
-    parameters = dict(model.named_parameters())
+    """Bring what a model trains, and its state, from where the state stands to the last step.
+
+    Args:
+        model: a causal language model; parameters that need no gradient stay as they are.
+        examples: decisions in tokens, each with the distribution to learn.
+        config: steps, rates and batches.
+        precision: arithmetic of the passes.
+        state: work done so far, which goes on.
+        checkpoint: file of unfinished work.
+        progress: function that is told the number of steps done and the last loss after each step.
+
+    Raises:
+        ArithmeticError: the loss is no longer a finite number.
+    """
+    parameters = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    place = model.device.type
     optimizer = torch.optim.AdamW(
         [
             {"params": [p for p in parameters.values() if p.ndim > 1], "weight_decay": config.weight_decay},
@@ -233,12 +250,12 @@ def _fit(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _schedule(step, config)
         chosen = [examples[index] for index in batch]
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        with torch.autocast(place, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
             loss = _loss(model, chosen, config.temperature)
         if not torch.isfinite(loss):
             raise ArithmeticError(f"the loss of step {step + 1} is {loss.item()}; train with a lower learning_rate")
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        torch.nn.utils.clip_grad_norm_(parameters.values(), config.clip)
         optimizer.step()
         optimizer.zero_grad()
         state.losses.append(loss.item())
@@ -250,7 +267,7 @@ def _fit(
     model.eval()
 
 
-def _schedule(step: int, config: StudentTrainingConfig) -> float:
+def _schedule(step: int, config: StudentTrainingConfig | AdapterTrainingConfig) -> float:
     """Return the share of the peak learning rate: a linear rise over `warmup` steps, then a linear fall to zero."""
     warmup = min(config.warmup, config.steps - 1)
     if step < warmup:
@@ -269,7 +286,7 @@ def _batches(lengths: Sequence[int], batch_size: int, rng: np.random.Generator) 
                 yield groups[number]
 
 
-def _loss(model: LlamaForCausalLM, examples: Sequence[tuple[PackedPrompt, Tensor]], temperature: float) -> Tensor:
+def _loss(model: Any, examples: Sequence[tuple[PackedPrompt, Tensor]], temperature: float) -> Tensor:
     """Return the mean over the examples of two cross-entropies, in nats.
 
     The first is of the target (the expert's action) among the candidates, scored as the actor scores them; the second

@@ -32,11 +32,15 @@ class CachedEncoder:
     """
 
     def __init__(self, encoder: TextEncoder, path: Path | None = None) -> None:
-        self._encoder = encoder
+        self._encoder, self._path = encoder, path
         self._file = None if path is None else CacheFile(path, encoder.name, encoder.dimension)
         self._lock = threading.Lock()
         self._vectors: dict[bytes, Vectors] = {}
         self._unsaved: dict[bytes, Vectors] = {}
+
+    def __reduce__(self) -> tuple[type[CachedEncoder], tuple[TextEncoder, Path | None]]:
+        """Pickle the encoder and the path: whoever unpickles it finds what has been saved, and asks for the rest."""
+        return CachedEncoder, (self._encoder, self._path)
 
     @property
     def name(self) -> str:

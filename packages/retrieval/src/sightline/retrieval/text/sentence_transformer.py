@@ -6,8 +6,9 @@ import hashlib
 import logging
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -59,6 +60,16 @@ class SentenceTransformerEncoder:
         query_prompt: str | None = None,
         document_prompt: str | None = None,
     ) -> None:
+        self._arguments = {
+            "model": model,
+            "batch_size": batch_size,
+            "precision": precision,
+            "device": device,
+            "max_tokens": max_tokens,
+            "dimensions": dimensions,
+            "query_prompt": query_prompt,
+            "document_prompt": document_prompt,
+        }
         if min(batch_size, 1 if max_tokens is None else max_tokens, 1 if dimensions is None else dimensions) < 1:
             raise ValueError(
                 "batch_size, max_tokens and dimensions must be at least 1, not "
@@ -93,6 +104,10 @@ class SentenceTransformerEncoder:
         self._bfloat16 = precision == "bfloat16" or (precision == "auto" and _fast_in_bfloat16(self._model.device.type))
         # Tokenizers are not safe to share between threads, and PyTorch uses all cores for one batch anyway.
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Callable[[], SentenceTransformerEncoder], tuple[()]]:
+        """Pickle what the encoder was made with: whoever unpickles it loads the model anew."""
+        return partial(SentenceTransformerEncoder, **self._arguments), ()
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode n texts as `[n, dimension]` unit rows.
