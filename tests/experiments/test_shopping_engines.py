@@ -1,0 +1,48 @@
+"""Demonstrations and attempts in the shop, here and in worker processes: the same files, byte for byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments.shopping.agents import RULES, Workbench
+from experiments.shopping.gating import Gates
+from experiments.shopping.settings import Phase2Settings
+from experiments.shopping.stages import Stage
+from experiments.shopping.world import collect_demonstrations_stage, open_world
+from lab.engine import open_engine
+from lab.run import RunDirectory
+from sightline.agents.rollout import InProcessEngine, ProcessEngine
+from sightline.retrieval import CachedEncoder, HashingEncoder
+
+
+def files(folder: Path, settings: Phase2Settings) -> dict[str, bytes]:
+    """What demonstrations, labels and query RAG's attempts leave in a run of these settings."""
+    run = RunDirectory(folder / settings.engine, settings.identity())
+    world = open_world(settings)
+    encoder = CachedEncoder(HashingEncoder(64), run.path / "embeddings.sqlite")
+    episodes = collect_demonstrations_stage(settings, run, world)
+    gates = Gates(run, episodes, run.stage_folder(Stage.STATE_MODEL), encoder, open_engine(settings))
+    gates.label_examples_stage(settings.chunking)
+    bench = Workbench(settings, run, world, encoder, RULES["rule"], gates)
+    bench.attempt_stage(bench.query_rag(), Stage.AGENT, "rag", world.splits["test"])
+    return {
+        file.relative_to(run.path).as_posix(): file.read_bytes() for file in sorted(run.path.glob("stages/*/*.jsonl"))
+    }
+
+
+def test_worker_processes_leave_the_files_of_this_process(tmp_path: Path) -> None:
+    settings = Phase2Settings(generated_products=100, training_goals=8, validation_goals=4, test_goals=6)
+    here = files(tmp_path, settings)
+    assert len(here) == 7  # three splits of demonstrations, three of labels, and the attempts
+    assert files(tmp_path, settings.model_copy(update={"engine": "processes", "workers": 2})) == here
+
+
+def test_the_engine_is_no_part_of_what_a_run_is_known_by() -> None:
+    settings = Phase2Settings(engine="processes", workers=7)
+    assert settings.identity() == Phase2Settings().identity()
+    assert open_engine(settings) == ProcessEngine(7)
+    assert open_engine(Phase2Settings()) == InProcessEngine()
+    with pytest.raises(ValueError, match="--address is that of a Ray cluster"):
+        Phase2Settings(address="auto")
