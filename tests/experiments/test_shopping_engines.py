@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.shopping.agents import RULES, Workbench
-from experiments.shopping.gating import Gates
+from experiments.shopping.gating import Gates, RetrieverRecipe
 from experiments.shopping.settings import Phase2Settings
 from experiments.shopping.stages import Stage
 from experiments.shopping.world import collect_demonstrations_stage, open_world
@@ -24,7 +24,7 @@ def files(folder: Path, settings: Phase2Settings) -> dict[str, bytes]:
     encoder = CachedEncoder(HashingEncoder(64), run.path / "embeddings.sqlite")
     episodes = collect_demonstrations_stage(settings, run, world)
     gates = Gates(run, episodes, run.stage_folder(Stage.STATE_MODEL), encoder, open_engine(settings))
-    gates.label_examples_stage(settings.chunking)
+    gates.label_examples_stage(RetrieverRecipe.of(settings))
     bench = Workbench(settings, run, world, encoder, RULES["rule"], gates)
     bench.attempt_stage(bench.query_rag(), Stage.AGENT, "rag", world.splits["test"])
     return {
