@@ -9,11 +9,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sightline.webshop_env.errors import CatalogueError
 from sightline.webshop_env.product import Headline, Product, canonical, check_asin, listing_keys
-from sightline.webshop_env.search.index import SearchIndex
+
+if TYPE_CHECKING:
+    from sightline.webshop_env.search.index import SearchIndex
 
 
 class ProductStore(Protocol):
@@ -123,6 +125,8 @@ class MemoryProducts:
 
     def search_index(self) -> SearchIndex:
         """Build the index of all products by their search texts."""
+        from sightline.webshop_env.search.index import SearchIndex
+
         return SearchIndex(self.asins, [product.search_text for product in self.products])
 
 

@@ -25,7 +25,7 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar, overload
 
 import msgspec
 import numpy as np
@@ -35,7 +35,9 @@ from pydantic import Field
 from sightline.webshop_env.catalogue.stored.sealed_folder import MANIFEST, Digest, Manifest, map_array, read_manifest
 from sightline.webshop_env.errors import CatalogueError
 from sightline.webshop_env.product import Headline, Product
-from sightline.webshop_env.search.index import SearchIndex
+
+if TYPE_CHECKING:
+    from sightline.webshop_env.search.index import SearchIndex
 
 RECORDS: Final = "records.bin"
 VALUES: Final = "values.bin"
@@ -207,6 +209,8 @@ class Store:
 
     def search_index(self) -> SearchIndex:
         """Open the search index."""
+        from sightline.webshop_env.search.index import SearchIndex
+
         return SearchIndex.open(self.folder / SEARCH)
 
     def product(self, asin: str) -> Product:
