@@ -123,13 +123,17 @@ class Gates:
         chunking, navigation = recipe.chunking, recipe.navigation
 
         def compute(folder: Path) -> None:
-            for split, trajectories in self.demonstrations.items():
-                starts = range(0, len(trajectories), _EPISODES_AT_ONCE)
-                parts = [trajectories[start : start + _EPISODES_AT_ONCE] for start in starts]
-                found = self.engine.map(
-                    lambda part: retrieval_examples(part, webshop_grammar, chunking, navigation=navigation), parts
-                )
-                write_examples(folder / f"{split}.jsonl", list(chain.from_iterable(found)))
+            parts = [
+                (split, trajectories[start : start + _EPISODES_AT_ONCE])
+                for split, trajectories in self.demonstrations.items()
+                for start in range(0, len(trajectories), _EPISODES_AT_ONCE)
+            ]
+            found = self.engine.map(
+                lambda part: retrieval_examples(part[1], webshop_grammar, chunking, navigation=navigation), parts
+            )
+            for split in self.demonstrations:
+                of_split = (examples for (name, _), examples in zip(parts, found, strict=True) if name == split)
+                write_examples(folder / f"{split}.jsonl", list(chain.from_iterable(of_split)))
 
         folder = self.run.stage(
             Stage.EXAMPLES,

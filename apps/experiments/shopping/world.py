@@ -127,28 +127,32 @@ def collect_demonstrations_stage(
     write_shop(run.path / "shop.json", world.shop, world.source)
 
     def compute(folder: Path) -> None:
-        engine = open_engine(settings)
-        for split, goals in world.splits.items():
-            exploration = settings.exploration if split == "train" else 0.0
-            demonstrate = partial(_demonstrate, world, settings.seed, settings.step_limit, exploration)
-            parts = [goals[start : start + GOALS_AT_ONCE] for start in range(0, len(goals), GOALS_AT_ONCE)]
-            write_trajectories(folder / f"{split}.jsonl", chain.from_iterable(engine.map(demonstrate, parts)))
+        parts = [
+            (split, goals[start : start + GOALS_AT_ONCE])
+            for split, goals in world.splits.items()
+            for start in range(0, len(goals), GOALS_AT_ONCE)
+        ]
+        found = open_engine(settings).map(partial(_demonstrate, world, settings), parts)
+        for split in world.splits:
+            of_split = (episodes for (name, _), episodes in zip(parts, found, strict=True) if name == split)
+            write_trajectories(folder / f"{split}.jsonl", chain.from_iterable(of_split))
 
     folder = run.stage(Stage.DEMONSTRATIONS, compute)
     return {split: list(read_trajectories(folder / f"{split}.jsonl")) for split in world.splits}
 
 
-def _demonstrate(world: World, seed: int, max_steps: int, exploration: float, goals: Sequence[int]) -> list[Trajectory]:
-    """Return expert episodes for some goals; each depends on its goal and the seed alone."""
+def _demonstrate(world: World, settings: Phase1Settings, part: tuple[str, Sequence[int]]) -> list[Trajectory]:
+    """Return expert episodes for some goals of a split; each depends on its goal and the seed alone."""
+    split, goals = part
     (environment,) = world.environments(1)
     return collect(
         environment,
         goals,
         expert,
         webshop_grammar,
-        seed=seed,
-        max_steps=max_steps,
+        seed=settings.seed,
+        max_steps=settings.step_limit,
         values=action_values,
-        exploration=exploration,
+        exploration=settings.exploration if split == "train" else 0.0,
         progress=False,
     )
