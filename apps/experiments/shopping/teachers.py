@@ -14,8 +14,8 @@ from experiments.shopping.world import FULL_REWARD, World
 from lab.run import RunDirectory, write_text
 from sightline.agents.evaluation import Interval, show_interval, wilson_interval
 from sightline.agents.grammar import ShopAction, propose_queries, webshop_grammar
-from sightline.webshop_env import Shop, ShopState, expert_action, reachable_rewards
-from sightline.webshop_env.episodes import reachable_reward, reader_action
+from sightline.webshop_env import Shop, ShopState, expert_action
+from sightline.webshop_env.episodes import goal_difficulty, proposed_searches, reachable_reward, reader_action
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Teachers:
     reader: Sequence[bool]
     """Whether the shopper earns it that knows only the instruction and what it has read."""
     several: Sequence[bool]
-    """Whether the page of results, where the expert clicks first, lists several products that earn it."""
+    """Whether the first page of results lists several products that earn all that can be earned."""
 
     def sentences(self) -> list[str]:
         """Return what the report says of them."""
@@ -60,21 +60,22 @@ def _watch(shop: Shop, goal: int) -> tuple[bool, bool, bool, bool]:
     task = shop.goal(start).instruction_text
     searches = propose_queries(task)
     best = reachable_reward(shop, start, searches).reward
-    state, several = start, False
+    state = start
     while not state.done and state.steps < (shop.step_limit or 100):
-        values = reachable_rewards(shop, state, searches)
-        if state.steps == 1:
-            several = sum(value.reward >= FULL_REWARD and _is_product(action) for action, value in values.items()) > 1
         state, _ = shop.act(state, expert_action(shop, state, searches=searches))
     reader, seen = start, [shop.page(start)]
     while not reader.done and reader.steps < (shop.step_limit or 100):
         reader, _ = shop.act(reader, reader_action(task, seen))
         seen.append(shop.page(reader))
-    return best >= FULL_REWARD, _earned(state), _earned(reader), several
+    return best >= FULL_REWARD, _earned(state), _earned(reader), _best_products(shop, goal) > 1
 
 
-def _is_product(action: str) -> bool:
-    return webshop_grammar.action_type(action) is ShopAction.CLICK_PRODUCT
+def _best_products(shop: Shop, goal: int) -> int:
+    """Return how many products of the first page of results lead to the best reward without going back."""
+    start = shop.start(goal)
+    results, _ = shop.act(start, f"search[{proposed_searches(shop.goal(start).instruction_text)[0]}]")
+    kinds = [webshop_grammar.action_type(f"click[{label}]") for label in shop.page(results).targets]
+    return round((1 - goal_difficulty(shop, goal)) * kinds.count(ShopAction.CLICK_PRODUCT))
 
 
 def _earned(state: ShopState) -> bool:
