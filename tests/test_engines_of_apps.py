@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZES = ["--smoke", "--training-goals", "16", "--validation-goals", "4", "--test-goals", "20", "--no-ablations"]
+# A neural encoder's vectors differ in their last digits with the texts that share a batch, and so with the engine.
+SIZES = ["--smoke", "--encoder", "hashing", "--test-goals", "12", "--no-ablations"]
 
 
 def results(output: Path, *flags: str) -> bytes:
