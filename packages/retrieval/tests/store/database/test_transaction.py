@@ -17,7 +17,7 @@ def documents(*names: str) -> list[Document]:
 
 @pytest.mark.parametrize("page", [1, 2, 3, 4, 5, 6])
 def test_pages_of_any_size_list_every_document_once(monkeypatch: pytest.MonkeyPatch, page: int):
-    monkeypatch.setattr("sightline.retrieval.store.reading._PAGE_DOCUMENTS", page)
+    monkeypatch.setattr("sightline.retrieval.store.contents._PAGE_DOCUMENTS", page)
     with LocalEmbeddingStore(ENCODER) as store:
         store.add(documents("e", "b", "d", "a", "c", "f"))
         store.delete(["d"])
@@ -27,7 +27,7 @@ def test_pages_of_any_size_list_every_document_once(monkeypatch: pytest.MonkeyPa
 def test_what_is_changed_while_documents_are_listed_skips_and_repeats_none_of_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("sightline.retrieval.store.reading._PAGE_DOCUMENTS", 2)
+    monkeypatch.setattr("sightline.retrieval.store.contents._PAGE_DOCUMENTS", 2)
     with LocalEmbeddingStore(ENCODER) as store:
         store.add(documents(*"abcdefgh"))
         listed = []

@@ -39,7 +39,7 @@ def test_batches_of_any_size_index_every_row_that_is_alive_under_its_own_number(
 def test_more_candidates_than_hits_are_proposed_in_the_order_of_rows(monkeypatch: pytest.MonkeyPatch):
     rows = unit(400)
     index = ApproximateIndex.build(rows, np.ones(400, dtype=np.bool_))
-    assert (hnsw.OVERSAMPLING, hnsw.MIN_CANDIDATES) == (4, 64)
+    assert (hnsw.OVERSAMPLING["int8"], hnsw.MIN_CANDIDATES["int8"]) == (4, 64)
     for top_k, count in [(1, 64), (16, 64), (17, 68), (100, 400), (101, 400)]:
         for queries in (rows[:1], rows[:3]):
             proposals = index.candidates(queries, top_k)
