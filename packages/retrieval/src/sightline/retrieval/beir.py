@@ -21,11 +21,14 @@ from sightline.retrieval.store.document import Document
 
 
 class _Text(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
 
     id: str = Field(alias="_id", min_length=1)
+    """Its id."""
     title: str = ""
+    """Its title, if it has one."""
     text: str
+    """Its text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,9 +208,10 @@ class StateConditionedRetriever(torch.nn.Module):
         """
         folder = Path(folder)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        unknown_before = {"page_width"} if self.config.page_width is None else None  # so that older versions read it
         contents = {
             _WEIGHTS_FILE: safetensors_torch.save(weights),
-            _CONFIG_FILE: self.config.model_dump_json(indent=2).encode() + b"\n",
+            _CONFIG_FILE: self.config.model_dump_json(indent=2, exclude=unknown_before).encode() + b"\n",
             _CARD_FILE: model_card(self.config, training).encode(),
         }
         for name, content in contents.items():

@@ -33,7 +33,7 @@ _ENCODER_KEY = b"sightline.encoder"
 class FileHead(BaseModel):
     """The first line of an export."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     format: Literal["sightline-documents"] = "sightline-documents"
     """What the file holds."""
@@ -48,7 +48,7 @@ class FileHead(BaseModel):
 class DocumentLine(BaseModel):
     """One document of an export, or of any file of JSON Lines with these fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     id: str
     """Its id."""
