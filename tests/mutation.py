@@ -1,6 +1,7 @@
 """Put faults into core files, one at a time, and list those that no test notices. For whoever changes such a file.
 
     uv run tests/mutation.py packages/agents/src/sightline/agents/evaluation/*.py --random 40 --seed 7
+    uv run tests/mutation.py $(cat tests/faults/agents.core) --random 40 --seed 20261129 --until room  # core files
     uv run tests/mutation.py FILE ... --random 40 --seed 7 --workers 2 --log a.jsonl   # again: goes on where it stopped
     uv run tests/mutation.py --chosen tests/faults/statistics.toml --until mirrored    # faults written by hand
 
