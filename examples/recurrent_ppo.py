@@ -19,7 +19,9 @@ def main() -> None:
     trainer = RecurrentPPO(RepeatPrevious(num_envs=16), config, seed=0)
     trainer.learn(
         parser.parse_args().steps,
-        on_round=lambda row: print(f"{row['steps']:>7.0f} steps, return {row.get('episode_return', float('nan')):+.2f}"),
+        on_round=lambda row: print(
+            f"{row['steps']:>7.0f} steps, return {row.get('episode_return', float('nan')):+.2f}"
+        ),
     )
 
 
