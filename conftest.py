@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
+import logging
 import os
 import re
-from collections.abc import Generator
+import warnings
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from importlib.metadata import requires
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,3 +103,24 @@ def extra_with(module: str, test: Path) -> str:
         if found and found.group(1) != "all":
             return f"; the extra {found.group(1)!r} of sightline-{package} brings it"
     return ""
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """Yield the Ray engine, on a cluster of two CPUs that all tests of a session share."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Under `uv run`, Ray would build the project's environment once more for its workers.
+        patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        import ray
+
+        from sightline.agents.rollout.ray import RayEngine
+
+        with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+            if not ray.is_initialized():
+                quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+                ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, **quiet)
+            gc.collect()  # Ray leaves the streams and processes that it starts to the garbage collector
+        yield RayEngine
+        with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+            ray.shutdown()
+            gc.collect()
