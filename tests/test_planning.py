@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from experiments.reasoning.shop.shop_model import RulePolicy, ShopWorld
 from sightline.agents import Decision
 from sightline.agents.grammar import webshop_grammar, webshop_purchases
 from sightline.agents.planning import (
@@ -30,18 +28,6 @@ from sightline.webshop_env import Catalogue, Shop, SnapshotError, WebShopEnv, bu
 from sightline.webshop_env.goals import HeldGoals
 
 STEP_LIMIT = 15
-
-
-@pytest.fixture(scope="module")
-def shop_model() -> Iterator[Any]:
-    """The module `experiments.reasoning.shop.shop_model`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parents[1] / "apps")
-        from experiments.reasoning.shop import shop_model
-
-        yield shop_model
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("experiments", "lab")]:
-        del sys.modules[name]
 
 
 @pytest.fixture(scope="module", params=["human", "synthetic"])
@@ -63,8 +49,8 @@ def page_world(env: Any) -> EnvironmentWorld:
 class Rule:
     """The rule in a world of pages, so that both worlds are searched by one policy."""
 
-    def __init__(self, shop: Shop, module: Any) -> None:
-        self._shop, self._policy = shop, module.RulePolicy(shop)
+    def __init__(self, shop: Shop) -> None:
+        self._shop, self._policy = shop, RulePolicy(shop)
 
     def decide(self, world: Any, states: Any) -> Any:
         decoded = [self._decode(state) for state in states]
@@ -78,7 +64,7 @@ class Rule:
         return env.state
 
 
-def test_both_worlds_are_one_on_random_walks(shop: Shop, shop_model: Any) -> None:
+def test_both_worlds_are_one_on_random_walks(shop: Shop) -> None:
     """The same pages, actions, rewards and purchases, step by step."""
     rng = random.Random(0)
     purchases = 0
@@ -86,7 +72,7 @@ def test_both_worlds_are_one_on_random_walks(shop: Shop, shop_model: Any) -> Non
         goal = rng.randrange(len(shop.goals))
         env = environment(shop, goal)
         one = page_world(env)
-        other = shop_model.ShopWorld(shop, withhold=False)
+        other = ShopWorld(shop, withhold=False)
         here, there = one.root(), env.state
         assert there._replace(seed=0) == other.start(goal, step_limit=STEP_LIMIT)._replace(seed=0)
         while actions := one.actions(here):
@@ -105,26 +91,24 @@ def test_both_worlds_are_one_on_random_walks(shop: Shop, shop_model: Any) -> Non
     assert purchases > 50
 
 
-def test_both_worlds_are_searched_alike(shop: Shop, shop_model: Any) -> None:
+def test_both_worlds_are_searched_alike(shop: Shop) -> None:
     for goal in range(6):
         env = environment(shop, goal)
-        rule = Rule(shop, shop_model)
+        rule = Rule(shop)
         pages = EnvironmentModel(page_world(env), rule, OracleReward())
-        states = EnvironmentModel(
-            shop_model.ShopWorld(shop, withhold=False), shop_model.RulePolicy(shop), OracleReward()
-        )
+        states = EnvironmentModel(ShopWorld(shop, withhold=False), RulePolicy(shop), OracleReward())
         root = env.state
         first = search_plan(pages, pages.world.root(), simulations=40)  # ty: ignore[missing-attribute]
         second = search_plan(states, root, simulations=40)
         assert first == replace(second, policy_calls=first.policy_calls)
 
 
-def test_the_oracle_is_never_below_the_rule_and_its_plans_earn_what_they_say(shop: Shop, shop_model: Any) -> None:
+def test_the_oracle_is_never_below_the_rule_and_its_plans_earn_what_they_say(shop: Shop) -> None:
     wins = []
     for goal in range(40):
-        world = shop_model.ShopWorld(shop, withhold=False)
+        world = ShopWorld(shop, withhold=False)
         root = world.start(goal, step_limit=STEP_LIMIT)
-        best = search_plan(EnvironmentModel(world, shop_model.RulePolicy(shop), OracleReward()), root, simulations=256)
+        best = search_plan(EnvironmentModel(world, RulePolicy(shop), OracleReward()), root, simulations=256)
         assert best.value >= (best.own_value or 0.0)
         env = environment(shop, goal)
         rewards = [env.step(action)[1] for action in best.actions]
@@ -134,13 +118,13 @@ def test_the_oracle_is_never_below_the_rule_and_its_plans_earn_what_they_say(sho
 
 
 @pytest.fixture(scope="module")
-def reward_model(shop: Shop, shop_model: Any) -> RewardModel:
+def reward_model(shop: Shop) -> RewardModel:
     def open_goal(goal: int) -> tuple[Any, Any]:
-        world = shop_model.ShopWorld(shop, withhold=False)
+        world = ShopWorld(shop, withhold=False)
         return world, world.start(goal, step_limit=STEP_LIMIT)
 
     goals = range(len(shop.goals) - 40, len(shop.goals))
-    rule = shop_model.RulePolicy(shop)
+    rule = RulePolicy(shop)
     found: Experience = gather(open_goal, goals, rule, OracleReward(bounds=None), simulations=24)
     config = RewardModelConfig(members=3, trees=40, depth=3)
     return RewardModel.fit(found.purchases, found.rewards, found.goals, config=config)
@@ -157,17 +141,15 @@ def with_other_secrets(shop: Shop, rng: random.Random) -> Shop:
     return Shop(shop.catalogue, replace(shop.goals, goals=HeldGoals(swapped)))
 
 
-def test_honest_plans_do_not_change_with_what_the_goals_hide(
-    shop: Shop, shop_model: Any, reward_model: RewardModel
-) -> None:
+def test_honest_plans_do_not_change_with_what_the_goals_hide(shop: Shop, reward_model: RewardModel) -> None:
     """The canary: equal instructions, other secrets, and not a decision differs; the oracle's do."""
     other = with_other_secrets(shop, random.Random(1))
     honest, oracle = [], []
     for one in (shop, other):
-        rule = shop_model.RulePolicy(one)
+        rule = RulePolicy(one)
         for rewards, plans in ((reward_model, honest), (OracleReward(), oracle)):
             for goal in range(8):
-                world = shop_model.ShopWorld(one, withhold=not rewards.is_oracle)
+                world = ShopWorld(one, withhold=not rewards.is_oracle)
                 root = world.start(goal, step_limit=STEP_LIMIT)
                 plans.append(search_plan(EnvironmentModel(world, rule, rewards), root, simulations=48))
     assert honest[:8] == honest[8:]
