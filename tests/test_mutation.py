@@ -53,8 +53,14 @@ def mutation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     return module
 
 
-def test_every_fault_changes_what_is_executed_and_nothing_else(mutation: ModuleType) -> None:
-    faults = mutation.possible_faults(FILE, SOURCE)
+@pytest.fixture
+def operators(mutation: ModuleType) -> ModuleType:
+    """What says which faults could be put in."""
+    return importlib.import_module("mutation_operators")
+
+
+def test_every_fault_changes_what_is_executed_and_nothing_else(operators: ModuleType) -> None:
+    faults = operators.possible_faults(FILE, SOURCE)
     assert len({(fault.start, fault.old, fault.new) for fault in faults}) == len(faults)
     for fault in faults:
         assert SOURCE[fault.start : fault.start + len(fault.old)] == fault.old
@@ -86,14 +92,14 @@ def test_every_fault_changes_what_is_executed_and_nothing_else(mutation: ModuleT
         ("-value", "(value)"),
     ],
 )
-def test_faults_of_every_kind_are_found(mutation: ModuleType, old: str, new: str) -> None:
-    assert (old, new) in {(fault.old, fault.new) for fault in mutation.possible_faults(FILE, SOURCE)}
+def test_faults_of_every_kind_are_found(operators: ModuleType, old: str, new: str) -> None:
+    assert (old, new) in {(fault.old, fault.new) for fault in operators.possible_faults(FILE, SOURCE)}
 
 
-def test_the_same_seed_draws_the_same_faults(mutation: ModuleType) -> None:
+def test_the_same_seed_draws_the_same_faults(mutation: ModuleType, operators: ModuleType) -> None:
     drawn = [mutation.draw([FILE], 8, seed) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
-    assert len(mutation.draw([FILE], 10_000, 0)) == len(mutation.possible_faults(FILE, SOURCE))
+    assert len(mutation.draw([FILE], 10_000, 0)) == len(operators.possible_faults(FILE, SOURCE))
 
 
 def test_mirrored_tests_run_before_the_rooms_and_these_before_the_packages_others(mutation: ModuleType) -> None:
