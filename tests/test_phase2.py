@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -80,25 +77,3 @@ def test_a_flag_that_does_not_exist_and_a_bad_file_are_explained(tmp_path: Path)
     unknown = subprocess.run(command(tmp_path, "--config", str(file)), capture_output=True, text=True, check=False)
     assert unknown.returncode != 0
     assert "phase2.top_kk" in unknown.stdout + unknown.stderr
-
-
-@pytest.mark.slow
-def test_a_run_killed_at_random_moments_ends_in_the_same_results(tmp_path: Path) -> None:
-    started = time.monotonic()
-    run(tmp_path / "undisturbed", "--smoke")
-    seconds = time.monotonic() - started
-    rng = random.Random(0)
-    exits = []
-    for _ in range(5):
-        process = subprocess.Popen(
-            command(tmp_path / "killed", "--smoke"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(rng.uniform(0.1, 0.4) * seconds)
-        process.send_signal(signal.SIGKILL)
-        exits.append(process.wait())
-    assert exits.count(-signal.SIGKILL) >= 3, "the run was over before it could be killed"
-    run(tmp_path / "killed", "--smoke")
-    first, second = (
-        (tmp_path / name / "phase2" / "smoke" / "results.json").read_bytes() for name in ("undisturbed", "killed")
-    )
-    assert first == second

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -58,24 +55,6 @@ def test_the_experiment_compares_with_all_baselines_and_writes_everything(tmp_pa
     assert "http" not in page.split("</style>")[1].split("data:image")[0]
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {(row["policy"], row["seed"], row["round"]) for row in rows} >= {("learned", 1, 2.0), ("memoryless", 0, 1.0)}
-
-
-@pytest.mark.slow
-def test_a_run_killed_at_random_moments_ends_in_the_same_results(tmp_path: Path) -> None:
-    started = time.monotonic()
-    run(tmp_path / "undisturbed")
-    seconds = time.monotonic() - started
-    rng = random.Random(0)
-    exits = []
-    for _ in range(4):
-        process = subprocess.Popen(command(tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.2, 0.5) * seconds)
-        process.send_signal(signal.SIGKILL)
-        exits.append(process.wait())
-    assert exits.count(-signal.SIGKILL) >= 2, "the run was over before it could be killed"
-    run(tmp_path / "killed")
-    first, second = ((tmp_path / name / "tamiyo/smoke/results.json").read_bytes() for name in ("undisturbed", "killed"))
-    assert first == second
 
 
 def test_settings_that_contradict_each_other_are_explained(tmp_path: Path) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -83,28 +80,6 @@ def test_the_experiment_answers_seven_hypotheses_and_its_stages_run_alone(tmp_pa
     run(tmp_path, "recover", "--labelled", str(labelled), "--expert", "teacher", "--max-trajectories", "3")
     recovered = tmp_path / "teachability" / "recover" / "stages" / "12-recovery" / "recovery_trajectories.jsonl"
     assert len(recovered.read_text().splitlines()) == 3
-
-
-@pytest.mark.slow
-def test_a_run_killed_at_random_moments_ends_in_the_same_results(tmp_path: Path) -> None:
-    started = time.monotonic()
-    run(tmp_path / "undisturbed", "--smoke")
-    seconds = time.monotonic() - started
-    rng = random.Random(0)
-    exits = []
-    for _ in range(5):
-        process = subprocess.Popen(
-            command(tmp_path / "killed", "--smoke"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(rng.uniform(0.1, 0.4) * seconds)
-        process.send_signal(signal.SIGKILL)
-        exits.append(process.wait())
-    assert exits.count(-signal.SIGKILL) >= 3, "the run was over before it could be killed"
-    run(tmp_path / "killed", "--smoke")
-    first, second = (
-        (tmp_path / name / "teachability" / "smoke" / "results.json").read_bytes() for name in ("undisturbed", "killed")
-    )
-    assert first == second
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

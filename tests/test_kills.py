@@ -1,0 +1,43 @@
+"""Experiments that are killed at random moments, and started again, end in the results of an undisturbed run."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+APPS = Path(__file__).resolve().parents[1] / "apps"
+KILLS = 5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process without its knowing")
+@pytest.mark.parametrize("app", ["phase2", "tamiyo", "teachability"])
+def test_a_run_killed_at_random_moments_ends_in_the_same_results(app: str, tmp_path: Path) -> None:
+    started = time.monotonic()
+    subprocess.run(command(app, tmp_path / "undisturbed"), capture_output=True, check=True)
+    seconds = time.monotonic() - started
+    rng = random.Random(0)
+    exits = []
+    for _ in range(KILLS):
+        process = subprocess.Popen(
+            command(app, tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(rng.uniform(0.1, 0.4) * seconds)
+        process.send_signal(signal.SIGKILL)
+        exits.append(process.wait())
+    assert exits.count(-signal.SIGKILL) >= 3, "the run was over before it could be killed"
+    subprocess.run(command(app, tmp_path / "killed"), capture_output=True, check=True)
+    first, second = (
+        (tmp_path / name / app / "smoke" / "results.json").read_bytes() for name in ("undisturbed", "killed")
+    )
+    assert first == second
+
+
+def command(app: str, output: Path) -> list[str]:
+    return [sys.executable, str(APPS / f"{app}.py"), "--smoke", "--output", str(output)]
