@@ -9,6 +9,7 @@ that are printed have 95 % intervals of a bootstrap over queries; differences to
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
+from lab.settings import introduce
 from sightline.agents.evaluation import bootstrap_interval
 from sightline.retrieval import HashingEncoder, HybridSearch, LocalEmbeddingStore, SentenceTransformerEncoder
 from sightline.retrieval.beir import QueryScores, read_beir, score_rankings
@@ -28,7 +30,7 @@ METRICS = ("ndcg", "recall", "reciprocal_rank")
 
 @dataclass(frozen=True)
 class Settings:
-    """What is evaluated."""
+    """Which collection is searched, with what, and how it is judged."""
 
     folder: tyro.conf.Positional[Path]
     """Folder of the collection."""
@@ -97,4 +99,5 @@ def _values(scores: QueryScores) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    introduce(__doc__, sys.argv[1:])
     main(tyro.cli(Settings))

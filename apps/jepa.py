@@ -18,7 +18,7 @@ from lab.main import conclude, start
 
 def main() -> None:
     """Run the experiment that the command line describes."""
-    settings, run = start("jepa", SteeringSettings)
+    settings, run = start("jepa", SteeringSettings, __doc__)
 
     # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.
     import torch

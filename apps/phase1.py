@@ -18,7 +18,7 @@ from lab.report import Report
 
 def main() -> None:
     """Run the experiment that the command line describes."""
-    settings, run = start("phase1", Phase1Settings)
+    settings, run = start("phase1", Phase1Settings, __doc__)
 
     # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.
     from experiments.shopping.learning import train_state_model_stage

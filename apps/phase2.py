@@ -27,7 +27,7 @@ COMPARISONS = 6
 
 def main() -> None:
     """Run the experiment that the command line describes."""
-    settings, run = start("phase2", Phase2Settings)
+    settings, run = start("phase2", Phase2Settings, __doc__)
 
     # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.
     from experiments.shopping.ablations import run_ablations

@@ -21,7 +21,7 @@ from lab.report import Report, Section
 
 def main() -> None:
     """Run the experiment that the command line describes."""
-    settings, run = start("pretrained", PretrainedSettings)
+    settings, run = start("pretrained", PretrainedSettings, __doc__)
     assert settings.model is not None  # it has a default
 
     # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.

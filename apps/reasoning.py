@@ -23,7 +23,7 @@ from lab.main import conclude, start
 
 def main() -> None:
     """Run the experiments that the command line names."""
-    settings, run = start("reasoning", ReasoningSettings)
+    settings, run = start("reasoning", ReasoningSettings, __doc__)
 
     # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.
     from experiments.reasoning.experiments import run_experiments

@@ -22,7 +22,7 @@ from lab.main import conclude, start
 
 def main() -> None:
     """Run the experiment that the command line describes."""
-    settings, run = start("tamiyo", GrowthSettings)
+    settings, run = start("tamiyo", GrowthSettings, __doc__)
 
     # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.
     from experiments.growth.evaluation import train_and_evaluate_stage

@@ -36,7 +36,7 @@ def main() -> None:
 
         run_command(sys.argv.pop(1))
         return
-    settings, run = start("teachability", TeachingSettings)
+    settings, run = start("teachability", TeachingSettings, __doc__)
 
     # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.
     from experiments.teaching.evaluating import play_suite

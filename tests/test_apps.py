@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -37,11 +38,51 @@ print("heavy:", sorted(name for name in {HEAVY!r} if name in sys.modules))
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_is_shown_without_loading_anything_that_trains_or_draws(script: str) -> None:
+def test_help_reads_as_documentation_and_loads_nothing_that_trains_or_draws(script: str) -> None:
     command = [sys.executable, "-c", RUN_AND_LIST, str(APPS / script)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "--help" in done.stdout
     assert done.stdout.endswith("ended with 0\nheavy: []\n"), done.stdout[-200:]
+    about = ast.get_docstring(ast.parse((APPS / script).read_text(encoding="utf-8"))) or ""
+    assert done.stdout.startswith(about)
+    assert f"uv run apps/{script}" in about
+    told = flags_of_help(done.stdout)
+    assert "--output" in told or "--port" in told
+    assert [f"{flag}: {text}" for flag, text in told.items() if not explains(text)] == []
+
+
+def flags_of_help(shown: str) -> dict[str, str]:
+    """The flags of a page of help, each with what is said of it."""
+    told: dict[str, str] = {}
+    flag = ""
+    for line in shown.splitlines():
+        text = line.strip("│ ")
+        if not line.startswith("│"):
+            flag = ""
+        elif text.startswith("--"):
+            if flag and not told[flag]:  # a flag and its opposite stand one below the other
+                del told[flag]
+            name, *rest = re.split(r" {2,}", text, maxsplit=1)
+            flag = name.split()[0].strip(",")
+            told[flag] = "".join(rest)
+        elif flag and text.strip("─ "):
+            told[flag] = f"{told[flag]} {text}".strip()
+    return told
+
+
+NO_BEGINNING = re.compile(r"(?:Of|In|By|For|To|At|As|From|With|On|Their|Its|Taken|Added|The same)\b")
+
+
+def explains(text: str) -> bool:
+    """Whether a flag's text says what the flag is, in a sentence that does not lean on the one before it."""
+    said = re.sub(r"\(default: .*?\)$|\(required\)$", "", text).strip()
+    return len(said.split()) > 1 and (said[0].isupper() or said[0] in '`"') and NO_BEGINNING.match(said) is None
+
+
+def test_the_check_of_help_sees_a_flag_without_a_text_and_one_that_leans() -> None:
+    entries = ("--rows INT       Of the board. (default: 3)", "--no-x, --x", "--seed INT", "    Seed of it.", "--y")
+    shown = "".join(f"│ {entry} │\n" for entry in entries)
+    assert flags_of_help(shown) == {"--rows": "Of the board. (default: 3)", "--seed": "Seed of it.", "--y": ""}
+    assert [explains(text) for text in flags_of_help(shown).values()] == [False, True, False]
 
 
 def test_the_check_sees_what_is_loaded(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from lab.terminal import print_table
 from sightline.agents import Table
 
 
-def start(app: str, settings_type: type[Settings]) -> tuple[Settings, RunDirectory]:
+def start(app: str, settings_type: type[Settings], about: str | None = None) -> tuple[Settings, RunDirectory]:
     """Return the settings that the command line gives, and the run's folder, OUTPUT/APP/NAME; begin to log.
 
     A wrong setting, or a folder that belongs to another run, is printed and ends the program.
@@ -24,8 +24,9 @@ def start(app: str, settings_type: type[Settings]) -> tuple[Settings, RunDirecto
     Args:
         app: name of the script, without its suffix.
         settings_type: settings of the experiment.
+        about: docstring of the script, which heads its `--help`.
     """
-    settings = parse_settings(settings_type, sys.argv[1:])
+    settings = parse_settings(settings_type, sys.argv[1:], about)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
     try:
         run = RunDirectory(settings.output / app / settings.name, settings.identity(), smoke=settings.smoke)

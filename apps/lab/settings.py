@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 
 class RunSettings(BaseModel):
-    """Settings of every experiment; the docstring of a subclass heads its `--help`."""
+    """Settings of every experiment; the docstring of a subclass stands above the flags of its `--help`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
 
@@ -85,7 +85,18 @@ class EngineSettings(RunSettings):
 Settings = TypeVar("Settings", bound=RunSettings)
 
 
-def parse_settings(settings_type: type[Settings], arguments: Sequence[str]) -> Settings:
+def introduce(about: str | None, arguments: Sequence[str]) -> None:
+    """Print what a script is for and how it is called, above its `--help`, where that is asked for.
+
+    Args:
+        about: docstring of the script.
+        arguments: command line without the program's name.
+    """
+    if about and {"-h", "--help"} & set(arguments):
+        print(about)
+
+
+def parse_settings(settings_type: type[Settings], arguments: Sequence[str], about: str | None = None) -> Settings:
     """Return settings from defaults, then `--smoke` or `--full`, then the `--config` file, then the other flags.
 
     What is wrong with a file or a flag is printed, and ends the program.
@@ -93,7 +104,9 @@ def parse_settings(settings_type: type[Settings], arguments: Sequence[str]) -> S
     Args:
         settings_type: settings of the experiment.
         arguments: command line without the program's name.
+        about: docstring of the script, which heads its `--help`.
     """
+    introduce(about, arguments)
     file = _flag_value(arguments, "--config")
     given = {} if file is None else _read_yaml(Path(file)) | {"config": Path(file)}
     for preset, fixed in (("smoke", settings_type.SMOKE), ("full", settings_type.FULL)):

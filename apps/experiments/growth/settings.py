@@ -51,7 +51,7 @@ class GrowthSettings(RunSettings):
     training_seeds: tuple[int, ...] = Field(default=(0, 1, 2, 3, 4), min_length=1)
     """One policy is trained, and evaluated on all episodes, for each."""
     control_seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
-    """The same for each policy that is trained as a control."""
+    """Training seeds of each policy that is a control."""
     memoryless: bool = True
     """Also train a policy without memory, with the same learner."""
     joint_ratio: bool = True

@@ -94,15 +94,26 @@ class HybridSettings(BaseModel):
     """Segments that TRM goes through for each position that the tree search asks about."""
 
 
+class ReasonerSizes(BaseModel):
+    """Sizes of reasoners that play; a YAML file may give any other field of `TRMConfig` and `HRMConfig` as well."""
+
+    model_config = _PART | ConfigDict(extra="allow")
+
+    cycles: int = Field(default=2, ge=1)
+    """Times that the answer is updated in a segment."""
+    updates: int = Field(default=2, ge=1)
+    """Updates of the scratch space before each of these."""
+
+
 class PlayerSettings(BaseModel):
     """TRM and HRM as players of Connect Four, against convolutional networks."""
 
     model_config = _PART
 
     columns: int = Field(default=6, ge=4)
-    """Of the board."""
+    """Columns of the board."""
     rows: int = Field(default=5, ge=4)
-    """Of the board."""
+    """Rows of the board."""
     minutes: float = Field(default=1.0, gt=0)
     """CPU minutes of self-play and learning of each player and of each opponent."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
@@ -110,11 +121,11 @@ class PlayerSettings(BaseModel):
     pairs: int = Field(default=200, ge=2)
     """Openings of a match, each played with both colours."""
     match_simulations: int = Field(default=50, ge=1)
-    """Of the search for each move of a match."""
+    """Simulations of the search for each move of a match."""
     segments: int = Field(default=1, ge=1)
     """Segments that a reasoner goes through for each position it judges in a search."""
-    reasoner: dict[str, int | str] = {"cycles": 2, "updates": 2}
-    """What differs from the sizes of reasoners for puzzles."""
+    reasoner: ReasonerSizes = ReasonerSizes()
+    """Sizes of the reasoners that play, where they differ from those for puzzles."""
     trainer: TrainerConfig = TrainerConfig(batch_size=256, segments=2, warmup=100)
     """The reasoners' trainer."""
     loop: SelfPlayConfig = SelfPlayConfig(updates=1_000_000)
@@ -127,17 +138,17 @@ class BoardSettings(BaseModel):
     model_config = _PART
 
     columns: int = Field(default=6, ge=4)
-    """Of the board of Connect Four."""
+    """Columns of the board of Connect Four."""
     rows: int = Field(default=5, ge=4)
-    """Of the board of Connect Four."""
+    """Rows of the board of Connect Four."""
     seed: int = Field(default=0, ge=0)
-    """Of positions, openings, training and players."""
+    """Seed of positions, openings, training and players."""
     plies: tuple[int, ...] = Field(default=(8, 11, 14), min_length=1)
     """Moves after which random positions are solved; the fewer, the longer it takes."""
     positions: int = Field(default=150, ge=1)
     """Solved positions with a losing choice after each of these."""
     tic_tac_toe_every: int = Field(default=5, ge=1)
-    """Every so many of the 4,520 positions of tic-tac-toe."""
+    """Distance between the positions of tic-tac-toe that are searched; 1 takes all 4,520."""
     tic_tac_toe_simulations: tuple[int, ...] = (8, 16, 32, 64, 128, 200, 1000)
     """Budgets in tic-tac-toe."""
     simulations: tuple[int, ...] = (8, 16, 32, 64, 128, 400)
@@ -151,9 +162,9 @@ class BoardSettings(BaseModel):
     loop: SelfPlayConfig = SelfPlayConfig(updates=1_000_000, games=128, buffer_size=100_000)
     """Self-play and learning."""
     match_simulations: int = Field(default=50, ge=2)
-    """Of the network's search for each move."""
+    """Simulations of the network's search for each move of a match."""
     opponent_simulations: int = Field(default=400, ge=1)
-    """Of its opponent, which judges leaves by random games."""
+    """Simulations of its opponent, which judges leaves by random games."""
     match_pairs: int = Field(default=200, ge=2)
     """Openings of the match against it, each played with both colours."""
     solver_pairs: int = Field(default=30, ge=2)
@@ -178,7 +189,7 @@ class ShopSettings(BaseModel):
     step_limit: int = Field(default=15, ge=3)
     """Steps of an episode."""
     seed: int = Field(default=0, ge=0)
-    """Of searches, samples and fits."""
+    """Seed of searches, samples and fits."""
     training_goals: int = Field(default=500, ge=4)
     """Goals whose purchases the reward model learns from."""
     naive_goals: int = Field(default=60, ge=2)
@@ -200,7 +211,7 @@ class ShopSettings(BaseModel):
     teaching_goals: int = Field(default=400, ge=1)
     """Training goals whose plans the student imitates."""
     teaching_simulations: int = Field(default=64, ge=1)
-    """Of the search for each of these, by the oracle's rewards and the student's own proposals."""
+    """Simulations of the search for each of these, by the oracle's rewards and the student's own proposals."""
     teaching_steps: int = Field(default=400, ge=1)
     """Optimiser steps of the student."""
     fresh_goals: int = Field(default=500, ge=2)

@@ -60,7 +60,7 @@ class SteeringSettings(EncoderSettings):
     """What predictors are contrasted with in the shop, where validation prefers the sources of the batch: of so few
     sources, those of other splits would be learned as wrong answers to everything."""
     documentation_negatives: Literal["batch", "corpus"] = "corpus"
-    """The same in the documentation, where validation prefers all sources."""
+    """What predictors are contrasted with in the documentation, where validation prefers all sources."""
     plain: JEPAConfig = JEPAConfig(model="plain")
     """The predictor; its dimension, negatives and seed are set by the run."""
     routed: JEPAConfig = JEPAConfig(model="routed")

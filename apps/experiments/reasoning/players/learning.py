@@ -133,7 +133,7 @@ def train_reasoner(game: ConnectFour, settings: PlayerSettings, player: str, see
     loop = settings.loop.model_copy(update={"seed": seed})
     columns, rows = game.shape
     shape = {"task": "connect-four", "length": columns * rows, "vocabulary": 3, "actions": game.max_actions}
-    sizes = settings.reasoner | shape | {"seed": seed}
+    sizes = settings.reasoner.model_dump() | shape | {"seed": seed}
     reasoner = make_reasoner((TRMConfig if player == TRM_PLAYER else HRMConfig).model_validate(sizes))
     board = BoardReasoner(reasoner, settings.segments)
     search = Search(simulations=loop.simulations, method=loop.method, explore=True, ties="random", seed=seed)

@@ -64,7 +64,7 @@ class EMAConfig(_Section):
     tau_start: float = Field(default=0.996, ge=0, le=1)
     """Share of the old target that a step keeps, at the first step."""
     tau_end: float = Field(default=0.999, ge=0, le=1)
-    """The same at the last step (cosine in between)."""
+    """Share of the old target that a step keeps, at the last step (cosine in between)."""
 
     @model_validator(mode="after")
     def _grows(self) -> Self:
@@ -122,13 +122,13 @@ class CurriculumConfig(_Section):
     none_start: float = Field(default=0.5, ge=0, le=1)
     """Share of examples without steering in the first epoch."""
     none_end: float = Field(default=0.3, ge=0, le=1)
-    """The same from the end of the ramp on."""
+    """Share of examples without steering from the end of the ramp on."""
     wrong_start: float = Field(default=0.1, ge=0, le=1)
     """Share of examples steered to a category that is not the true one, in the first epoch."""
     wrong_end: float = Field(default=0.3, ge=0, le=1)
-    """The same from the end of the ramp on."""
+    """Share of examples steered to a category that is not the true one, from the end of the ramp on."""
     near_share: float = Field(default=0.5, ge=0, le=1)
-    """Of the wrong categories, the share drawn from the true one's nearest neighbours instead of from all."""
+    """Share of wrong categories that are drawn from the true one's nearest neighbours, not from all."""
     ramp_epochs: int = Field(default=10, ge=1)
     """Epochs in which the shares go linearly from start to end."""
     category: float = Field(default=1.0, ge=0)
@@ -179,7 +179,7 @@ class JEPAConfig(_Section):
     """A whole training run."""
 
     model: Literal["plain", "routed"] = "plain"
-    """`SteeredPredictor`, or `RoutedPredictor` with its subspace router."""
+    """Kind of predictor: `SteeredPredictor`, or `RoutedPredictor` with its subspace router."""
     target: Literal["frozen", "projection"] = "frozen"
     """Predict in the index's own space, or in that of a shared projection that is trained along (EMA target)."""
     predictor: PredictorConfig = PredictorConfig()

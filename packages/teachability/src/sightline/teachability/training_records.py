@@ -78,11 +78,11 @@ class LearnerConfig(Record):
     """How the student is trained."""
 
     rank: int = Field(8, ge=1)
-    """Of the low-rank adapters on all linear layers but embeddings and head."""
+    """Rank of the low-rank adapters on all linear layers but embeddings and head."""
     alpha: int = Field(16, ge=1)
-    """Their scale, times 1 / rank."""
+    """Scale of the adapters, before it is divided by the rank."""
     learning_rate: float = Field(3e-4, gt=0)
-    """Of AdamW, constant."""
+    """Learning rate of AdamW, constant."""
     epochs: int = Field(3, ge=1)
     """Passes over the examples."""
     batch_size: int = Field(8, ge=1)
@@ -96,7 +96,7 @@ class LearnerConfig(Record):
     anchor: float = Field(0.1, ge=0)
     """Weight of the divergence from the distribution before training, on replay examples."""
     weight_decay: float = Field(0.0, ge=0)
-    """Decoupled, of AdamW."""
+    """Decoupled weight decay of AdamW."""
     clip: float = Field(1.0, gt=0)
     """Largest norm of the gradient."""
 

@@ -154,7 +154,7 @@ class TrainerConfig(BaseModel):
         30.0, gt=0, description="Least training seconds between evaluations, which take a seventh of the time at most."
     )
     checkpoint_every: int = Field(200, ge=1, description="Steps between checkpoints.")
-    seed: int = Field(0, ge=0, description="Of puzzles, batches and exploration.")
+    seed: int = Field(0, ge=0, description="Seed of puzzles, batches and exploration.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

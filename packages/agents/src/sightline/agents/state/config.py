@@ -15,6 +15,7 @@ class StateModelConfig(BaseModel):
     model_config = _RECORD
 
     schema_version: Literal[1] = 1
+    """Version of these settings in a file; there is one."""
     text_dimension: int = Field(default=384, ge=1)
     """Length of the text encoder's vectors."""
     text_encoder: str | None = None

@@ -53,7 +53,7 @@ class StudentTrainingConfig(BaseModel):
     vocabulary_size: int = Field(default=2048, ge=BYTES)
     """Most tokens; 256 are bytes."""
     layers: int = Field(default=4, ge=1)
-    """Transformer blocks."""
+    """Number of transformer blocks."""
     width: int = Field(default=128, ge=8)
     """Size of the residual stream."""
     heads: int = Field(default=4, ge=1)

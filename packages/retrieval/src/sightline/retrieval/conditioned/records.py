@@ -45,7 +45,7 @@ class RetrieverTrainingConfig(BaseModel):
     freeze_state_model: bool = True
     """Keep whatever produces the condition vectors as it is."""
     train_query_proj_only: bool = True
-    """Of the retriever, train the query projection only and leave the importance head alone."""
+    """Train the query projection of the retriever only, and leave its importance head alone."""
     loss: Literal["info_nce", "margin"] = "info_nce"
     """Loss over the candidates of one page."""
     temperature: float = Field(default=0.05, gt=0)

@@ -23,8 +23,8 @@ class GrowthTrainingConfig(BaseModel):
     """Environments that play the same episode, each rewarded for doing better than the others; 1 for plain rewards.
     What a host can reach depends on its family at least as much as on what is done, and no critic can see a family."""
     caution: float = 8.0
-    """Taken at first from the logits of PRUNE and SET_ALPHA_TARGET. A policy that begins with all legal operations
-    alike undoes what it plants before that can be of use, and then learns to plant nothing."""
+    """Amount taken at first from the logits of PRUNE and SET_ALPHA_TARGET. A policy that begins with all legal
+    operations alike undoes what it plants before that can be of use, and then learns to plant nothing."""
     policy: RecurrentPPOConfig = RecurrentPPOConfig(
         num_steps=60,
         hidden_dim=128,

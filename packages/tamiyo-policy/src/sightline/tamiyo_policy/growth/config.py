@@ -92,7 +92,7 @@ class HeuristicConfig(BaseModel):
     embargo_epochs: int = Field(default=5, ge=0)
     """Epochs after a prune without germination."""
     penalty: float = Field(default=2.0, ge=0)
-    """Added to a blueprint's penalty when a seed of it is pruned."""
+    """Penalty that a blueprint gets whenever a seed of it is pruned."""
     penalty_decay: float = Field(default=0.5, ge=0, le=1)
     """What is left of a penalty after an epoch."""
     skip_penalty: float = Field(default=3.0, gt=0)
@@ -117,6 +117,6 @@ class GrowthConfig(BaseModel):
     governor: GovernorConfig = GovernorConfig()
     """When a host is rolled back, and what that costs."""
     layout: Literal["v114", "v116"] = "v116"
-    """Observation layout."""
+    """Version of what the policy is shown: v116, or v114 with stability and without age."""
     reference_parameters: float = Field(default=466.0, gt=0)
     """Parameters by which rent is measured."""

@@ -24,7 +24,7 @@ class HostTrainingConfig(BaseModel):
     batch_size: int = Field(default=64, ge=1)
     """Samples of a minibatch."""
     learning_rate: float = Field(default=0.01, gt=0)
-    """Of Adam, for hosts and seeds."""
+    """Learning rate of Adam, for hosts and seeds."""
     label_noise: float = Field(default=0.0, ge=0, lt=1)
     """Share of training labels replaced by random ones."""
 

@@ -24,7 +24,7 @@ class NetworkConfig(BaseModel):
     recurrent: bool = True
     """Remember; without, a network of the same size sees one step, as a control."""
     memory: Literal["lstm", "gru"] = "lstm"
-    """What remembers."""
+    """Kind of recurrent layer that remembers."""
     value_mode: ValueMode = "state"
     """What the critic values."""
     condition_sub_heads: bool = False

@@ -51,6 +51,7 @@ class SelfPlayConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
+    """Version of these settings in a file; there is one."""
     updates: int = Field(default=2_000, ge=1)
     """Updates of the network, 256 positions each by default."""
     minutes: float | None = Field(default=None, gt=0)
