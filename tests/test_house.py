@@ -43,6 +43,21 @@ def test_every_package_brings_what_its_job_in_ci_runs_with() -> None:
         assert {"pytest", "pytest-cov", "pytest-timeout"} <= names, project
 
 
+def test_every_trainer_has_a_job_in_ci_that_runs_its_tests() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    run = set(re.findall(r"tests: \"?([\w/.-]+\.py)", workflow))
+    assert all((ROOT / name).is_file() for name in run)
+    tests = [*(ROOT / "packages").glob("*/tests/**/test_*.py"), *(ROOT / "tests").glob("test_*.py")]
+    brought = [path for path in tests if _is_skipped_without(path, "verl|verifiers|gem|ray.rllib")]
+    assert {path.relative_to(ROOT).as_posix() for path in brought} <= run
+
+
+def _is_skipped_without(path: Path, modules: str) -> bool:
+    """Tell whether tests of a file are skipped where one of some modules is not installed."""
+    asked = rf"(find_spec|importorskip)\(\"({modules})\"\)"
+    return re.search(asked, path.read_text(encoding="utf-8")) is not None
+
+
 def test_no_function_is_longer_than_70_lines() -> None:
     found = [(file, function) for file in SOURCES for function in functions(file)]
     long = {f"{file.relative_to(ROOT)}: {function.name}": lines(function) for file, function in found}

@@ -1,11 +1,16 @@
+"""AgentGym's routes, and AgentGym-RL's rollouts over them; neither is on a registry: against their interfaces."""
+
 from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from sightline.webshop_env import Shop, WebShopEnv
-from sightline.webshop_env.adapters.agentgym import create_router
+from sightline.webshop_env.adapters.agentgym import create_router, training_items
+from sightline.webshop_env.episodes import best_action
 
 
 def client(shop: Shop, prefix: str = "", **limits: float) -> TestClient:
@@ -113,3 +118,45 @@ def test_a_full_table_gives_up_the_one_idle_longest(shop: Shop) -> None:
 def test_a_capacity_of_nothing_is_refused(shop: Shop) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         create_router(shop, capacity=0)
+
+
+class Client:
+    """What AgentGym's WebShop client asks of a server, with actions that are read from a model's answer."""
+
+    def __init__(self, http: TestClient) -> None:
+        self.http = http
+        self.number = http.post("/create").json()
+
+    def reset(self, item: int) -> None:
+        assert self.http.post("/reset", json={"env_idx": self.number, "session_id": item}).status_code == 200
+
+    def observe(self) -> str:
+        return self.http.get("/observation", params={"env_idx": self.number}).json()
+
+    def step(self, answer: str) -> tuple[str, float, bool]:
+        action = answer.rsplit("Action:", 1)[1].strip()
+        response = self.http.post("/step", json={"env_idx": self.number, "action": action}).json()
+        return response["state"], response["reward"], response["done"]
+
+
+def test_rollouts_of_agentgym_rl_are_played_side_by_side(shop: Shop) -> None:
+    items = training_items(range(3))
+    assert items[1] == {"item_id": "webshop_1"}
+
+    def roll_out(item: dict[str, str]) -> tuple[float, bool]:
+        goal = int(item["item_id"].rsplit("_", 1)[1])
+        client = Client(http)
+        client.reset(goal)
+        state = shop.start(goal)
+        assert shop.goal(state).instruction_text in client.observe()
+        score, done = 0.0, False
+        while not done:
+            action = best_action(shop, state)
+            assert action is not None
+            state, _ = shop.act(state, action)
+            _, score, done = client.step(f"Thought:\nIt fits.\n\nAction:\n{action}")
+        return score, state.done
+
+    http = client(shop)
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(roll_out, items)) == [(1.0, True)] * 3

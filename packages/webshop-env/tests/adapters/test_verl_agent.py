@@ -1,11 +1,17 @@
+"""The shop in the words of verl-agent, which is on no registry: against its published interface."""
+
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sightline.webshop_env import Catalogue, GoalError, Shop, WebShopEnv
-from sightline.webshop_env.adapters.verl_agent import VerlAgentEnv
+from sightline.webshop_env.adapters.verl_agent import VerlAgentEnv, build_webshop_envs
+from sightline.webshop_env.episodes import best_action
 from sightline.webshop_env.goals import GoalSet, HeldGoals
 
 
@@ -104,3 +110,67 @@ def test_a_wrong_number_of_actions_is_refused_before_anything_happens(many: Shop
     envs.close()
     with pytest.raises(ValueError, match="reset"):
         envs.step(["", ""])
+
+
+class Manager:
+    """What verl-agent's WebShop manager does with environments: find the tasks, project answers, keep the infos."""
+
+    def __init__(self, envs: Any) -> None:
+        self.envs = envs
+
+    def reset(self) -> tuple[list[str], list[dict[str, Any]]]:
+        observations, infos = self.envs.reset()
+        parts = [observation.split(" [SEP] ") for observation in observations]
+        assert all(part[1] == "Instruction:" for part in parts)
+        self.tasks = [part[2] for part in parts]
+        return observations, infos
+
+    def step(self, answers: list[str]) -> tuple[list[str], list[float], list[bool], list[dict[str, Any]]]:
+        found = [re.search(r"<action>(.*?)</action>", answer, re.DOTALL) for answer in answers]
+        actions = [match[1].strip().lower() if match else answer for match, answer in zip(found, answers, strict=True)]
+        observations, rewards, dones, infos = self.envs.step(actions)
+        for info, match in zip(infos, found, strict=True):
+            info["is_action_valid"] = match is not None
+        return observations, rewards, dones, infos
+
+
+def test_its_own_builder_is_replaced_and_its_manager_drives_episodes_to_a_win(tmp_path: Path) -> None:
+    Catalogue.generate(400).write_official(tmp_path)
+    files = {
+        "file_path": str(tmp_path / "items_shuffle.json"),
+        "attr_path": str(tmp_path / "items_ins_v2.json"),
+        "num_products": None,
+        "human_goals": True,
+        "observation_mode": "text",
+    }
+    resources = {"num_cpus": 0.1, "num_gpus": 0}
+    envs = build_webshop_envs(1, 4, 2, resources, is_train=True, env_kwargs=files)
+    validation = build_webshop_envs(1001, 3, 1, resources, is_train=False, env_kwargs=files)
+    assert validation.get_goals() is envs.get_goals()
+    assert validation.num_processes == 3
+    manager = Manager(envs)
+    manager.reset()
+    goals = [goal.instruction_text for goal in envs.get_goals()]
+    shop = envs._shop
+    states = [shop.start(goals.index(task)) for task in manager.tasks]
+    scores = [0.0] * 8
+    over = [False] * 8
+    while not all(over):
+        actions = [best_action(shop, state) or "click[back to search]" for state in states]
+        _, rewards, dones, infos = manager.step([f"<think>so</think><action>{action}</action>" for action in actions])
+        for place, (reward, done, info) in enumerate(zip(rewards, dones, infos, strict=True)):
+            if not over[place]:
+                states[place], _ = shop.act(states[place], actions[place])
+                scores[place] += reward
+                assert info["won"] == (reward == 10.0)
+                assert info["is_action_valid"]
+                over[place] = done
+    assert scores == [10.0] * 8
+    assert envs.render("text", 0) == envs.render()[0]
+
+
+def test_settings_that_it_does_not_know_are_named() -> None:
+    with pytest.raises(ValueError, match="observation_mode must be 'text'"):
+        build_webshop_envs(0, 1, 1, env_kwargs={"observation_mode": "html"})
+    with pytest.raises(TypeError, match="num_prev_obs"):
+        build_webshop_envs(0, 1, 1, env_kwargs={"num_prev_obs": 3})

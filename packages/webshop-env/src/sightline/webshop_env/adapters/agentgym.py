@@ -1,5 +1,7 @@
 """AgentGym's HTTP routes: integer-numbered environments of the original's class, created and stepped over JSON.
 
+AgentGym's own client and AgentGym-RL's rollouts speak them; `training_items` makes the items of the latter.
+
 The number of environments is bounded; whoever knows an environment's number can act on it, so the numbers are drawn at
 random. Authentication is for the application that includes the router.
 """
@@ -24,6 +26,8 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sightline.webshop_env.rules.shop import Shop
 
 _NUMBERS: Final = 1 << 31
@@ -205,3 +209,12 @@ def _add_views(router: APIRouter, environments: Environments) -> None:
     @router.get("/state")
     async def state(env_idx: int) -> StateResponse:
         return StateResponse(**environments.get(env_idx).state)
+
+
+def training_items(goals: Iterable[int]) -> list[dict[str, str]]:
+    """Return the items of AgentGym-RL's data files: its rollouts reset an environment to the number in an item's name.
+
+    Args:
+        goals: their numbers in the shop that the routes serve.
+    """
+    return [{"item_id": f"webshop_{goal}"} for goal in goals]

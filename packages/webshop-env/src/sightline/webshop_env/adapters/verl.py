@@ -18,10 +18,8 @@ import weakref
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from sightline.webshop_env.adapters.shops import shared_shop
 from sightline.webshop_env.adapters.trl import PROMPT, ShopTools
-from sightline.webshop_env.catalogue.catalogue import Catalogue
-from sightline.webshop_env.goals.goals import GoalKind, build_goals
-from sightline.webshop_env.rules.shop import Shop
 
 try:
     # Not in the lock, whose pins verl's do not fit.
@@ -32,6 +30,8 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from sightline.webshop_env.rules.shop import Shop
 
 DATA_SOURCE: Final = "sightline/webshop"
 
@@ -132,16 +132,9 @@ class ClickTool(_ShopTool):
 
 
 @lru_cache(maxsize=8)
-def _trajectories(
-    catalogue: str | None = None,
-    products: int = 1000,
-    goals: GoalKind = "human",
-    seed: int = 42,
-    step_limit: int | None = None,
-) -> Trajectories:
+def _trajectories(**settings: Any) -> Trajectories:
     """Return the trajectories of the shop of these settings, which the two tools of a worker share."""
-    made = Catalogue.generate(products) if catalogue is None else Catalogue.open(catalogue)
-    return Trajectories(Shop(made, build_goals(made, goals, seed), step_limit=step_limit))
+    return Trajectories(shared_shop(**settings))
 
 
 def training_rows(shop: Shop, goals: Iterable[int]) -> list[dict[str, Any]]:

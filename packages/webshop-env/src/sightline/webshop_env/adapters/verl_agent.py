@@ -1,22 +1,25 @@
 """A batch of episodes with the reset, step, rewards and info keys that verl-agent's training loop reads.
 
 Episodes are states over one shared shop, stepped in this process: no actors, no copies of the catalogue. Parsing a
-model's answer into an action stays with verl-agent.
+model's answer into an action stays with verl-agent. `build_webshop_envs` stands in for its function of that name.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from sightline.webshop_env.catalogue.catalogue import Catalogue
 from sightline.webshop_env.episodes.episode import Episode
-from sightline.webshop_env.goals.goals import split_indices
+from sightline.webshop_env.goals.goals import build_goals, split_indices
 from sightline.webshop_env.rules.render import render_text
+from sightline.webshop_env.rules.shop import Shop
 
 if TYPE_CHECKING:
     from sightline.webshop_env.product import Goal
-    from sightline.webshop_env.rules.shop import Shop
 
 WIN_REWARD: Final = 10.0
 
@@ -107,6 +110,11 @@ class VerlAgentEnv:
             infos.append(_info(episode, score=turn.outcome.reward, won=won, valid=turn.outcome.valid))
         return self._observations(), rewards, dones, infos
 
+    def render(self, mode: str = "text", env_idx: int | None = None) -> str | list[str]:
+        """Return the page of one episode, or of all, as text whatever the mode."""
+        observations = self._observations()
+        return observations if env_idx is None else observations[env_idx]
+
     def close(self) -> None:
         """Forget the episodes."""
         self._episodes = []
@@ -122,3 +130,51 @@ def _info(episode: Episode, *, score: float, won: bool, valid: bool) -> Info:
         "task_score": score,
         "is_action_valid": valid,
     }
+
+
+def build_webshop_envs(
+    seed: int,
+    env_num: int,
+    group_n: int,
+    resources_per_worker: object = None,
+    is_train: bool = True,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> VerlAgentEnv:
+    """Make the environments that verl-agent's `make_envs` asks for, with its signature.
+
+    Args:
+        seed: seed of the goals drawn.
+        env_num: number of groups.
+        group_n: episodes in each group.
+        resources_per_worker: left alone, since there are no workers.
+        is_train: whether to draw training goals.
+        env_kwargs: `file_path` and `attr_path` (official files; without them products are generated), `num_products`,
+            `human_goals` (generated ones by default) and `observation_mode`, which must be "text".
+
+    Raises:
+        TypeError: `env_kwargs` has another key; the message names it.
+        ValueError: the observation mode is another one, or there are fewer goals than groups.
+        CatalogueError: a data file is missing or malformed.
+        GoalError: the shop has too few goals for the split.
+    """
+    settings = dict(env_kwargs or {})
+    mode = settings.pop("observation_mode", "text")
+    if mode != "text":
+        raise ValueError(f"observation_mode must be 'text', as verl-agent's templates expect, not {mode!r}")
+    return VerlAgentEnv(_shop(**settings), env_num, group_n, is_train=is_train, seed=seed)
+
+
+@lru_cache(maxsize=4)
+def _shop(
+    file_path: str | None = None,
+    attr_path: str | None = None,
+    num_products: int | None = None,
+    human_goals: bool = False,
+) -> Shop:
+    """Return the shop of these settings, which training and validation share."""
+    if file_path is None:
+        catalogue = Catalogue.generate() if num_products is None else Catalogue.generate(num_products)
+    else:
+        people = Path(file_path).with_name("items_human_ins.json")
+        catalogue = Catalogue.from_official(file_path, attr_path, people if people.is_file() else None, num_products)
+    return Shop(catalogue, build_goals(catalogue, "human" if human_goals else "synthetic", 42))
