@@ -19,6 +19,7 @@ MetadataValue: TypeAlias = str | int | float | bool | date | list[Any] | dict[st
 MAX_DEPTH = 64
 
 _DATE, _DATETIME = "$date", "$datetime"
+_PLAIN = frozenset((str, int, bool, type(None)))  # looked at first, for most values are such
 _JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
@@ -30,7 +31,7 @@ def checked_metadata(value: object) -> dict[str, Any]:
     """
     if not isinstance(value, Mapping):
         raise ValueError(f"metadata must be a dictionary, not {type(value).__name__}")  # noqa: TRY004 (for pydantic)
-    return {_checked_key(key): _checked(element, f"metadata[{key!r}]", MAX_DEPTH) for key, element in value.items()}
+    return {_checked_key(key): _checked(element, key, MAX_DEPTH) for key, element in value.items()}
 
 
 def metadata_json(metadata: Mapping[str, Any]) -> str:
@@ -47,6 +48,8 @@ def metadata_from_json(text: str) -> dict[str, Any]:
 
 def tagged(value: Any) -> Any:
     """Return checked metadata, or a value in it, as JSON values."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Mapping):
         return {key: tagged(element) for key, element in value.items()}
     if isinstance(value, list):
@@ -62,7 +65,9 @@ def _checked_key(key: object) -> str:
     return key
 
 
-def _checked(value: object, place: str, depth: int) -> Any:
+def _checked(value: object, key: object, depth: int) -> Any:
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, datetime):
         # A class of its own, such as pandas', would not come back as such; so it does not go in as such.
         return datetime.fromisoformat(value.isoformat(timespec="microseconds"))
@@ -72,16 +77,16 @@ def _checked(value: object, place: str, depth: int) -> Any:
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{place} must be a finite number, not {value!r}")
+            raise ValueError(f"metadata[{key!r}] must be a finite number, not {value!r}")
         return value
     if depth == 0:
         raise ValueError(f"metadata is nested deeper than {MAX_DEPTH} levels; flatten it")
     if isinstance(value, (list, tuple)):
-        return [_checked(element, place, depth - 1) for element in value]
+        return [_checked(element, key, depth - 1) for element in value]
     if isinstance(value, Mapping):
-        return _untagged({_checked_key(key): _checked(element, place, depth - 1) for key, element in value.items()})
+        return _untagged({_checked_key(name): _checked(part, key, depth - 1) for name, part in value.items()})
     raise ValueError(
-        f"{place} must be a string, a number, true, false, null, a date, a datetime, or lists or dictionaries of "
+        f"metadata[{key!r}] must be a string, a number, true, false, null, a date, a datetime, or lists or dictionaries of "
         f"these, not {type(value).__name__}"
     )
 
