@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient
 
-from sightline.agents import Decision, LexicalActor, ReadingAgent, Situation, roll_out
+from sightline.agents import Decision, LexicalActor, ReadingAgent, Situation, Trajectory, roll_out
 from sightline.agents.grammar import webshop_grammar
 from sightline.agents.reading import instruction_similarity, top_chunks, with_documents
 from sightline.retrieval import ChunkingConfig, Document, HashingEncoder, LocalEmbeddingStore, RagRetriever
@@ -56,6 +56,8 @@ def test_an_episode_goes_on_with_the_local_guides_when_the_first_backend_is_kill
     assert episode.error is None
     assert len(agent.decisions) == len(episode.steps) > 3
     consulted = [decision.consultation for decision in agent.decisions]
+    kept = Trajectory.model_validate_json(episode.model_dump_json())
+    assert [step.consultation for step in kept.steps] == consulted
     assert all(one is not None and len(one.ids) == 2 for one in consulted)
     answered = [one.backend for one in consulted if one is not None]
     assert answered[:2] == ["qdrant"] * 2

@@ -15,7 +15,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from sightline.agents.chat import AnswerCache, ChatConfig, LedgerRow, TokenLedger, TokenPrices
 from sightline.agents.chat.cache import ChatAnswer
-from sightline.agents.records import ActionDistribution, Attention, Decision, Event, Situation
+from sightline.agents.records import ActionDistribution, Attention, Consultation, Decision, Event, Situation
 from sightline.agents.rollout import EpisodeInProgress
 from sightline.agents.rollout.journal import JournalHeader, RolloutJournal
 from sightline.agents.state import NextActionTrainingConfig, RecurrentStateModel, StateModelConfig
@@ -132,12 +132,13 @@ def test_every_file_is_written_as_it_has_always_been(tmp_path: Path) -> None:
 
 def test_what_an_earlier_version_wrote_is_read(tmp_path: Path) -> None:
     older = GOLDEN.parent
-    for name in (GOLDEN / "trajectories.jsonl", older / "trajectories-without-values.jsonl"):
-        assert list(read_trajectories(name)) == [TRAJECTORY, BROKEN]
-    for name in (GOLDEN / "episode.json", older / "episode-without-values.json"):
-        assert EpisodeInProgress.read(name) == EPISODE
-    names = ("golden/journal.jsonl", "journal-without-values.jsonl", "journal-without-snapshots.jsonl")
-    for number, journal in enumerate(older / name for name in names):
+    for trajectories in (GOLDEN / "trajectories.jsonl", *older.glob("trajectories-without-*.jsonl")):
+        assert list(read_trajectories(trajectories)) == [TRAJECTORY, BROKEN]
+    for episode in (GOLDEN / "episode.json", *older.glob("episode-without-*.json")):
+        assert EpisodeInProgress.read(episode) == EPISODE
+    journals = (GOLDEN / "journal.jsonl", *older.glob("journal-without-*.jsonl"))
+    assert len(journals) == 4
+    for number, journal in enumerate(journals):
         (tmp_path / f"{number}.jsonl").write_bytes(journal.read_bytes())
         assert RolloutJournal(tmp_path / f"{number}.jsonl", HEADER).batches == {0: (TRAJECTORY, BROKEN)}
     assert AnswerCache(GOLDEN / "answers").get(REQUEST) == ANSWER
@@ -161,6 +162,7 @@ def test_a_state_models_weights_are_little_endian_float32_under_their_names() ->
 
 RECORDS: list[BaseModel] = [
     STEP,
+    STEP.model_copy(update={"consultation": Consultation(("a",), ("a guide",), "local", stale=True)}),
     TRAJECTORY,
     EPISODE,
     HEADER,

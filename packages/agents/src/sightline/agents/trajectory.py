@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from sightline.agents.records import Attention, Event, Situation, best_actions, in_two_page_loop
+from sightline.agents.records import Attention, Consultation, Event, Situation, best_actions, in_two_page_loop
 from sightline.retrieval.files import atomic_file
 from sightline.retrieval.jsonl import parse_record
 
@@ -40,6 +40,8 @@ class Step(BaseModel):
     """Probabilities of the agent, one per candidate in their order."""
     attention: tuple[Attention, ...] = ()
     """The page's chunks in page order, for agents that retrieve."""
+    consultation: Consultation | None = None
+    """Documents that were read beside the page, and the backend that gave them, for agents that search for some."""
     prompt_tokens: int = 0
     """Tokens the actor read."""
     completion_tokens: int = 0

@@ -324,6 +324,7 @@ def _step(observation: str, offer: Offer, decision: Decision, reward: float) -> 
         probabilities=decision.probabilities or None,
         # The chunks that were passed over are in the observation already.
         attention=tuple(chunk for chunk in decision.attention if chunk.selected),
+        consultation=decision.consultation,
         prompt_tokens=decision.prompt_tokens,
         completion_tokens=decision.completion_tokens,
         snapshot=None if offer.snapshot is None else base64.b64encode(offer.snapshot).decode(),
