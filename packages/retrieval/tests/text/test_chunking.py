@@ -29,8 +29,8 @@ configs = st.builds(ChunkingConfig, max_characters=st.integers(50, 120), min_cha
 )
 
 
-def texts(page: str, **config: int) -> list[str]:
-    return [chunk.text for chunk in chunk_text(page, ChunkingConfig(**config))]
+def texts(page: str, *, drop_short: bool = False, **config: int) -> list[str]:
+    return [chunk.text for chunk in chunk_text(page, ChunkingConfig(**config), drop_short=drop_short)]
 
 
 def test_each_product_of_a_results_page_is_one_chunk():
@@ -42,12 +42,13 @@ def test_each_product_of_a_results_page_is_one_chunk():
     ]
 
 
-def test_each_line_of_a_page_without_blank_lines_is_one_chunk_and_short_ones_are_dropped():
-    assert texts(ITEM_PAGE) == [
+@pytest.mark.parametrize("drop_short", [False, True])
+def test_each_line_of_a_page_without_blank_lines_is_one_chunk_and_short_ones_are_joined_or_dropped(drop_short: bool):
+    assert texts(ITEM_PAGE, drop_short=drop_short) == [
         "Instruction:",
         "Find me a lamp",
         "[button] Back to Search [button_]",
-        "[button] medium [button_]",
+        "[button] medium [button_]" if drop_short else "size\n  [button] medium [button_]",
         "Desk Lamp for Women",
         "Price: $144.5",
         "[button] Buy Now [button_]",
@@ -81,7 +82,7 @@ def test_a_page_of_white_space_has_no_chunks():
 
 @given(page_like, configs)
 def test_spans_index_the_text_in_order_and_within_limits(page: str, config: ChunkingConfig):
-    chunks = chunk_text(page, config)
+    chunks = chunk_text(page, config, drop_short=True)
     assert all(page[chunk.start : chunk.end] == chunk.text == chunk.text.strip() for chunk in chunks)
     assert all(config.min_characters <= len(chunk.text) <= config.max_characters for chunk in chunks)
     assert all(before.end <= after.start for before, after in pairwise(chunks))
@@ -91,15 +92,15 @@ def test_spans_index_the_text_in_order_and_within_limits(page: str, config: Chun
 def test_only_dropped_chunks_lose_text(page: str, limit: int):
     whole = chunk_text(page, ChunkingConfig(max_characters=limit, min_characters=1))
     assert "".join("".join(chunk.text for chunk in whole).split()) == "".join(page.split())
-    kept = chunk_text(page, ChunkingConfig(max_characters=limit, min_characters=8))
+    kept = chunk_text(page, ChunkingConfig(max_characters=limit, min_characters=8), drop_short=True)
     assert kept == [chunk for chunk in whole if len(chunk.text) >= 8]
 
 
 @given(page_like)
-def test_chunks_never_contain_a_blank_line_between_two_blocks(page: str):
+def test_no_chunk_goes_over_a_blank_line_unless_it_joins_a_short_one(page: str):
     blocks = [block for block in page.replace("\r", " ").split("\n\n") if block.strip()]
     if len(blocks) > 1:
-        assert all("\n\n" not in chunk.text for chunk in chunk_text(page))
+        assert all("\n\n" not in chunk.text for chunk in chunk_text(page, ChunkingConfig(min_characters=1)))
 
 
 @pytest.mark.parametrize("field", [{"max_characters": 49}, {"min_characters": 0}, {"max_chars": 100}])
@@ -151,7 +152,9 @@ def test_the_last_break_within_the_length_is_taken_and_ends_of_sentences_go_with
 
 def test_the_lengths_that_a_run_gets_when_it_names_none_stay_what_they_are():
     assert ChunkingConfig().model_dump() == {"max_characters": 1000, "min_characters": 5}
-    assert texts("1234\n\n12345\n\n" + "x" * 1001) == ["12345", "x" * 1000]
+    page = "1234\n\n12345\n\n" + "x" * 1001
+    assert texts(page) == ["1234\n\n12345", "x" * 1000, "x"]
+    assert texts(page, drop_short=True) == ["12345", "x" * 1000]
     assert chunk_text("1234\n\n12345") == chunk_text("1234\n\n12345", ChunkingConfig())
 
 
@@ -168,17 +171,17 @@ def test_sentences_of_other_scripts_end_where_they_end(end: str):
     assert texts(page + "\n\nend of it", max_characters=50) == ["灰" * 30 + end, "色" * 40, "end of it"]
 
 
-def test_short_pieces_are_joined_where_nothing_may_be_lost():
+def test_short_pieces_are_joined_to_their_neighbours():
     page = "size\nXL\nDesk Lamp for Women\n$9\n"
-    assert [chunk.text for chunk in chunk_text(page, keep_short=True)] == ["size\nXL", "Desk Lamp for Women\n$9"]
+    assert [chunk.text for chunk in chunk_text(page)] == ["size\nXL", "Desk Lamp for Women\n$9"]
     long = "x" * 50 + "\n$9\n" + "y" * 50
     tight = ChunkingConfig(max_characters=50)
-    assert [chunk.text for chunk in chunk_text(long, tight, keep_short=True)] == ["x" * 50, "$9", "y" * 50]
+    assert [chunk.text for chunk in chunk_text(long, tight)] == ["x" * 50, "$9", "y" * 50]
 
 
 @given(page_like, configs)
-def test_with_short_pieces_kept_nothing_is_lost(page: str, config: ChunkingConfig):
-    chunks = chunk_text(page, config, keep_short=True)
+def test_nothing_is_lost(page: str, config: ChunkingConfig):
+    chunks = chunk_text(page, config)
     assert "".join("".join(chunk.text for chunk in chunks).split()) == "".join(page.split())
     assert all(page[chunk.start : chunk.end] == chunk.text for chunk in chunks)
     assert all(len(chunk.text) <= config.max_characters for chunk in chunks)

@@ -164,8 +164,9 @@ AGENTS_LINE = (
     '{"schema_version":1,"episode_id":"bc-seed0-goal1","goal":1,"agent":"bc","seed":0,"instruction":"a mug",'
     '"steps":[{"observation":"page","available_actions":["search[mug]","click[x]"],"action":"search[mug]",'
     '"expert_action":null,"values":null,"reward":0.0,"probabilities":[0.75,0.25],"attention":[{"text":"chunk","score":0.5,'
-    '"selected":true}],"prompt_tokens":3,"completion_tokens":1,"snapshot":null}],"final_observation":"last",'
-    '"total_reward":0.0,"terminated":false,"truncated":true,"error":null}'
+    '"selected":true}],"consultation":{"ids":["a"],"texts":["a guide"],"backend":"local","stale":false,"error":null},'
+    '"prompt_tokens":3,"completion_tokens":1,"snapshot":null}],'
+    '"final_observation":"last","total_reward":0.0,"terminated":false,"truncated":true,"error":null}'
 )
 """As the package that runs agents writes a trajectory."""
 

@@ -41,7 +41,7 @@ def cut_shop_page(page: str, chunking: ChunkingConfig) -> tuple[str, ...]:
     Args:
         page: a page as it is read, without the instruction.
         chunking: lengths; a longer option group falls into several, each below the group's header, a longer text where
-            `chunk_text` cuts it, and a shorter text is left out. Lines that only repeat what is chosen are left out.
+            `chunk_text` cuts it. Nothing is too short to be read. Lines that only repeat what is chosen are left out.
     """
     return tuple(chunk for block in _blocks(page) for chunk in _pieces(block, chunking))
 
@@ -118,7 +118,7 @@ def _pieces(block: Sequence[str], chunking: ChunkingConfig) -> Iterator[str]:
     if len(text) > chunking.max_characters and len(block) > 1 and _OPTION.match(block[1]):
         yield from _split_group(block[0], block[1:], chunking.max_characters)
     elif len(text) <= chunking.max_characters or any(_BUTTON.search(line) for line in block):
-        yield from [text] if len(text) >= chunking.min_characters else []
+        yield text
     else:
         yield from (chunk.text for chunk in chunk_text(text, chunking))
 

@@ -42,9 +42,9 @@ from sightline.retrieval.store.syncing import (
     Splitter,
     SyncReport,
     read_text,
-    split_lines,
     sync_folder_into,
 )
+from sightline.retrieval.text.chunking import chunk_text
 from sightline.retrieval.text.default import default_encoder, encoder_named
 from sightline.retrieval.text.protocol import TextEncoder, Vectors
 from sightline.retrieval.text.unit_vectors import UnitVectors, document_vectors
@@ -247,7 +247,7 @@ class LocalEmbeddingStore(StoreReader):
         *,
         name: str | None = None,
         read: FileReader = read_text,
-        split: Splitter = split_lines,
+        split: Splitter = chunk_text,
         version: str = "",
         progress: Progress | None = None,
     ) -> SyncReport:
@@ -261,7 +261,7 @@ class LocalEmbeddingStore(StoreReader):
             pattern: glob of the files, relative to the folder; files that it does not name any more are removed.
             name: name in the metadata; None for the folder's own. Give one to each of several folders in a store.
             read: function from path and bytes to the text; None from it passes the file over. The default reads UTF-8.
-            split: function from a text to its pieces; the default is `chunk_text(text, keep_short=True)`.
+            split: function from a text to its pieces; the default is `chunk_text`.
             version: text that stands for `read` and `split`; with another one all files are read anew.
             progress: function that is told how many files of how many are done.
 

@@ -79,11 +79,6 @@ def read_text(path: Path, content: bytes) -> str | None:
     return None if "\x00" in text else text
 
 
-def split_lines(text: str) -> Iterable[Piece]:
-    """Cut a text by `chunk_text` so that nothing is lost."""
-    return chunk_text(text, keep_short=True)
-
-
 def sync_folder_into(
     store: SyncTarget,
     folder: Path,
@@ -91,7 +86,7 @@ def sync_folder_into(
     *,
     name: str,
     read: FileReader = read_text,
-    split: Splitter = split_lines,
+    split: Splitter = chunk_text,
     version: str = "",
     exclude: Path | None = None,
     progress: Progress | None = None,

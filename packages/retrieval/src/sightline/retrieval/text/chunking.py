@@ -28,7 +28,7 @@ class ChunkingConfig(BaseModel):
     max_characters: int = Field(default=1000, ge=50)
     """Longest chunk, in characters."""
     min_characters: int = Field(default=5, ge=1, le=50)
-    """Chunks with fewer characters are dropped, or joined to their neighbours where nothing may be lost."""
+    """Chunks with fewer characters are joined to their neighbours, or dropped where one asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Chunk:
     end: int
 
 
-def chunk_text(text: str, config: ChunkingConfig | None = None, *, keep_short: bool = False) -> list[Chunk]:
+def chunk_text(text: str, config: ChunkingConfig | None = None, *, drop_short: bool = False) -> list[Chunk]:
     """Split at blank lines, or at every line break where there are no blank lines; cut what is still too long.
 
     A piece above `max_characters` is cut at its last line break, else sentence end, else white space in the second
@@ -49,8 +49,8 @@ def chunk_text(text: str, config: ChunkingConfig | None = None, *, keep_short: b
     Args:
         text: text of a page.
         config: lengths; the defaults of `ChunkingConfig` when None.
-        keep_short: True to join chunks shorter than `min_characters`, such as a price or a size, to the next one, or
-            to the one before where that would be too long; False to drop them.
+        drop_short: True to leave out chunks shorter than `min_characters`; False to join them, such as a price or a
+            size, to the next one, or to the one before where that would be too long.
 
     Returns:
         Chunks in the order of the text, not overlapping. All characters other than white space are in some chunk,
@@ -61,10 +61,10 @@ def chunk_text(text: str, config: ChunkingConfig | None = None, *, keep_short: b
     if len(pieces) == 1:
         pieces = list(_split(text, _LINE_BREAK))
     spans = [span for piece in pieces for span in _cut(text, *piece, config.max_characters)]
-    if keep_short:
-        spans = _joined(spans, config)
-    else:
+    if drop_short:
         spans = [(start, end) for start, end in spans if end - start >= config.min_characters]
+    else:
+        spans = _joined(spans, config)
     return [Chunk(text[start:end], start, end) for start, end in spans]
 
 

@@ -10,6 +10,7 @@ from .reachable_rewards import goal_difficulty as goal_difficulty
 from .reachable_rewards import reachable_reward as reachable_reward
 from .reader import reader_action as reader_action
 from .recording import RecordedAttention as RecordedAttention
+from .recording import RecordedConsultation as RecordedConsultation
 from .recording import RecordedStep as RecordedStep
 from .recording import Recording as Recording
 from .recording import RecordingError as RecordingError

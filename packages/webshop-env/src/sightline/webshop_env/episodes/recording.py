@@ -52,6 +52,23 @@ class RecordedAttention(BaseModel):
     """Whether the agent's policy saw it."""
 
 
+class RecordedConsultation(BaseModel):
+    """What an agent's search for documents beside a page gave."""
+
+    model_config = _RECORD
+
+    ids: tuple[str, ...]
+    """Documents that were read, the nearest first."""
+    texts: tuple[str, ...]
+    """Their contents."""
+    backend: str | None = None
+    """Name of the backend that answered; None where none was asked or none could."""
+    stale: bool = False
+    """Whether the documents may be those of an earlier state."""
+    error: str | None = None
+    """Reason why no backend answered."""
+
+
 class RecordedStep(BaseModel):
     """One decision: what was seen, what could be done, what was done."""
 
@@ -73,6 +90,8 @@ class RecordedStep(BaseModel):
     """The agent's, one per available action in their order."""
     attention: tuple[RecordedAttention, ...] = ()
     """Chunks of the page in page order, from agents that retrieve."""
+    consultation: RecordedConsultation | None = None
+    """Documents that were read beside the page, from agents that search for some."""
     prompt_tokens: int = 0
     """Tokens the agent's model read."""
     completion_tokens: int = 0

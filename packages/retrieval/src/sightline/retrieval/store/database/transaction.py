@@ -161,7 +161,9 @@ class Transaction:
                 for row, (record, vector_checksum) in enumerate(zip(records, vector_checksums, strict=True), start)
             ),
         )
-        attributes = [(key, value, row) for row, record in enumerate(records, start) for key, value in record.attributes]
+        attributes = [
+            (key, value, row) for row, record in enumerate(records, start) for key, value in record.attributes
+        ]
         # In the order of the table, numbers before bytes as SQLite has it: neighbours then go to the same page.
         attributes.sort(key=lambda one: (one[0], isinstance(one[1], bytes), one[1]))
         self._connection.executemany("INSERT INTO attributes VALUES (?, ?, ?)", attributes)
