@@ -86,8 +86,8 @@ def _checked(value: object, key: object, depth: int) -> Any:
     if isinstance(value, Mapping):
         return _untagged({_checked_key(name): _checked(part, key, depth - 1) for name, part in value.items()})
     raise ValueError(
-        f"metadata[{key!r}] must be a string, a number, true, false, null, a date, a datetime, or lists or dictionaries of "
-        f"these, not {type(value).__name__}"
+        f"metadata[{key!r}] must be a string, a number, true, false, null, a date, a datetime, or lists or "
+        f"dictionaries of these, not {type(value).__name__}"
     )
 
 
