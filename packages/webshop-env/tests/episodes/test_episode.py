@@ -30,7 +30,7 @@ def test_it_refuses_actions_before_the_beginning_and_after_the_end(shop: Shop) -
     for action in BUY:
         episode.act(action)
     assert episode.ended
-    with pytest.raises(EpisodeError, match="the episode is over: the purchase is made"):
+    with pytest.raises(EpisodeError, match="the episode is over: it ended with a purchase"):
         episode.act("search[lamp]")
     goes_on = Episode(shop, goes_on=True)
     goes_on.move(episode.state)
@@ -41,7 +41,7 @@ def test_a_step_limit_ends_it_without_a_purchase(shop: Shop) -> None:
     limited = Episode(Shop(shop.catalogue, shop.goals, step_limit=2))
     limited.begin(0)
     assert [limited.act("search[lamp]").ended for _ in range(2)] == [False, True]
-    with pytest.raises(EpisodeError, match=r"the episode is over$"):
+    with pytest.raises(EpisodeError, match="the episode is over: it was cut off after 2 steps"):
         limited.act("search[lamp]")
 
 
@@ -62,7 +62,10 @@ def test_it_goes_back_to_a_snapshot_and_stays_where_it_is_at_a_wrong_one(shop: S
     with pytest.raises(SnapshotError):
         episode.restore(b"nothing")
     assert episode.state.asin == "B0LAMP"
+    episode.begin(2)
+    assert episode.instruction == shop.goals.goals[2].instruction_text
     assert episode.restore(saved) == page
+    assert episode.instruction == shop.goals.goals[0].instruction_text
     with pytest.raises(GoalError):
         episode.begin(99)
     assert episode.page == page

@@ -5,8 +5,7 @@ An episode holds where it stands; the shop's rules do everything else. Nothing h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sightline.webshop_env.episodes.snapshot import decode, encode
 from sightline.webshop_env.errors import WebShopError
@@ -22,10 +21,11 @@ class EpisodeError(WebShopError, RuntimeError, ValueError):
     """There is no episode to act in: none was begun, or it is over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """What one action brought."""
 
+    state: ShopState
+    """Where the episode stands now."""
     outcome: Outcome
     """Reward, purchase, and whether the page took the action."""
     action: str
@@ -34,8 +34,11 @@ class Turn:
     """Why the page did not take it, and what it would have taken; None where it did."""
     repairs: tuple[str, ...]
     """What a lenient episode repaired, in words."""
-    ended: bool
-    """Whether the episode is over now, by this purchase or by the step limit."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the episode is over now, by this purchase or by the step limit."""
+        return self.outcome.done or self.state.truncated
 
 
 class Episode:
@@ -53,6 +56,7 @@ class Episode:
         self._goes_on = goes_on
         self._state: ShopState | None = None
         self._page: Page | None = None
+        self._instruction: str | None = None
 
     @property
     def state(self) -> ShopState:
@@ -85,7 +89,9 @@ class Episode:
     @property
     def instruction(self) -> str:
         """What is asked for."""
-        return self.shop.goal(self.state).instruction_text
+        if self._instruction is None:
+            self._instruction = self.shop.goal(self.state).instruction_text
+        return self._instruction
 
     def begin(self, goal: int, seed: int = 0) -> Page:
         """Open an episode and return its first page.
@@ -101,7 +107,7 @@ class Episode:
 
     def move(self, state: ShopState) -> Page:
         """Go on from a state of this shop, and return its page."""
-        self._state, self._page = state, None
+        self._state, self._page, self._instruction = state, None, None
         return self.page
 
     def act(self, action: str) -> Turn:
@@ -110,16 +116,17 @@ class Episode:
         Raises:
             EpisodeError: there is no episode, or it is over.
         """
-        page = self.page
-        if self.ended and not self._goes_on:
-            raise EpisodeError("the episode is over" + (": the purchase is made" if self.state.done else ""))
+        state, page = self.state, self._page or self.page
+        if not self._goes_on and (state.done or state.truncated):
+            how = "ended with a purchase" if state.done else f"was cut off after {state.step_limit} steps"
+            raise EpisodeError(f"the episode is over: it {how}")
         repairs: tuple[str, ...] = ()
         if self._lenient:
             action, repairs = repair_action(page, action)
-        after, outcome = self.shop.act(self.state, action, page)
+        state, outcome = self.shop.act(state, action, page)
         error = None if outcome.valid else action_error(page, action)
-        self._state, self._page = after, None
-        return Turn(outcome, action, error, repairs, outcome.done or after.truncated)
+        self._state, self._page = state, None
+        return Turn(state, outcome, action, error, repairs)
 
     def snapshot(self) -> bytes:
         """Write the episode down."""

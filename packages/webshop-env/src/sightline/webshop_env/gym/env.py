@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import operator
 import random
@@ -14,9 +15,9 @@ from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Space
 
 from sightline.webshop_env.catalogue.catalogue import Catalogue
+from sightline.webshop_env.episodes.episode import Episode, EpisodeError
 from sightline.webshop_env.episodes.snapshot import Moment, decode, encode
 from sightline.webshop_env.goals.goals import GoalKind, GoalSet, build_goals, draw_goal, split_indices
-from sightline.webshop_env.rules.action_text import action_error, repair_action
 from sightline.webshop_env.rules.pages import SEPARATOR
 from sightline.webshop_env.rules.render import RENDERERS, render_rich, url
 from sightline.webshop_env.rules.shop import MAX_ACTION_LENGTH, RESULT_LIMIT, Shop
@@ -172,13 +173,15 @@ class WebShopEnv(gymnasium.Env[str, str]):
         self._step_limit = shop.step_limit if step_limit is None else step_limit
         self._previous_observations = previous_observations
         self._previous_actions = previous_actions
-        self._lenient_actions = lenient_actions
-        self._steps_after_end = steps_after_end
         count = len(shop.goals)
         self._drawable = range(count) if split is None else split_indices(split, count)
-        self._state: ShopState | None = None
-        self._page: Page | None = None
+        self._episode = Episode(shop, lenient=lenient_actions, goes_on=steps_after_end == "allow")
         self._history: tuple[Moment, ...] = ()
+
+    def __copy__(self) -> WebShopEnv:
+        made = object.__new__(type(self))
+        made.__dict__ |= self.__dict__ | {"_episode": copy.copy(self._episode)}  # all else is replaced, never changed
+        return made
 
     @property
     def goals(self) -> Sequence[Goal]:
@@ -197,25 +200,32 @@ class WebShopEnv(gymnasium.Env[str, str]):
         Raises:
             gymnasium.error.ResetNeeded: before the first reset or restore.
         """
-        if self._state is None:
-            raise ResetNeeded("there is no episode yet: call reset() or restore() first")
-        return self._state
+        return self._begun().state
 
     @property
     def page(self) -> Page:
-        """The page that is shown."""
-        if self._page is None:
-            self._page = self.shop.page(self.state)
-        return self._page
+        """The page that is shown.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset or restore.
+        """
+        return self._begun().page
+
+    def _begun(self) -> Episode:
+        if not self._episode.begun:
+            raise ResetNeeded("there is no episode yet: call reset() or restore() first")
+        return self._episode
 
     @property
     def info(self) -> dict[str, Any]:
         """What reset and step return as info (without the reward's parts), for use after a restore."""
-        state = self.state
+        return self._info(self.state, self.page)
+
+    def _info(self, state: ShopState, page: Page) -> dict[str, Any]:
         return {
-            "available_actions": self.page.available_actions,
+            "available_actions": page.available_actions,
             "url": url(state),
-            "instruction_text": self.shop.goal(state).instruction_text,
+            "instruction_text": self._episode.instruction,
         }
 
     def search(self, query: str, k: int = RESULT_LIMIT) -> list[tuple[str, float]]:
@@ -246,10 +256,10 @@ class WebShopEnv(gymnasium.Env[str, str]):
         if goal is None:
             goal = draw_goal(self.shop.goals, random.Random(episode_seed), self._drawable)
         state = self.shop.start(goal, episode_seed)
-        self._state = state._replace(step_limit=self._step_limit)
-        self._page = None
+        state = state._replace(step_limit=self._step_limit)
         self._history = ()
-        return self._observation(), self.info
+        page = self._episode.move(state)
+        return self._observation(state, page), self._info(state, page)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Take an action.
@@ -261,28 +271,26 @@ class WebShopEnv(gymnasium.Env[str, str]):
         """
         if not isinstance(action, str):
             raise TypeError(f"an action is a string such as 'search[desk lamp]', not {action!r}")
-        before, page = self.state, self.page
-        if self._steps_after_end == "error" and (before.done or before.truncated):
-            ended = "ended with a purchase" if before.done else f"was cut off after {before.step_limit} steps"
-            raise ResetNeeded(f"the episode {ended}: call reset(), or ask for steps_after_end='allow'")
-        repairs: tuple[str, ...] = ()
-        if self._lenient_actions:
-            action, repairs = repair_action(page, action)
-        self._state, outcome = self.shop.act(before, action, page)
-        self._page = self.shop.page(self._state)
+        episode = self._begun()
+        before = episode.state
+        try:
+            turn = episode.act(action)
+        except EpisodeError as error:
+            raise ResetNeeded(f"{error}; call reset(), or ask for steps_after_end='allow'") from None
         if kept := max(self._previous_observations, self._previous_actions):
             # Snapshots hold history, so what is kept is bounded and encodable.
-            action = action[:MAX_ACTION_LENGTH].encode("utf-8", "replace").decode("utf-8")
-            self._history = (*self._history, (before, action))[-kept:]
-        info = self.info
+            taken = turn.action[:MAX_ACTION_LENGTH].encode("utf-8", "replace").decode("utf-8")
+            self._history = (*self._history, (before, taken))[-kept:]
+        state, outcome, page = turn.state, turn.outcome, episode.page
+        info = self._info(state, page)
         info["action_is_valid"] = outcome.valid
-        if not outcome.valid:
-            info["action_error"] = action_error(page, action)
-        if repairs:
-            info["action_repairs"] = repairs
+        if turn.error is not None:
+            info["action_error"] = turn.error
+        if turn.repairs:
+            info["action_repairs"] = turn.repairs
         if outcome.parts is not None:
             info["reward_info"] = outcome.parts.as_info()
-        return self._observation(), outcome.reward, outcome.done, self._state.truncated, info
+        return self._observation(state, page), outcome.reward, outcome.done, state.truncated, info
 
     def render(self) -> str | None:
         """Return the page as `text_rich` if the render mode is "ansi", else None."""
@@ -301,22 +309,21 @@ class WebShopEnv(gymnasium.Env[str, str]):
         Raises:
             SnapshotError: if the snapshot cannot be restored here; the environment stays as it was.
         """
-        self._state, self._history = decode(self.shop, snapshot)
-        self._page = None
-        return self._observation()
+        state, self._history = decode(self.shop, snapshot)
+        return self._observation(state, self._episode.move(state))
 
     def _observe(self, state: ShopState, page: Page) -> str:
         return url(state) if self.observation_mode == "url" else RENDERERS[self.observation_mode](page)
 
-    def _observation(self) -> str:
+    def _observation(self, state: ShopState, page: Page) -> str:
         """Return the page, after past observations and actions, oldest first."""
-        current = self._observe(self.state, self.page)
+        current = self._observe(state, page)
         if not self._history:
             return current
         parts = []
-        for age, (state, action) in zip(range(len(self._history), 0, -1), self._history, strict=True):
+        for age, (past, action) in zip(range(len(self._history), 0, -1), self._history, strict=True):
             if age <= self._previous_observations:
-                parts.append(self._observe(state, self.shop.page(state)))
+                parts.append(self._observe(past, self.shop.page(past)))
             if age <= self._previous_actions:
                 parts.append(action)
         return SEPARATOR.join([*parts, current])
