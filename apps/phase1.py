@@ -12,13 +12,14 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from experiments.shopping.settings import Phase1Settings
+from experiments.shopping.stages import MAKING
 from lab.main import conclude, start
 from lab.report import Report
 
 
 def main() -> None:
     """Run the experiment that the command line describes."""
-    settings, run = start("phase1", Phase1Settings, __doc__)
+    settings, run = start("phase1", Phase1Settings, __doc__, making=MAKING)
 
     # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.
     from experiments.shopping.learning import train_state_model_stage

@@ -17,19 +17,36 @@ their agent's own -> recall on held-out pages -> agents and rules on held-out go
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from experiments.shopping.settings import Phase2Settings
-from experiments.shopping.stages import Stage
+from experiments.shopping.stages import MAKING, Stage
 from lab.main import conclude, start
+from lab.terminal import print_table
+
+if TYPE_CHECKING:
+    from experiments.shopping.world import World
+    from lab.run import RunDirectory
 
 COMPARISONS = 6
 """The trained state-gated agent is compared with every other."""
 
 
 def main() -> None:
-    """Run the experiment that the command line describes."""
-    settings, run = start("phase2", Phase2Settings, __doc__)
+    """Tell a first episode, and run the experiment that the command line describes."""
+    settings, run = start("phase2", Phase2Settings, __doc__, making=MAKING)
 
-    # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.
+    from experiments.shopping.first_episode import introduce
+    from experiments.shopping.world import open_world
+
+    world = open_world(settings)
+    introduce(world)
+    compare_agents(settings, run, world)
+
+
+def compare_agents(settings: Phase2Settings, run: RunDirectory, world: World) -> None:
+    """Train everything, let all agents shop in a world, and write the answer into the run's folder."""
+    # These load PyTorch, which neither `--help` nor a wrong flag nor the first episode shall wait for.
     from experiments.shopping.ablations import run_ablations
     from experiments.shopping.agents import (
         Workbench,
@@ -45,13 +62,11 @@ def main() -> None:
     from experiments.shopping.ranking import rank_pages_stages
     from experiments.shopping.report import retrieval_table, write_report
     from experiments.shopping.teachers import watch_teachers_stage
-    from experiments.shopping.world import collect_demonstrations_stage, open_world
+    from experiments.shopping.world import collect_demonstrations_stage
     from lab.encoder import open_encoder
     from lab.engine import open_engine
-    from lab.terminal import print_table
     from sightline.agents.evaluation import power_table, results_table
 
-    world = open_world(settings)
     encoder = open_encoder(settings, run)
     print_table(power_table(len(world.splits["test"]), tests=2 * COMPARISONS))
 

@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from experiments.shopping.settings import PretrainedSettings
-from experiments.shopping.stages import Stage
+from experiments.shopping.stages import MAKING, Stage
 from lab.main import conclude, start
 from lab.report import Report, Section
 
 
 def main() -> None:
     """Run the experiment that the command line describes."""
-    settings, run = start("pretrained", PretrainedSettings, __doc__)
+    settings, run = start("pretrained", PretrainedSettings, __doc__, making=MAKING)
     assert settings.model is not None  # it has a default
 
     # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.

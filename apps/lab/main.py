@@ -10,13 +10,19 @@ from typing import Any
 from rich.logging import RichHandler
 
 from lab.report import SMOKE_NOTICE, Report, render_markdown, render_page
-from lab.run import RunDirectory, RunError, write_text
+from lab.run import Making, RunDirectory, RunError, write_text
 from lab.settings import Settings, parse_settings
-from lab.terminal import print_table
+from lab.terminal import print_table, say
 from sightline.agents import Table
 
 
-def start(app: str, settings_type: type[Settings], about: str | None = None) -> tuple[Settings, RunDirectory]:
+def start(
+    app: str,
+    settings_type: type[Settings],
+    about: str | None = None,
+    *,
+    making: Mapping[str, Making] | None = None,
+) -> tuple[Settings, RunDirectory]:
     """Return the settings that the command line gives, and the run's folder, OUTPUT/APP/NAME; begin to log.
 
     A wrong setting, or a folder that belongs to another run, is printed and ends the program.
@@ -24,14 +30,21 @@ def start(app: str, settings_type: type[Settings], about: str | None = None) -> 
     Args:
         app: name of the script, without its suffix.
         settings_type: settings of the experiment.
-        about: docstring of the script, which heads its `--help`.
+        about: docstring of the script; it heads the script's `--help`, and its first line is printed.
+        making: name of a stage -> what is said when it begins.
     """
     settings = parse_settings(settings_type, sys.argv[1:], about)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
+    logging.basicConfig(format="%(message)s", handlers=[RichHandler(show_path=False, log_time_format="%H:%M:%S")])
+    for ours in ("lab", "experiments", "sightline"):  # what other libraries load and choose is none of a reader's cares
+        logging.getLogger(ours).setLevel(logging.INFO)
+    path = settings.output / app / settings.name
     try:
-        run = RunDirectory(settings.output / app / settings.name, settings.identity(), smoke=settings.smoke)
+        run = RunDirectory(path, settings.identity(), smoke=settings.smoke, making=making)
     except RunError as error:
         sys.exit(str(error))
+    if about:
+        say(about.splitlines()[0])
+    say(f"Everything is kept in {path}. A run that is stopped goes on where it was, by the same command.")
     return settings, run
 
 
@@ -62,4 +75,5 @@ def conclude(
     write_text(page, render_page(report, footer, smoke=run.smoke))
     for table in shown:
         print_table(table)
-    print("\n".join(["", *report.claims, "", *([SMOKE_NOTICE] if run.smoke else []), f"Report: {page}"]))
+    say("\n".join(["", *report.claims, "", *([SMOKE_NOTICE] if run.smoke else [])]))
+    say(f"The whole answer is one page, to open or to send, figures included: {page}")

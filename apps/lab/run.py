@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
 
@@ -44,6 +44,15 @@ class RunError(RuntimeError):
     """A run's folder cannot be used as asked; the message says why and what to do."""
 
 
+class Making(NamedTuple):
+    """What is said while a stage is made."""
+
+    words: str
+    """What is made, for example "an expert shops for all goals"."""
+    time: str
+    """How long that takes in a default run on two cores, for example "half a minute"."""
+
+
 class RunDirectory:
     """One experiment's folder: `config.yaml`, `manifest.json`, `stages/`, `metrics.jsonl`, `results.json`.
 
@@ -51,14 +60,23 @@ class RunDirectory:
         path: folder of the run; made when missing.
         settings: JSON-able settings that identify the run. A folder belongs to one set of settings.
         smoke: whether the run is a small one, so that whoever shows its results can say so.
+        making: name of a stage -> what is said when it begins; of others that is their name alone.
 
     Raises:
         RunError: the folder is another version's, has other settings, is in use, or is no run's at all.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], *, smoke: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        *,
+        smoke: bool = False,
+        making: Mapping[str, Making] | None = None,
+    ) -> None:
         self.path = path
         self.smoke = smoke
+        self._making = making or {}
         self._stages: dict[Path, tuple[str, str]] = {}
         self._enter()
         self._check_settings(settings)
@@ -133,7 +151,7 @@ class RunDirectory:
             logger.info("%s: already there", folder.name)
             shutil.rmtree(self._work_path(stage, variant), ignore_errors=True)
             return folder
-        logger.info("%s: started", folder.name)
+        logger.info("%s: %s", folder.name, self._beginning(stage))
         started = time.monotonic()
         unfinished = self.path / "unfinished" / folder.name
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -148,6 +166,13 @@ class RunDirectory:
         shutil.rmtree(self._work_path(stage, variant), ignore_errors=True)
         logger.info("%s: finished in %.1f s", folder.name, seconds)
         return folder
+
+    def _beginning(self, stage: str) -> str:
+        """Return what is said when a stage begins; a smoke run takes no time worth telling."""
+        making = self._making.get(stage)
+        if making is None:
+            return "started"
+        return making.words if self.smoke else f"{making.words}, {making.time}"
 
     def stage_folder(self, stage: str, variant: str = "") -> Path:
         """Return the folder that a stage has, or will have."""

@@ -1,4 +1,4 @@
-"""Tables in the terminal."""
+"""Sentences and tables in the terminal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ from rich.console import Console
 from rich.table import Table as TerminalTable
 
 from sightline.agents import Table
+
+
+def say(text: str) -> None:
+    """Print lines of prose, wrapped to the terminal; what a terminal obeys rather than shows becomes a space."""
+    shown = "".join(character if character.isprintable() or character == "\n" else " " for character in text)
+    console = Console(markup=False, emoji=False, highlight=False)
+    console.print(shown, soft_wrap=not console.is_terminal)
 
 
 def print_table(table: Table) -> None:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 import lab.run
-from lab.run import RunDirectory, RunError, read_metrics, slug, write_metrics
+from lab.run import Making, RunDirectory, RunError, read_metrics, slug, write_metrics
 from sightline.retrieval import files
 
 RECORDED = Path(__file__).with_name("runs-of-0.1")
@@ -287,3 +287,15 @@ def test_work_that_outlives_a_kill_goes_when_its_stage_is_complete(tmp_path: Pat
 )
 def test_a_variant_becomes_part_of_a_folder_s_name(name: str, expected: str) -> None:
     assert slug(name) == expected
+
+
+@pytest.mark.parametrize(("smoke", "said"), [(False, "2-tea: tea is made, four minutes"), (True, "2-tea: tea is made")])
+def test_a_stage_says_what_it_makes_and_in_a_full_run_how_long_that_takes(
+    smoke: bool, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="lab.run")
+    making = {"2-tea": Making("tea is made", "four minutes")}
+    run = RunDirectory(tmp_path / "run", {}, smoke=smoke, making=making)
+    for stage in ("1-water", "2-tea"):
+        run.stage(stage, lambda folder: None)
+    assert [message for message in caplog.messages if "finished" not in message] == ["1-water: started", said]

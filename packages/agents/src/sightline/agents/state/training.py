@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -78,7 +78,8 @@ def train_next_action(
         loss = _train_epoch(model, optimizer, examples.batches(shuffled, config.batch_size), config.gradient_clip)
         model_accuracy, baseline_accuracy = _accuracies(model, examples.batches(validation_rows, config.batch_size))
         metrics.append(NextActionMetrics(epoch, loss, model_accuracy, baseline_accuracy, majority_accuracy))
-        logger.info("%s", metrics[-1])
+        told = ", ".join(f"{name} {value:.3f}" for name, value in asdict(metrics[-1]).items() if name != "epoch")
+        logger.info("epoch %d: %s", epoch, told)
         if epoch == 1 or model_accuracy > metrics[best_epoch - 1].model_acc:
             best_epoch = epoch
             best_weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}

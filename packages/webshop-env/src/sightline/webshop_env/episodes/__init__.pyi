@@ -22,6 +22,9 @@ from .replay import Difference as Difference
 from .replay import Replay as Replay
 from .request_words import content_words as content_words
 from .request_words import proposed_searches as proposed_searches
+from .reward_explanation import Explanation as Explanation
+from .reward_explanation import Wish as Wish
+from .reward_explanation import explain as explain
 from .shop_file import Generated as Generated
 from .shop_file import Official as Official
 from .shop_file import ShopFile as ShopFile
