@@ -45,7 +45,7 @@ def run_ablations(bench: Workbench, gates: TrainedGates) -> dict[str, list[list[
     for name, changed in _changed_recipes(recipe).items():
         gate = bench.gates.train_stage(name, changed, seed, gates.own_pages)
         agents[name] = bench.gated(TRAINED, gate.scorer(changed, bench.encoder))
-    expert_only = gates.expert_pages[0].scorer(recipe, bench.encoder)
+    expert_only = gates.expert_pages.scorer(recipe, bench.encoder)
     agents["without its own pages"] = bench.gated(TRAINED, expert_only)
     for name, actor in RULES.items():
         if actor is not bench.actor:

@@ -126,12 +126,12 @@ class Workbench:
 
 @dataclass(frozen=True)
 class TrainedGates:
-    """The gates of an experiment, one of each kind per training seed."""
+    """The gates of an experiment; of most kinds there is one per training seed."""
 
     zero_shot: Sequence[Gate]
     """With their initial weights."""
-    expert_pages: Sequence[Gate]
-    """Trained on pages of demonstrations alone."""
+    expert_pages: Gate
+    """Trained on pages of demonstrations alone, for the first seed."""
     trained: Sequence[Gate]
     """Trained on the agent's own pages as well."""
     own_pages: Sequence[Trajectory]
@@ -143,7 +143,7 @@ def train_gates(bench: Workbench, recipe: RetrieverRecipe, state_model: Recurren
     settings, gates = bench.settings, bench.gates
     first, *_ = seeds = settings.retriever_seeds
     own: list[Trajectory] = []
-    gate = gates.train_stage(f"seed{first}", recipe, first)
+    gate = expert_pages = gates.train_stage(f"seed{first}", recipe, first)
     for number in range(1, settings.own_pages_rounds + 1):
         start = (number - 1) * settings.own_pages_goals
         goals = bench.world.splits["train"][start : start + settings.own_pages_goals]
@@ -153,7 +153,7 @@ def train_gates(bench: Workbench, recipe: RetrieverRecipe, state_model: Recurren
     last = f"-round{settings.own_pages_rounds}" if own else ""
     return TrainedGates(
         zero_shot=[untrained_gate(recipe, state_model, bench.encoder, seed) for seed in seeds],
-        expert_pages=[gates.train_stage(f"seed{seed}", recipe, seed) for seed in seeds],
+        expert_pages=expert_pages,
         trained=[gates.train_stage(f"seed{seed}{last}", recipe, seed, own) for seed in seeds],
         own_pages=own,
     )
@@ -182,7 +182,7 @@ def attempt_held_out_goals(
         "baseline_react": [attempt(bench.react())],
         "baseline_rag": [attempt(bench.query_rag())],
         ZERO_SHOT: attempt_gated(ZERO_SHOT, gates.zero_shot[:1]),
-        EXPERT_PAGES: attempt_gated(EXPERT_PAGES, gates.expert_pages[:1]),
+        EXPERT_PAGES: attempt_gated(EXPERT_PAGES, [gates.expert_pages]),
         TRAINED: attempt_gated(TRAINED, gates.trained),
         "oracle_gated": [attempt(bench.gated("oracle_gated", expert_target(encoder, webshop_grammar)))],
         "random_gated": [attempt(bench.gated("random_gated", random_scores(settings.seed)))],

@@ -125,12 +125,12 @@ class Phase2Settings(Phase1Settings):
     """Also train gates to show buttons such as Buy Now, which can be clicked whether they are shown or not."""
     page_width: int | None = Field(default=64, ge=4, multiple_of=4)
     """Width of the trained gates' attention over the chunks of a page; without it every chunk is judged alone."""
-    own_pages_rounds: int = Field(default=2, ge=0)
+    own_pages_rounds: int = Field(default=1, ge=0)
     """Rounds in which the gate is trained further on pages that its agent came to (DAgger, Ross et al. 2011)."""
     own_pages_goals: int = Field(default=400, ge=1)
     """Training goals that the agent attempts in each of these rounds."""
     retriever_training: RetrieverTrainingConfig = Field(
-        default=RetrieverTrainingConfig(epochs=20, train_query_proj_only=False), alias="phase2"
+        default=RetrieverTrainingConfig(epochs=12, train_query_proj_only=False), alias="phase2"
     )
     """Training of the retriever; `phase2` in a YAML file."""
     prices: TokenPrices | None = None
