@@ -18,6 +18,7 @@ from sightline.webshop_env.server.sessions import Sessions
 
 if TYPE_CHECKING:
     from sightline.webshop_env.rules.shop import Shop
+    from sightline.webshop_env.server.pictures import Pictures
 
 
 def create_app(
@@ -27,6 +28,7 @@ def create_app(
     sessions: Sessions | None = None,
     trajectories: Path | None = None,
     run: Path | None = None,
+    pictures: Pictures | None = None,
 ) -> FastAPI:
     """Put the server together; run it in one process, whose memory holds the sessions.
 
@@ -39,6 +41,7 @@ def create_app(
         sessions: the table of open sessions; one with the default limits when None.
         trajectories: folder of the files that people open and save; without one they can do neither.
         run: folder of an experiment's run, whose recorded episodes people can open, too.
+        pictures: product pictures to show, fetched from where the catalogue says; None asks nothing of other machines.
 
     Raises:
         ValueError: for a weak token, or sessions of another shop.
@@ -68,7 +71,7 @@ def create_app(
     app.include_router(agentgym.create_router(shop), prefix="/agentgym")
     if openenv_app is not None:
         app.mount("/openenv", openenv_app)
-    app.include_router(web.create_router(sessions, trajectories, run))
+    app.include_router(web.create_router(sessions, trajectories, run, pictures))
     return app
 
 

@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--token", help=f"what clients must bring; the environment variable {TOKEN_VARIABLE} keeps it off process lists"
     )
     add("--trajectories", type=Path, metavar="FOLDER", help="where people open and save episodes; made if missing")
+    add("--pictures", action="store_true", help="show pictures, fetched from where the data says (default: off)")
     add("--capacity", type=_positive, default=10_000, metavar="N", help="sessions open at once (default: 10000)")
     add("--quota", type=_positive, metavar="N", help="sessions that one program may hold (default: all for programs)")
     add("--connections", type=_positive, default=2_000, metavar="N", help="connections open at once (default: 2000)")
@@ -114,6 +115,7 @@ def _prepare(arguments: argparse.Namespace, shop: Shop, token: str | None) -> Se
 
     from sightline.webshop_env.server.app import create_app
     from sightline.webshop_env.server.connections import ConnectionLimits, limited_protocol
+    from sightline.webshop_env.server.pictures import Pictures
     from sightline.webshop_env.server.sessions import Sessions
 
     trajectories = arguments.trajectories
@@ -125,7 +127,9 @@ def _prepare(arguments: argparse.Namespace, shop: Shop, token: str | None) -> Se
 
     sessions = Sessions(shop, capacity=arguments.capacity, idle_seconds=arguments.idle_seconds, quota=arguments.quota)
     # Made before processes are forked, so that each has a copy at once, its table of sessions empty.
-    app = create_app(shop, token=token, sessions=sessions, trajectories=trajectories, run=arguments.run)
+    pictures = Pictures(shop.catalogue) if arguments.pictures else None
+    folders = {"trajectories": trajectories, "run": arguments.run}
+    app = create_app(shop, token=token, sessions=sessions, pictures=pictures, **folders)
 
     def serve(bound: socket.socket) -> None:
         # No access log: it would hold the token of the first visit.

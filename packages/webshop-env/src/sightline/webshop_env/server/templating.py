@@ -24,6 +24,7 @@ from starlette.exceptions import HTTPException
 from sightline.webshop_env.episodes.recording import RecordingError
 from sightline.webshop_env.errors import GoalError, WebShopError
 from sightline.webshop_env.server.cookie import forget
+from sightline.webshop_env.server.pictures import PictureError
 from sightline.webshop_env.server.sessions import CapacityError, SessionError, TrailError
 from sightline.webshop_env.server.shelf import ShelfError
 
@@ -34,6 +35,7 @@ _ERRORS: dict[type[WebShopError], tuple[int, str]] = {
     SessionError: (404, "This episode is over"),
     GoalError: (404, "There is no such goal"),
     ShelfError: (404, "Not on the shelf"),
+    PictureError: (404, "There is no picture"),
     RecordingError: (409, "This recording does not fit"),
     TrailError: (409, "The episode is too long"),
     CapacityError: (503, "The shop is full"),

@@ -18,6 +18,7 @@ from sightline.webshop_env.commands.layout import Layout, lay_out, recorded_line
 from sightline.webshop_env.episodes.recording import RecordedStep, Recording, RecordingError, state_at
 from sightline.webshop_env.rules.render import RENDERERS, SEPARATOR, url
 from sightline.webshop_env.server.cookie import enter
+from sightline.webshop_env.server.pictures import Pictures
 from sightline.webshop_env.server.sessions import Sessions
 from sightline.webshop_env.server.shelf import EPISODES_PER_PAGE, Shelf
 from sightline.webshop_env.server.templating import render
@@ -67,12 +68,14 @@ class Viewer:
     Args:
         sessions: the table of open sessions, where forks are played on.
         shelf: where trajectories are found.
+        pictures: product pictures to show; None for none.
     """
 
-    def __init__(self, sessions: Sessions, shelf: Shelf) -> None:
+    def __init__(self, sessions: Sessions, shelf: Shelf, pictures: Pictures | None = None) -> None:
         self._sessions = sessions
         self._shop = sessions.shop
         self._shelf = shelf
+        self._pictures = pictures
 
     def upload(self, file: UploadFile) -> Response:
         """Take a file in and show its episodes; the layer around the application bounds its size."""
@@ -100,6 +103,7 @@ class Viewer:
             last=last,
             decision=decision,
             layout=layout,
+            picture=self._pictures.address(layout.asin) if self._pictures and layout else "",
             difference=difference,
             lines=lines,
             choices=_choices(decision) if decision else [],

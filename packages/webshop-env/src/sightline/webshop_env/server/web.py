@@ -18,6 +18,7 @@ from sightline.webshop_env.commands.layout import lay_out, search_action
 from sightline.webshop_env.episodes.recording import record
 from sightline.webshop_env.rules.shop import MAX_ACTION_LENGTH
 from sightline.webshop_env.server.cookie import SessionCookie, enter
+from sightline.webshop_env.server.pictures import Pictures
 from sightline.webshop_env.server.security import MAX_BODY_BYTES
 from sightline.webshop_env.server.sessions import Session, SessionError, Sessions
 from sightline.webshop_env.server.shelf import MAX_UPLOADS, Shelf, ShelfError
@@ -36,17 +37,20 @@ _NOTICES: Final = {
 }
 
 
-def create_router(sessions: Sessions, trajectories: Path | None, run: Path | None = None) -> APIRouter:
+def create_router(
+    sessions: Sessions, trajectories: Path | None, run: Path | None = None, pictures: Pictures | None = None
+) -> APIRouter:
     """Make the pages for people, to be included at `/` after everything else: they answer every unknown address.
 
     Args:
         sessions: the table of open sessions, which others may use as well.
         trajectories: folder whose files are shown and where episodes are saved; None to offer uploads only.
         run: folder of a run whose recorded episodes are shown, too; None for none.
+        pictures: product pictures to show; None for none, which asks nothing of other machines.
     """
     router = APIRouter(route_class=PageRoute, include_in_schema=False)
     shelf = Shelf(trajectories, run)
-    play, viewer = Play(sessions, shelf), Viewer(sessions, shelf)
+    play, viewer = Play(sessions, shelf, pictures), Viewer(sessions, shelf, pictures)
     add_static(router)
     get, post = ["GET"], ["POST"]
     router.add_api_route("/", play.welcome, methods=get, response_class=Response)
@@ -59,6 +63,8 @@ def create_router(sessions: Sessions, trajectories: Path | None, run: Path | Non
     router.add_api_route("/trajectories/{name}", viewer.show_file, methods=get, response_class=Response)
     router.add_api_route("/trajectories/{name}/{number}", viewer.show_step, methods=get, response_class=Response)
     router.add_api_route("/trajectories/{name}/{number}/fork", viewer.fork, methods=post, response_class=Response)
+    if pictures is not None:
+        router.add_api_route("/pictures/{asin}", pictures.show, methods=get, response_class=Response)
     router.add_api_route("/{address:path}", _unknown, methods=get, response_class=Response)
     return router
 
@@ -69,12 +75,14 @@ class Play:
     Args:
         sessions: the table of open sessions.
         shelf: where trajectories are listed and saved.
+        pictures: product pictures to show; None for none.
     """
 
-    def __init__(self, sessions: Sessions, shelf: Shelf) -> None:
+    def __init__(self, sessions: Sessions, shelf: Shelf, pictures: Pictures | None = None) -> None:
         self._sessions = sessions
         self._shop = sessions.shop
         self._shelf = shelf
+        self._pictures = pictures
 
     def welcome(self, first: Annotated[int, Query(ge=0, lt=1 << 53)] = 0, cookie: SessionCookie = None) -> Response:
         """Return the start page: goals from a number on, saved trajectories, and the way back into an open episode."""
@@ -112,6 +120,7 @@ class Play:
         return render(
             "play.html",
             layout=lay_out(self._shop, state),
+            picture=self._pictures.address(state.asin) if self._pictures and state.asin else "",
             state=state,
             actions=[action for _, action in session.trail or ()],
             notice=_NOTICES.get(notice, ""),
