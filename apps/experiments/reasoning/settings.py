@@ -159,8 +159,12 @@ class BoardSettings(BaseModel):
     """CPU minutes of self-play and learning."""
     snapshots: int = Field(default=4, ge=1)
     """Networks that are kept on the way, the last one included."""
-    loop: SelfPlayConfig = SelfPlayConfig(updates=1_000_000, games=128, buffer_size=100_000)
-    """Self-play and learning."""
+    threats: bool = True
+    """Show the network the empty cells that complete a line, beside the stones; see `ConnectFour`."""
+    loop: SelfPlayConfig = SelfPlayConfig(
+        updates=1_000_000, games=128, buffer_size=100_000, opening_plies=14, final_rate=0.02, decisive=True
+    )
+    """Self-play and learning; the network plays its matches with the same `decisive`."""
     match_simulations: int = Field(default=50, ge=2)
     """Simulations of the network's search for each move of a match."""
     opponent_simulations: int = Field(default=400, ge=1)

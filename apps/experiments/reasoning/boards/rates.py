@@ -11,10 +11,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from experiments.reasoning.boards.positions import SolvedPosition, tic_tac_toe_positions
+from experiments.reasoning.boards.training import network_player
 from experiments.reasoning.settings import BoardSettings, Stage
 from lab.jobs import Job, Workers
 from lab.run import RunDirectory, slug
-from sightline.agents.selfplay import ConnectFour, MCTSPlayer, NetworkPlayer, Player, RandomPlayer, TicTacToe
+from sightline.agents.selfplay import ConnectFour, MCTSPlayer, Player, RandomPlayer, TicTacToe
 from sightline.retrieval.jsonl import DurableLines, read_jsonl
 
 Judge = Literal["uniform", "rollouts", "network", "nothing"]
@@ -129,7 +130,7 @@ def measure(
         positions = tic_tac_toe_positions(settings.tic_tac_toe_every)
     done = len(read_jsonl(file, Rate)) if file.exists() else 0
     for simulations in asked.budgets[done:]:
-        player = _player(game, asked, simulations, networks)
+        player = _player(settings, game, asked, simulations, networks)
         optimal: list[bool] = []
         errors: list[float] = []
         for start in range(0, len(positions), _BLOCK):
@@ -151,11 +152,10 @@ def measure(
         DurableLines(file).append(rate.model_dump_json().encode())
 
 
-def _player(game: Any, asked: Asked, simulations: int, networks: Path | None) -> Player:
+def _player(settings: BoardSettings, game: Any, asked: Asked, simulations: int, networks: Path | None) -> Player:
     method: Literal["puct", "gumbel"] = "gumbel" if asked.method == "gumbel" else "puct"
     if asked.judge == "network" and networks is not None:
-        folder = networks / f"network-{asked.number}"
-        return NetworkPlayer.from_pretrained(folder, game, simulations=simulations, method=method)
+        return network_player(settings, networks, asked.number, simulations=simulations, method=method)
     if asked.judge == "uniform" or asked.judge == "rollouts":
         return MCTSPlayer(simulations, method=method, evaluator=asked.judge)
     return RandomPlayer()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -77,7 +77,7 @@ def train_stage(settings: BoardSettings, run: RunDirectory, workers: Workers) ->
 
 def train(settings: BoardSettings, folder: Path) -> None:
     """Learn for as long as the settings say and keep a network every so often; goes on where it was stopped."""
-    game = ConnectFour(columns=settings.columns, rows=settings.rows)
+    game = ConnectFour(columns=settings.columns, rows=settings.rows, threats=settings.threats)
     file = folder / "snapshots.jsonl"
     done = len(read_jsonl(file, Snapshot)) if file.exists() else 0
     config = settings.loop.model_copy(update={"minutes": settings.minutes, "seed": settings.seed})
@@ -114,6 +114,20 @@ def _keep(trainer: SelfPlayTrainer, metrics: dict[str, float], folder: Path, num
     DurableLines(folder / "snapshots.jsonl").append(snapshot.model_dump_json().encode())
 
 
+def network_player(settings: BoardSettings, networks: Path, number: int, **search: Any) -> NetworkPlayer:
+    """Return the player of one of the networks that `train` kept.
+
+    Args:
+        settings: what it was trained with.
+        networks: folder of the networks.
+        number: which, from 1.
+        search: further settings of `NetworkPlayer`.
+    """
+    game = ConnectFour(columns=settings.columns, rows=settings.rows, threats=settings.threats)
+    folder = networks / f"network-{number}"
+    return NetworkPlayer.from_pretrained(folder, game, decisive=settings.loop.decisive, **search)
+
+
 def match_stage(settings: BoardSettings, run: RunDirectory, workers: Workers, networks: Path) -> list[MatchRecord]:
     """Return the last network's matches against rollouts and against perfect play."""
 
@@ -130,9 +144,7 @@ def match_stage(settings: BoardSettings, run: RunDirectory, workers: Workers, ne
 def play_match(settings: BoardSettings, against: str, networks: Path, file: Path) -> None:
     """Play all pairs of one match; finished pairs outlive a stop."""
     game = ConnectFour(columns=settings.columns, rows=settings.rows)
-    network = NetworkPlayer.from_pretrained(
-        networks / f"network-{settings.snapshots}", game, simulations=settings.match_simulations
-    )
+    network = network_player(settings, networks, settings.snapshots, simulations=settings.match_simulations)
     if against == SOLVER:
         solver = Solver(game)
         opponent: Player = SolverPlayer(solver)
@@ -169,9 +181,7 @@ def rate(settings: BoardSettings, networks: Path, file: Path) -> None:
     game = ConnectFour(columns=settings.columns, rows=settings.rows)
     players: list[Player] = [RandomPlayer(), MCTSPlayer(settings.opponent_simulations, name=ROLLOUTS)]
     players += [
-        NetworkPlayer.from_pretrained(
-            networks / f"network-{number}", game, simulations=settings.match_simulations, name=f"network {number}"
-        )
+        network_player(settings, networks, number, simulations=settings.match_simulations, name=f"network {number}")
         for number in range(1, settings.snapshots + 1)
     ]
     ratings = round_robin(players, Arena(game, openings=settings.rating_pairs, seed=settings.seed + 1))

@@ -57,7 +57,7 @@ def test_both_executors_count_alike(block: int) -> None:
     rng = np.random.default_rng(block)
     for _ in range(30):
         game: Any = [TicTacToe(), ConnectFour(4, 4), ConnectFour(7, 6)][rng.integers(3)]
-        model = game.model(["uniform", "rollouts"][rng.integers(2)])
+        model = game.model(["uniform", "rollouts"][rng.integers(2)], decisive=bool(rng.integers(2)))
         search = Search(**draw_settings(rng))
         roots = random_positions(game, rng, 3, 8)
         seeds = rng.integers(0, 2**62, 3).tolist()

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sightline.agents.selfplay import Board, ConnectFour, RandomGames, TicTacToe
+from sightline.agents.planning import EvaluatorError, Search
+from sightline.agents.selfplay import Board, ConnectFour, RandomGames, Solver, TicTacToe
 from sightline.agents.selfplay.games.boards import pack, unpack
 
 GAMES = [TicTacToe(), ConnectFour(4, 4), ConnectFour(6, 5), ConnectFour(7, 6), ConnectFour(8, 7)]
@@ -87,6 +88,77 @@ def test_planes_show_the_stones_and_mirror_with_the_actions(game: Any, random_po
         flipped = Board(*(_mirror(game, stones) for stones in state))
         mirrored = game.planes(pack([game.apply(flipped, int(mirror[action]))]))[0]
         np.testing.assert_array_equal(moved[:, ::-1], mirrored)
+
+
+@pytest.mark.parametrize("game", [g for g in GAMES if isinstance(g, ConnectFour)], ids=repr)
+def test_threats_show_the_empty_cells_where_a_stone_would_complete_a_line(game: Any, random_positions: Any) -> None:
+    seeing = ConnectFour(game.columns, game.rows, threats=True)
+    states = random_positions(game, 5, 60, range(game.columns * game.rows))
+    planes = seeing.planes(pack(states))
+    np.testing.assert_array_equal(planes[:, :2], game.planes(pack(states)))
+    every = {(column, row) for column in range(game.columns) for row in range(game.rows)}
+    met = 0
+    for state, shown in zip(states, planes[:, 2:], strict=True):
+        sides = [cells_of(game, stones) for stones in state]
+        for side, plane in zip(sides, shown, strict=True):
+            completing = {cell for cell in every - sides[0] - sides[1] if has_line(side | {cell}, 4)}
+            assert set(zip(*np.nonzero(plane), strict=True)) == completing
+            met += len(completing)
+    assert met > 20
+    assert repr(seeing) != repr(game)
+
+
+@pytest.mark.parametrize("game", GAMES[:3], ids=repr)
+def test_a_decisive_model_offers_wins_else_moves_without_a_winning_reply(game: Any, random_positions: Any) -> None:
+    asked: list[Board] = []
+
+    def judge(boards: Any) -> Any:
+        asked.extend(unpack(boards))
+        return np.ones((len(boards[0]), game.max_actions)), np.full(len(boards[0]), 0.25)
+
+    def winning(state: Board) -> list[int]:
+        if game.outcome(state) is not None:
+            return []
+        return [move for move in game.legal(state) if game.outcome(game.apply(state, move)) in (1, -1)]
+
+    states = random_positions(game, 6, 200, range(3, game.shape[0] * game.shape[1]))
+    expansion = game.model(judge, decisive=True).expand(pack(states))
+    kinds = set()
+    for state, legal, value in zip(states, expansion.legal, expansion.value.tolist(), strict=True):
+        moves, wins = game.legal(state), winning(state)
+        safe = [move for move in moves if not winning(game.apply(state, move))]
+        assert np.flatnonzero(legal).tolist() == (wins or safe or moves)
+        expected = 1.0 if wins else -1.0 if not safe else 0.25
+        assert value == expected
+        assert (state in asked) == (expected == 0.25)
+        kinds.add((expected, len(safe) < len(moves)))
+    assert kinds >= {(1.0, True), (-1.0, True), (0.25, True), (0.25, False)}
+    ended = game.apply(states[0], game.legal(states[0])[0])
+    while game.outcome(ended) is None:
+        ended = game.apply(ended, game.legal(ended)[0])
+    assert not game.model(judge, decisive=True).expand(pack([ended])).legal.any()
+
+
+def test_decisive_moves_leave_every_value_as_it_is_and_find_it_in_fewer_simulations(random_positions: Any) -> None:
+    """What is left out is no better than what is offered, so that a search to the end finds the solver's value."""
+    game = ConnectFour(4, 4)
+    solver, states = Solver(game), random_positions(game, 7, 40, range(8, 14))
+    exact = [int(np.sign(solver.solve(state).score)) for state in states]
+    search = Search(simulations=3000)
+    plain = search.run(game.model(), states, executor="lockstep")
+    narrow = search.run(game.model(decisive=True), states, executor="lockstep")
+    assert narrow.exhausted.all()
+    assert narrow.value.tolist() == exact
+    assert narrow.simulations.sum() < plain.simulations.sum()
+    for state, action, value in zip(states, narrow.action.tolist(), exact, strict=True):
+        assert int(np.sign(solver.action_scores(state)[action])) == value
+
+
+def test_an_evaluator_of_the_wrong_shape_is_refused_by_a_decisive_model() -> None:
+    game = ConnectFour(4, 4)
+    model = game.model(lambda boards: (np.zeros((1, 4)), np.zeros(1)), decisive=True)
+    with pytest.raises(EvaluatorError, match="2 states with 4 actions"):
+        model.expand(pack([game.initial(), game.apply(game.initial(), 0)]))
 
 
 def _mirror(game: Any, stones: int) -> int:

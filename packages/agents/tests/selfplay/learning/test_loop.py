@@ -71,7 +71,9 @@ def test_sixty_four_solved_positions_are_learnt_by_heart(random_positions: Any) 
 
 @pytest.mark.parametrize("gate", ["off", "sequential"])
 def test_a_run_that_stops_and_goes_on_equals_an_undisturbed_one(tmp_path: Path, gate: Any) -> None:
-    config = SMALL.model_copy(update={"gate": gate, "gate_every": 5, "gate_openings": 8})
+    config = SMALL.model_copy(
+        update={"gate": gate, "gate_every": 5, "gate_openings": 8, "decisive": gate == "sequential"}
+    )
     whole = SelfPlayTrainer(GAME, config, tmp_path / "whole")
     whole.run()
     out = tmp_path / "stopped"

@@ -71,10 +71,30 @@ def test_a_player_survives_its_folder_and_plays_the_same(tmp_path: Path, random_
     assert all(action in GAME.legal(state) for state, action in zip(states, thought.actions.tolist(), strict=True))
 
 
+def test_a_network_that_sees_threats_survives_its_folder_and_a_decisive_player_never_misses_a_win(
+    tmp_path: Path, random_positions: Any
+) -> None:
+    game = ConnectFour(5, 4, threats=True)
+    config = NetworkConfig.for_game(game, channels=8, blocks=1)
+    assert config.planes == 4
+    save_network(build_network(config, 0), config, tmp_path)
+    player = NetworkPlayer.from_pretrained(tmp_path, game, simulations=1, decisive=True)
+    states = random_positions(game, 4, 150, range(8, 16))
+    choices = player.choose(game, states, range(150))
+    decided = 0
+    for state, action, value in zip(states, choices.actions.tolist(), choices.values.tolist(), strict=True):
+        wins = [move for move in game.legal(state) if game.outcome(game.apply(state, move)) in (1, -1)]
+        assert not wins or (action in wins and value == 1)
+        decided += bool(wins)
+    assert 20 < decided < 130
+
+
 def test_a_folder_of_another_network_is_refused_and_nothing_is_loaded(tmp_path: Path) -> None:
     save_network(build_network(CONFIG, 0), CONFIG, tmp_path)
     with pytest.raises(ValueError, match=r"5 x 4 with 5 actions.*TicTacToe"):
         NetworkPlayer.from_pretrained(tmp_path, TicTacToe())
+    with pytest.raises(ValueError, match=r"shown in 2 planes.*threats=True.*shown in 4"):
+        NetworkPlayer.from_pretrained(tmp_path, ConnectFour(5, 4, threats=True))
     wider = CONFIG.model_copy(update={"channels": 16})
     (tmp_path / "config.json").write_text(wider.model_dump_json())
     with pytest.raises(ValueError, match=r"blocks.0.first.bias is \(8,\) there and \(16,\) here"):

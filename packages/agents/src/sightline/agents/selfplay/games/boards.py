@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.agents.planning import EvaluatorChoice, Expansion, GameModel, Judgement, Serial, mix_bits
+from sightline.agents.planning.worlds.model import check_shapes
 
 Bits: TypeAlias = NDArray[np.uint64]
 Boards: TypeAlias = tuple[Bits, Bits]
@@ -82,15 +83,18 @@ class BoardGame(Protocol):
         ...
 
     def planes(self, boards: Boards) -> NDArray[np.float32]:
-        """Return stones of the side to move and of the other one, float32 `[n, 2, columns, rows]`."""
+        """Return what a network sees, float32 `[n, P, columns, rows]`.
+
+        The first two planes are the stones of the side to move and of the other one.
+        """
         ...
 
     def mirror_actions(self) -> NDArray[np.int64]:
         """Return what each action becomes where the columns are read from right to left, int64 `[A]`."""
         ...
 
-    def model(self, evaluator: EvaluatorChoice = "uniform") -> BoardModel:
-        """Return the game as a world to search in."""
+    def model(self, evaluator: EvaluatorChoice = "uniform", *, decisive: bool = False) -> BoardModel:
+        """Return the game as a world to search in; see `BoardModel`."""
         ...
 
 
@@ -106,14 +110,23 @@ def unpack(boards: Boards) -> list[Board]:
 
 
 class BoardModel:
-    """A board game as a `Model`; values and rewards are 1 for a win and -1 for a loss of the side to move."""
+    """A board game as a `Model`; values and rewards are 1 for a win and -1 for a loss of the side to move.
+
+    Args:
+        game: what is played.
+        evaluator: judges positions; see `EvaluatorChoice`.
+        decisive: offer only the moves that win at once where there are any, else only those to which the other side
+            has no winning reply (Teytaud and Teytaud 2010, "On the huge benefit of decisive moves in Monte-Carlo tree
+            search algorithms"). All others are no better, so values stay what they are. A position that is won at
+            once, or lost whatever the move, has its value from the rules and is not shown to the evaluator.
+    """
 
     players: Literal[1, 2] = 2
     bounds: tuple[float, float] | None = (-1.0, 1.0)
     deterministic = True
 
-    def __init__(self, game: BoardGame, evaluator: EvaluatorChoice) -> None:
-        self.game = game
+    def __init__(self, game: BoardGame, evaluator: EvaluatorChoice, *, decisive: bool = False) -> None:
+        self.game, self._decisive = game, decisive
         self.max_actions = game.max_actions
         self._evaluate = RandomGames(game) if evaluator == "rollouts" else evaluator
         if isinstance(self._evaluate, str) and self._evaluate != "uniform":
@@ -133,10 +146,39 @@ class BoardModel:
     def expand(self, states: Boards) -> Expansion:
         """Legal actions and the evaluator's judgement; see `Model.expand`."""
         legal = self.game.legal_mask(states) & ~self.game.won(states[1])[:, None]
-        if isinstance(self._evaluate, str):
-            return Expansion(np.zeros(legal.shape), np.zeros(len(legal)), legal)
-        logits, values = self._evaluate(states)
+        if not self._decisive:
+            return Expansion(*self._judge(states, len(legal)), legal)
+        legal, known = self._narrow(states, legal)
+        logits, values = np.zeros(legal.shape), known.copy()
+        asked = np.flatnonzero(np.isnan(known))
+        if asked.size:
+            logits[asked], values[asked] = self._judge((states[0][asked], states[1][asked]), asked.size)
         return Expansion(logits, values, legal)
+
+    def _judge(self, states: Boards, number: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """(logits `[n, A]`, value `[n]`) of so many states."""
+        if isinstance(self._evaluate, str):
+            return np.zeros((number, self.max_actions)), np.zeros(number)
+        logits, values = (np.asarray(part) for part in self._evaluate(states))
+        check_shapes(logits, values, (number, self.max_actions))
+        return logits, values
+
+    def _narrow(self, states: Boards, legal: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Return the legal actions worth a look, bool `[n, A]`, and the values that the rules alone tell, else NaN."""
+        after, wins = self._place_all(states)
+        wins &= legal
+        replies = self._place_all(after)[1] & self.game.legal_mask(after)
+        safe = legal & ~replies.any(axis=1).reshape(legal.shape)
+        won, lost = wins.any(axis=1, keepdims=True), ~safe.any(axis=1, keepdims=True)
+        known = np.where(won, 1.0, np.where(lost, -1.0, np.nan))
+        return np.where(won, wins, np.where(lost, legal, safe)), known[:, 0]
+
+    def _place_all(self, states: Boards) -> tuple[Boards, NDArray[np.bool_]]:
+        """Every action in every state, legal or not: (positions `[n A]`, bool `[n, A]` whether it completes a line)."""
+        each = (states[0].repeat(self.max_actions), states[1].repeat(self.max_actions))
+        actions = np.tile(np.arange(self.max_actions, dtype=np.int64), len(states[0]))
+        after, won, _ = self.game.place(each, actions)
+        return after, won.reshape(-1, self.max_actions)
 
     def key(self, state: Any) -> Hashable:
         """Return the position itself."""
@@ -144,7 +186,7 @@ class BoardModel:
 
     def serial(self) -> Serial:
         """Return the game itself where nothing needs arrays, else this model in batches."""
-        if isinstance(self._evaluate, str):
+        if isinstance(self._evaluate, str) and not self._decisive:
             return GameModel(self.game, "uniform", 2).serial()
         return _SerialBoards(self)
 
@@ -167,9 +209,12 @@ class _SerialBoards:
 
     def expand(self, states: Sequence[Board]) -> list[Judgement]:
         """See `Serial.expand`."""
-        """Legal actions and the evaluator's judgement; see `Model.expand`."""
         expansion = self._model.expand(pack(states))
-        return self._rules.judgements(states, np.asarray(expansion.logits), np.asarray(expansion.value))
+        judgements = []
+        for legal, logits, value in zip(expansion.legal, expansion.logits, expansion.value.tolist(), strict=True):
+            actions = np.flatnonzero(legal)
+            judgements.append(Judgement(actions.tolist(), logits[actions].tolist(), value))
+        return judgements
 
 
 class RandomGames:

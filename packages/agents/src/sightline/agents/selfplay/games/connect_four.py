@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from sightline.agents.planning import EvaluatorChoice
 from sightline.agents.selfplay.games.boards import Bits, Board, BoardModel, Boards
+from sightline.agents.selfplay.games.lines import threats_of
 
 
 class ConnectFour:
@@ -15,18 +16,20 @@ class ConnectFour:
     Args:
         columns: number of columns, at least 4.
         rows: number of rows, at least 4.
+        threats: whether `planes` shows, beside the stones, the empty cells that complete a line for either side: what
+            a small network would otherwise spend its first layers and its first minutes of learning on.
 
     Raises:
         ValueError: the board needs more than 64 bits, or no line of four fits.
     """
 
-    def __init__(self, columns: int = 7, rows: int = 6) -> None:
+    def __init__(self, columns: int = 7, rows: int = 6, *, threats: bool = False) -> None:
         if min(columns, rows) < 4 or columns * (rows + 1) > 64:
             raise ValueError(
                 f"a board of {columns} x {rows} cannot be played: both must be at least 4 "
                 "and columns * (rows + 1) at most 64"
             )
-        self.columns, self.rows = columns, rows
+        self.columns, self.rows, self.threats = columns, rows, threats
         self.max_actions = columns
         self.shape = (columns, rows)
         height = rows + 1
@@ -41,7 +44,8 @@ class ConnectFour:
         self._places = np.array(places, np.uint64)
 
     def __repr__(self) -> str:
-        return f"ConnectFour(columns={self.columns}, rows={self.rows})"
+        more = ", threats=True" if self.threats else ""
+        return f"ConnectFour(columns={self.columns}, rows={self.rows}{more})"
 
     def initial(self) -> Board:
         """Return the empty board."""
@@ -110,14 +114,21 @@ class ConnectFour:
         return lines != 0
 
     def planes(self, boards: Boards) -> NDArray[np.float32]:
-        """Return stones of the side to move and of the other one, float32 `[n, 2, columns, rows]`."""
-        bits = np.stack(boards, axis=1)[:, :, None] >> self._places & np.uint64(1)
-        return bits.astype(np.float32).reshape(-1, 2, self.columns, self.rows)
+        """Return stones of the side to move and of the other one, float32 `[n, 2, columns, rows]`.
+
+        With `threats`, `[n, 4, columns, rows]`: then the empty cells that complete a line of the one and of the other.
+        """
+        shown = list(boards)
+        if self.threats:
+            completing = threats_of(self.cells, self.steps)
+            shown += [completing(side, boards[0] | boards[1]) for side in boards]
+        bits = np.stack(shown, axis=1)[:, :, None] >> self._places & np.uint64(1)
+        return bits.astype(np.float32).reshape(-1, len(shown), self.columns, self.rows)
 
     def mirror_actions(self) -> NDArray[np.int64]:
         """Return what each action becomes where the columns are read from right to left, int64 `[A]`."""
         return np.arange(self.columns)[::-1].copy()
 
-    def model(self, evaluator: EvaluatorChoice = "uniform") -> BoardModel:
+    def model(self, evaluator: EvaluatorChoice = "uniform", *, decisive: bool = False) -> BoardModel:
         """Return the game as a world to search in; see `BoardModel`."""
-        return BoardModel(self, evaluator)
+        return BoardModel(self, evaluator, decisive=decisive)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sightline.agents.selfplay.games.boards import Board
 from sightline.agents.selfplay.games.connect_four import ConnectFour
+from sightline.agents.selfplay.games.lines import threats_of
 
 Search = Callable[[int, int, int, int, int], int]
 
@@ -43,7 +44,7 @@ class Solver:
         self.game, self._table_size, self._max_nodes = game, table_size, max_nodes
         self._table: dict[int, int] = {}
         self._nodes = 0
-        self._threats = _threats_of(game)
+        self._threats = threats_of(game.cells, game.steps)
         self._search = self._make_search()
 
     def solve(self, board: Board) -> Solution:
@@ -174,31 +175,3 @@ def _safe_moves_of(game: ConnectFour, threats: Callable[[int, int], int]) -> Cal
         return possible & ~(danger >> 1)  # not below a cell where the other side wins
 
     return safe
-
-
-def _threats_of(game: ConnectFour) -> Callable[[int, int], int]:
-    """Return the function (a side's stones, all stones) -> empty cells that complete a line of four for that side."""
-    cells = game.cells
-    _, *others = game.steps
-    (a, a2, a3), (b, b2, b3), (c, c2, c3) = ((step, 2 * step, 3 * step) for step in others)
-
-    def threats(side: int, stones: int) -> int:
-        lines = (side << 1) & (side << 2) & (side << 3)
-        up, down = side << a, side >> a
-        two = up & (side << a2)
-        lines |= two & ((side << a3) | down)
-        two = down & (side >> a2)
-        lines |= two & (up | (side >> a3))
-        up, down = side << b, side >> b
-        two = up & (side << b2)
-        lines |= two & ((side << b3) | down)
-        two = down & (side >> b2)
-        lines |= two & (up | (side >> b3))
-        up, down = side << c, side >> c
-        two = up & (side << c2)
-        lines |= two & ((side << c3) | down)
-        two = down & (side >> c2)
-        lines |= two & (up | (side >> c3))
-        return lines & (cells ^ stones)
-
-    return threats

@@ -83,6 +83,6 @@ class TicTacToe:
         """Return what each action becomes where the columns are read from right to left, int64 `[A]`."""
         return np.array([(2 - cell // 3) * 3 + cell % 3 for cell in range(9)])
 
-    def model(self, evaluator: EvaluatorChoice = "uniform") -> BoardModel:
+    def model(self, evaluator: EvaluatorChoice = "uniform", *, decisive: bool = False) -> BoardModel:
         """Return the game as a world to search in; see `BoardModel`."""
-        return BoardModel(self, evaluator)
+        return BoardModel(self, evaluator, decisive=decisive)

@@ -62,8 +62,11 @@ class SelfPlayConfig(BaseModel):
     """Number of simulations of the search for each move."""
     method: Literal["gumbel", "puct"] = "gumbel"
     """Method of that search."""
+    decisive: bool = False
+    """See wins at once, and the other side's, by the rules, in games to learn from and in play; see `BoardModel`."""
     opening_plies: int = Field(default=4, ge=0)
-    """Games begin after 0 to so many random moves."""
+    """Games begin after 0 to so many random moves. A network judges well what it has met: the more of them, the more
+    positions it meets that good play would never lead to."""
     outcome_share: float = Field(default=0.5, ge=0, le=1)
     """Weight of a game's end in the value to learn; the rest is the search's value."""
     channels: int = Field(default=32, ge=1)
@@ -160,7 +163,7 @@ class SelfPlayTrainer:
         Raises:
             SelfPlayDivergedError: three losses in a row are not finite.
         """
-        model = self.game.model(self._evaluator(self._best or self.network))
+        model = self.game.model(self._evaluator(self._best or self.network), decisive=self.config.decisive)
         while not self.is_done:
             if self._credit < 1:
                 targets, _ = self._generator.advance(model)
@@ -184,7 +187,12 @@ class SelfPlayTrainer:
     def player(self, *, simulations: int = 50, method: Literal["puct", "gumbel"] = "puct") -> NetworkPlayer:
         """Return a player with the network as it is now: the best one where there is a gate."""
         return NetworkPlayer(
-            self._best or self.network, self.network_config, self.game, simulations=simulations, method=method
+            self._best or self.network,
+            self.network_config,
+            self.game,
+            simulations=simulations,
+            method=method,
+            decisive=self.config.decisive,
         )
 
     def save(self) -> None:
@@ -297,7 +305,14 @@ class SelfPlayTrainer:
         if best is None:
             return
         players = [
-            NetworkPlayer(module, self.network_config, self.game, simulations=self.config.simulations, name=name)
+            NetworkPlayer(
+                module,
+                self.network_config,
+                self.game,
+                simulations=self.config.simulations,
+                decisive=self.config.decisive,
+                name=name,
+            )
             for module, name in ((self.network, "candidate"), (best, "best"))
         ]
         arena = Arena(self.game, openings=self.config.gate_openings, seed=self.config.seed + self.updates)

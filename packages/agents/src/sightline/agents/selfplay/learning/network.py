@@ -41,6 +41,8 @@ class NetworkConfig(BaseModel):
     """Rows of the board."""
     actions: int = Field(ge=1)
     """A."""
+    planes: int = Field(default=2, ge=2)
+    """P, planes of numbers that show a board; see `BoardGame.planes`."""
     channels: int = Field(default=32, ge=1)
     """Channels of every convolution."""
     blocks: int = Field(default=2, ge=0)
@@ -52,11 +54,14 @@ class NetworkConfig(BaseModel):
     def for_game(cls, game: BoardGame, *, channels: int = 32, blocks: int = 2) -> NetworkConfig:
         """Return the network of a game's board."""
         columns, rows = game.shape
-        return cls(columns=columns, rows=rows, actions=game.max_actions, channels=channels, blocks=blocks)
+        planes = game.planes(pack([game.initial()])).shape[1]
+        return cls(
+            columns=columns, rows=rows, actions=game.max_actions, planes=planes, channels=channels, blocks=blocks
+        )
 
 
 def build_network(config: NetworkConfig, seed: int) -> nn.Module:
-    """Return a new network: planes float32 `[n, 2, columns, rows]` -> (logits `[n, A]`, value in [-1, 1] `[n]`).
+    """Return a new network: planes float32 `[n, P, columns, rows]` -> (logits `[n, A]`, value in [-1, 1] `[n]`).
 
     No normalisation: each block begins as the identity, because its second convolution begins at 0.
     """
@@ -67,7 +72,12 @@ def build_network(config: NetworkConfig, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ResidualNetwork(
-            config.columns * config.rows, config.actions, config.channels, config.blocks, config.value_width
+            config.columns * config.rows,
+            config.actions,
+            config.channels,
+            config.blocks,
+            config.value_width,
+            planes=config.planes,
         )
 
 
@@ -142,6 +152,9 @@ class NetworkPlayer:
         simulations: number of simulations of each search.
         method: "puct" or "gumbel".
         symmetric: whether mirror images are averaged, see `NetworkEvaluator`.
+        decisive: whether wins at once, and the other side's, are seen by the rules; see `BoardModel`.
+        c_init: weight of the network's prior in PUCT; below a search's own default, because a network that has learnt
+            from searches already says where to look, and a few dozen simulations are better spent on what is good.
         name: name for tables.
     """
 
@@ -154,14 +167,17 @@ class NetworkPlayer:
         simulations: int = 50,
         method: Method = "puct",
         symmetric: bool = True,
+        decisive: bool = False,
+        c_init: float = 0.5,
         name: str | None = None,
     ) -> None:
         module.eval()
         self.module, self.config = module, config
         self.name = name or f"network {simulations}"
         self._evaluator = NetworkEvaluator(module, game, symmetric=symmetric)
-        self._model = game.model(self._evaluator)
-        self._search = Search(simulations=simulations, method=method, ties="random") if simulations > 1 else None
+        self._model = game.model(self._evaluator, decisive=decisive)
+        search = Search(simulations=simulations, method=method, ties="random", c_init=c_init)
+        self._search = search if simulations > 1 else None
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, game: BoardGame, **settings: Any) -> NetworkPlayer:
@@ -173,14 +189,16 @@ class NetworkPlayer:
             settings: settings of the class.
 
         Raises:
-            ValueError: the network is of another board.
+            ValueError: the network is of another board, or sees it otherwise.
         """
         module, config = load_network(Path(folder))
         wanted = NetworkConfig.for_game(game)
-        if (config.columns, config.rows, config.actions) != (wanted.columns, wanted.rows, wanted.actions):
+        names = ("columns", "rows", "actions", "planes")
+        if any(getattr(config, name) != getattr(wanted, name) for name in names):
             raise ValueError(
                 f"{folder} holds a network for {config.columns} x {config.rows} with {config.actions} actions, "
-                f"and {game!r} needs one for {wanted.columns} x {wanted.rows} with {wanted.actions}"
+                f"shown in {config.planes} planes, and {game!r} needs one for {wanted.columns} x {wanted.rows} with "
+                f"{wanted.actions}, shown in {wanted.planes}"
             )
         return cls(module, config, game, **settings)
 

@@ -66,7 +66,7 @@ class ReplayBuffer:
         self.added += len(targets)
 
     def sample(self, number: int, rng: np.random.Generator, game: BoardGame) -> tuple[NDArray[np.float32], Targets]:
-        """Return positions at random, half of them as their mirror images: (planes `[n, 2, columns, rows]`, targets).
+        """Return positions at random, half of them as their mirror images: (planes `[n, P, columns, rows]`, targets).
 
         Raises:
             ValueError: nothing is held.

@@ -16,18 +16,21 @@ class ResidualNetwork(nn.Module):
         channels: channels of every convolution.
         blocks: residual blocks.
         value_width: hidden units before the value.
+        planes: P.
     """
 
-    def __init__(self, cells: int, actions: int, channels: int, blocks: int, value_width: int) -> None:
+    def __init__(
+        self, cells: int, actions: int, channels: int, blocks: int, value_width: int, *, planes: int = 2
+    ) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(2, channels, 3, padding=1)
+        self.stem = nn.Conv2d(planes, channels, 3, padding=1)
         self.blocks = nn.ModuleList(_Block(channels) for _ in range(blocks))
         self.policy = nn.Linear(channels * cells, actions)
         self.value_hidden = nn.Linear(channels * cells, value_width)
         self.value = nn.Linear(value_width, 1)
 
     def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return planes `[n, 2, columns, rows]` -> (logits `[n, A]`, value in [-1, 1] `[n]`), float32."""
+        """Return planes `[n, P, columns, rows]` -> (logits `[n, A]`, value in [-1, 1] `[n]`), float32."""
         hidden = functional.relu(self.stem(planes))
         for block in self.blocks:
             hidden = block(hidden)
