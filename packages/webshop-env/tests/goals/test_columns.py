@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 import random
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -98,3 +99,22 @@ def test_a_goal_that_names_no_instruction_is_reported(stored: Catalogue) -> None
     wrong = replace(columns, numbers=columns.numbers + 100)
     with pytest.raises(CatalogueError, match="goal 3 of the goals in memory is damaged: it names product"):
         ColumnGoals(stored, "human", wrong)[3]
+
+
+@pytest.mark.parametrize("kind", get_args(GoalKind))
+def test_twice_the_products_take_twice_the_work(kind: GoalKind) -> None:
+    def calls(products: int) -> int:
+        catalogue, count = Catalogue.generate(products, seed=3), 0
+
+        def profile(frame: object, event: str, argument: object) -> None:
+            nonlocal count
+            count += event in ("call", "c_call")
+
+        sys.setprofile(profile)
+        try:
+            build_goals(catalogue, kind, 42)
+        finally:
+            sys.setprofile(None)
+        return count
+
+    assert 1.8 < calls(800) / calls(400) < 2.2
