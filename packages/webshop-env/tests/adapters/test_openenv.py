@@ -201,6 +201,7 @@ def test_the_step_limit_ends_an_episode(generated: Shop) -> None:
     environment.reset(goal=0)
     invalid = environment.step(WebShopAction(action="click[nothing]"))
     assert (invalid.valid, invalid.done, invalid.truncated, invalid.reward) == (False, False, False, 0.0)
+    assert invalid.action_error == "this page has nothing to click with the label 'nothing'; it offers 'search'"
     last = environment.step(WebShopAction(action="search[gift]"))
     assert (last.valid, last.done, last.truncated, last.reward) == (True, True, True, 0.0)
 

@@ -88,6 +88,8 @@ def test_an_answer_without_action_is_penalised_and_the_step_limit_ends_the_episo
     assert [entry["action"] for entry in answered] == [None, "click[no]"] * 3
     assert not any(entry["metrics"]["action_is_valid"] for entry in answered)
     assert [entry["truncated"] for entry in answered] == [False] * 5 + [True]
+    assert not any(entry["action_is_valid"] for entry in answered)
+    assert "nothing to click" in answered[1]["action_error"]
     assert "no action was found" in history[1]["observation"]
     assert "nothing to click" in history[2]["observation"]
 

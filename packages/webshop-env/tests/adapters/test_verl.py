@@ -94,9 +94,9 @@ def test_a_wrong_call_says_what_can_be_done_and_an_ended_episode_stays_as_it_is(
     data = trajectory(training_rows(same, [0])[0])
     text, reward, facts = call(loop, data, "click", {"label": "no such thing"})
     assert "cannot be clicked here" in text
-    assert (reward, facts) == (0.0, {"action_is_valid": False})
+    assert (reward, facts) == (0.0, {"action_is_valid": False, "action_error": text})
     assert "must be text" in call(loop, data, "search", {"words": 3})[0]
-    assert call(loop, data, "click", {})[2] == {"action_is_valid": False}
+    assert not call(loop, data, "click", {})[2]["action_is_valid"]
 
 
 def test_rows_hold_the_instruction_and_what_verls_data_set_reads(same: Shop) -> None:

@@ -55,6 +55,7 @@ def test_a_won_episode_earns_ten_and_any_other_nothing(many: Shop) -> None:
                 "won": False,
                 "task_score": 0.0,
                 "is_action_valid": True,
+                "action_is_valid": True,
             }
         ]
         * 3
@@ -66,6 +67,9 @@ def test_a_won_episode_earns_ten_and_any_other_nothing(many: Shop) -> None:
     assert dones == [True, False, True]
     assert [info["won"] for info in infos] == [True, False, False]
     assert [info["is_action_valid"] for info in infos] == [True, False, True]
+    assert [info["action_is_valid"] for info in infos] == [True, False, True]
+    assert "nothing to click with the label 'nothing'" in infos[1]["action_error"]
+    assert "action_error" not in infos[0]
     assert infos[0]["task_score"] == 1.0
     assert 0.0 <= infos[2]["task_score"] < 1.0
     assert infos[0]["available_actions"] == {"has_search_bar": False, "clickables": []}

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sightline.webshop_env.adapters.tasks import ShopTasks
-from sightline.webshop_env.episodes.episode import Episode
+from sightline.webshop_env.episodes.episode import Episode, Turn
 from sightline.webshop_env.episodes.snapshot import MAX_SNAPSHOT_BYTES, decode
 from sightline.webshop_env.errors import SnapshotError, WebShopError
 from sightline.webshop_env.goals.goals import draw_goal
 from sightline.webshop_env.rules.render import render_text, url
-from sightline.webshop_env.rules.state import Outcome, ShopState
+from sightline.webshop_env.rules.state import ShopState
 
 # The library imports Gradio for a browser interface that is not offered here, and does without where there is none;
 # Gradio takes longer to import than everything else together, and 110 MB.
@@ -72,6 +72,9 @@ class WebShopObservation(Observation):
     url: str = Field(description="the page's address in the original shop")
     instruction: str = Field(description="what to buy")
     valid: bool = Field(default=True, description="whether the page offered the action")
+    action_error: str | None = Field(
+        default=None, description="why the page did not take the action, and what it would"
+    )
     truncated: bool = Field(default=False, description="whether the step limit cut the episode short")
     reward_parts: dict[str, Any] | None = Field(
         default=None, description="after a purchase, what its reward is made of"
@@ -168,7 +171,7 @@ class ShopEnvironment(ShopTasks, Environment[WebShopAction, WebShopObservation, 
         """
         if not self._episode.begun:
             raise RuntimeError("there is no episode yet: reset first, over a connection that stays open (/ws)")
-        return self._observe(self._episode.act(action.action).outcome)
+        return self._observe(self._episode.act(action.action))
 
     @property
     def state(self) -> WebShopState:
@@ -200,7 +203,8 @@ class ShopEnvironment(ShopTasks, Environment[WebShopAction, WebShopObservation, 
             return self._shop.start(rng.choice(self.goals_of(wanted.split)), seed)
         return self._shop.start(self.goal_of(wanted.split, wanted.index), seed)
 
-    def _observe(self, outcome: Outcome | None) -> WebShopObservation:
+    def _observe(self, turn: Turn | None) -> WebShopObservation:
+        outcome = turn.outcome if turn else None
         state, page = self._episode.state, self._episode.page
         actions = page.available_actions
         return WebShopObservation(
@@ -210,6 +214,7 @@ class ShopEnvironment(ShopTasks, Environment[WebShopAction, WebShopObservation, 
             url=url(state),
             instruction=self._episode.instruction,
             valid=outcome is None or outcome.valid,
+            action_error=turn.error if turn else None,
             truncated=state.truncated,
             reward_parts=outcome.parts.as_info() if outcome and outcome.parts else None,
             reward=outcome.reward if outcome else None,

@@ -106,8 +106,9 @@ class RollEnv(gem.Env):
 
         Returns:
             What happened in words, the reward, whether the episode is over, whether the step limit cut it off, and an
-            info: `suffix` (the page), `metrics` with `metrics_agg_mode`, `action` (None without one) and
-            `action_content`. ROLL ends episodes that terminate, so that one cut off terminates, too.
+            info: `suffix` (the page), `metrics` with `metrics_agg_mode`, `action` (None without one),
+            `action_content`, `action_is_valid` and, where it was not, `action_error`. ROLL ends episodes
+            that terminate, so that one cut off terminates, too.
 
         Raises:
             EpisodeError: there is no episode, or it is over.
@@ -124,7 +125,10 @@ class RollEnv(gem.Env):
             "metrics_agg_mode": dict(_HOW_TO_AVERAGE),
             "action": content if found else None,
             "action_content": content,
+            "action_is_valid": turn.outcome.valid,
         }
+        if turn.error is not None:
+            info["action_error"] = turn.error
         observation = self._words(turn, content, found=found is not None)
         return observation, turn.outcome.reward + penalty, turn.ended, turn.ended and not turn.outcome.done, info
 

@@ -104,14 +104,14 @@ class _ShopTool(BaseTool):
         """Search or click in the trajectory's episode.
 
         Returns:
-            The page, or what was wrong; what the call earned; and whether the page took the action.
+            The page, or what was wrong; what the call earned; and whether the page took the action, or why it did not.
         """
         tools = self._trajectories.of(kwargs["agent_data"], self._goals[instance_id])
         before = tools.get_reward()
         try:
             page = getattr(tools, self.tool_name)(parameters.get(_PARAMETERS[self.tool_name][0]))
         except (TypeError, ValueError) as error:
-            return ToolResponse(text=str(error)), 0.0, {"action_is_valid": False}
+            return ToolResponse(text=str(error)), 0.0, {"action_is_valid": False, "action_error": str(error)}
         return ToolResponse(text=page), tools.get_reward() - before, {"action_is_valid": True}
 
     async def release(self, instance_id: str, **kwargs: Any) -> None:

@@ -25,7 +25,8 @@ WIN_REWARD: Final = 10.0
 
 Info = dict[str, Any]
 """`available_actions` (`has_search_bar` and `clickables`), `won`, `task_score` (the shop's reward, from 0 to
-1) and `is_action_valid` (whether the page offered the action)."""
+1), `is_action_valid` and `action_is_valid` (whether the page offered the action; verl-agent overwrites the former by
+whether it could read the answer), and where it did not `action_error`."""
 
 
 class VerlAgentEnv:
@@ -82,7 +83,7 @@ class VerlAgentEnv:
             for _ in range(self._group_n):
                 self._episodes.append(Episode(self._shop, goes_on=True))
                 self._episodes[-1].begin(goal, seed)
-        infos = [_info(episode, score=0.0, won=False, valid=True) for episode in self._episodes]
+        infos = [_info(episode, score=0.0, won=False, error=None) for episode in self._episodes]
         return self._observations(), infos
 
     def step(self, actions: Sequence[str]) -> tuple[list[str], list[float], list[bool], list[Info]]:
@@ -107,7 +108,7 @@ class VerlAgentEnv:
             won = turn.outcome.done and turn.outcome.reward == 1.0
             rewards.append(WIN_REWARD if won else 0.0)
             dones.append(turn.ended)
-            infos.append(_info(episode, score=turn.outcome.reward, won=won, valid=turn.outcome.valid))
+            infos.append(_info(episode, score=turn.outcome.reward, won=won, error=turn.error))
         return self._observations(), rewards, dones, infos
 
     def render(self, mode: str = "text", env_idx: int | None = None) -> str | list[str]:
@@ -123,13 +124,14 @@ class VerlAgentEnv:
         return [render_text(episode.page) for episode in self._episodes]
 
 
-def _info(episode: Episode, *, score: float, won: bool, valid: bool) -> Info:
+def _info(episode: Episode, *, score: float, won: bool, error: str | None) -> Info:
     return {
         "available_actions": episode.page.available_actions,
         "won": won,
         "task_score": score,
-        "is_action_valid": valid,
-    }
+        "is_action_valid": error is None,
+        "action_is_valid": error is None,
+    } | ({} if error is None else {"action_error": error})
 
 
 def build_webshop_envs(
