@@ -16,11 +16,21 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT_TESTS = ("test_readme.py", "test_documents.py")
 """Which tests run a package's README; jepa's runs its guides as well."""
 TAG = re.compile(r"(?P<package>[a-z-]+)-v(?P<version>\d+\.\d+\.\d+)")
+
+
+def version_of(folder: Path) -> str:
+    """Return the version that a package declares."""
+    return _declared(folder)["project"]["version"]
+
+
+def _declared(folder: Path) -> dict[str, Any]:
+    return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def read_notes(folder: Path, version: str, *, dry_run: bool) -> str:
@@ -29,9 +39,8 @@ def read_notes(folder: Path, version: str, *, dry_run: bool) -> str:
     Raises:
         SystemExit: the package has another version, or the changelog does not speak of this one.
     """
-    declared = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    if declared != version:
-        raise SystemExit(f"{folder.name}/pyproject.toml says version {declared}, the tag says {version}")
+    if version_of(folder) != version:
+        raise SystemExit(f"{folder.name}/pyproject.toml says version {version_of(folder)}, the tag says {version}")
     text = (folder / "CHANGELOG.md").read_text(encoding="utf-8")
     section = re.search(
         rf"^## {re.escape(version)}(?P<date>[^\n]*)\n(?P<notes>.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE
@@ -44,7 +53,7 @@ def read_notes(folder: Path, version: str, *, dry_run: bool) -> str:
 
 
 def run_outside(folder: Path, wheels: Path) -> None:
-    """Install the wheel and its extras into an empty environment, and run the README there.
+    """Install the wheel, its extras and its test tools into an empty environment, and run the README there.
 
     Raises:
         subprocess.CalledProcessError: the README does not run.
@@ -55,7 +64,8 @@ def run_outside(folder: Path, wheels: Path) -> None:
         subprocess.run(["uv", "venv", "--quiet", str(outside / ".venv")], check=True)
         (wheel,) = wheels.glob(f"sightline_{folder.name.replace('-', '_')}-*.whl")
         install = ["uv", "pip", "install", "--quiet", "--python", str(python), "--find-links", str(wheels)]
-        subprocess.run([*install, f"{wheel}[all]", "pytest", "hypothesis"], check=True)
+        tools = [tool for tool in _declared(folder)["dependency-groups"]["dev"] if not tool.startswith("sightline-")]
+        subprocess.run([*install, f"{wheel}[all]", *tools], check=True)
         copy = outside / folder.name
         shutil.copytree(
             folder, copy, ignore=shutil.ignore_patterns("src", "benchmarks", "pyproject.toml", "__pycache__")

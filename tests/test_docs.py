@@ -58,3 +58,15 @@ def test_what_the_original_names_became_is_there() -> None:
         else:
             door, _, attribute = name.rpartition(".")
             assert hasattr(importlib.import_module(door), attribute), name
+
+
+def test_the_download_of_pytorch_is_as_large_as_said() -> None:
+    """The wheels for Linux on x86-64 that the lock holds for it and its CUDA libraries."""
+    size = 0
+    for package in tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]:
+        if package["name"] in ("torch", "triton") or package["name"].startswith(("nvidia-", "cuda-")):
+            wheels = [
+                wheel for wheel in package["wheels"] if re.search(r"cp311-cp311-manylinux|py3-none", wheel["url"])
+            ]
+            size += sum(wheel["size"] for wheel in wheels if re.search(r"x86_64\.whl|any\.whl", wheel["url"]))
+    assert f"is {size / 1e9:.1f} GB to download" in (DOCS / "install.md").read_text(encoding="utf-8")
