@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,8 @@ from experiments.teaching.predicting import rank
 from experiments.teaching.settings import EvaluateSettings, StudentSettings, TeachingSettings
 from experiments.teaching.teachers import BestTeacher, GoalTeacher, hint_for
 from experiments.teaching.tips import MIXTURE, Moment, make_example
-from experiments.teaching.world import ShopDynamics, goal_tasks, product_of, split_goals
+from experiments.teaching.world import ShopDynamics, goal_tasks, open_world_stage, product_of, split_goals
+from lab.run import RunDirectory
 from sightline.agents.grammar import webshop_grammar
 from sightline.teachability import (
     ActionPolicy,
@@ -34,6 +36,7 @@ from sightline.teachability import (
 from sightline.teachability.errors import LeakError
 from sightline.teachability.mining import make_splits, take_snapshot
 from sightline.webshop_env import Catalogue, Shop, ShopState, WebShopEnv, build_goals
+from sightline.webshop_env.episodes import open_shop
 from sightline.webshop_env.episodes import snapshot as snapshots
 
 
@@ -227,3 +230,13 @@ def test_the_policy_protocol_is_what_the_test_s_student_keeps() -> None:
 
 def test_moments_without_predictions_are_not_ranked(dynamics: ShopDynamics) -> None:
     assert len(rank([], [], tips_work=True).payoffs) == 0
+
+
+def test_a_run_says_how_its_shop_is_made_so_that_its_snapshots_open_elsewhere(tmp_path: Path) -> None:
+    settings = TeachingSettings(generated_products=100, shop_seed=5, step_limit=9, test_goals=10, pool_goals=10)
+    world = open_world_stage(settings, RunDirectory(tmp_path / "run", {}))
+    again = open_shop(tmp_path / "run" / "shop.json")
+    state = world.dynamics.start(3)
+    restored, _ = snapshots.decode(again, snapshots.encode(world.dynamics.shop, state))
+    assert restored == state
+    assert again.step_limit == 9

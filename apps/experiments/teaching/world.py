@@ -14,6 +14,7 @@ from sightline.teachability import StateView, Task, Transition
 from sightline.teachability.mining import SplitManifest, check_disjoint, make_splits, read_manifest, write_manifest
 from sightline.teachability.records import Split
 from sightline.webshop_env import Catalogue, Shop, ShopState, build_goals, render_rich, split_indices
+from sightline.webshop_env.episodes import Generated, write_shop
 from sightline.webshop_env.episodes import snapshot as snapshots
 
 SALT = "teachable moments"
@@ -137,6 +138,9 @@ def open_world_stage(settings: TeachingSettings, run: RunDirectory) -> World:
     goals.
     """
     dynamics = open_shop(settings)
+    # So that `sightline-webshop serve --run` can open the shop that the run's snapshots belong to.
+    source = Generated(products=settings.generated_products, seed=settings.shop_seed)
+    write_shop(run.path / "shop.json", dynamics.shop, source)
 
     def compute(folder: Path) -> None:
         kept = {product_of(dynamics, goal) for goal in split_goals(dynamics, "test")[: settings.test_goals]}
