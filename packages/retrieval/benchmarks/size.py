@@ -13,9 +13,10 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from libraries import Clock, median_ms, own_megabytes
+from libraries import Clock, own_megabytes
 from store import DIMENSION, NoEncoder, text_like_vectors
 
 from sightline.retrieval import Document, LocalEmbeddingStore
@@ -35,12 +36,27 @@ def grow(store: LocalEmbeddingStore, count: int) -> Clock:
     return clock
 
 
+def median_times(task: Callable[[], object]) -> str:
+    """Return the median milliseconds of a task, and in brackets those of the processor, of three after a first time."""
+    task()
+    spent = []
+    for _ in range(3):
+        clock = Clock()
+        clock.time(task)
+        spent.append((clock.wall, clock.processor))
+    wall, processor = (1000 * sorted(column)[1] for column in zip(*spent, strict=True))
+    return f"{wall:,.1f} ms ({processor:,.1f})"
+
+
 def measure_searches(store: LocalEmbeddingStore, *, approximate: bool) -> list[set[str]]:
     """Print the time of searches, and return the ids that each of a batch of queries found."""
     queries = text_like_vectors(BATCH, seed=0)
-    single = median_ms(lambda: store.search(queries[0], top_k=TOP_K, approximate=approximate), 3)
-    batch = median_ms(lambda: store.search_batch(queries, top_k=TOP_K, approximate=approximate), 3)
-    print(f"  search {'by index' if approximate else 'exact':8} {single:9.2f} ms, batch of {BATCH} {batch:9.1f} ms")
+    kind = "by index" if approximate else "exact"
+    for name, task in (
+        ("one query", lambda: store.search(queries[0], top_k=TOP_K, approximate=approximate)),
+        (f"{BATCH} queries", lambda: store.search_batch(queries, top_k=TOP_K, approximate=approximate)),
+    ):
+        print(f"  {kind}, {name}: {median_times(task)}", flush=True)
     found = store.search_batch(queries, top_k=TOP_K, approximate=approximate)
     return [{hit.document.id for hit in hits} for hits in found]
 
@@ -69,9 +85,9 @@ def measure(folder: Path, counts: list[int], precisions: list[Precision]) -> Non
             print(f"  opened in {opened:.2f} s")
             exact = measure_searches(store, approximate=False)
             query = text_like_vectors(1, seed=0)[0]
-            filtered = median_ms(lambda query=query: store.search(query, top_k=TOP_K, where={"group": 7}), 3)
+            filtered = median_times(lambda query=query: store.search(query, top_k=TOP_K, where={"group": 7}))
             print(
-                f"  search with a filter of 1 % {filtered:.1f} ms; memory of its own {own_megabytes():,.0f} MiB",
+                f"  exact, with a filter of 1 %: {filtered}; memory of its own {own_megabytes():,.0f} MiB",
                 flush=True,
             )
             for precision in precisions:
