@@ -24,13 +24,20 @@ def main() -> None:
     arguments = parser.parse_args()
 
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    import torch
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
     shop = WebShopEnv(step_limit=15).shop
     trainer = GRPOTrainer(
         model=arguments.model,
-        args=GRPOConfig(output_dir=arguments.output, max_steps=arguments.steps, report_to="none"),
+        args=GRPOConfig(
+            output_dir=arguments.output,
+            max_steps=arguments.steps,
+            use_cpu=not torch.cuda.is_available(),
+            bf16=torch.cuda.is_available(),
+            report_to="none",
+        ),
         train_dataset=Dataset.from_list(training_rows(shop, range(500, 500 + arguments.goals))),
         environment_factory=environment_factory(shop),
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sightline.agents import LexicalActor, ReadingAgent, baseline_rag
 from sightline.agents.grammar import webshop_grammar
-from sightline.agents.rollout import InProcessEngine, RayEngine, RolloutJob, run_job
+from sightline.agents.rollout import InProcessEngine, RolloutJob, run_job
 from sightline.retrieval import ChunkingConfig, HashingEncoder
 from sightline.tamiyo_policy import RecurrentPPO
 from sightline.tamiyo_policy.tasks import RepeatPrevious
@@ -68,9 +68,12 @@ def main() -> None:
     parser.add_argument("--address", help="address of a cluster; by default one is started here")
     arguments = parser.parse_args()
 
+    # Read when Ray is imported: without it, workers under `uv run` build the whole environment once more.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     import ray  # heavy, and --help needs none of it
 
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers use the environment that is there
+    from sightline.agents.rollout import RayEngine
+
     here = str(Path(__file__).resolve().parent)
     ray.init(
         address=arguments.address,

@@ -38,6 +38,12 @@ def test_every_page_is_in_the_menu() -> None:
     assert sorted(re.findall(r"[\w/-]+\.md", repr(menu))) == [page.relative_to(DOCS).as_posix() for page in PAGES]
 
 
+def test_every_example_is_on_the_page_of_examples() -> None:
+    named = re.findall(r"`(examples/\S+?)`", (DOCS / "examples.md").read_text(encoding="utf-8"))
+    there = [*ROOT.glob("examples/*.py"), *ROOT.glob("examples/notebooks/*.ipynb")]
+    assert sorted(named) == sorted(path.relative_to(ROOT).as_posix() for path in there)
+
+
 def test_every_room_of_every_package_is_in_the_reference() -> None:
     rooms = {
         ".".join(stub.parent.parts[stub.parts.index("src") + 1 :]) for stub in ROOT.glob("packages/*/src/**/*.pyi")

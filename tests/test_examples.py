@@ -37,7 +37,7 @@ SAYS = {
 }
 NOTEBOOKS = sorted((EXAMPLES / "notebooks").glob("*.ipynb"))
 ELSEWHERE = {"grpo.py"}
-"""What needs a model that a test cannot bring; `test_trl.py` runs the same trainer with one that it makes."""
+"""What needs a model: `test_trl.py` runs it with one that it makes."""
 
 pytestmark = pytest.mark.slow
 

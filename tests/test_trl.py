@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -165,3 +167,17 @@ def test_a_grpo_run_steps_the_shop_and_learns_from_its_reward(
     assert step[f"rewards/{ShopTools.__name__}/mean"] == pytest.approx(sum(rewards) / GROUP)
     assert min(rewards) < 0.5 < max(rewards)
     assert any(not torch.equal(before[name], value) for name, value in model.named_parameters())
+
+
+@pytest.mark.slow
+def test_the_example_of_grpo_trains_whatever_model_is_given(
+    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    folder, trained = tmp_path / "model", tmp_path / "trained"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    example = Path(__file__).resolve().parents[1] / "examples" / "grpo.py"
+    flags = ["--model", str(folder), "--steps", "1", "--goals", "2", "--output", str(trained)]
+    done = subprocess.run([sys.executable, str(example), *flags], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (trained / "model.safetensors").is_file()
