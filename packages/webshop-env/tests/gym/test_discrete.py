@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
 from sightline.webshop_env import Shop, WebShopEnv
-from sightline.webshop_env.gym import FEATURES, DiscreteActions
+from sightline.webshop_env.gym import FEATURES, DiscreteActions, ShapedRewards
 
 
 @pytest.mark.filterwarnings("ignore:.*is different from the unwrapped version")  # it is a wrapper, and so it says
@@ -73,3 +74,23 @@ def test_features_say_what_an_action_is_and_how_it_fits_the_instruction(shop: Sh
 def test_too_few_numbers_are_refused(shop: Shop) -> None:
     with pytest.raises(ValueError, match="max_actions must be at least 8, not 7"):
         DiscreteActions(WebShopEnv(shop=shop), max_actions=7)
+
+
+def test_numbered_actions_earn_shaped_rewards_where_the_environment_shapes_them(shop: Shop) -> None:
+    plain = WebShopEnv(shop=shop)
+    shaped = ShapedRewards(plain)
+    env = DiscreteActions(shaped)
+    _, info = env.reset(options={"goal": 0})
+    first, earned, paid = shaped.potential(plain.state), 0.0, []
+    for wanted in ("search[", "click[b0lamp]", "click[red]", "click[buy now]"):
+        number = next(place for place, action in enumerate(info["candidates"]) if action.startswith(wanted))
+        _, reward, _, _, info = env.step(number)
+        earned += info["unshaped_reward"]
+        paid.append(reward)
+    assert first > 0
+    assert sum(paid) == pytest.approx(earned - first)
+
+
+def test_only_a_shops_actions_are_numbered() -> None:
+    with pytest.raises(TypeError, match="only actions of a WebShopEnv can be numbered"):
+        DiscreteActions(gymnasium.make("CartPole-v1"))

@@ -39,15 +39,22 @@ class DiscreteActions(gymnasium.Wrapper[Features, int, str, str]):
     none. It is made of the page and the instruction alone.
 
     Args:
-        env: environment to wrap.
+        env: environment to wrap, a `WebShopEnv` or one in wrappers that keep its actions, such as `ShapedRewards`.
         max_actions: number of actions; what a page offers beyond it is left out, `Buy Now` never.
+
+    Raises:
+        TypeError: there is no `WebShopEnv` inside.
+        ValueError: there are too few actions.
     """
 
-    def __init__(self, env: WebShopEnv, max_actions: int = 64) -> None:
+    def __init__(self, env: gymnasium.Env[str, str], max_actions: int = 64) -> None:
         if max_actions < 8:
             raise ValueError(f"max_actions must be at least 8, not {max_actions!r}")
+        if not isinstance(env.unwrapped, WebShopEnv):
+            raise TypeError(f"only actions of a WebShopEnv can be numbered, not those of {env!r:.80}")
         super().__init__(env)  # ty: ignore[invalid-argument-type]  # it mistakes the wrapper's types for the environment's
-        self._shop_env = env
+        self._text_env = env
+        self._shop_env = env.unwrapped
         self.max_actions = max_actions
         self.action_space = Discrete(max_actions)  # ty: ignore[invalid-assignment]  # NumPy's integers are as good
         self.observation_space = Box(0.0, 1.0, (max_actions, len(FEATURES)), np.float32)
@@ -57,16 +64,16 @@ class DiscreteActions(gymnasium.Wrapper[Features, int, str, str]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Features, dict[str, Any]]:
         """Open an episode; arguments as those of `WebShopEnv.reset`."""
-        _, info = self._shop_env.reset(seed=seed, options=options)
+        _, info = self._text_env.reset(seed=seed, options=options)
         return self._observe(info)
 
     def step(self, action: int) -> tuple[Features, float, bool, bool, dict[str, Any]]:
         """Take the action of a number."""
         number = int(action)
         text = self._candidates[number] if 0 <= number < len(self._candidates) else f"action {number}"
-        _, reward, terminated, truncated, info = self._shop_env.step(text)
+        _, reward, terminated, truncated, info = self._text_env.step(text)
         observation, info = self._observe(info)
-        return observation, reward, terminated, truncated, info
+        return observation, float(reward), terminated, truncated, info
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Return which numbers stand for an action, bool [max_actions]."""
