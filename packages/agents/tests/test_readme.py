@@ -84,3 +84,13 @@ def test_a_network_learns_from_its_own_games_and_plays_a_match() -> None:
 
 def test_a_reasoner_is_trained_and_answers_puzzles() -> None:
     assert run(PUZZLES) == "20 (3, 16) (3,) True\n"
+
+
+def test_the_page_on_reasoners_trains_one_and_lets_it_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = README.parent / "docs" / "reasoning.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    shorter = code.replace("minutes=5", "minutes=0.02, puzzles=64, held_out=8")
+    assert shorter != code
+    monkeypatch.chdir(tmp_path)
+    run(shorter)
+    assert (tmp_path / "runs" / "trm" / "model").is_dir()
