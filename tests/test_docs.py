@@ -66,6 +66,14 @@ def test_what_the_original_names_became_is_there() -> None:
             assert hasattr(importlib.import_module(door), attribute), name
 
 
+def test_the_page_on_installing_names_every_extra_of_every_package() -> None:
+    page = (DOCS / "install.md").read_text(encoding="utf-8")
+    for file in ROOT.glob("packages/*/pyproject.toml"):
+        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+        (row,) = re.findall(rf"^\| `{project['name']}` \|.*\| (.*) \|$", page, re.MULTILINE)
+        assert set(re.findall(r"`(.+?)`", row)) == set(project["optional-dependencies"]) - {"all"}, project["name"]
+
+
 def test_the_download_of_pytorch_is_as_large_as_said() -> None:
     """The wheels for Linux on x86-64 that the lock holds for it and its CUDA libraries."""
     size = 0
