@@ -1,8 +1,8 @@
-"""Train a tiny recursive model on 6 x 6 Sudoku, and let it solve puzzles of classes that it never saw.
+"""Train a tiny recursive model on 6 x 6 Sudoku, and let it solve a hundred fresh puzzles.
 
     uv run examples/solve_sudoku.py --minutes 5
 
-Five minutes of one core solve nearly all; the answers are checked by the rules.
+A few minutes of one core solve nearly all; the answers are checked by the rules.
 """
 
 from __future__ import annotations
