@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from lab.settings import EngineSettings
 from sightline.agents.rollout import InProcessEngine, ProcessEngine
@@ -13,7 +15,37 @@ if TYPE_CHECKING:
     from sightline.agents.rollout import RayEngine
 
 
-def open_engine(settings: EngineSettings) -> InProcessEngine | ProcessEngine | RayEngine:
+AnyEngine: TypeAlias = "InProcessEngine | ProcessEngine | RayEngine"
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_splits(
+    engine: AnyEngine,
+    function: Callable[[tuple[str, Sequence[Item]]], Sequence[Result]],
+    splits: Mapping[str, Sequence[Item]],
+    at_once: int,
+) -> Iterator[tuple[str, list[Result]]]:
+    """Yield (split, results for its items, in their order) of all splits, which workers share in parts.
+
+    Args:
+        engine: what does the work.
+        function: function of a split's name and some of its items, which returns their results in order.
+        splits: items by split.
+        at_once: items that a worker is given at a time.
+    """
+    parts = [
+        (split, items[start : start + at_once])
+        for split, items in splits.items()
+        for start in range(0, len(items), at_once)
+    ]
+    found = list(zip(parts, engine.map(function, parts), strict=True))
+    for split in splits:
+        yield split, list(chain.from_iterable(results for (name, _), results in found if name == split))
+
+
+def open_engine(settings: EngineSettings) -> AnyEngine:
     """Return the engine that the settings ask for; where Ray is wanted and not installed, say so and end."""
     if settings.engine == "in-process":
         return InProcessEngine()

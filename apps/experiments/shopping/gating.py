@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from experiments.shopping.settings import Phase2Settings
 from experiments.shopping.stages import Stage
+from lab.engine import AnyEngine, map_splits
 from lab.run import RunDirectory, write_metrics
 from sightline.agents import Trajectory, state_conditioned
 from sightline.agents.grammar import webshop_grammar
@@ -39,9 +38,6 @@ from sightline.retrieval.conditioned import (
     read_examples,
     write_examples,
 )
-
-if TYPE_CHECKING:
-    from sightline.agents.rollout import ProcessEngine, RayEngine
 
 _SITUATIONS_AT_ONCE = 256
 _EPISODES_AT_ONCE = 200
@@ -115,7 +111,7 @@ class Gates:
     """Folder of the state model to start from; it is frozen unless a recipe says otherwise."""
     encoder: CachedEncoder
     """Encoder of events and chunks."""
-    engine: InProcessEngine | ProcessEngine | RayEngine = InProcessEngine()  # noqa: RUF009  (frozen)
+    engine: AnyEngine = InProcessEngine()  # noqa: RUF009  (frozen)
     """What labels examples."""
 
     def label_examples_stage(self, recipe: RetrieverRecipe) -> dict[str, list[RetrievalExample]]:
@@ -123,17 +119,11 @@ class Gates:
         chunking, navigation = recipe.chunking, recipe.navigation
 
         def compute(folder: Path) -> None:
-            parts = [
-                (split, trajectories[start : start + _EPISODES_AT_ONCE])
-                for split, trajectories in self.demonstrations.items()
-                for start in range(0, len(trajectories), _EPISODES_AT_ONCE)
-            ]
-            found = self.engine.map(
-                lambda part: retrieval_examples(part[1], webshop_grammar, chunking, navigation=navigation), parts
-            )
-            for split in self.demonstrations:
-                of_split = (examples for (name, _), examples in zip(parts, found, strict=True) if name == split)
-                write_examples(folder / f"{split}.jsonl", list(chain.from_iterable(of_split)))
+            def label(part: tuple[str, Sequence[Trajectory]]) -> list[RetrievalExample]:
+                return retrieval_examples(part[1], webshop_grammar, chunking, navigation=navigation)
+
+            for split, examples in map_splits(self.engine, label, self.demonstrations, _EPISODES_AT_ONCE):
+                write_examples(folder / f"{split}.jsonl", examples)
 
         folder = self.run.stage(
             Stage.EXAMPLES,

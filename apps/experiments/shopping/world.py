@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 from experiments.shopping.settings import Phase1Settings
 from experiments.shopping.stages import Stage
-from lab.engine import open_engine
+from lab.engine import map_splits, open_engine
 from lab.run import RunDirectory
 from sightline.agents import Trajectory, read_trajectories, write_trajectories
 from sightline.agents.grammar import propose_queries, webshop_grammar
@@ -127,15 +126,9 @@ def collect_demonstrations_stage(
     write_shop(run.path / "shop.json", world.shop, world.source)
 
     def compute(folder: Path) -> None:
-        parts = [
-            (split, goals[start : start + GOALS_AT_ONCE])
-            for split, goals in world.splits.items()
-            for start in range(0, len(goals), GOALS_AT_ONCE)
-        ]
-        found = open_engine(settings).map(partial(_demonstrate, world, settings), parts)
-        for split in world.splits:
-            of_split = (episodes for (name, _), episodes in zip(parts, found, strict=True) if name == split)
-            write_trajectories(folder / f"{split}.jsonl", chain.from_iterable(of_split))
+        demonstrate = partial(_demonstrate, world, settings)
+        for split, episodes in map_splits(open_engine(settings), demonstrate, world.splits, GOALS_AT_ONCE):
+            write_trajectories(folder / f"{split}.jsonl", episodes)
 
     folder = run.stage(Stage.DEMONSTRATIONS, compute)
     return {split: list(read_trajectories(folder / f"{split}.jsonl")) for split in world.splits}

@@ -97,7 +97,7 @@ class InProcessEngine(MapMethod):
         """Do every batch; what is raised is passed on as it is."""
         player, waiting, done = work.make_player(), list(batches), set()
         while waiting:
-            number = next((each for each in waiting if work.after.get(each) in (None, *done)), None)
+            number = work.next_of(waiting, done)
             if number is None:
                 return
             waiting.remove(number)

@@ -7,7 +7,7 @@ This module knows nothing of processes, clusters, journals or how an agent decid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -49,6 +49,10 @@ class Work(Generic[Item, Result]):
     """Gives the result of an item that two workers died over, or raises where nothing can stand for it."""
     after: Mapping[int, int] = field(default_factory=dict)
     """Number of a batch -> batch that must be finished before it begins."""
+
+    def next_of(self, waiting: Iterable[int], done: Container[int]) -> int | None:
+        """Return the first of the waiting batches that may begin once those of `done` are finished, None for none."""
+        return next((each for each in waiting if each not in self.after or self.after[each] in done), None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,8 +107,7 @@ class Supervision(Generic[_Worker]):
     def _employ(self) -> None:
         """Give the idle workers what may begin; those for whom nothing is left to wait for go."""
         while self._idle:
-            ready = (each for each in self._waiting if self.work.after.get(each) in (None, *self._done))
-            number = next(ready, None)
+            number = self.work.next_of(self._waiting, self._done)
             if number is None:
                 break
             self._waiting.remove(number)
