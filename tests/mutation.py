@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import contextlib
 import json
 import multiprocessing
 import os
@@ -166,7 +167,8 @@ class Copy:
         except EOFError:  # it was ended, by the limit or by the fault
             code, seconds = None, 0.0
         if code is None and process.is_alive():
-            os.killpg(process.pid or 0, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ends by itself just now
+                os.killpg(process.pid or 0, signal.SIGKILL)
         process.join()
         output = printed.read_text(encoding="utf-8", errors="replace")
         if code is None:
