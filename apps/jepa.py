@@ -1,6 +1,6 @@
 """Does a learned predictor use steering better than simple baselines, and do its explanations tell the truth?
 
-    uv run apps/jepa.py                        # both data sets, five seeds; resumes if stopped
+    uv run apps/jepa.py                        # all data sets, five seeds; resumes if stopped
     uv run apps/jepa.py --smoke                # a small version of about a minute
     uv run apps/jepa.py --data documentation   # one data set only
 

@@ -22,6 +22,7 @@ from sightline.jepa.data import (
     SteeringTexts,
     changed_categories,
     hold_out_fold,
+    load_docstrings,
     pair_components,
     read_dataset,
     write_dataset,
@@ -151,6 +152,8 @@ def _texts(settings: SteeringSettings, name: DataName) -> SteeringTexts:
             instructions=settings.instructions_per_product,
             seed=settings.shop_seed,
         )
+    if name == "docstrings":
+        return load_docstrings(min_pairs=settings.docstring_pairs, max_characters=settings.documentation_characters)
     texts = load_documentation(max_characters=settings.documentation_characters)
     return texts if settings.documentation_sources is None else some_services(texts, settings.documentation_sources)
 

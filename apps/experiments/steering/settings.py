@@ -11,7 +11,7 @@ from lab.settings import EncoderSettings
 from sightline.jepa import JEPAConfig
 from sightline.jepa.baselines import GRID
 
-DataName = Literal["shop", "documentation"]
+DataName = Literal["shop", "documentation", "docstrings"]
 
 
 class SteeringSettings(EncoderSettings):
@@ -24,6 +24,7 @@ class SteeringSettings(EncoderSettings):
         "instructions_per_product": 1,
         "documentation_sources": 250,
         "documentation_characters": 150,
+        "docstring_pairs": 50,
         "adapter_epochs": 3,
         "adapter_choices": 1,
         "folds": 2,
@@ -37,7 +38,7 @@ class SteeringSettings(EncoderSettings):
     """Threads of PyTorch."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2, 3, 4), min_length=1)
     """Everything that is trained is trained once for each."""
-    data: tuple[DataName, ...] = Field(default=("shop", "documentation"), min_length=1)
+    data: tuple[DataName, ...] = Field(default=("shop", "documentation", "docstrings"), min_length=1)
     """Which data sets to use."""
 
     generated_products: int = Field(default=2000, ge=100)
@@ -50,7 +51,9 @@ class SteeringSettings(EncoderSettings):
     documentation_sources: int | None = Field(default=None, ge=50)
     """Use only some services, with at most so many sources together; without it all of them."""
     documentation_characters: int = Field(default=1000, ge=100)
-    """Characters kept of each documentation text."""
+    """Characters kept of each documentation text, and of each docstring."""
+    docstring_pairs: int = Field(default=5, ge=1)
+    """Modules of Python's standard library with fewer pairs are left out."""
 
     adapter_epochs: int = Field(default=60, ge=1)
     """Epochs at most of each adapter that is tried."""

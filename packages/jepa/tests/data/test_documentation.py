@@ -9,6 +9,7 @@ import pytest
 
 from sightline.jepa.data import documentation as module
 from sightline.jepa.data.documentation import DocumentationError, example_titles, load_documentation, plain_text
+from sightline.jepa.data.keywords import typed_keywords
 
 _PROSE = "<p>{} with a <i>sentence</i> that is long enough to be found by, as one of only four letters is not.</p>"
 
@@ -65,13 +66,11 @@ def test_every_operation_with_enough_prose_is_a_source_of_its_service(package: P
     assert [texts.names[category] for category in texts.source_category] == ["ec2", "s3", "s3"]
 
 
-def test_a_service_has_a_short_name_to_type_and_a_description(package: Path) -> None:
+def test_a_service_has_a_description_and_its_questions_have_free_keywords(package: Path) -> None:
     texts = load_documentation(package)
     assert texts.descriptions == ("Amazon ec2. ec2 Serves ec2.", "Amazon s3. s3 Serves s3.")
-    named = {
-        texts.names[category]: word for category, word in zip(texts.question_category, texts.keywords, strict=True)
-    }
-    assert named == {"ec2": "Amazon ec2", "s3": "S3"}
+    assert texts.keywords == typed_keywords(texts.questions, texts.question_category, texts.descriptions)
+    assert "Amazon ec2" not in texts.keywords
 
 
 def test_titles_lose_their_numbers_and_marks() -> None:

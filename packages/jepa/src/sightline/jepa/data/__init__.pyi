@@ -2,7 +2,9 @@ from .building import SteeringTexts as SteeringTexts
 from .building import hold_out_fold as hold_out_fold
 from .building import resplit as resplit
 from .dataset import Split as Split
+from .docstrings import load_docstrings as load_docstrings
 from .documentation import DocumentationError as DocumentationError
+from .keywords import typed_keywords as typed_keywords
 from .negatives import Negatives as Negatives
 from .splits import Ids as Ids
 from .splits import pair_components as pair_components

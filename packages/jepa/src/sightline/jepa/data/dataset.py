@@ -100,6 +100,8 @@ class SteeringDataset:
 
 def unit(rows: NDArray[np.floating]) -> Vectors:
     """Scale rows to length 1, float32; a row of zeros stays as it is."""
+    if rows.dtype == np.float16:  # it would round the least length to 0, and 0 / 0 is NaN
+        rows = rows.astype(np.float32)
     return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from sightline.jepa.data.building import SteeringTexts
+from sightline.jepa.data.keywords import typed_keywords
 
 # Folders of examples that are not named as the service's folder of definitions.
 _EXAMPLE_FOLDERS = {"codedeploy": "deploy", "config": "configservice", "s3": "s3api"}
@@ -38,7 +39,8 @@ def load_documentation(
 
     Every operation whose prose is longer than `min_characters` is a source, whether or not a question asks for it.
     A title that two services share is two questions with one text: the same words, another service, another answer.
-    The keywords are the service's short name, for example "Amazon EC2"; the description is its full name and prose.
+    The category of a question is its answer's service in every pair: an oracle, which a caller would have to know.
+    Keywords are free text, made up by `typed_keywords`; the description of a service is its full name and prose.
 
     Args:
         package: the folder of the package `awscli`; None for the installed one.
@@ -70,15 +72,18 @@ def load_documentation(
                 pairs.add((questions.setdefault((title, category), len(questions)), rows[operation]))
     if not pairs:
         raise DocumentationError(f"no example under {examples} is of an operation that {definitions} describes")
+    titles = tuple(title for title, _ in questions)
+    question_category = np.array([category for _, category in questions], dtype=np.int64)
+    descriptions = tuple(service.description for service in services)
     return SteeringTexts(
-        questions=tuple(title for title, _ in questions),
+        questions=titles,
         sources=tuple(sources),
         pairs=np.array(sorted(pairs), dtype=np.int64),
-        question_category=np.array([category for _, category in questions], dtype=np.int64),
+        question_category=question_category,
         source_category=np.array(source_category, dtype=np.int64),
         names=tuple(service.name for service in services),
-        descriptions=tuple(service.description for service in services),
-        keywords=tuple(services[category].short_name for _, category in questions),
+        descriptions=descriptions,
+        keywords=typed_keywords(titles, question_category, descriptions),
     )
 
 
@@ -87,7 +92,7 @@ def plain_text(html: str, max_characters: int) -> str:
     reader = _TextReader()
     reader.feed(html)
     reader.close()
-    return _cut(" ".join("".join(reader.parts).split()), max_characters)
+    return cut(" ".join("".join(reader.parts).split()), max_characters)
 
 
 class _TextReader(HTMLParser):
@@ -138,7 +143,6 @@ class _Service:
     """One service: its texts, and the prose of its operations by their names in lower case."""
 
     name: str
-    short_name: str
     description: str
     operations: dict[str, str]
 
@@ -151,8 +155,7 @@ def _read_service(folder: Path, max_characters: int) -> _Service:
         prose = plain_text(definition.get("documentation", ""), max_characters)
         return _Service(
             name=folder.name,
-            short_name=metadata.get("serviceAbbreviation", metadata["serviceFullName"]),
-            description=_cut(f"{metadata['serviceFullName']}. {prose}", max_characters),
+            description=cut(f"{metadata['serviceFullName']}. {prose}", max_characters),
             operations={
                 name.lower(): plain_text(operation.get("documentation", ""), max_characters)
                 for name, operation in definition["operations"].items()
@@ -179,7 +182,8 @@ def _package_folder(name: str) -> Path | None:
     return None if spec is None or spec.origin is None else Path(spec.origin).parent
 
 
-def _cut(text: str, max_characters: int) -> str:
+def cut(text: str, max_characters: int) -> str:
+    """Return a text without what follows the last word within `max_characters`."""
     if len(text) <= max_characters:
         return text
     return text[: max_characters + 1].rsplit(" ", 1)[0][:max_characters]
