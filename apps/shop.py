@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+import urllib.request
 import webbrowser
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -65,15 +66,17 @@ def free_port() -> int:
 
 
 def open_when_ready(port: int) -> None:
-    """Open the browser at the shop as soon as it takes connections; give up after a minute."""
+    """Open the browser at the shop as soon as it answers; give up after a minute."""
+    address = f"http://127.0.0.1:{port}/"
+    here = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine is not behind a proxy
     end = time.monotonic() + SECONDS_TO_OPEN
-    while time.monotonic() < end:
+    while (left := end - time.monotonic()) > 0:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            here.open(address, timeout=left).close()
         except OSError:
             time.sleep(0.1)
         else:
-            webbrowser.open(f"http://127.0.0.1:{port}/")
+            webbrowser.open(address)
             return
 
 
