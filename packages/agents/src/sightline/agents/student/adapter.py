@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 
 from sightline.agents.actors.language_model import load_language_model
@@ -21,7 +20,7 @@ from sightline.agents.student.checkpoint import TrainingState, load_checkpoint
 from sightline.agents.student.config import AdapterTrainingConfig
 from sightline.agents.student.pretrained import adapter_card, save_pretrained
 from sightline.agents.student.records import StudentExample, StudentReport
-from sightline.agents.student.training import REPORTED_LOSSES, choose_precision, encode_examples, fit
+from sightline.agents.student.training import choose_precision, encode_examples, fit, unfinished_work
 
 try:
     import peft
@@ -62,11 +61,7 @@ def train_adapter(
         FileExistsError: the folder is there and holds something.
         ArithmeticError: the loss is no longer a finite number.
     """
-    if not examples:
-        raise ValueError("an adapter needs at least one example")
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} is not empty; delete it or choose another folder")
-    checkpoint = checkpoint or folder.with_name(f".{folder.name}.checkpoint.safetensors")
+    checkpoint = unfinished_work(examples, folder, checkpoint)
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = _precision(config, place)
     fingerprint = _fingerprint(examples, model, config, precision)
@@ -74,17 +69,7 @@ def train_adapter(
     loaded, tokenizer = load_language_model(model, dtype=torch.float32)
     adapted = _adapt(loaded, config).to(place)
     encoded = encode_examples(examples, tokenizer, config.context)
-    fit(adapted, encoded, config, precision, state, checkpoint, progress)
-    parts = np.array_split(np.asarray(state.losses), min(REPORTED_LOSSES, config.steps))
-    report = StudentReport(
-        parameters=sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad),
-        examples=len(examples),
-        longest=max(packed.length for packed, _ in encoded),
-        steps=config.steps,
-        tokens=state.tokens,
-        precision=precision,
-        losses=tuple(round(float(part.mean()), 4) for part in parts),
-    )
+    report = fit(adapted, encoded, config, precision, state, checkpoint, progress)
     card = adapter_card(grammar.name, Path(model).name, config, report, command)
     # The embeddings are the model's own, and to find that out PEFT would ask the hub.
     save_pretrained(folder, adapted, tokenizer, card, report, save_embedding_layers=False)

@@ -43,7 +43,7 @@ _TOKENIZER_EXAMPLES = 4000
 # Batches are made of so many batches' worth of shuffled examples, sorted by length.
 _POOL_BATCHES = 32
 _TOKENIZER_FILE, _WEIGHTS_FILE = "tokenizer.json", "model.safetensors"
-REPORTED_LOSSES = 20
+_REPORTED_LOSSES = 20
 
 
 def train_student(
@@ -79,11 +79,7 @@ def train_student(
         FileExistsError: the folder is there and holds something.
         ArithmeticError: the loss is no longer a finite number.
     """
-    if not examples:
-        raise ValueError("a student needs at least one example")
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} is not empty; delete it or choose another folder")
-    checkpoint = checkpoint or folder.with_name(f".{folder.name}.checkpoint.safetensors")
+    checkpoint = unfinished_work(examples, folder, checkpoint)
     precision = choose_precision(config.precision)
     fingerprint = _fingerprint(examples, grammar.markers, config, precision, start_from)
     state = load_checkpoint(checkpoint, fingerprint)
@@ -101,21 +97,25 @@ def train_student(
     model = _make_model(config, len(tokenizer))
     if start_from is not None:
         _load_weights(model, start_from)
-    fit(model, encoded, config, precision, state, checkpoint, progress)
-    parts = np.array_split(np.asarray(state.losses), min(REPORTED_LOSSES, config.steps))
-    report = StudentReport(
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        examples=len(examples),
-        longest=max(packed.length for packed, _ in encoded),
-        steps=config.steps,
-        tokens=state.tokens,
-        precision=precision,
-        losses=tuple(round(float(part.mean()), 4) for part in parts),
-    )
+    report = fit(model, encoded, config, precision, state, checkpoint, progress)
     card = model_card(grammar.name, config, report, command, continued=start_from is not None)
     save_pretrained(folder, model, tokenizer, card, report)
     checkpoint.unlink(missing_ok=True)
     return report
+
+
+def unfinished_work(examples: Sequence[StudentExample], folder: Path, checkpoint: Path | None) -> Path:
+    """Return the file of a training's unfinished work, beside its folder unless another is given.
+
+    Raises:
+        ValueError: there is nothing to learn from.
+        FileExistsError: the folder is there and holds something.
+    """
+    if not examples:
+        raise ValueError("training needs at least one example")
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty; delete it or choose another folder")
+    return checkpoint or folder.with_name(f".{folder.name}.checkpoint.safetensors")
 
 
 def choose_precision(wanted: Literal["auto", "bfloat16", "float32"]) -> Literal["bfloat16", "float32"]:
@@ -213,12 +213,12 @@ def fit(
     model: Any,
     examples: Sequence[tuple[PackedPrompt, Tensor]],
     config: StudentTrainingConfig | AdapterTrainingConfig,
-    precision: str,
+    precision: Literal["bfloat16", "float32"],
     state: TrainingState,
     checkpoint: Path,
     progress: Callable[[int, float], None] | None,
-) -> None:
-    """Bring what a model trains, and its state, from where the state stands to the last step.
+) -> StudentReport:
+    """Bring what a model trains, and its state, from where the state stands to the last step; return what was done.
 
     Args:
         model: a causal language model; parameters that need no gradient stay as they are.
@@ -265,6 +265,16 @@ def fit(
         if progress:
             progress(step + 1, state.losses[-1])
     model.eval()
+    parts = np.array_split(np.asarray(state.losses), min(_REPORTED_LOSSES, config.steps))
+    return StudentReport(
+        parameters=sum(parameter.numel() for parameter in parameters.values()),
+        examples=len(examples),
+        longest=max(packed.length for packed, _ in examples),
+        steps=config.steps,
+        tokens=state.tokens,
+        precision=precision,
+        losses=tuple(round(float(part.mean()), 4) for part in parts),
+    )
 
 
 def _schedule(step: int, config: StudentTrainingConfig | AdapterTrainingConfig) -> float:
