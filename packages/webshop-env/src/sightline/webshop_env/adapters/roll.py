@@ -88,6 +88,7 @@ class RollEnv(gem.Env):
         self._pattern = re.compile(action_pattern, re.DOTALL)
         self._format_penalty = format_penalty
         self._rng = random.Random(seed)
+        self._page = ""
 
     def reset(self, seed: int | None = None) -> tuple[str, dict[str, Any]]:
         """Open an episode whose goal follows from the seed.
@@ -99,7 +100,8 @@ class RollEnv(gem.Env):
         goal = draw_goal(self._episode.shop.goals, rng, self._drawable)
         page = self._episode.begin(goal, rng.getrandbits(32))
         observation = INSTRUCTIONS + self._episode.instruction
-        return observation, {"suffix": render_rich(page), "env_instruction": observation, "goal": goal}
+        self._page = render_rich(page)
+        return observation, {"suffix": self._page, "env_instruction": observation, "goal": goal}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Take the action in a model's text; a text without one counts as a step and changes nothing.
@@ -115,13 +117,12 @@ class RollEnv(gem.Env):
         """
         found = self._pattern.search(action)
         content = found[found.re.groups].strip() if found else ""
-        before = render_rich(self._episode.page)
         turn = self._episode.act(content)
-        page = render_rich(self._episode.page)
+        before, self._page = self._page, render_rich(self._episode.page)
         penalty = 0.0 if found else self._format_penalty
         info = {
-            "suffix": page,
-            "metrics": self._metrics(turn, penalty, effective=page != before),
+            "suffix": self._page,
+            "metrics": self._metrics(turn, penalty, effective=self._page != before),
             "metrics_agg_mode": dict(_HOW_TO_AVERAGE),
             "action": content if found else None,
             "action_content": content,
