@@ -3,7 +3,8 @@
 `python packages/jepa/tests/jepa_golden.py` writes it.
 
 Files in `golden` are as an earlier version left them. They are written anew only together with a new version of the
-format: what this version cannot read, users of the last one have lost.
+format: what this version cannot read, users of the last one have lost. `golden_version_1` holds the model and the
+checkpoint of the first version, which have no scorer.
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ from sightline.jepa.training.checkpoint import Checkpoint, CheckpointState
 from sightline.jepa.training.history import write_history
 
 GOLDEN = Path(__file__).parent / "golden"
-CONFIG = JEPAConfig.model_validate({"model": "routed", "predictor": {"dimension": 2, "hidden_dimension": 1}})
+CONFIG = JEPAConfig.model_validate(
+    {
+        "model": "routed",
+        "predictor": {"dimension": 2, "hidden_dimension": 1},
+        "loss": {"negatives": "corpus_all"},  # what version 1 called "corpus"
+    }
+)
 AXES = np.eye(2, dtype=np.float32)
 DATASET = SteeringDataset(
     questions=AXES[[0, 1, 0]],

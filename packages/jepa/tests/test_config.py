@@ -42,6 +42,11 @@ def test_a_configuration_survives_being_written_as_yaml(tmp_path: Path):
         ("curriculum:\n  category: 0\n", ["curriculum", "weight above 0"]),
         ("ema:\n  tau_start: 1.0\n", ["ema", "tau_start"]),
         ("model: routed\ntarget: projection\n", ["the whole file", "exact centroids"]),
+        ("target: projection\n", ["the whole file", "a map of the sources of its own"]),
+        ("training:\n  epochs: 3\n  warmup_epochs: 4\n", ["training", "must not exceed epochs 3"]),
+        ("loss:\n  negatives: corpus\n  num_negatives: 8\n", ["the whole file", "needs negatives 'batch'"]),
+        ("loss:\n  steering: 1\n", ["the whole file", "model 'scorer'"]),
+        ("loss:\n  regression_epochs: 16\n", ["the whole file", "must be below training.epochs 16"]),
         ("- a\n", ["must hold sections"]),
         ("a: [\n", ["not YAML"]),
     ],
@@ -65,8 +70,8 @@ def test_a_configuration_cannot_be_changed():
         JEPAConfig().model = "routed"  # ty: ignore[invalid-assignment]  # the point of the test
 
 
-def test_there_are_two_examples():
-    assert len(EXAMPLES) == 2
+def test_there_is_an_example_for_each_model():
+    assert [JEPAConfig.from_yaml(path).model for path in EXAMPLES] == ["plain", "routed", "scorer"]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -20,8 +20,8 @@ REFERENCE = PACKAGE / "docs" / "configuration.md"
 _HEAD = """# Configuration
 
 A training run is one YAML file, read by `JEPAConfig.from_yaml`. Every key has a default, so that an empty file is a
-run; an unknown key or a value out of range is an error that names the key. `configs/plain.yaml` and
-`configs/routed.yaml` are the recommended runs.
+run; an unknown key or a value out of range is an error that names the key. `configs/scorer.yaml`, `configs/plain.yaml`
+and `configs/routed.yaml` are the recommended runs.
 """
 
 

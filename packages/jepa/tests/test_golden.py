@@ -16,6 +16,7 @@ from sightline.jepa.training import read_history
 from sightline.jepa.training.checkpoint import Checkpoint
 
 GOLDEN = Path(__file__).parent / "golden"
+FIRST = Path(__file__).parent / "golden_version_1"
 FILES = sorted(str(path.relative_to(GOLDEN)) for path in GOLDEN.rglob("*") if path.is_file())
 
 
@@ -48,8 +49,9 @@ def test_a_data_set_that_an_earlier_version_left_is_read(golden: ModuleType):
         assert np.array_equal(getattr(found, field.name), getattr(golden.DATASET, field.name)), field.name
 
 
-def test_a_model_that_an_earlier_version_left_predicts_as_it_did(golden: ModuleType):
-    found = JEPAModel.from_pretrained(GOLDEN / "model")
+@pytest.mark.parametrize("folder", [GOLDEN, FIRST])
+def test_a_model_that_an_earlier_version_left_predicts_as_it_did(golden: ModuleType, folder: Path):
+    found = JEPAModel.from_pretrained(folder / "model")
     assert (found.config, found.encoder, found.names) == (golden.CONFIG, "axes", golden.DATASET.names)
     weights = torch.cat([parameter.reshape(-1) for parameter in found.predictor.parameters()])
     assert weights.tolist() == [number / 8 for number in range(len(weights))]
@@ -58,8 +60,9 @@ def test_a_model_that_an_earlier_version_left_predicts_as_it_did(golden: ModuleT
     assert torch.equal(found.predict(*inputs), golden.model().predict(*inputs))
 
 
-def test_a_checkpoint_that_an_earlier_version_left_is_taken_up(golden: ModuleType):
-    found = Checkpoint.load(GOLDEN / "checkpoint.safetensors")
+@pytest.mark.parametrize("folder", [GOLDEN, FIRST])
+def test_a_checkpoint_that_an_earlier_version_left_is_taken_up(golden: ModuleType, folder: Path):
+    found = Checkpoint.load(folder / "checkpoint.safetensors")
     assert found.state == golden.checkpoint().state
     assert {name: tensor.tolist() for name, tensor in found.tensors.items()} == {
         "predictor.weight": [0.0, 0.125, 0.25],

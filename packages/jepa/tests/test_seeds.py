@@ -66,7 +66,7 @@ def test_the_unreliable_steering_of_every_run(dataset: SteeringDataset):
 
 
 def test_the_negatives_of_a_seed(dataset: SteeringDataset):
-    mined = mine_negatives(resplit(dataset, 5), 4, seed=1)
+    mined = mine_negatives(resplit(dataset, 5), 4, seed=1, pool="all")
     assert mined.ids[:4].tolist() == [[7, 18, 10, 3], [22, 22, 22, 22], [0, 21, 23, 1], [12, 11, 0, 20]]
     assert mined.tiers[:4].tolist() == [[0, 1, 3, 3], [3, 1, 3, 3], [0, 1, 3, 3], [0, 1, 3, 3]]
 

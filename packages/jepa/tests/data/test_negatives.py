@@ -60,7 +60,7 @@ def test_right_answers_and_their_duplicates_are_never_negatives(
 
 def test_what_is_nearly_as_close_as_the_true_source_is_left_out(make_toy_dataset: MakeDataset) -> None:
     dataset = make_toy_dataset(sources=300)
-    mined = mine_negatives(dataset, 8, 0)
+    mined = mine_negatives(dataset, 8, 0, pool="all")
     checked = 0
     for row, ids in zip(mined.pair_rows, mined.ids, strict=True):
         close = _may_be_right(dataset, row)
@@ -72,7 +72,7 @@ def test_what_is_nearly_as_close_as_the_true_source_is_left_out(make_toy_dataset
 
 def test_tiers_are_what_their_names_say(near_dataset: SteeringDataset) -> None:
     dataset = near_dataset
-    mined = mine_negatives(dataset, 8, 0)
+    mined = mine_negatives(dataset, 8, 0, pool="all")
     similar = dataset.centroids @ dataset.centroids.T - 2 * np.eye(8)
     for row, ids, tiers in zip(mined.pair_rows, mined.ids, mined.tiers, strict=True):
         own = dataset.source_category[dataset.pairs[row, 1]]
@@ -88,7 +88,7 @@ def test_tiers_are_what_their_names_say(near_dataset: SteeringDataset) -> None:
 
 def test_the_nearest_allowed_sources_of_a_category_are_taken(make_toy_dataset: MakeDataset) -> None:
     dataset = make_toy_dataset(sources=300)
-    mined = mine_negatives(dataset, 4, 0)
+    mined = mine_negatives(dataset, 4, 0, pool="all")
     for row, ids, tiers in zip(mined.pair_rows, mined.ids, mined.tiers, strict=True):
         question, source = dataset.pairs[row]
         inside = dataset.source_category == dataset.source_category[source]
@@ -130,6 +130,12 @@ def test_a_corpus_without_a_wrong_answer_is_refused(make_toy_dataset: MakeDatase
     dataset = make_toy_dataset(sources=8)
     with pytest.raises(ValueError, match="no negatives"):
         mine_negatives(replace(dataset, source_text_ids=np.zeros(8, dtype=np.int64)), 2, 0)
+
+
+def test_what_answers_no_training_question_is_never_drawn_unless_asked_for(near_dataset: SteeringDataset) -> None:
+    training = near_dataset.pairs[near_dataset.pair_split == 0, 1]
+    assert set(mine_negatives(near_dataset, 8, 0).ids.ravel()) <= set(training)
+    assert not set(mine_negatives(near_dataset, 8, 0, pool="all").ids.ravel()) <= set(training)
 
 
 def test_no_negatives_at_all_are_refused(toy_dataset: SteeringDataset) -> None:

@@ -74,6 +74,17 @@ def test_a_plain_model_has_no_routing_to_override(toy_dataset: SteeringDataset):
         predict(*inputs(toy_dataset), routing=np.full((160, 4), 0.25, dtype=np.float32))
 
 
+def test_a_scorers_routing_says_where_its_results_are(toy_dataset: SteeringDataset):
+    model = untrained(toy_dataset, "scorer")
+    parts = plain_predictions(model, toy_dataset.centroids)(*inputs(toy_dataset))
+    dimension = toy_dataset.sources.shape[1]
+    assert parts.vectors.shape == (160, dimension + 4)
+    np.testing.assert_allclose(parts.coarse + parts.fine, parts.vectors[:, :dimension], atol=1e-6)
+    found = (parts.vectors @ index_for(model, toy_dataset).sources.T).argmax(axis=1)
+    agrees = toy_dataset.source_category[found] == parts.routing.argmax(axis=1)
+    assert agrees.mean() > 0.5  # four categories: chance is a quarter
+
+
 def test_a_model_in_training_is_explained_without_noise_and_left_in_training(toy_dataset: SteeringDataset):
     model = untrained(toy_dataset, "routed")
     model.predictor.train()

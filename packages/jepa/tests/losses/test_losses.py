@@ -141,6 +141,22 @@ def test_mined_negatives_count_in_the_direction_of_the_sources():
     assert with_mined["backward"] == without["backward"]
 
 
+def test_shared_mined_negatives_count_for_every_row_but_those_whose_question_they_answer():
+    predictions, sources, mined = unit(6, 1).double(), unit(6, 2).double(), unit(3, 9).double()
+    known = torch.zeros(6, 3, dtype=torch.bool)
+    known[2, 1] = True
+    parts = batch_info_nce(predictions, sources, torch.eye(6, dtype=torch.bool), 0.1, mined, known)
+    others: list[set[int]] = [set() for _ in range(6)]
+    others[2] = {7}
+    candidates = torch.cat([sources, mined]).numpy()
+    assert float(parts["forward"]) == pytest.approx(
+        slow_info_nce(predictions.numpy(), candidates, list(range(6)), others, 0.1)
+    )
+    alone = batch_info_nce(predictions, sources, torch.eye(6, dtype=torch.bool), 0.1, mined.expand(6, 3, DIMENSION))
+    shared = batch_info_nce(predictions, sources, torch.eye(6, dtype=torch.bool), 0.1, mined)
+    torch.testing.assert_close(shared["loss"], alone["loss"])
+
+
 def test_a_constant_prediction_is_at_chance_within_a_batch():
     loss = batch_info_nce(CONSTANT, PERFECT, torch.eye(COUNT, dtype=torch.bool), 0.05)["loss"]
     assert loss >= math.log(COUNT) - 0.3

@@ -1,234 +1,110 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from sightline.jepa.config import JEPAConfig, JEPATrainingConfig
-from sightline.jepa.data.batches import TrainingPairs, epoch_batches
-from sightline.jepa.data.dataset import SteeringDataset
-from sightline.jepa.data.negatives import mine_negatives
-from sightline.jepa.losses.schedules import cosine, learning_rate_at
-from sightline.jepa.models.model import JEPAModel, ModelError
-from sightline.jepa.models.routed_predictor import RoutedPredictor
-from sightline.jepa.training.history import read_history
-from sightline.jepa.training.trainer import Trainer, TrainingResult
+from sightline.jepa import JEPAConfig, JEPAModel, SteeringDataset, Trainer, mine_negatives
+from sightline.jepa.training import CheckpointError, read_history
+from sightline.jepa.training.trainer import candidates
 
-SMALL = {"dimension": 16, "hidden_dimension": 16}
-TRAINING = {"epochs": 20, "batch_size": 48, "learning_rate": 0.05, "warmup_epochs": 1, "average_tau": 0.8}
+TRAINING = {"epochs": 4, "batch_size": 48, "learning_rate": 0.02, "warmup_epochs": 1, "checkpoint_epochs": 1}
 
 
-def config(**changes: object) -> JEPAConfig:
-    return JEPAConfig.model_validate({"predictor": SMALL, "training": TRAINING} | changes)
+def config(**changes: Any) -> JEPAConfig:
+    values = {"predictor": {"dimension": 16, "hidden_dimension": 8}, "training": TRAINING}
+    return JEPAConfig.model_validate(values | changes)
 
 
-@pytest.fixture(scope="module")
-def plain(toy_dataset: SteeringDataset) -> tuple[Trainer, TrainingResult]:
-    trainer = Trainer(config(), toy_dataset)
-    return trainer, trainer.fit()
+def without_time(history: Any) -> list[Any]:
+    return [record.model_copy(update={"seconds": 0.0}) for record in history]
 
 
-def category_mrr(result: TrainingResult, epoch: int) -> float:
-    return result.history[epoch].validation["category"]
+def test_what_is_left_open_becomes_one_candidate_for_each_way_of_settling_it():
+    settled = candidates(config(scorer={"residual": "auto"}, loss={"num_negatives": 4}))
+    assert {(each.loss.negatives, each.scorer.residual, each.loss.num_negatives) for each in settled.values()} == {
+        ("batch", "none", 4),
+        ("batch", "plain", 4),
+        ("corpus", "none", 0),
+        ("corpus", "plain", 0),
+    }
+    assert list(candidates(config(loss={"negatives": "corpus_all"}))) == [""]
+    assert len(candidates(config(model="plain", scorer={"residual": "auto"}))) == 2
 
 
-def test_training_learns_to_find_sources_of_questions_it_has_not_seen(plain: tuple[Trainer, TrainingResult]):
-    _, result = plain
-    assert category_mrr(result, 0) < 0.1
-    assert category_mrr(result, result.best_epoch) > 0.6
-    assert result.finished
-
-
-def test_the_best_epoch_is_the_one_with_the_highest_mean_over_the_fixed_modes(plain: tuple[Trainer, TrainingResult]):
-    _, result = plain
-    scores = [np.mean(list(record.validation.values())) for record in result.history]
-    assert [record.score for record in result.history] == pytest.approx(scores)
-    assert result.best_epoch == int(np.argmax(scores))
-    assert set(result.history[0].validation) == {"none", "category", "unreliable"}
-
-
-def test_the_history_tells_losses_gradients_steering_and_collapse(plain: tuple[Trainer, TrainingResult]):
-    record = plain[1].history[3]
-    assert {"info_nce/loss", "info_nce/accuracy", "info_nce/temperature", "total/loss"} <= set(record.training)
-    assert record.gradient_norm["info_nce"] > 0
-    assert sum(record.steering.values()) == pytest.approx(1.0)
-    assert 1 < record.collapse["rank_me"] <= 16
-    assert record.learning_rate == pytest.approx(learning_rate_at(3 * 2 - 1, 2, config().training))
-
-
-def test_the_same_run_gives_the_same_numbers_and_leaves_global_randomness_alone(
-    toy_dataset: SteeringDataset, plain: tuple[Trainer, TrainingResult]
-):
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    again = Trainer(config(), toy_dataset).fit()
-    assert torch.equal(torch.get_rng_state(), before)
-    assert [record.validation for record in again.history] == [record.validation for record in plain[1].history]
-    assert [record.training for record in again.history] == [record.training for record in plain[1].history]
-
-
-def test_another_seed_gives_another_run(toy_dataset: SteeringDataset, plain: tuple[Trainer, TrainingResult]):
-    other = Trainer(config(training=TRAINING | {"epochs": 1, "seed": 1}), toy_dataset).fit()
-    assert other.history[1].training != plain[1].history[1].training
-    assert other.history[0].validation == plain[1].history[0].validation
-
-
-def test_the_routed_model_learns_to_predict_and_to_route(toy_dataset: SteeringDataset):
-    trainer = Trainer(config(model="routed"), toy_dataset)
+def test_the_run_with_the_better_validation_is_kept(tmp_path: Path, toy_dataset: SteeringDataset):
+    trainer = Trainer(config(), toy_dataset, folder=tmp_path)
     result = trainer.fit()
-    assert category_mrr(result, result.best_epoch) > 0.6
-    first, last = result.history[1], result.history[-1]
-    assert last.training["routing/accuracy"] > first.training["routing/accuracy"]
-    assert {"routing", "load_balance", "routing_confidence", "residual", "disentanglement"} <= set(last.gradient_norm)
-    assert min(last.gradient_norm[name] for name in ("routing", "load_balance", "routing_confidence")) > 0
-
-
-def test_the_routing_temperature_is_annealed(toy_dataset: SteeringDataset):
-    trainer = Trainer(config(model="routed", training=TRAINING | {"epochs": 8, "patience": 8}), toy_dataset)
-    predictor = trainer._predictor
-    assert isinstance(predictor, RoutedPredictor)
-    trainer.fit(stop_after=1)
-    assert predictor.router.temperature == pytest.approx(cosine(1.0, 0.1, 1 / 16))
-    trainer.fit()
-    assert predictor.router.temperature == pytest.approx(cosine(1.0, 0.1, 15 / 16))
-
-
-def test_a_projection_is_trained_and_its_target_follows(toy_dataset: SteeringDataset):
-    changes = {"target": "projection", "ema": {"tau_start": 0.5, "tau_end": 0.9}}
-    trainer = Trainer(config(**changes), toy_dataset)
-    result = trainer.fit()
-    assert category_mrr(result, result.best_epoch) > 0.4
-    sources = torch.from_numpy(np.array(toy_dataset.sources))
-    index = trainer.model.embed_index(sources, torch.from_numpy(np.array(toy_dataset.source_category)))
-    torch.testing.assert_close(index.norm(dim=1), torch.ones(len(sources)))
-    assert (index - sources).norm(dim=1).mean() > 0.01
-
-
-@pytest.mark.parametrize("mined", [True, False])
-def test_contrasting_within_the_batch_learns_too(toy_dataset: SteeringDataset, mined: bool):
-    negatives = mine_negatives(toy_dataset, 4, seed=0).ids if mined else None
-    changes = {"loss": {"negatives": "batch", "regression": 0.5, "centroid": 0.1, "vicreg": 0.05}}
-    result = Trainer(config(**changes), toy_dataset, negatives=negatives).fit()
-    assert category_mrr(result, result.best_epoch) > 0.5
-    assert {"regression/loss", "centroid/accuracy", "vicreg/variance"} <= set(result.history[1].training)
-
-
-@pytest.mark.parametrize("changes", [{}, {"model": "routed"}, {"target": "projection"}], ids=str)
-def test_the_filing_of_the_index_teaches_steering_without_pairs(toy_dataset: SteeringDataset, changes: dict[str, str]):
-    loss = {"steering": 1.0, "steering_sources": 64}
-    result = Trainer(config(**changes, loss=loss), toy_dataset).fit()
-    first, last = result.history[1].training, result.history[-1].training
-    assert last["steering/loss"] < first["steering/loss"]
-    assert last["steering/accuracy"] > 0.6
-    assert category_mrr(result, result.best_epoch) > 0.4
-
-
-def test_training_stops_when_validation_no_longer_improves(toy_dataset: SteeringDataset):
-    training = TRAINING | {"epochs": 50, "patience": 2, "learning_rate": 1e-9}
-    result = Trainer(config(training=training), toy_dataset).fit()
-    assert result.finished
-    assert len(result.history) - 1 == result.best_epoch + 2 < 50
-
-
-def test_a_model_that_only_got_worse_is_the_untrained_one(toy_dataset: SteeringDataset):
-    loss = {"info_nce": 0, "regression": 0, "centroid": 0, "vicreg": 1.0}
-    opposite = replace(toy_dataset, questions=toy_dataset.sources)  # the untrained prediction is already right
-    trainer = Trainer(config(loss=loss, training=TRAINING | {"learning_rate": 0.5, "patience": 2}), opposite)
-    assert trainer.fit().best_epoch == 0
-    questions = torch.from_numpy(np.array(opposite.questions[:5]))
-    nothing = torch.zeros(5, dtype=torch.bool)
-    torch.testing.assert_close(trainer.model.predict(questions, torch.zeros_like(questions), nothing), questions)
-
-
-@pytest.mark.parametrize("changes", [{}, {"model": "routed"}, {"target": "projection"}], ids=str)
-def test_a_model_survives_its_folder(tmp_path: Path, toy_dataset: SteeringDataset, changes: dict[str, str]):
-    trainer = Trainer(config(**changes, training=TRAINING | {"epochs": 1}), toy_dataset, folder=tmp_path)
-    result = trainer.fit()
-    opened = JEPAModel.from_pretrained(tmp_path / "model")
-    questions = torch.from_numpy(np.array(toy_dataset.questions[:9]))
-    steering = torch.from_numpy(np.array(toy_dataset.category_vectors[toy_dataset.source_category[:9]]))
-    has_steering = torch.arange(9) % 2 == 0
-    sources = torch.from_numpy(np.array(toy_dataset.sources))
-    assert torch.equal(
-        opened.predict(questions, steering, has_steering), trainer.model.predict(questions, steering, has_steering)
-    )
-    category = torch.from_numpy(np.array(toy_dataset.source_category))
-    assert torch.equal(opened.embed_index(sources, category), trainer.model.embed_index(sources, category))
-    assert (opened.names, opened.encoder, opened.config) == (toy_dataset.names, "toy", trainer.model.config)
+    scores = {}
+    for negatives in ("batch", "corpus"):
+        alone = Trainer(config(loss={"negatives": negatives}), toy_dataset).fit()
+        scores[negatives] = alone.best_score
+        if alone.best_score == result.best_score:
+            assert without_time(alone.history) == without_time(result.history)
+    assert result.best_score == max(scores.values()) > min(scores.values())
+    assert trainer.model.config.loss.negatives == max(scores, key=lambda name: scores[name])
     assert read_history(tmp_path / "history.jsonl") == list(result.history)
-    assert len((tmp_path / "history.csv").read_text().splitlines()) == 1 + len(result.history)
+    assert JEPAModel.from_pretrained(tmp_path / "model").config == trainer.model.config
 
 
-def test_a_damaged_model_is_refused(tmp_path: Path, toy_dataset: SteeringDataset):
-    trainer = Trainer(config(training=TRAINING | {"epochs": 1}), toy_dataset)
-    trainer.fit()
-    trainer.model.save_pretrained(tmp_path)
-    tensors, card = tmp_path / "model.safetensors", tmp_path / "model.json"
-    whole, text = tensors.read_bytes(), card.read_text()
-    tensors.write_bytes(whole[:1000])
-    with pytest.raises(ModelError, match="damaged"):
-        JEPAModel.from_pretrained(tmp_path)
-    tensors.write_bytes(whole)
-    card.write_text(text.replace('"hidden_dimension": 16', '"hidden_dimension": 8'))
-    with pytest.raises(ModelError, match="does not fit"):
-        JEPAModel.from_pretrained(tmp_path)
-    card.write_text(text.replace('"hidden_dimension"', '"hidden"'))
-    with pytest.raises(ModelError, match=r"config\.predictor\.hidden"):
-        JEPAModel.from_pretrained(tmp_path)
+def test_four_epochs_of_two_candidates_are_two_and_two_more(tmp_path: Path, toy_dataset: SteeringDataset):
+    whole = Trainer(config(), toy_dataset, folder=tmp_path / "whole").fit()
+    assert not Trainer(config(), toy_dataset, folder=tmp_path / "parts").fit(stop_after=2).finished
+    # As if the machine had died before the second candidate began.
+    second = tmp_path / "parts/candidates/negatives-corpus-residual-none"
+    for file in sorted(second.rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    second.rmdir()
+    resumed = Trainer.resume(tmp_path / "parts", toy_dataset).fit()
+    assert without_time(resumed.history) == without_time(whole.history)
+    names = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("model.safetensors"))
+    assert len(names) == 3
+    for name in names:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(toy_dataset: SteeringDataset):
-    changes = {"training": TRAINING | {"learning_rate": 1e30, "warmup_epochs": 0, "epochs": 5}}
-    with pytest.raises(FloatingPointError, match="learning_rate"):
-        Trainer(config(**changes), toy_dataset).fit()
+def test_a_finished_training_is_extended(tmp_path: Path, toy_dataset: SteeringDataset):
+    Trainer(config(), toy_dataset, folder=tmp_path).fit()
+    longer = Trainer.resume(tmp_path, toy_dataset, epochs=5, patience=5).fit()
+    assert len(longer.history) == 6
 
 
-def test_what_does_not_fit_is_refused(toy_dataset: SteeringDataset):
-    with pytest.raises(ValueError, match="have 16"):
-        Trainer(JEPAConfig(), toy_dataset)
-    with pytest.raises(ValueError, match="one per pair"):
-        Trainer(config(), toy_dataset, negatives=np.zeros((3, 2), dtype=np.int64))
-    loss = {"info_nce": 0, "regression": 0}
-    with pytest.raises(ValueError, match="weight 0"):
-        Trainer(config(loss=loss), toy_dataset).fit()
+def test_a_damaged_configuration_of_candidates_is_refused(tmp_path: Path, toy_dataset: SteeringDataset):
+    Trainer(config(), toy_dataset, folder=tmp_path).fit(stop_after=1)
+    path = tmp_path / "candidates/config.json"
+    path.write_text(path.read_text().replace('"plain"', '"other"').replace('"auto"', '"odd"'))
+    with pytest.raises(CheckpointError, match=r"loss\.negatives"):
+        Trainer.resume(tmp_path, toy_dataset)
 
 
-@pytest.mark.parametrize(("split", "told"), [(0, "no validation pairs"), (1, "no training pairs")])
-def test_a_data_set_without_a_needed_split_is_refused(toy_dataset: SteeringDataset, split: int, told: str):
-    dataset = replace(toy_dataset, pair_split=np.full_like(toy_dataset.pair_split, split))
-    with pytest.raises(ValueError, match=told):
-        Trainer(config(), dataset)
+def test_without_a_checkpoint_there_is_nothing_to_resume(tmp_path: Path, toy_dataset: SteeringDataset):
+    with pytest.raises(FileNotFoundError):
+        Trainer.resume(tmp_path, toy_dataset)
 
 
-def test_training_pairs_know_what_else_answers_their_questions(make_toy_dataset: Callable[..., SteeringDataset]):
-    dataset = replace(
-        make_toy_dataset(sources=20),
-        pairs=np.array([[0, 3], [0, 5], [1, 7]]),
-        pair_split=np.array([0, 0, 1], dtype=np.int8),
-        source_text_ids=np.where(np.arange(20) == 9, 3, np.arange(20)),  # source 9 repeats source 3
+def test_mined_negatives_that_are_asked_for_must_be_given_and_the_other_way_round(toy_dataset: SteeringDataset):
+    mined = mine_negatives(toy_dataset, 4, seed=0).ids
+    with pytest.raises(ValueError, match="num_negatives is 4, but no mined negatives"):
+        Trainer(config(loss={"num_negatives": 4}), toy_dataset)
+    with pytest.raises(ValueError, match="num_negatives is 0, but 4 mined negatives"):
+        Trainer(config(), toy_dataset, negatives=mined)
+    with pytest.raises(ValueError, match="num_negatives is 4, but 3 mined negatives"):
+        Trainer(config(loss={"num_negatives": 4}), toy_dataset, negatives=mined[:, :3])
+
+
+@pytest.mark.parametrize("kind", ["batch", "auto"])
+def test_mined_negatives_change_what_is_learned(toy_dataset: SteeringDataset, kind: str):
+    mined = mine_negatives(toy_dataset, 4, seed=0).ids
+    loss = {"negatives": kind, "num_negatives": 4}
+    short = TRAINING | {"epochs": 1}
+    with_mined = Trainer(config(loss=loss, training=short), toy_dataset, negatives=mined)
+    without = Trainer(config(loss={"negatives": "batch"}, training=short), toy_dataset)
+    with_mined.fit(), without.fit()
+    question = torch.from_numpy(np.array(toy_dataset.questions[:3]))
+    nothing = torch.zeros(3, dtype=torch.bool)
+    assert not torch.equal(
+        with_mined.model.predict(question, question, nothing), without.model.predict(question, question, nothing)
     )
-    pairs = TrainingPairs.of(dataset, None)
-    rows, sources = pairs.others_of(torch.tensor([1, 0]))
-    assert pairs.source_ids.tolist() == [3, 5]
-    assert rows.tolist() == [0, 0, 1, 1]
-    assert sources.tolist() == [3, 9, 5, 9]
-
-
-def test_batches_hold_every_pair_once_and_are_of_like_size():
-    batches = epoch_batches(103, 25, torch.Generator().manual_seed(0))
-    assert sorted(torch.cat(batches).tolist()) == list(range(103))
-    assert {len(batch) for batch in batches} == {25, 26}
-    assert len(epoch_batches(3, 25, torch.Generator())) == 1
-
-
-def test_the_learning_rate_warms_up_and_falls_to_a_hundredth():
-    training = JEPATrainingConfig(epochs=10, warmup_epochs=2, learning_rate=1.0)
-    rates = [learning_rate_at(step, 5, training) for step in range(50)]
-    assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
-    assert rates[10] == 1.0
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert learning_rate_at(50, 5, training) == pytest.approx(0.01)

@@ -23,7 +23,7 @@ class _Section(BaseModel):
 
 
 class PredictorConfig(_Section):
-    """Shape of a `SteeredPredictor`, and of the residual of a `RoutedPredictor`."""
+    """Shape of a `SteeredPredictor`, and of what other models take from it."""
 
     dimension: int = Field(default=384, ge=1)
     """D, the width of every embedding."""
@@ -35,6 +35,23 @@ class PredictorConfig(_Section):
     """Share of input coordinates silenced in training, on every path but the question's own."""
     steering_weight: float = Field(default=0.5, ge=0)
     """Weight a of the steering vector in the untrained prediction unit(q + a s); learned from there."""
+
+
+class ScorerConfig(_Section):
+    """Shape of a `FilterAwareScorer`."""
+
+    category_weight: float = Field(default=0.01, gt=0)
+    """Initial weight b of the log probability of a source's category under the steering; learned from there."""
+    category_temperature: float = Field(default=0.02, gt=0)
+    """Initial softmax temperature of the cosines between steering and category descriptions; learned from there."""
+    category_floor: float = Field(default=0.01, gt=0, lt=1)
+    """Initial share of that probability that is spread evenly, so that no category is ruled out; learned from there."""
+    scalar_rate: float = Field(default=20.0, gt=0)
+    """Factor of the learning rate for these three numbers, which have further to go than entries of a matrix."""
+    steering_dimension: int | None = Field(default=None, ge=1)
+    """Width of steering vectors that are not D wide, such as a state; a learned linear map brings them to D."""
+    residual: Literal["none", "plain", "auto"] = "none"
+    """Add the plain predictor, of the shape under `predictor`, to the query: no, yes, or as validation prefers."""
 
 
 class RouterConfig(_Section):
@@ -78,10 +95,13 @@ class LossConfig(_Section):
 
     info_nce: float = Field(default=1.0, ge=0)
     """Weight of the contrastive term."""
-    negatives: Literal["corpus", "batch"] = "corpus"
-    """Contrast with every source there is, or with the batch's sources and mined ones."""
+    negatives: Literal["auto", "batch", "corpus", "corpus_all"] = "auto"
+    """Contrast with the batch's sources and mined ones; with the sources of all training pairs; with every source there
+    is, those of validation and test included; or with what validation prefers of the first two."""
     num_negatives: int = Field(default=0, ge=0)
-    """Mined negatives per pair; only with `negatives: batch`."""
+    """Mined negatives per pair, which the trainer must be given; only where the batch's sources are contrasted."""
+    mined_negatives: Literal["per_row", "shared"] = "per_row"
+    """Contrast each pair with its own mined negatives, or with those of the whole batch."""
     temperature: float = Field(default=0.05, gt=0)
     """Initial softmax temperature of cosines."""
     learn_temperature: bool = True
@@ -102,6 +122,12 @@ class LossConfig(_Section):
     """Sources drawn per step for that term."""
     vicreg: float = Field(default=0.0, ge=0)
     """Weight of the variance-invariance-covariance term."""
+    sigreg: float = Field(default=0.0, ge=0)
+    """Weight of the sketched isotropic Gaussian regularisation of predictions."""
+    sigreg_directions: int = Field(default=256, ge=1)
+    """Random directions that each step looks at for that term."""
+    regression_epochs: int = Field(default=0, ge=0)
+    """Epochs at the start in which the distance to the true source is all that is trained."""
     routing: float = Field(default=0.2, ge=0)
     """Weight of the router's cross-entropy with the true source's category (routed model only)."""
     load_balance: float = Field(default=0.01, ge=0)
@@ -155,6 +181,8 @@ class JEPATrainingConfig(_Section):
     """Passes over the training pairs at most."""
     batch_size: int = Field(default=256, ge=2)
     """Pairs per step."""
+    batches: Literal["random", "balanced"] = "random"
+    """Take each pair once an epoch, or draw as many pairs so that all categories are equally frequent."""
     learning_rate: float = Field(default=5e-4, gt=0)
     """Peak learning rate of AdamW."""
     weight_decay: float = Field(default=0.01, ge=0)
@@ -171,21 +199,36 @@ class JEPATrainingConfig(_Section):
     """Epochs between checkpoints; one is always written when training stops."""
     unreliable_share: float = Field(default=0.3, ge=0, le=1)
     """Share of validation questions whose category is wrong or missing in the `unreliable` validation mode."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where to train. Runs on `cuda` resume, but not bit for bit."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of products in training; weights and searching stay float32."""
     seed: int = Field(default=0, ge=0)
-    """Seed of initial weights, order of pairs, dropout, routing noise and curriculum."""
+    """Seed of initial weights, order of pairs, dropout, routing noise, directions and curriculum."""
+
+    @model_validator(mode="after")
+    def _warms_up_in_time(self) -> Self:
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"warmup_epochs {self.warmup_epochs} must not exceed epochs {self.epochs}: the learning rate would "
+                "never reach its peak"
+            )
+        return self
 
 
 class JEPAConfig(_Section):
     """A whole training run."""
 
-    model: Literal["plain", "routed"] = "plain"
-    """Kind of predictor: `SteeredPredictor`, or `RoutedPredictor` with its subspace router."""
+    model: Literal["scorer", "plain", "routed"] = "scorer"
+    """Kind of predictor: `FilterAwareScorer`, `SteeredPredictor`, or `RoutedPredictor` with its subspace router."""
     target: Literal["frozen", "projection"] = "frozen"
     """Predict in the index's own space, or in that of a shared projection that is trained along (EMA target)."""
     predictor: PredictorConfig = PredictorConfig()
     """Shape of the predictor."""
+    scorer: ScorerConfig = ScorerConfig()
+    """The scorer; unused by the other models."""
     router: RouterConfig = RouterConfig()
-    """Routing; unused by the plain model."""
+    """Routing; unused by the other models."""
     ema: EMAConfig = EMAConfig()
     """Target averaging; unused with a frozen target."""
     loss: LossConfig = LossConfig()
@@ -199,6 +242,21 @@ class JEPAConfig(_Section):
     def _centroids_are_exact(self) -> Self:
         if self.model == "routed" and self.target == "projection":
             raise ValueError("model 'routed' needs target 'frozen': a projection would move its exact centroids")
+        if self.model == "scorer" and self.target == "projection":
+            raise ValueError("model 'scorer' needs target 'frozen': it has a map of the sources of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _losses_apply(self) -> Self:
+        loss = self.loss
+        if loss.num_negatives and loss.negatives not in ("auto", "batch"):
+            raise ValueError(f"loss.num_negatives {loss.num_negatives} needs negatives 'batch' or 'auto'")
+        if loss.steering and self.model == "scorer":
+            raise ValueError("loss.steering teaches predictors; model 'scorer' learns it within its softmax, so set 0")
+        if loss.regression_epochs >= self.training.epochs:
+            raise ValueError(
+                f"loss.regression_epochs {loss.regression_epochs} must be below training.epochs {self.training.epochs}"
+            )
         return self
 
     @classmethod

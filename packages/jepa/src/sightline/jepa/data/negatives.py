@@ -9,6 +9,7 @@ The module knows embeddings and categories; it knows nothing of losses.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,9 @@ class Negatives:
     """`[T, N]` int8, 0 to 3 as the module says."""
 
 
-def mine_negatives(dataset: SteeringDataset, num_negatives: int, seed: int) -> Negatives:
+def mine_negatives(
+    dataset: SteeringDataset, num_negatives: int, seed: int, *, pool: Literal["training", "all"] = "training"
+) -> Negatives:
     """Draw negatives for every training pair, in equal parts from the four tiers.
 
     Tiers 0 to 2 give their sources most similar to the question, tier 3 random ones. Places that a tier can't fill go
@@ -46,9 +49,11 @@ def mine_negatives(dataset: SteeringDataset, num_negatives: int, seed: int) -> N
         dataset: data whose questions, sources, categories and centroids are used.
         num_negatives: number `N`, at least 1; what does not divide by four goes to the nearer tiers.
         seed: seed of the random tier.
+        pool: what may be drawn: what answers a training question, or every source. Of the latter, those of validation
+            and test are learned as wrong answers to questions near them.
 
     Raises:
-        ValueError: N is not positive, or all sources are right answers to some question.
+        ValueError: N is not positive, or all sources of the pool are right answers to some question.
     """
     if num_negatives < 1:
         raise ValueError(f"num_negatives must be at least 1, not {num_negatives!r}")
@@ -57,6 +62,9 @@ def mine_negatives(dataset: SteeringDataset, num_negatives: int, seed: int) -> N
     adjacent = _adjacent_categories(dataset)
     sources = np.asarray(dataset.sources)
     rng = np.random.default_rng(seed)
+    drawable = np.full(len(sources), pool == "all")
+    for answers in dataset.relevant(np.unique(dataset.pairs[rows, 0])):
+        drawable[answers] = True
     ids = np.empty((len(rows), num_negatives), dtype=np.int64)
     tiers = np.empty((len(rows), num_negatives), dtype=np.int8)
     block = max(1, _BLOCK_SCORES // len(sources))
@@ -64,7 +72,7 @@ def mine_negatives(dataset: SteeringDataset, num_negatives: int, seed: int) -> N
         part = slice(start, start + block)
         questions, positives = dataset.pairs[rows[part]].T
         scores = dataset.questions[questions] @ sources.T
-        wrong = np.ones(scores.shape, dtype=np.bool_)
+        wrong = np.broadcast_to(drawable, scores.shape).copy()
         for place, known in enumerate(dataset.relevant(questions)):
             wrong[place, known] = False
         own = scores[np.arange(len(scores)), positives]

@@ -105,10 +105,11 @@ def plain_predictions(
     """Return a model as a function, with subspaces read off its prediction afterwards.
 
     A plain model routes nothing, so its routing is a reading: `softmax(prediction . centroids / temperature)`; coarse
-    is the mean of the centroids under it, fine the rest. Overriding the routing is therefore refused.
+    is the mean of the centroids under it, fine the rest. Overriding the routing is therefore refused. A scorer adds
+    what each category gains by the steering to the cosines, so that the reading says where its results are.
 
     Args:
-        model: plain; of a routed one the routing would be ignored.
+        model: plain, or a scorer; of a routed one the routing would be ignored.
         centroids: `[K, D]` float32 unit rows, in the space of the predictions.
         temperature: temperature of the reading, in units of cosine.
     """
@@ -126,11 +127,12 @@ def plain_predictions(
             raise ValueError("a plain model routes nothing, so its routing cannot be overridden")
         inputs = _tensors(model, question, steering, has_steering)
         vectors = model.predict(*inputs, steering_strength).cpu().numpy()
-        logits = vectors @ centroids.T / temperature
+        prediction, prior = np.split(vectors, [centroids.shape[1]], axis=1)
+        logits = (prediction @ centroids.T + (prior if prior.shape[1] else 0.0)) / temperature
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)
         coarse = weights @ centroids
-        return PredictionParts(vectors=vectors, routing=weights, coarse=coarse, fine=vectors - coarse)
+        return PredictionParts(vectors=vectors, routing=weights, coarse=coarse, fine=prediction - coarse)
 
     return predict
 

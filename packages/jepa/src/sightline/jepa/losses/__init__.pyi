@@ -7,3 +7,5 @@ from .routing import load_balance_loss as load_balance_loss
 from .routing import residual_penalty as residual_penalty
 from .routing import routing_confidence_loss as routing_confidence_loss
 from .routing import routing_loss as routing_loss
+from .sigreg import epps_pulley as epps_pulley
+from .sigreg import sigreg_loss as sigreg_loss

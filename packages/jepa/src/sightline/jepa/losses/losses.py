@@ -85,6 +85,7 @@ def batch_info_nce(
     positive: Tensor,
     temperature: Tensor | float,
     mined: Tensor | None = None,
+    known: Tensor | None = None,
 ) -> LossParts:
     """Compute symmetric InfoNCE within a batch, optionally with mined negatives in the direction of the sources.
 
@@ -96,7 +97,9 @@ def batch_info_nce(
         sources: `[B, D]`, unit rows; row i is the true source of prediction i.
         positive: `[B, B]` bool, True where source j is known to answer question i; the diagonal does not matter.
         temperature: divisor of the cosines.
-        mined: `[B, N, D]`, unit rows, negatives of each prediction; known positives must not be among them.
+        mined: `[B, N, D]`, unit rows, negatives of each prediction, known positives not among them; or `[M, D]`, the
+            same for all, as MultipleNegativesRankingLoss shares them.
+        known: `[B, M]` bool, with shared ones, True where one is known to answer the question after all.
 
     Returns:
         `loss`, `forward` and `backward` (the two directions), and `accuracy`.
@@ -109,11 +112,14 @@ def batch_info_nce(
     logits = predictions @ sources.T / temperature
     targets = torch.arange(len(predictions), device=predictions.device)
     own = torch.eye(len(predictions), dtype=torch.bool, device=predictions.device)
-    rows, columns = (positive & ~own).nonzero(as_tuple=True)
+    others = positive & ~own
+    rows, columns = others.nonzero(as_tuple=True)
     backward = _cross_entropy(logits.T, targets, (columns, rows))["loss"]
     if mined is not None:
-        extra = torch.einsum("bd,bnd->bn", predictions, mined) / temperature
-        logits = torch.cat([logits, extra], dim=1)
+        extra = predictions @ mined.T if mined.ndim == 2 else torch.einsum("bd,bnd->bn", predictions, mined)
+        logits = torch.cat([logits, extra / temperature], dim=1)
+        if known is not None:
+            rows, columns = torch.cat([others, known], dim=1).nonzero(as_tuple=True)
     forward = _cross_entropy(logits, targets, (rows, columns))
     return {
         "loss": (forward["loss"] + backward) / 2,

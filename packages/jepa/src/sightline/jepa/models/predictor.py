@@ -5,34 +5,14 @@ Knows embeddings only: neither texts, nor categories, nor where steering comes f
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sightline.jepa.config import PredictorConfig
-
-
-def check_inputs(question: Tensor, steering: Tensor, has_steering: Tensor, dimension: int) -> None:
-    """Hold the three inputs of every predictor to their shapes.
-
-    Args:
-        question: `[B, D]` float.
-        steering: `[B, D]` float.
-        has_steering: `[B]` bool.
-        dimension: width D of every embedding.
-
-    Raises:
-        ValueError: a shape or dtype does not fit.
-    """
-    if question.ndim != 2 or question.shape[1] != dimension or steering.shape != question.shape:
-        raise ValueError(
-            f"question and steering must both have shape [B, {dimension}], "
-            f"not {list(question.shape)} and {list(steering.shape)}"
-        )
-    if has_steering.shape != question.shape[:1] or has_steering.dtype != torch.bool:
-        raise ValueError(
-            f"has_steering must be bool [{len(question)}], not {has_steering.dtype} {list(has_steering.shape)}"
-        )
+from sightline.jepa.models.inputs import check_inputs
 
 
 class SteeredResidual(nn.Module):
@@ -127,7 +107,7 @@ class SteeredPredictor(nn.Module):
         return in_evaluation_mode(self, question, steering, has_steering, steering_strength)
 
 
-def in_evaluation_mode(module: nn.Module, *inputs: object, **options: object) -> Tensor:
+def in_evaluation_mode(module: nn.Module, *inputs: object, **options: object) -> Any:
     """Call a module in evaluation mode and leave it in the mode it was in."""
     training = module.training
     module.eval()

@@ -3,8 +3,8 @@ from .collapse import CollapseReport as CollapseReport
 from .collapse import measure_collapse as measure_collapse
 from .curriculum import Curriculum as Curriculum
 from .history import EpochRecord as EpochRecord
+from .history import TrainingResult as TrainingResult
 from .history import plot_losses as plot_losses
 from .history import plot_steering as plot_steering
 from .history import read_history as read_history
 from .history import write_history_csv as write_history_csv
-from .trainer import TrainingResult as TrainingResult

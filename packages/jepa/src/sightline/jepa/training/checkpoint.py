@@ -16,13 +16,15 @@ from typing import Any, Literal
 import numpy as np
 import safetensors
 import safetensors.torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 from torch.optim import Optimizer
 
 from sightline.jepa.config import JEPAConfig
 from sightline.jepa.data.dataset import SteeringDataset
 from sightline.jepa.files import atomic_file
+from sightline.jepa.models.model import from_first_version
 from sightline.jepa.training.history import EpochRecord
 
 _KEY = "state"
@@ -37,7 +39,7 @@ class CheckpointState(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="constants")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     """Version of this record."""
     config: JEPAConfig
     """Configuration of the run."""
@@ -49,8 +51,27 @@ class CheckpointState(BaseModel):
     """Optimisation steps that are done."""
     best_epoch: int = Field(ge=0)
     """Epoch with the best validation score, earliest of equals."""
+    negatives: str | None = None
+    """`negatives_fingerprint` of the mined negatives; None without."""
     history: tuple[EpochRecord, ...]
     """One record per epoch, epoch 0 first."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_first_version(cls, values: Any) -> Any:
+        return from_first_version(values)
+
+    def extended(self, epochs: int | None, patience: int | None) -> JEPAConfig:
+        """Return the configuration with another number of epochs or another patience; None keeps it.
+
+        Raises:
+            ValueError: fewer epochs are asked for than are done.
+        """
+        if epochs is not None and epochs < self.epoch:
+            raise ValueError(f"the run has done {self.epoch} epochs, so it cannot end after {epochs}; ask for more")
+        changed = {name: value for name, value in (("epochs", epochs), ("patience", patience)) if value is not None}
+        training = self.config.training.model_dump() | changed
+        return JEPAConfig.model_validate(self.config.model_dump() | {"training": training})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +129,14 @@ def fingerprint(dataset: SteeringDataset) -> str:
         digest.update(f"{name} {array.dtype} {array.shape} ".encode())
         digest.update(array.data)
     return digest.hexdigest()
+
+
+def negatives_fingerprint(negatives: NDArray[np.int64] | None) -> str | None:
+    """Return the SHA-256 of mined negatives `[P, N]`, or None of None."""
+    if negatives is None:
+        return None
+    array = np.ascontiguousarray(negatives, dtype=np.int64)
+    return hashlib.sha256(f"{array.shape} ".encode() + array.tobytes()).hexdigest()
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -49,6 +50,28 @@ class EpochRecord(BaseModel):
     """Diagnostics of the validation predictions, and of the sources they should resemble."""
     steering: dict[str, float]
     """Share of each steering kind among the epoch's examples."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What happened in training."""
+
+    history: tuple[EpochRecord, ...]
+    """One record per epoch, epoch 0 (untrained) first."""
+    best_epoch: int
+    """The epoch whose weights the model has: highest validation score, earliest of equals."""
+    finished: bool
+    """False if `fit` was told to stop before the run was over."""
+
+    @property
+    def best_score(self) -> float:
+        """Validation score of the best epoch."""
+        return self.history[self.best_epoch].score
+
+    @property
+    def best_validation(self) -> dict[str, float]:
+        """MRR of the best epoch under each steering mode."""
+        return self.history[self.best_epoch].validation
 
 
 def write_history(path: Path, records: Sequence[EpochRecord]) -> None:

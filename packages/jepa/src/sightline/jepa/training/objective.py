@@ -28,7 +28,12 @@ from sightline.jepa.losses.routing import (
     routing_confidence_loss,
     routing_loss,
 )
+from sightline.jepa.losses.sigreg import sigreg_loss
 from sightline.jepa.models.routed_predictor import Decomposition, extended
+from sightline.jepa.models.scorer import FilteredQuery
+
+Output = Tensor | FilteredQuery | Decomposition
+"""What a model says about B questions: the plain predictor, the scorer, the routed predictor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class TargetBatch:
     """What B predictions are compared with, all in the space of the predictions."""
 
     corpus: Tensor
-    """`[S, D]`, unit rows, without gradient."""
+    """`[S, D]`, unit rows; with gradient if sources are mapped by what is trained."""
     sources: Tensor
     """`[B, D]`, unit rows, the true sources as the online encoder sees them (with gradient if it learns)."""
     source_ids: Tensor
@@ -90,11 +95,12 @@ class Objective(nn.Module):
         self.config = config
         self.temperature = Temperature(config)
 
-    def forward(self, output: Tensor | Decomposition, targets: TargetBatch, filed: FiledSources | None = None) -> Terms:
+    def forward(self, output: Output, targets: TargetBatch, filed: FiledSources | None = None) -> Terms:
         """Compare predictions with their targets.
 
         Args:
-            output: `[B, D]` unit predictions of the plain predictor, or a live decomposition of the routed one.
+            output: `[B, D]` unit predictions of the plain predictor, the scorer's query, or a live decomposition of the
+                routed predictor.
             targets: targets of the predictions.
             filed: sources and directions that the steering term compares; None leaves the term out.
 
@@ -114,10 +120,18 @@ class Objective(nn.Module):
         parts = {f"{name}/{part}": value.detach() for name, (_, loss) in losses.items() for part, value in loss.items()}
         return Terms({name: weight * loss["loss"] for name, (weight, loss) in losses.items()}, parts)
 
-    def _base(self, output: Tensor | Decomposition, targets: TargetBatch) -> dict[str, tuple[float, LossParts]]:
+    def regression(self, output: Output, targets: TargetBatch) -> Terms:
+        """Compute the distance to the true sources alone, with its weight or 1: the first stage of staged training."""
+        true = targets.corpus[targets.source_ids].detach()
+        loss = regression_loss(_predictions(output), true, self.config.regression_kind)
+        parts = {f"regression/{part}": value.detach() for part, value in loss.items()}
+        return Terms({"regression": (self.config.regression or 1.0) * loss["loss"]}, parts)
+
+    def _base(self, output: Output, targets: TargetBatch) -> dict[str, tuple[float, LossParts]]:
         config = self.config
-        predictions = output.prediction if isinstance(output, Decomposition) else output
-        true = targets.corpus[targets.source_ids]
+        predictions = _predictions(output)
+        # Without gradient, or sources that are mapped could be moved to where every prediction is.
+        true = targets.corpus[targets.source_ids].detach()
         losses: dict[str, tuple[float, LossParts]] = {}
         if config.info_nce:
             losses["info_nce"] = config.info_nce, self._info_nce(output, targets)
@@ -128,33 +142,42 @@ class Objective(nn.Module):
             losses["centroid"] = config.centroid, loss
         if config.vicreg:
             losses["vicreg"] = config.vicreg, vicreg_loss(predictions, true)
+        if config.sigreg:
+            directions = torch.randn(config.sigreg_directions, predictions.shape[1], device=predictions.device)
+            losses["sigreg"] = config.sigreg, sigreg_loss(predictions, directions)
         return losses
 
-    def _info_nce(self, output: Tensor | Decomposition, targets: TargetBatch) -> LossParts:
+    def _info_nce(self, output: Output, targets: TargetBatch) -> LossParts:
         """Return the contrastive term over the scores by which sources are found."""
         temperature = self.temperature()
-        routed = isinstance(output, Decomposition)
-        if self.config.negatives == "corpus":
+        prior = None if isinstance(output, Tensor) else output.prior
+        if self.config.negatives != "batch":
             loss = corpus_info_nce(
-                output.prediction if routed else output,
+                _predictions(output),
                 targets.corpus,
                 targets.source_ids,
                 targets.others,
                 temperature,
                 self.config.label_smoothing,
-                output.prior[:, targets.corpus_category] if routed else None,
+                None if prior is None else prior[:, targets.corpus_category],
             )
-        else:
-            positive = torch.zeros(len(targets.sources), len(targets.corpus), dtype=torch.bool)
-            positive[targets.others] = True
-            positive[torch.arange(len(positive)), targets.source_ids] = True
-            corpus, sources, queries = targets.corpus, targets.sources, output.query if routed else output
-            if routed:
-                subspaces = output.prior.shape[1]
-                corpus = extended(corpus, targets.corpus_category, subspaces)
-                sources = extended(sources, targets.category, subspaces)
-            mined = None if targets.mined is None else corpus[targets.mined]
-            loss = batch_info_nce(queries, sources, positive[:, targets.source_ids], temperature, mined)
+            return loss | {"temperature": temperature.detach()}
+        positive = torch.zeros(
+            len(targets.sources), len(targets.corpus), dtype=torch.bool, device=targets.sources.device
+        )
+        positive[targets.others] = True
+        positive[torch.arange(len(positive)), targets.source_ids] = True
+        corpus, sources, queries = targets.corpus, targets.sources, _predictions(output)
+        if prior is not None:
+            queries = torch.cat([queries, prior], dim=1)
+            corpus = extended(corpus, targets.corpus_category, prior.shape[1])
+            sources = extended(sources, targets.category, prior.shape[1])
+        shared = self.config.mined_negatives == "shared"
+        mined = known = None
+        if targets.mined is not None:
+            ids = targets.mined.unique() if shared else targets.mined
+            mined, known = corpus[ids], positive[:, ids] if shared else None
+        loss = batch_info_nce(queries, sources, positive[:, targets.source_ids], temperature, mined, known)
         return loss | {"temperature": temperature.detach()}
 
     def _routing(self, output: Decomposition, category: Tensor) -> dict[str, tuple[float, LossParts]]:
@@ -171,3 +194,7 @@ class Objective(nn.Module):
         if config.disentanglement:
             losses["disentanglement"] = config.disentanglement, disentanglement_loss(weights)
         return losses
+
+
+def _predictions(output: Output) -> Tensor:
+    return output if isinstance(output, Tensor) else output.prediction

@@ -1,62 +1,36 @@
-"""Train a predictor on the pairs of a data set, choose the best epoch on its validation pairs, survive interruption.
+"""Train what a configuration describes, and let validation decide what it leaves open.
 
-Same configuration, same data, same machine and number of threads, same result, whether or not the run was interrupted.
-No global random state is changed.
+Same configuration, same data, same machine and number of threads, same result, whether or not the training was
+interrupted. No global random state is changed.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections import defaultdict
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from pydantic import ValidationError
 
 from sightline.jepa.config import JEPAConfig
-from sightline.jepa.data.batches import TrainingPairs, epoch_batches
 from sightline.jepa.data.dataset import SteeringDataset
-from sightline.jepa.losses.schedules import cosine, learning_rate_at
-from sightline.jepa.models.model import JEPAModel, Predictor, make_predictor, with_prefix
-from sightline.jepa.models.projection import SharedProjection
-from sightline.jepa.models.routed_predictor import RoutedPredictor
-from sightline.jepa.models.target import EMAEncoder, FrozenTarget, average_into, frozen_copy
-from sightline.jepa.training.checkpoint import (
-    Checkpoint,
-    CheckpointError,
-    CheckpointState,
-    fingerprint,
-    optimizer_tensors,
-    restore_optimizer,
-)
-from sightline.jepa.training.curriculum import Curriculum, steering_shares
-from sightline.jepa.training.history import EpochRecord, write_history, write_history_csv
-from sightline.jepa.training.objective import FiledSources, Objective, TargetBatch, Terms
-from sightline.jepa.training.validation import Validation
+from sightline.jepa.files import atomic_file
+from sightline.jepa.models.model import JEPAModel
+from sightline.jepa.training.checkpoint import CheckpointError
+from sightline.jepa.training.history import TrainingResult, write_history, write_history_csv
+from sightline.jepa.training.run import TrainingRun
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class TrainingResult:
-    """What happened in training."""
-
-    history: tuple[EpochRecord, ...]
-    """One record per epoch, epoch 0 (untrained) first."""
-    best_epoch: int
-    """The epoch whose weights the model has: highest validation score, earliest of equals."""
-    finished: bool
-    """False if `Trainer.fit` was told to stop before the run was over."""
+_CANDIDATES = "candidates"
 
 
 class Trainer:
-    """One training run. `fit` trains; `model` is the best epoch so far."""
+    """Trains one run for every way of settling what is `auto`, and keeps the one that validation prefers.
+
+    `fit` trains; `model` is the best epoch of the best run so far. Nothing is compared where nothing is `auto`.
+    """
 
     def __init__(
         self,
@@ -66,278 +40,147 @@ class Trainer:
         folder: Path | None = None,
         negatives: NDArray[np.int64] | None = None,
     ) -> None:
-        """Prepare a run.
+        """Prepare.
 
         Args:
-            config: configuration of the run.
+            config: configuration.
             dataset: data to train and validate on; test pairs are never looked at.
-            folder: folder of checkpoint, history and model; nothing is written without it.
-            negatives: `[P, N]` mined source ids for each training pair, in the data set's order; used with
-                `negatives: batch` in the configuration.
+            folder: folder of checkpoints, history and model; nothing is written without it.
+            negatives: `[P, N]` mined source ids for each training pair, in the data set's order, N being
+                `loss.num_negatives`.
 
         Raises:
-            ValueError: configuration, data and negatives do not fit together.
+            ValueError: configuration, data and negatives do not fit together, or there is no such device.
         """
-        dimension = dataset.sources.shape[1]
-        if config.predictor.dimension != dimension:
-            raise ValueError(
-                f"predictor.dimension is {config.predictor.dimension}, but the data set's vectors have {dimension}"
-            )
+        _check_negatives(negatives, config.loss.num_negatives)
         self._config = config
-        self._dataset = dataset
         self._folder = folder
-        self._pairs = TrainingPairs.of(dataset, negatives)
-        self._curriculum = Curriculum(config.curriculum, dataset, config.training.seed)
-        self._validation = Validation(dataset, config.training)
-        with _seeded(config.training.seed, 0):
-            self._predictor = make_predictor(config, self._pairs.centroids, self._pairs.descriptions)
-            self._encoder = (
-                EMAEncoder(SharedProjection(dimension), config.ema) if config.target == "projection" else FrozenTarget()
-            )
-            self._objective = Objective(config.loss)
-        self._averaged = frozen_copy(self._predictor)
-        self._optimizer = self._make_optimizer()
-        self._steps_per_epoch = len(epoch_batches(len(self._pairs), config.training.batch_size, torch.Generator()))
-        self._epoch = self._step = self._best_epoch = 0
-        self._best = self._snapshot()
-        self._history: list[EpochRecord] = []
+        self._runs = {
+            name: TrainingRun(settled, dataset, folder=_folder_of(folder, name), negatives=_used(settled, negatives))
+            for name, settled in candidates(config).items()
+        }
 
     @classmethod
-    def resume(cls, folder: Path, dataset: SteeringDataset, *, negatives: NDArray[np.int64] | None = None) -> Trainer:
-        """Take up a run where its last checkpoint left it.
+    def resume(
+        cls,
+        folder: Path,
+        dataset: SteeringDataset,
+        *,
+        negatives: NDArray[np.int64] | None = None,
+        epochs: int | None = None,
+        patience: int | None = None,
+    ) -> Trainer:
+        """Take up a training where its last checkpoints left it.
+
+        Args:
+            folder: folder of the training.
+            dataset: the data that it was started with.
+            negatives: the mined negatives that it was started with.
+            epochs: a new number of epochs, to extend a training; None keeps it. The learning rate goes on by the new
+                schedule, so that an extended training is not the same as one that was as long from the start.
+            patience: a new patience; None keeps it.
 
         Raises:
             FileNotFoundError: the folder has no checkpoint.
-            CheckpointError: the checkpoint is damaged, or was made with other data.
+            CheckpointError: a checkpoint is damaged, or was made with other data or negatives.
+            ValueError: fewer epochs are asked for than are done.
         """
-        path = folder / "checkpoint.safetensors"
-        checkpoint = Checkpoint.load(path)
-        state, tensors = checkpoint.state, checkpoint.tensors
-        if state.dataset != fingerprint(dataset):
-            raise CheckpointError(f"{path} was made with another data set; resume with that one or train anew")
-        trainer = cls(state.config, dataset, folder=folder, negatives=negatives)
+        if not (folder / _CANDIDATES).exists():
+            run = TrainingRun.resume(folder, dataset, negatives=negatives, epochs=epochs, patience=patience)
+            trainer = cls.__new__(cls)
+            trainer._config, trainer._folder, trainer._runs = run.config, folder, {"": run}
+            return trainer
+        path = folder / _CANDIDATES / "config.json"
         try:
-            for name, module in trainer._modules().items():
-                module.load_state_dict(with_prefix(tensors, f"{name}."))
-            restore_optimizer(trainer._optimizer, with_prefix(tensors, "optimizer."))
-        except (RuntimeError, ValueError) as error:
-            raise CheckpointError(f"{path}: tensors do not fit its configuration: {str(error)[:300]}") from error
-        trainer._best = with_prefix(tensors, "best.")
-        trainer._epoch, trainer._step, trainer._best_epoch = state.epoch, state.step, state.best_epoch
-        trainer._history = list(state.history)
+            config = JEPAConfig.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(map(str, first["loc"]))
+            raise CheckpointError(f"{path}, field {field!r}: {first['msg']}; delete {folder} to train anew") from error
+        trainer = cls(config, dataset, folder=folder, negatives=negatives)
+        for name, settled in candidates(config).items():
+            place = folder / _CANDIDATES / name
+            if (place / "checkpoint.safetensors").exists():
+                trainer._runs[name] = TrainingRun.resume(
+                    place, dataset, negatives=_used(settled, negatives), epochs=epochs, patience=patience
+                )
         return trainer
 
     @property
     def model(self) -> JEPAModel:
         """The best epoch so far, as a model of its own that further training does not change."""
-        predictor = frozen_copy(self._averaged)
-        predictor.load_state_dict(with_prefix(self._best, "predictor."))
-        projection = None
-        if isinstance(self._encoder, EMAEncoder):
-            projection = frozen_copy(self._encoder.target_encoder)
-            projection.load_state_dict(with_prefix(self._best, "projection."))
-        return self._as_model(predictor, projection)
+        return self._best.model
 
     def fit(self, stop_after: int | None = None) -> TrainingResult:
-        """Train until the epochs are used up, or validation has not improved for `patience` epochs.
+        """Train until the epochs of every run are used up, or its validation has not improved for `patience` epochs.
 
         Args:
             stop_after: leave off once this epoch is done and its checkpoint written, as an interruption would.
 
+        Returns:
+            What happened in the run that is kept.
+
         Raises:
             FloatingPointError: the loss is not finite.
         """
-        if not self._history:
-            self._record(self._validated(time.perf_counter(), 0.0, {}, {}, {}))
-        while not self._finished:
-            if stop_after is not None and self._epoch >= stop_after:
-                break
-            self._train_epoch()
-            if self._folder is not None and self._epoch % self._config.training.checkpoint_epochs == 0:
-                self._save_checkpoint()
-        if self._folder is not None:
-            self._save_checkpoint()
-            self.model.save_pretrained(self._folder / "model", self._history[self._best_epoch].validation)
-        return TrainingResult(tuple(self._history), self._best_epoch, self._finished)
+        if self._folder is not None and len(self._runs) > 1:
+            with atomic_file(self._folder / _CANDIDATES / "config.json") as file:
+                file.write(self._config.model_dump_json(indent=2).encode())
+        for name, run in self._runs.items():
+            score = run.fit(stop_after).best_score
+            if name:
+                logger.info("%s: validation score %.4f", name, score)
+        best = self._best
+        if self._folder is not None and len(self._runs) > 1:
+            write_history(self._folder / "history.jsonl", best.result.history)
+            write_history_csv(self._folder / "history.csv", best.result.history)
+            best.model.save_pretrained(self._folder / "model", best.result.best_validation)
+        return best.result
 
     @property
-    def _finished(self) -> bool:
-        training = self._config.training
-        return self._epoch >= training.epochs or self._epoch - self._best_epoch >= training.patience
+    def _best(self) -> TrainingRun:
+        """The run with the highest validation score, the first of equals."""
+        return max(self._runs.values(), key=lambda run: run.result.best_score)
 
-    def _train_epoch(self) -> None:
-        started, self._epoch = time.perf_counter(), self._epoch + 1
-        training = self._config.training
-        steering, kinds = self._curriculum.draw(self._epoch, self._pairs.question_ids)
-        vectors, has_steering = torch.from_numpy(steering.vectors), torch.from_numpy(steering.has_steering)
-        sums: dict[str, float] = defaultdict(float)
-        gradients: dict[str, float] = {}
-        for module in (self._predictor, self._encoder):
-            module.train()
-        with _seeded(training.seed, self._epoch):
-            order = torch.Generator().manual_seed(torch.initial_seed())
-            for positions in epoch_batches(len(self._pairs), training.batch_size, order):
-                self._set_schedules()
-                terms = self._terms(positions, vectors[positions], has_steering[positions])
-                if not gradients:
-                    gradients = {name: self._gradient_norm(term) for name, term in terms.weighted.items()}
-                self._take_step(terms.total)
-                parts = terms.parts | {"total/loss": terms.total.detach()}
-                for name, value in parts.items():
-                    sums[name] += float(value) * len(positions)
-        losses = {name: value / len(self._pairs) for name, value in sums.items()}
-        self._record(self._validated(started, self._rate(self._step - 1), losses, gradients, steering_shares(kinds)))
 
-    def _terms(self, positions: Tensor, vectors: Tensor, has_steering: Tensor) -> Terms:
-        """Return the losses of a batch of pairs `[B]` with their steering."""
-        pairs, encoder = self._pairs, self._encoder
-        output = self._predictor(encoder.online(pairs.questions[positions]), encoder.online(vectors), has_steering)
-        source_ids = pairs.source_ids[positions]
-        targets = TargetBatch(
-            corpus=encoder.target(pairs.corpus),
-            sources=encoder.online(pairs.corpus[source_ids]),
-            source_ids=source_ids,
-            category=pairs.categories[positions],
-            corpus_category=pairs.corpus_category,
-            others=pairs.others_of(positions),
-            centroids=encoder.target(pairs.centroids),
-            mined=None if pairs.mined is None else pairs.mined[positions],
+def candidates(config: JEPAConfig) -> dict[str, JEPAConfig]:
+    """Return every way of settling what a configuration leaves open, by name; one without a name if nothing is."""
+    negatives = ("batch", "corpus") if config.loss.negatives == "auto" else (config.loss.negatives,)
+    residuals = (config.scorer.residual,)
+    if config.model == "scorer" and config.scorer.residual == "auto":
+        residuals = ("none", "plain")
+    settled = {
+        f"negatives-{negative}-residual-{residual}": config.model_copy(
+            update={
+                "loss": config.loss.model_copy(update={"negatives": negative} | _mined(config, negative)),
+                "scorer": config.scorer.model_copy(update={"residual": residual}),
+            }
         )
-        return self._objective(output, targets, self._filed_sources() if self._config.loss.steering else None)
+        for negative in negatives
+        for residual in residuals
+    }
+    return {"": next(iter(settled.values()))} if len(settled) == 1 else settled
 
-    def _filed_sources(self) -> FiledSources:
-        """Draw some sources of the corpus, with torch's global generator."""
-        pairs, encoder = self._pairs, self._encoder
-        rows = torch.randint(len(pairs.corpus), (self._config.loss.steering_sources,))
-        return FiledSources(
-            sources=encoder.target(pairs.corpus[rows]),
-            category=pairs.corpus_category[rows],
-            directions=self._predictor.residual.steering_direction(encoder.online(pairs.descriptions)),
+
+def _check_negatives(negatives: NDArray[np.int64] | None, expected: int) -> None:
+    """Refuse mined negatives that the configuration does not ask for, and their absence where it does."""
+    found = 0 if negatives is None else negatives.shape[-1]
+    if found != expected:
+        raise ValueError(
+            f"loss.num_negatives is {expected}, but {found or 'no'} mined negatives per pair were given; give "
+            "mine_negatives(dataset, loss.num_negatives, seed).ids, or change the number"
         )
 
-    def _take_step(self, loss: Tensor) -> None:
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss became {loss.item()} in epoch {self._epoch}; lower training.learning_rate "
-                f"({self._config.training.learning_rate}) or raise loss.temperature"
-            )
-        self._optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self._parameters(), self._config.training.max_gradient_norm)
-        self._optimizer.step()
-        self._step += 1
-        self._encoder.update(self._step, self._total_steps)
-        # An average over more steps than there have been would be mostly the untrained predictor.
-        tau = min(self._config.training.average_tau, self._step / (self._step + 10))
-        average_into(self._averaged, self._predictor, tau)
 
-    def _set_schedules(self) -> None:
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._rate(self._step)
-        if isinstance(self._predictor, RoutedPredictor):
-            router = self._config.router
-            progress = self._step / self._total_steps
-            self._predictor.router.temperature = cosine(router.temperature_start, router.temperature_end, progress)
-
-    def _validated(
-        self,
-        started: float,
-        rate: float,
-        losses: dict[str, float],
-        gradients: dict[str, float],
-        shares: dict[str, float],
-    ) -> EpochRecord:
-        target = self._encoder.target_encoder if isinstance(self._encoder, EMAEncoder) else None
-        model = self._as_model(self._averaged, target)
-        found = self._validation.mean_reciprocal_ranks(model)
-        return EpochRecord(
-            epoch=self._epoch,
-            score=float(np.mean(list(found.values()))),
-            learning_rate=rate,
-            seconds=time.perf_counter() - started,
-            training=losses,
-            gradient_norm=gradients,
-            validation=found,
-            collapse=self._validation.collapse(model),
-            steering=shares,
-        )
-
-    def _record(self, record: EpochRecord) -> None:
-        """Add an epoch to the history, and keep its weights if it is the best."""
-        self._history.append(record)
-        if record.epoch and record.score > self._history[self._best_epoch].score:
-            self._best_epoch = record.epoch
-            self._best = self._snapshot()
-        logger.info("epoch %d: validation %s, score %.4f", record.epoch, record.validation, record.score)
-        if self._folder is not None:
-            write_history(self._folder / "history.jsonl", self._history)
-            write_history_csv(self._folder / "history.csv", self._history)
-
-    def _snapshot(self) -> dict[str, Tensor]:
-        tensors = {f"predictor.{name}": value.clone() for name, value in self._averaged.state_dict().items()}
-        if isinstance(self._encoder, EMAEncoder):
-            projection = self._encoder.target_encoder.state_dict()
-            tensors |= {f"projection.{name}": value.clone() for name, value in projection.items()}
-        return tensors
-
-    def _save_checkpoint(self) -> None:
-        assert self._folder is not None
-        tensors = {f"optimizer.{name}": value for name, value in optimizer_tensors(self._optimizer).items()}
-        tensors |= {f"best.{name}": value for name, value in self._best.items()}
-        for name, module in self._modules().items():
-            tensors |= {f"{name}.{key}": value.clone() for key, value in module.state_dict().items()}
-        state = CheckpointState(
-            config=self._config,
-            dataset=fingerprint(self._dataset),
-            epoch=self._epoch,
-            step=self._step,
-            best_epoch=self._best_epoch,
-            history=tuple(self._history),
-        )
-        Checkpoint(state, tensors).save(self._folder / "checkpoint.safetensors")
-
-    def _as_model(self, predictor: Predictor, projection: nn.Module | None) -> JEPAModel:
-        return JEPAModel(
-            self._config, predictor, encoder=self._dataset.encoder, names=self._dataset.names, projection=projection
-        )
-
-    def _modules(self) -> dict[str, nn.Module]:
-        """Return what a checkpoint holds, by prefix."""
-        return {
-            "predictor": self._predictor,
-            "averaged": self._averaged,
-            "encoder": self._encoder,
-            "objective": self._objective,
-        }
-
-    def _parameters(self) -> list[nn.Parameter]:
-        modules = (self._predictor, self._encoder, self._objective)
-        return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
-
-    def _make_optimizer(self) -> torch.optim.AdamW:
-        """Make an AdamW that decays matrices towards zero, which is the untrained prediction, and leaves scalars."""
-        matrices = [parameter for parameter in self._parameters() if parameter.ndim > 1]
-        others = [parameter for parameter in self._parameters() if parameter.ndim <= 1]
-        training = self._config.training
-        groups = [{"params": matrices, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=training.learning_rate)
-
-    def _gradient_norm(self, term: Tensor) -> float:
-        gradients = torch.autograd.grad(term, self._parameters(), retain_graph=True, allow_unused=True)
-        return float(torch.stack([gradient.norm() for gradient in gradients if gradient is not None]).norm())
-
-    def _rate(self, step: int) -> float:
-        return learning_rate_at(step, self._steps_per_epoch, self._config.training)
-
-    @property
-    def _total_steps(self) -> int:
-        return self._config.training.epochs * self._steps_per_epoch
+def _mined(config: JEPAConfig, negatives: str) -> dict[str, int]:
+    """Return that no mined negatives are used where all of the training corpus is contrasted with."""
+    return {"num_negatives": config.loss.num_negatives if negatives == "batch" else 0}
 
 
-@contextmanager
-def _seeded(seed: int, epoch: int) -> Generator[None]:
-    """Seed torch's global generator for one epoch, and put it back afterwards."""
-    state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(state) >> 1)  # 63 bits, as torch wants them signed
-        yield
+def _used(config: JEPAConfig, negatives: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    """Return the mined negatives for a candidate, which go to those alone that contrast within the batch."""
+    return negatives if config.loss.negatives == "batch" else None
+
+
+def _folder_of(folder: Path | None, name: str) -> Path | None:
+    return folder / _CANDIDATES / name if folder is not None and name else folder

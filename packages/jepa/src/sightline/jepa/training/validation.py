@@ -46,10 +46,10 @@ class Validation:
 
     def mean_reciprocal_ranks(self, model: JEPAModel) -> dict[str, float]:
         """Return the MRR over the whole corpus for each mode."""
-        index = model.embed_index(self._sources, self._category).numpy()
+        index = model.embed_index(self._sources, self._category).cpu().numpy()
         found = {}
         for mode, steered in self._modes.items():
-            vectors = self._predict(model, steered).numpy()
+            vectors = self._predict(model, steered).cpu().numpy()
             ranks = relevant_ranks(vector_scores(vectors, index), self._relevant)
             found[mode] = float(query_metrics(ranks).reciprocal_rank.mean())
         return found
