@@ -52,6 +52,7 @@ def compare_agents(settings: Phase2Settings, run: RunDirectory, world: World) ->
         Workbench,
         attempt_held_out_goals,
         attempt_with_rules,
+        needed_by,
         rule_actor,
         train_gates,
     )
@@ -73,8 +74,9 @@ def compare_agents(settings: Phase2Settings, run: RunDirectory, world: World) ->
     episodes = collect_demonstrations_stage(settings, run, world)
     state_model, history = train_state_model_stage(settings, run, episodes["train"], encoder)
     recipe = RetrieverRecipe.of(settings)
-    gates = Gates(run, episodes, run.stage_folder(Stage.STATE_MODEL), encoder, open_engine(settings))
     actor = rule_actor(settings) or open_actor(settings, run, episodes["train"], encoder)
+    needed = needed_by(settings)
+    gates = Gates(run, episodes, run.stage_folder(Stage.STATE_MODEL), encoder, open_engine(settings), needed)
     bench = Workbench(settings, run, world, encoder, actor, gates)
     trained = train_gates(bench, recipe, state_model)
     unskilled, skilled = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.shopping.agents import RULES, Workbench
+from experiments.shopping.agents import Workbench, needed_by, rules
 from experiments.shopping.gating import Gates, RetrieverRecipe
 from experiments.shopping.settings import Phase2Settings
 from experiments.shopping.stages import Stage
@@ -23,9 +23,11 @@ def files(folder: Path, settings: Phase2Settings) -> dict[str, bytes]:
     world = open_world(settings)
     encoder = CachedEncoder(HashingEncoder(64), run.path / "embeddings.sqlite")
     episodes = collect_demonstrations_stage(settings, run, world)
-    gates = Gates(run, episodes, run.stage_folder(Stage.STATE_MODEL), encoder, open_engine(settings))
+    gates = Gates(
+        run, episodes, run.stage_folder(Stage.STATE_MODEL), encoder, open_engine(settings), needed_by(settings)
+    )
     gates.label_examples_stage(RetrieverRecipe.of(settings))
-    bench = Workbench(settings, run, world, encoder, RULES["rule"], gates)
+    bench = Workbench(settings, run, world, encoder, rules(settings)["rule"], gates)
     bench.attempt_stage(bench.query_rag(), Stage.AGENT, "rag", world.splits["test"])
     return {
         file.relative_to(run.path).as_posix(): file.read_bytes() for file in sorted(run.path.glob("stages/*/*.jsonl"))

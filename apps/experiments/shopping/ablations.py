@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from experiments.shopping.agents import RULES, TRAINED, TrainedGates, Workbench
+from experiments.shopping.agents import TRAINED, TrainedGates, Workbench, rules
 from experiments.shopping.gating import RetrieverRecipe
 from experiments.shopping.stages import Stage
 from sightline.agents import ReadingAgent, Trajectory
@@ -47,7 +47,7 @@ def run_ablations(bench: Workbench, gates: TrainedGates) -> dict[str, list[list[
         agents[name] = bench.gated(TRAINED, gate.scorer(changed, bench.encoder))
     expert_only = gates.expert_pages.scorer(recipe, bench.encoder)
     agents["without its own pages"] = bench.gated(TRAINED, expert_only)
-    for name, actor in RULES.items():
+    for name, actor in rules(settings).items():
         if actor is not bench.actor:
             agents[f"{name} acts"] = bench.gated(TRAINED, scorer, actor)
             agents[f"{name} acts, query RAG"] = bench.query_rag(actor)

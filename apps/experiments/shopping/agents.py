@@ -24,6 +24,7 @@ from sightline.agents import (
 )
 from sightline.agents.grammar import first_hit, webshop_grammar
 from sightline.agents.reading import (
+    ChunkLabel,
     ChunkScorer,
     View,
     expert_target,
@@ -31,28 +32,46 @@ from sightline.agents.reading import (
     instruction_similarity,
     random_scores,
     remembering,
+    sufficient_chunks,
     top_chunks,
 )
 from sightline.agents.rollout import RolloutJob, run_job
 from sightline.agents.state import RecurrentStateModel
 from sightline.retrieval import CachedEncoder
-from sightline.webshop_env.episodes import rule_choice
+from sightline.webshop_env.episodes import careful_choice, rule_choice
 
 TRAINED: Final = "recurrent_state_gated_trained"
 ZERO_SHOT: Final = "recurrent_state_gated_zero_shot"
 EXPERT_PAGES: Final = "recurrent_state_gated_expert_pages"
 """The trained gate before it learnt from its agent's own pages."""
-RULES: Final[Mapping[str, Actor]] = {
+_RULES: Final[Mapping[str, Actor]] = {
     "first_hit": RuleActor(first_hit),
     "rule": RuleActor(rule_choice),
     "lexical": LexicalActor(webshop_grammar),
 }
-"""Actors without a model; with whole pages each is a row of every table."""
+
+
+def rules(settings: Phase2Settings) -> Mapping[str, Actor]:
+    """Return the actors without a model; with whole pages each is a row of every table.
+
+    On long pages the rule by name reads before it buys; the one that does not is there as well.
+    """
+    if settings.pages != "long":
+        return _RULES
+    return {**_RULES, "rule": RuleActor(careful_choice), "hasty_rule": _RULES["rule"]}
 
 
 def rule_actor(settings: Phase2Settings) -> Actor | None:
     """Return the actor without a model that the settings ask for; None where a language model is to act."""
-    return None if settings.model or settings.student != "packaged" else RULES.get(settings.actor)
+    return None if settings.model or settings.student != "packaged" else rules(settings).get(settings.actor)
+
+
+def needed_by(settings: Phase2Settings) -> ChunkLabel | None:
+    """Return what tells the chunks that the acting rule must have read; None where a language model acts."""
+    actor = rule_actor(settings)
+    if actor is None:
+        return None
+    return sufficient_chunks(actor, webshop_grammar, memory=settings.history == "memory")
 
 
 @dataclass(frozen=True)
@@ -184,13 +203,15 @@ def attempt_held_out_goals(
         ZERO_SHOT: attempt_gated(ZERO_SHOT, gates.zero_shot[:1]),
         EXPERT_PAGES: attempt_gated(EXPERT_PAGES, [gates.expert_pages]),
         TRAINED: attempt_gated(TRAINED, gates.trained),
-        "oracle_gated": [attempt(bench.gated("oracle_gated", expert_target(encoder, webshop_grammar)))],
+        "oracle_gated": [
+            attempt(bench.gated("oracle_gated", expert_target(encoder, webshop_grammar, bench.gates.needed)))
+        ],
         "random_gated": [attempt(bench.gated("random_gated", random_scores(settings.seed)))],
     }
 
 
 def attempt_with_rules(bench: Workbench) -> dict[str, list[list[Trajectory]]]:
     """Let the printed rules attempt the test goals with whole pages: what any actor should reach."""
-    agents = {name: bench.react(actor, f"{name}_full_page") for name, actor in RULES.items()}
+    agents = {name: bench.react(actor, f"{name}_full_page") for name, actor in rules(bench.settings).items()}
     goals = bench.world.splits["test"]
     return {agent.name: [bench.attempt_stage(agent, Stage.AGENT, agent.name, goals)] for agent in agents.values()}

@@ -38,7 +38,12 @@ def attacked_world(world: World, share: float, seed: int) -> tuple[World, dict[s
     shop = world.shop
     catalogue, injections = inject(shop.catalogue, share, seed)
     attacked = Shop(
-        catalogue, shop.goals, nouns=shop.nouns, show_attributes=shop.show_attributes, step_limit=shop.step_limit
+        catalogue,
+        shop.goals,
+        nouns=shop.nouns,
+        show_attributes=shop.show_attributes,
+        step_limit=shop.step_limit,
+        long_pages=shop.long_pages,
     )
     return replace(world, shop=attacked), injections
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -15,6 +16,7 @@ from lab.run import RunDirectory, write_metrics
 from sightline.agents import Trajectory, state_conditioned
 from sightline.agents.grammar import webshop_grammar
 from sightline.agents.reading import (
+    ChunkLabel,
     ChunkScorer,
     QueryFrom,
     condition_dimension,
@@ -59,6 +61,8 @@ class RetrieverRecipe:
     """The seed's `phase2` settings."""
     navigation: bool = False
     """Whether chunks with buttons that lead on are right where these are to be clicked."""
+    labels: Literal["both", "clicks", "needed"] = "both"
+    """Whether chunks are right that hold what best actions act on, that the actor needs otherwise, or both."""
 
     @classmethod
     def of(cls, settings: Phase2Settings) -> RetrieverRecipe:
@@ -70,6 +74,7 @@ class RetrieverRecipe:
             settings.chunking,
             settings.retriever_training,
             settings.label_navigation,
+            settings.labels,
         )
 
 
@@ -113,14 +118,16 @@ class Gates:
     """Encoder of events and chunks."""
     engine: AnyEngine = InProcessEngine()  # noqa: RUF009  (frozen)
     """What labels examples."""
+    needed: ChunkLabel | None = None
+    """What the actor must have read; None for one that is not asked."""
 
     def label_examples_stage(self, recipe: RetrieverRecipe) -> dict[str, list[RetrievalExample]]:
         """Return retrieval examples of every split, labelled by what best actions act on."""
-        chunking, navigation = recipe.chunking, recipe.navigation
+        chunking = recipe.chunking
 
         def compute(folder: Path) -> None:
             def label(part: tuple[str, Sequence[Trajectory]]) -> list[RetrievalExample]:
-                return retrieval_examples(part[1], webshop_grammar, chunking, navigation=navigation)
+                return self.label(recipe, part[1])
 
             for split, examples in map_splits(self.engine, label, self.demonstrations, _EPISODES_AT_ONCE):
                 write_examples(folder / f"{split}.jsonl", examples)
@@ -128,9 +135,21 @@ class Gates:
         folder = self.run.stage(
             Stage.EXAMPLES,
             compute,
-            f"{chunking.max_characters}-{chunking.min_characters}{'-navigation' if navigation else ''}",
+            f"{chunking.max_characters}-{chunking.min_characters}-{recipe.labels}"
+            f"{'-navigation' if recipe.navigation else ''}",
         )
         return {split: list(read_examples(folder / f"{split}.jsonl")) for split in self.demonstrations}
+
+    def label(self, recipe: RetrieverRecipe, episodes: Sequence[Trajectory]) -> list[RetrievalExample]:
+        """Return the retrieval examples of episodes."""
+        return retrieval_examples(
+            episodes,
+            webshop_grammar,
+            recipe.chunking,
+            navigation=recipe.navigation,
+            needed=None if recipe.labels == "clicks" else self.needed,
+            targets=recipe.labels != "needed" or self.needed is None,
+        )
 
     def train_stage(self, name: str, recipe: RetrieverRecipe, seed: int, own_pages: Sequence[Trajectory] = ()) -> Gate:
         """Return a gate trained on the "train" pages, its best epoch chosen on the "dev" pages.
@@ -146,8 +165,7 @@ class Gates:
             pages = self.label_examples_stage(recipe)
             gate = untrained_gate(recipe, RecurrentStateModel.from_pretrained(self.model_folder), self.encoder, seed)
             config = recipe.training.model_copy(update={"seed": seed})
-            own = retrieval_examples(own_pages, webshop_grammar, recipe.chunking, navigation=recipe.navigation)
-            training = [*pages["train"], *own]
+            training = [*pages["train"], *self.label(recipe, own_pages)]
             joined = [*training, *pages["dev"]]
             extra = () if config.freeze_state_model else list(gate.state_model.parameters())
             border = len(training)

@@ -35,9 +35,11 @@ class Phase1Settings(EncoderSettings, EngineSettings):
     """Products in the generated catalogue."""
     goals: Literal["human", "synthetic"] = "human"
     """Which goals to shop for."""
-    pages: Literal["short", "control"] = "short"
-    """Which held-out goals are shopped for: all, or only those at which choosing chunks well cannot help: all that is
-    needed shares words with the instruction, and nothing must be remembered. There a tie is to be expected."""
+    pages: Literal["short", "long", "control"] = "short"
+    """What pages are like, and which held-out goals are shopped for. "long": 50 hits on a results page; description,
+    features, 20 reviews and up to 200 option values on item pages, where asked attributes stand that no title names.
+    "control": short pages, and only goals at which choosing chunks well cannot help, since all that is needed shares
+    words with the instruction and nothing must be remembered. There a tie is to be expected."""
     shop_seed: int = 42
     """Seed of the prices and goals, and of the generated catalogue."""
     step_limit: int = Field(default=15, ge=3)
@@ -56,6 +58,14 @@ class Phase1Settings(EncoderSettings, EngineSettings):
     """The recurrent state model."""
     next_action: NextActionTrainingConfig = NextActionTrainingConfig()
     """Its training."""
+
+    @model_validator(mode="after")
+    def _long_pages_are_made_up(self) -> Self:
+        if self.pages == "long" and (self.products is not None or self.goals == "synthetic"):
+            raise ValueError(
+                "--pages long are made up, with human goals: give neither --products nor --goals synthetic"
+            )
+        return self
 
     @model_validator(mode="after")
     def _official_files_belong_together(self) -> Self:
@@ -123,6 +133,9 @@ class Phase2Settings(Phase1Settings):
     """One retriever is trained, and evaluated on all held-out goals, for each."""
     label_navigation: bool = False
     """Also train gates to show buttons such as Buy Now, which can be clicked whether they are shown or not."""
+    labels: Literal["both", "clicks", "needed"] = "both"
+    """What the gates learn to show: what best actions act on, what else the acting rule must have read to do what is
+    best (found by leaving chunks out), or both. Of a language model, which is slow to ask, only clicks are taken."""
     page_width: int | None = Field(default=64, ge=4, multiple_of=4)
     """Width of the trained gates' attention over the chunks of a page; without it every chunk is judged alone."""
     own_pages_rounds: int = Field(default=1, ge=0)
@@ -145,6 +158,14 @@ class Phase2Settings(Phase1Settings):
     def _something_is_read(self) -> Self:
         if self.top_k is None and self.budget is None:
             raise ValueError("give --top-k, --budget or both: one of them must say how much RAG and the gates read")
+        return self
+
+    @model_validator(mode="after")
+    def _long_pages_fit_the_actor(self) -> Self:
+        if self.pages == "long" and self.actor == "student" and self.model is None:
+            raise ValueError(
+                "--pages long do not fit into the packaged student's context: use --actor rule, or --model"
+            )
         return self
 
     @model_validator(mode="after")

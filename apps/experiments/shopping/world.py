@@ -82,10 +82,11 @@ def open_world(settings: Phase1Settings) -> World:
         source = Official(products=settings.products, attributes=settings.attributes, human=settings.human)
         catalogue = Catalogue.from_official(source.products, source.attributes, source.human)
     else:
-        source = Generated(products=settings.generated_products, seed=settings.shop_seed)
-        catalogue = Catalogue.generate(source.products, source.seed)
+        long = settings.pages == "long"
+        source = Generated(products=settings.generated_products, seed=settings.shop_seed, long_texts=long)
+        catalogue = Catalogue.generate(source.products, source.seed, long_texts=long)
     goals = build_goals(catalogue, settings.goals, seed=settings.shop_seed)
-    shop = Shop(catalogue, goals, step_limit=settings.step_limit)
+    shop = Shop(catalogue, goals, step_limit=settings.step_limit, long_pages=settings.pages == "long")
     splits: dict[str, Sequence[int]] = dict(_splits(len(goals.goals)))
     if settings.pages == "control":
         splits["test"] = [goal for goal in splits["test"] if needs_no_choice(shop, goal)]

@@ -55,6 +55,19 @@ def test_every_part_of_a_long_option_group_begins_with_its_header_and_no_value_i
     assert [line for chunk in chunks for line in chunk.splitlines() if line != "color"] == values
 
 
+def test_on_a_long_page_every_paragraph_feature_and_review_is_a_part_of_its_own() -> None:
+    said = ["Description: One.", "Description: Two.", "Feature: Three.", "Review: Four. Five.", "Review: Six."]
+    page = (
+        "color\n  [button] red [button_]\nDesk Lamp\nPrice: $9\n\n" + "\n\n".join(said) + "\n[button] Buy Now [button_]"
+    )
+    assert cut_shop_page(page, ChunkingConfig(max_characters=300)) == (
+        "color\n  [button] red [button_]",
+        "Desk Lamp\nPrice: $9",
+        *said,
+        "[button] Buy Now [button_]",
+    )
+
+
 def test_a_long_text_is_cut_and_an_empty_page_has_no_parts() -> None:
     chunks = cut_shop_page("[button] < Prev [button_]\n" + "A sentence. " * 60, ChunkingConfig(max_characters=100))
     assert len(chunks) > 6

@@ -103,6 +103,22 @@ def test_following_a_best_action_earns_what_was_promised_in_the_steps_that_were_
         assert outcome.reward == promised.reward
 
 
+def test_long_pages_need_no_turning_and_their_values_are_those_of_trying_everything() -> None:
+    catalogue = Catalogue.generate(60, seed=5)
+    goals = build_goals(catalogue, "human", 5)
+    short, long = Shop(catalogue, goals), Shop(catalogue, goals, long_pages=True)
+    rng = np.random.default_rng(0)
+    for goal in range(12):
+        query = proposed_searches(long.goals.goals[goal].instruction_text)
+        state = wander(long, goal, rng, query, limit=20)
+        state = state._replace(step_limit=state.steps + 3)
+        force = BruteForce(long, query)
+        assert reachable_reward(long, state, query) == force.value(state._replace(steps=0, visited=frozenset()), 3)
+        few = (shop.start(goal)._replace(step_limit=4) for shop in (long, short))
+        one, other = (reachable_reward(shop, start, query) for shop, start in zip((long, short), few, strict=True))
+        assert one.reward >= other.reward
+
+
 def test_more_steps_never_lower_a_value(made_up: Shop) -> None:
     for goal in range(20):
         state = made_up.start(goal)

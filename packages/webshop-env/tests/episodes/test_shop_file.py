@@ -32,6 +32,14 @@ def test_the_shop_that_a_file_describes_is_the_one_that_was_written_down(tmp_pat
     assert again.goals.prices == shop.goals.prices
 
 
+def test_a_shop_of_long_pages_and_texts_is_opened_as_one(tmp_path: Path) -> None:
+    catalogue = Catalogue.generate(5, seed=3, long_texts=True)
+    shop = Shop(catalogue, build_goals(catalogue, "human", 5), long_pages=True)
+    write_shop(tmp_path / "shop.json", shop, Generated(products=5, seed=3, long_texts=True))
+    again = open_shop(tmp_path / "shop.json")
+    assert (again.identity, again.page_size) == (shop.identity, 50)
+
+
 def test_relative_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     files = Catalogue.generate(5).write_official("files")

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.webshop_env import Catalogue, GoalError, Shop, ShopState, build_goals, parse_action
+from sightline.webshop_env import Catalogue, GoalError, Shop, ShopState, build_goals, parse_action, render_rich
 from sightline.webshop_env.catalogue.catalogue import write_catalogue
 from sightline.webshop_env.goals import GoalSet
 from sightline.webshop_env.rules import PageKind
+from sightline.webshop_env.rules.pages import Role
 
 
 def play(shop: Shop, *actions: str, goal: int = 0, seed: int = 0) -> ShopState:
@@ -316,3 +317,37 @@ def test_an_option_without_text_is_not_offered_since_nothing_could_click_it(
     assert "" not in clickables(odd, state)
     assert "red" in clickables(odd, state)
     assert not odd.act(state, "click[]")[1].valid
+
+
+def test_long_pages_list_fifty_hits_and_say_all_of_a_product_on_its_page() -> None:
+    catalogue = Catalogue.generate(200, 1, long_texts=True)
+    goals = build_goals(catalogue, "human", 1)
+    long, short = (Shop(catalogue, goals, long_pages=flag) for flag in (True, False))
+    results = {}
+    for shop in (long, short):
+        state, _ = shop.act(shop.start(0), "search[natural]")
+        results[shop], asins = state, shop.hits(state)
+        assert [element.text for element in shop.page(state).elements if element.role is Role.LINK] == list(
+            asins[: shop.page_size]
+        )
+    assert (long.page_size, short.page_size) == (50, 10)
+    asin = long.hits(results[long])[0]
+    product = catalogue[asin]
+    texts = (*product.description.split("\n\n"), *product.bullets, *product.reviews)
+    for shop in (long, short):
+        item, _ = shop.act(results[shop], f"click[{asin.lower()}]")
+        text = render_rich(shop.page(item))
+        assert all((said in text) == (shop is long) for said in texts)
+        assert ("reviews" in shop.page(item).targets) == (shop is short)
+    reviews, _ = short.act(item, "click[reviews]")
+    assert all(review in render_rich(short.page(reviews)) for review in product.reviews)
+    assert copy.deepcopy(long).page_size == 50
+
+
+def test_each_part_of_a_long_page_stands_below_a_blank_line() -> None:
+    catalogue = Catalogue.generate(3, 1, long_texts=True)
+    shop = Shop(catalogue, build_goals(catalogue, "human", 1), long_pages=True)
+    page = render_rich(shop.page(ShopState(goal=0, kind=PageKind.ITEM, asin=catalogue.asins[0])))
+    parts = page.split("\n\n")
+    assert sum(part.startswith("Review: ") for part in parts) == len(catalogue[0].reviews)
+    assert sum(part.startswith("Feature: ") for part in parts) == len(catalogue[0].bullets)

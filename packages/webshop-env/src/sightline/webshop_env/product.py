@@ -78,6 +78,8 @@ class Product:
     """Requests written by people."""
     synthetic: SyntheticInstruction | None = None
     """The generated request, where there is one."""
+    reviews: tuple[str, ...] = ()
+    """What customers wrote; the published data have none, and search does not look there."""
 
     @property
     def search_text(self) -> str:
@@ -109,6 +111,8 @@ def canonical(product: Product) -> bytes:
         product.attributes,
         [(entry.text, entry.attributes, entry.options) for entry in product.human],
         product.synthetic and (product.synthetic.text, product.synthetic.attributes),
+        # Catalogues of earlier versions keep their fingerprints.
+        *([product.reviews] if product.reviews else []),
     )
     return _encode(content).encode("ascii") + b"\n"
 

@@ -11,6 +11,8 @@ from .examples import retrieval_examples as retrieval_examples
 from .examples import score_pages as score_pages
 from .pages import page_chunks as page_chunks
 from .scorers import instruction_similarity as instruction_similarity
+from .sufficiency import ChunkLabel as ChunkLabel
+from .sufficiency import sufficient_chunks as sufficient_chunks
 from .types import ChunkScorer as ChunkScorer
 from .types import QueryFrom as QueryFrom
 from .types import Reading as Reading

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sightline.agents.grammar import TaskGrammar
     from sightline.agents.protocols import Actor
+    from sightline.agents.reading.sufficiency import ChunkLabel
     from sightline.retrieval import ChunkingConfig, TextEncoder
 
 
@@ -41,8 +42,13 @@ def random_gated(
     return ReadingAgent("random_gated", actor, view, grammar)
 
 
-def expert_target(encoder: TextEncoder, grammar: TaskGrammar) -> ChunkScorer:
+def expert_target(encoder: TextEncoder, grammar: TaskGrammar, needed: ChunkLabel | None = None) -> ChunkScorer:
     """Score as `instruction_similarity`, but put the chunks with the target of a best action before all others.
+
+    Args:
+        encoder: encoder of instructions and chunks.
+        grammar: how pages are read.
+        needed: what else is put there, for example `sufficient_chunks` of the actor.
 
     Raises:
         ValueError: (when scoring) a situation holds no expert action.
@@ -54,7 +60,11 @@ def expert_target(encoder: TextEncoder, grammar: TaskGrammar) -> ChunkScorer:
         for situation, page, row in zip(situations, chunks, scores, strict=True):
             if not situation.best_actions:
                 raise ValueError("the oracle needs the expert's action; give roll_out an expert")
-            row[list(grammar.target_chunks_of(situation.best_actions, page))] += 2.0  # cosines differ by at most 2
+            right = {
+                *grammar.target_chunks_of(situation.best_actions, page),
+                *(needed(situation, page) if needed else ()),
+            }
+            row[sorted(right)] += 2.0  # cosines differ by at most 2
         return scores
 
     return score

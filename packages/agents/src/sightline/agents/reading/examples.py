@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sightline.agents.grammar import TaskGrammar
+    from sightline.agents.reading.sufficiency import ChunkLabel
     from sightline.agents.reading.types import ChunkScorer
     from sightline.agents.trajectory import Trajectory
     from sightline.retrieval import ChunkingConfig
@@ -32,27 +33,33 @@ def retrieval_examples(
     chunking: ChunkingConfig,
     *,
     navigation: bool = True,
+    needed: ChunkLabel | None = None,
+    targets: bool = True,
 ) -> list[RetrievalExample]:
-    """Make one example of every step whose action was to be read off one of the page's chunks.
+    """Make one example of every step for which one of the page's chunks was to be read.
 
-    A chunk is right when it holds the target of any best action or, where no expert was asked, of the action taken.
-    Actions in free text are left out, as are steps whose targets are in no chunk or in every one. All other chunks of
-    the page are negatives.
+    A chunk is right when it holds the target of any best action or, where no expert was asked, of the action taken, and
+    when it is needed otherwise. Actions in free text have no target; steps of which no chunk or every one is right are
+    left out. All other chunks of the page are negatives.
 
     Args:
         trajectories: episodes, of experts or of agents.
         grammar: how pages are read.
         chunking: how they are cut.
-        navigation: whether steps at which only navigation is best are kept; what it acts on can be done unread.
+        navigation: whether the targets of navigation count; what it acts on can be done unread.
+        needed: what else should be read, for example `sufficient_chunks` of the actor.
+        targets: whether targets count; without them only what is needed.
     """
     examples = []
     for trajectory in trajectories:
         for t, (situation, taken) in enumerate(trajectory.situations()):
             known_anyway = grammar.is_free_text if navigation else grammar.is_navigation
             best = [action for action in situation.best_actions or (taken,) if not known_anyway(action)]
-            if not best:
+            if not (best or needed) or (needed and _says_nothing(situation, grammar)):
                 continue
             chunks = page_chunks(situation.observation, situation.instruction, grammar, chunking)
+            right = set(grammar.target_chunks_of(best, chunks) if targets else ())
+            right.update(needed(situation, chunks) if needed else ())
             example = build_example(
                 episode_id=trajectory.episode_id,
                 t=t,
@@ -60,12 +67,17 @@ def retrieval_examples(
                 events=[(event.kind, event.text) for event in situation.events],
                 obs_text=situation.observation,
                 chunks=chunks,
-                action=situation.expert_action if situation.expert_action in best else best[0],
-                label=lambda _, texts, best=best: grammar.target_chunks_of(best, texts),
+                action=(situation.expert_action or taken) if situation.expert_action in best or not best else best[0],
+                label=lambda *_, right=right: tuple(sorted(right)),
             )
             if example is not None:
                 examples.append(example)
     return examples
+
+
+def _says_nothing(situation: Situation, grammar: TaskGrammar) -> bool:
+    """Tell whether the page is one on which only free text leads on: there is nothing to choose what to read for."""
+    return all(map(grammar.is_free_text, situation.best_actions))
 
 
 def example_situation(example: RetrievalExample) -> Situation:

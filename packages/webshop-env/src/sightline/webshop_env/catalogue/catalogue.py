@@ -98,19 +98,23 @@ class Catalogue:
         return cls(read_table(source, mapping))
 
     @classmethod
-    def generate(cls, products: int = 1000, seed: int = 0) -> Catalogue:
+    def generate(cls, products: int = 1000, seed: int = 0, *, long_texts: bool = False) -> Catalogue:
         """Make up a catalogue of believable products and requests; the same arguments give the same catalogue.
 
         Args:
             products: number of products.
             seed: picks one of the possible catalogues.
+            long_texts: give the products long descriptions, features, twenty reviews and up to 200 option values, with
+                requests for what only these say; the same products otherwise. Meant for a `Shop` with `long_pages`.
 
         Raises:
             CatalogueError: `products` is less than 1.
         """
         from sightline.webshop_env.catalogue.generating import generate_products
+        from sightline.webshop_env.catalogue.long_texts import lengthen
 
-        return cls(generate_products(products, seed))
+        made = generate_products(products, seed)
+        return cls((lengthen(product, seed) for product in made) if long_texts else made)
 
     @classmethod
     def from_products(cls, products: Sequence[Product]) -> Catalogue:

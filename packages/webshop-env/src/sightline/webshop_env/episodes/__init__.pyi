@@ -1,3 +1,4 @@
+from .careful_rule import careful_choice as careful_choice
 from .human_replay import HumanReplay as HumanReplay
 from .human_replay import replay_human as replay_human
 from .human_trajectories import HumanTrajectory as HumanTrajectory

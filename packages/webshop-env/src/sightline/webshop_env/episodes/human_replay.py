@@ -10,7 +10,6 @@ from sightline.webshop_env.episodes.human_trajectories import AGENT, HumanTrajec
 from sightline.webshop_env.episodes.recording import Recording, RecordingError, record
 from sightline.webshop_env.episodes.replay import Difference
 from sightline.webshop_env.goals.selection import find_goals
-from sightline.webshop_env.rules.shop import PAGE_SIZE
 from sightline.webshop_env.rules.state import PageKind, ShopState
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def _goal_differences(shop: Shop, state: ShopState, trajectory: HumanTrajectory)
 
 
 def _page_differences(shop: Shop, state: ShopState, visit: Visit, step: int) -> list[Difference]:
-    shown = shop.hits(state)[PAGE_SIZE * (state.number - 1) : PAGE_SIZE * state.number]
+    shown = shop.hits(state)[shop.page_size * (state.number - 1) : shop.page_size * state.number]
     on_results = state.kind is PageKind.RESULTS
     fields = [
         ("page", visit.page, _page_name(state)),

@@ -1,8 +1,8 @@
 """The best reward that each action leaves within reach, computed from the rules instead of tried out.
 
 What counts as reachable: the products of every results page of the proposed searches, which are made on the index
-page; those on the results pages of the present query, up to page `MAX_PAGES` or, of random results, on the page that
-is shown or comes back; every choice of options that clicks can make; and the steps that are left. Within this the
+page; those on the results pages of the present query, up to its fiftieth product or, of random results, on the page
+that is shown or comes back; every choice of options that clicks can make; and the steps that are left. Within this the
 values are exact.
 """
 
@@ -17,11 +17,8 @@ from sightline.webshop_env.episodes.request_words import proposed_searches
 from sightline.webshop_env.rules import pages
 from sightline.webshop_env.rules.pages import Role
 from sightline.webshop_env.rules.reward import ProductMatch, match_product, matched_options
-from sightline.webshop_env.rules.shop import PAGE_SIZE, RESERVED, RESULT_LIMIT, Shop, parse_action
+from sightline.webshop_env.rules.shop import RESERVED, RESULT_LIMIT, Shop, parse_action
 from sightline.webshop_env.rules.state import SUB_PAGES, PageKind, ShopState
-
-MAX_PAGES: Final = RESULT_LIMIT // PAGE_SIZE
-"""Number of results pages of a query whose products count: all that a search by words has."""
 
 _PREVIOUS: Final = f"click[{pages.PREVIOUS.lower()}]"
 
@@ -137,7 +134,7 @@ def goal_difficulty(shop: Shop, goal: int) -> float:
         return 1.0
     results = shop.act(start, f"search[{world.searches[0]}]")[0]
     best = reachable_reward(shop, start).reward
-    shown = shop.hits(results)[:PAGE_SIZE]
+    shown = shop.hits(results)[: shop.page_size]
     right = sum(world.opened(asin)[-1].reward == best for asin in shown)
     return 1.0 - right / len(shown) if shown and best > 0 else 1.0
 
@@ -193,7 +190,8 @@ class _World:
             return self._page(state)
         key = state.query, state.number
         if key not in self._pages:
-            turns = ((abs(number - state.number), number) for number in {*range(1, MAX_PAGES + 1), state.number})
+            last = RESULT_LIMIT // self._shop.page_size  # all that a search by words has
+            turns = ((abs(number - state.number), number) for number in {*range(1, last + 1), state.number})
             self._pages[key] = _merged(
                 _later(self._page(state._replace(number=number)), turned) for turned, number in turns
             )
@@ -201,7 +199,8 @@ class _World:
 
     def _page(self, state: ShopState) -> _Offers:
         """Return the offers of the products that one results page lists."""
-        shown = self._shop.hits(state)[PAGE_SIZE * (state.number - 1) : PAGE_SIZE * state.number]
+        size = self._shop.page_size
+        shown = self._shop.hits(state)[size * (state.number - 1) : size * state.number]
         labels = [asin for asin in shown if parse_action(f"click[{asin.lower()}]") == ("click", asin.lower())]
         return _merged(_later(self.opened(asin), 1) for asin in labels)
 

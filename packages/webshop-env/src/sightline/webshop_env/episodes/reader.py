@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sightline.webshop_env.episodes.request_words import content_words
+from sightline.webshop_env.episodes.request_words import ASIDE, content_words
 from sightline.webshop_env.episodes.shoppers import choose_or_buy, listed_hits, mentioned_options, rule_action
 from sightline.webshop_env.rules import pages
 from sightline.webshop_env.rules.pages import Page, Role
@@ -22,12 +22,6 @@ _PATIENCE: Final = 9
 """How many pages it sees before it buys the best product so far: shops of the literature close after 15 steps."""
 _SPARE: Final = 1
 """How many words may stand nowhere: a request calls things by other names than a shop does."""
-_WORDS_ASIDE: Final = (
-    "& brother dad daughter father friend gift help home husband interested kids like mom mother order party searching "
-    "sister son they trip wife"
-)
-_ASIDE: Final = frozenset(_WORDS_ASIDE.split())
-"""Words of requests that say for whom, for when or how it is asked, not what is wanted."""
 _BACK: Final = f"click[{pages.PREVIOUS.lower()}]"
 
 _Read = dict[str, tuple[set[str], set[PageKind]]]
@@ -47,7 +41,7 @@ def reader_action(instruction: str, seen: Sequence[Page]) -> str:
         seen: pages that were shown since the episode began, the present one last.
     """
     page = seen[-1]
-    wanted = set(content_words(instruction)) - _ASIDE
+    wanted = set(content_words(instruction)) - ASIDE
     read = _read(seen)
     best = max(read, key=lambda title: len(wanted & read[title][0]), default="")
     if page.kind is PageKind.RESULTS:

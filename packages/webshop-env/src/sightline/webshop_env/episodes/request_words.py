@@ -13,6 +13,12 @@ _FILLER_WORDS: Final = (
     "please should show some something that the this to want with would you"
 )
 _FILLER: Final = frozenset(_FILLER_WORDS.split())
+_WORDS_ASIDE: Final = (
+    "& brother dad daughter father friend gift help home husband interested kids like mom mother order party searching "
+    "sister son they trip wife"
+)
+ASIDE: Final = frozenset(_WORDS_ASIDE.split())
+"""Words of requests that say for whom, for when or how it is asked, not what is wanted."""
 
 
 def content_words(text: str) -> list[str]:

@@ -31,6 +31,8 @@ class Generated(BaseModel):
     """Number of products."""
     seed: int
     """Seed of the catalogue."""
+    long_texts: bool = False
+    """Whether its products have long texts."""
 
 
 class Official(BaseModel):
@@ -80,6 +82,8 @@ class ShopFile(BaseModel):
     """Number of steps after which episodes are truncated; None for no limit."""
     show_attributes: bool = False
     """Whether item pages offer the page of attributes."""
+    long_pages: bool = False
+    """Whether pages are long ones."""
 
 
 def write_shop(path: Path, shop: Shop, source: Generated | Official | Stored) -> None:
@@ -101,6 +105,7 @@ def write_shop(path: Path, shop: Shop, source: Generated | Official | Stored) ->
         goals_seed=shop.goals.seed,
         step_limit=shop.step_limit,
         show_attributes=shop.show_attributes,
+        long_pages=shop.long_pages,
     )
     with atomic_file(path) as file:
         file.write(content.model_dump_json(indent=1).encode() + b"\n")
@@ -129,12 +134,18 @@ def open_shop(path: Path) -> Shop:
             f"not {described.fingerprint[:12]}); files may have changed, or the generator of this version differs"
         )
     goals = build_goals(catalogue, described.goals, described.goals_seed)
-    return Shop(catalogue, goals, step_limit=described.step_limit, show_attributes=described.show_attributes)
+    return Shop(
+        catalogue,
+        goals,
+        step_limit=described.step_limit,
+        show_attributes=described.show_attributes,
+        long_pages=described.long_pages,
+    )
 
 
 def _catalogue(source: Generated | Official | Stored) -> Catalogue:
     if isinstance(source, Generated):
-        return Catalogue.generate(source.products, source.seed)
+        return Catalogue.generate(source.products, source.seed, long_texts=source.long_texts)
     if isinstance(source, Stored):
         return Catalogue.open(source.folder)
     return Catalogue.from_official(source.products, source.attributes, source.human, source.num_products)

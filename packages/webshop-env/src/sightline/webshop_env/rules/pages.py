@@ -207,8 +207,14 @@ def hit_fragment(product: Headline | Product) -> Fragment:
     return _visible((link, _text(product.title, "title"), _text(product.price_tag, "price")))
 
 
-def item_fragment(product: Product, show_attributes: bool) -> Fragment:
-    """Return the item page below its navigation: options, what the product is, and the buttons that lead on."""
+def item_fragment(product: Product, show_attributes: bool, *, long: bool = False) -> Fragment:
+    """Return the item page below its navigation: options, what the product is, and the buttons that lead on.
+
+    Args:
+        product: product that is shown.
+        show_attributes: whether there is a button to its attributes.
+        long: whether the page says itself what sub pages say otherwise, each part after a blank line.
+    """
     elements: list[Element] = []
     for group, values in product.options.items():
         elements.append(_text(group, "group"))
@@ -218,13 +224,22 @@ def item_fragment(product: Product, show_attributes: bool) -> Fragment:
         _text(f"Price: {product.price_tag}", "price"),
         _text("Rating: N.A.", "rating"),
     )
-    elements.extend(_button(page) for page in SUB_PAGES if show_attributes or page is not PageKind.ATTRIBUTES)
+    if long:
+        elements.extend(_inline(product))
+    buttons = (page for page in SUB_PAGES if show_attributes or page is not PageKind.ATTRIBUTES)
+    elements.extend(_button(page) for page in buttons if not long or page is PageKind.ATTRIBUTES)
     elements.append(_button(BUY))
     return _visible(elements)
 
 
+def _inline(product: Product) -> Iterator[Element]:
+    yield from (_text(f"\nDescription: {part}", "description") for part in product.description.split("\n\n") if part)
+    yield from (_text(f"\nFeature: {bullet}", "bullet") for bullet in product.bullets)
+    yield from (_text(f"\nReview: {review}", "review") for review in product.reviews)
+
+
 def sub_fragment(product: Product, kind: PageKind) -> Fragment:
-    """Return what a sub page says about the product; there are no reviews, so that page says nothing."""
+    """Return what a sub page says about the product; published products have no reviews, so that page says nothing."""
     if kind is PageKind.DESCRIPTION:
         return _visible((_text(product.description, "description"),))
     if kind is PageKind.FEATURES:
@@ -233,7 +248,7 @@ def sub_fragment(product: Product, kind: PageKind) -> Fragment:
         attributes = (_text(f" {attribute}", "attribute") for attribute in product.attributes)
         rest = (product.category, product.query, product.product_category)
         return _visible(chain(attributes, map(_text, rest)))
-    return Fragment(())
+    return _visible(_text(f" {review}", "review") for review in product.reviews)
 
 
 def clicked_values(query: str, options: tuple[tuple[str, str], ...], item: Fragment) -> frozenset[str]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sightline.webshop_env.search.index import SearchIndex
 
 PAGE_SIZE: Final = 10
+"""Products on a results page; long pages list all that a search finds."""
 RESULT_LIMIT: Final = 50
 MAX_ACTION_LENGTH: Final = 10_000
 """Characters; longer actions are invalid, so that states and snapshots stay small."""
@@ -84,8 +85,11 @@ class Shop:
         nouns: finds the nouns of a title, for the reward.
         show_attributes: whether item pages offer the page of attributes.
         step_limit: number of steps after which an episode is truncated; None for no limit.
+        long_pages: whether a results page lists 50 products in place of 10, and an item page holds description,
+            features and reviews itself, as shops of today do.
 
     Attributes:
+        page_size: products on a results page.
         identity: what a snapshot's numbers and names refer to, the catalogue and the goals. Taking the fingerprint of
             a catalogue in memory is a part of making its shop, so that no snapshot pays for it.
     """
@@ -99,6 +103,7 @@ class Shop:
         nouns: NounTagger = rule_nouns,
         show_attributes: bool = False,
         step_limit: int | None = None,
+        long_pages: bool = False,
     ) -> None:
         if step_limit is not None and step_limit < 1:
             raise ValueError(f"step_limit must be at least 1 or None, not {step_limit!r}")
@@ -108,6 +113,8 @@ class Shop:
         self.nouns = nouns
         self.show_attributes = show_attributes
         self.step_limit = step_limit
+        self.long_pages = long_pages
+        self.page_size = RESULT_LIMIT if long_pages else PAGE_SIZE
         self._instruction = lru_cache(256)(self._make_instruction)
         self._hits = lru_cache(1024)(self._make_hits)
         self._listed: dict[str, pages.Fragment] = {}
@@ -129,6 +136,7 @@ class Shop:
             nouns=self.nouns,
             show_attributes=self.show_attributes,
             step_limit=self.step_limit,
+            long_pages=self.long_pages,
         )
         return make, ()
 
@@ -262,7 +270,7 @@ class Shop:
     def _make_hits(self, query: str, number: int, seed: int, draws: int) -> tuple[int, pages.Fragment]:
         """How many products a query finds, and those of one results page."""
         asins = self._find(query, seed, draws)
-        shown = asins[PAGE_SIZE * (number - 1) : PAGE_SIZE * number]
+        shown = asins[self.page_size * (number - 1) : self.page_size * number]
         found = {asin: self._listed.get(asin) for asin in shown}
         missing = [asin for asin, fragment in found.items() if fragment is None]
         if len(self._listed) > _LISTED:
@@ -272,7 +280,7 @@ class Shop:
         return len(asins), pages.Fragment.of_links(fragment for fragment in found.values() if fragment is not None)
 
     def _make_item(self, asin: str) -> pages.Fragment:
-        return pages.item_fragment(self.product(asin), self.show_attributes)
+        return pages.item_fragment(self.product(asin), self.show_attributes, long=self.long_pages)
 
     def _make_sub(self, asin: str, kind: PageKind) -> pages.Fragment:
         return pages.sub_fragment(self.product(asin), kind)
