@@ -13,7 +13,7 @@ import torch
 from sklearn.metrics import brier_score_loss
 
 from experiments.steering.data import Data
-from experiments.steering.methods import PLAIN, open_model, train_predictor_stage
+from experiments.steering.methods import ROUTED, open_model, train_predictor_stage
 from experiments.steering.settings import SteeringSettings
 from experiments.steering.stages import Stage
 from lab.report import SMOKE_NOTICE
@@ -82,7 +82,7 @@ def _explain_stage(
         found = _calibration(policy, predict, index, data) | {
             "obedience": _steering_strength(predict, index, data, seed)
         }
-        if name != PLAIN:
+        if name == ROUTED:
             found["faithfulness"] = _faithfulness(model, predict, index, data, seed)
             if seed == settings.seeds[0]:
                 notice = SMOKE_NOTICE if run.smoke else ""
@@ -126,11 +126,11 @@ _OUTCOMES = tuple(field.name for field in fields(Outcomes))
 
 
 def _function(model: JEPAModel, data: Data, name: str) -> PredictFunction:
-    if name != PLAIN:
+    if name == ROUTED:
         return routed_predictions(model)
     of_categories = torch.from_numpy(np.array(data.dataset.centroids))
     centroids = model.embed_index(of_categories, torch.arange(len(of_categories))).numpy()
-    return plain_predictions(model, centroids)
+    return plain_predictions(model, centroids[:, : of_categories.shape[1]])
 
 
 def _mixed(predict: PredictFunction, index: SourceIndex, data: Data, split: Split) -> tuple[Evidence, Outcomes]:

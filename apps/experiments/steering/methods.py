@@ -1,4 +1,4 @@
-"""What is compared: baselines and predictors, trained once per seed and scored on the test questions in every mode."""
+"""What is compared: baselines and models, trained once per seed and scored on the test questions in every mode."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,8 +33,21 @@ from sightline.jepa.data import Ids, Split, SteeringKind
 from sightline.jepa.explaining import index_for
 from sightline.jepa.ranking import Method, QueryMetrics
 
-PLAIN, ROUTED = "predictor", "routed predictor"
-PREDICTORS = (PLAIN, ROUTED)
+SCORER, PLAIN, ROUTED = "scorer", "predictor", "routed predictor"
+PREDICTORS = (SCORER, PLAIN, ROUTED)
+"""What is explained as well as scored."""
+RESIDUAL = "scorer with residual"
+ABLATIONS: Mapping[str, Mapping[str, Any]] = {
+    "regression alone": {"loss": {"info_nce": 0.0, "regression": 1.0}},
+    "with regression": {"loss": {"regression": 1.0}},
+    "with centroids": {"loss": {"centroid": 0.1}},
+    "with VICReg": {"loss": {"vicreg": 0.1}},
+    "with SIGReg": {"loss": {"sigreg": 0.02}},
+    "in a projection with EMA target": {"target": "projection"},
+    "regression first": {"loss": {"regression_epochs": 3}},
+    "balanced batches": {"training": {"batches": "balanced"}},
+}
+"""Changes of the plain predictor's configuration, whose objective is InfoNCE alone."""
 METRICS = ("reciprocal_rank", "ndcg_at_10", "recall_at_10")
 """Fields of `QueryMetrics` that are reported."""
 
@@ -44,8 +58,11 @@ _ADAPTERS: Mapping[str, tuple[SteeringKind, float]] = {
 }
 """The adapters: what steers them in training, and the share for which it is withheld."""
 _UNSTEERED, _SOFT = "adapter, unsteered", "adapter, soft filter"
-_SEEDED = (*_ADAPTERS, _SOFT, *PREDICTORS)
-"""What depends on the training seed."""
+
+
+def trained_models(settings: SteeringSettings) -> tuple[str, ...]:
+    """Return the names of all models that a run trains."""
+    return (*PREDICTORS, RESIDUAL, *(f"{PLAIN}, {name}" for name in (ABLATIONS if settings.ablation else ())))
 
 
 @dataclass(frozen=True)
@@ -68,12 +85,14 @@ def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Da
     """Fit and score all methods on a data set, each in a stage of its own."""
     settled: dict[str, Mapping[str, float]] = {}  # what the first seed's validation chose for an adapter, for all seeds
 
+    models = trained_models(settings)
+
     @cache
     def unsteered(seed: int) -> Method:
         return _adapter(settings, data.dataset, _UNSTEERED, seed, settled.get(_UNSTEERED))
 
     def fitted(name: str, seed: int) -> Method:
-        if name in PREDICTORS:
+        if name in models:
             return _predictor(settings, run, data, name, seed)
         if name == _SOFT:
             return softly_filtered(unsteered(seed), data.dataset, unreliable_share=settings.unreliable_share)
@@ -84,9 +103,9 @@ def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Da
         return BASELINES[name](data.dataset, seed)
 
     found = {}
-    for name in (*BASELINES, *PREDICTORS):
-        seeds = settings.seeds if name in _SEEDED else settings.seeds[:1]
-        if name in PREDICTORS:
+    for name in (*BASELINES, *models):
+        seeds = settings.seeds if name in (*_ADAPTERS, _SOFT, *models) else settings.seeds[:1]
+        if name in models:
             for seed in seeds:  # a stage of its own, so that its time is that of training alone
                 train_predictor_stage(settings, run, data, name, seed)
         rows = []
@@ -126,7 +145,7 @@ def _adapter(
 
 
 def train_predictor_stage(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> Path:
-    """Train one predictor; a killed run goes on after its last checkpoint.
+    """Train one model; a killed run goes on after its last checkpoint.
 
     Returns:
         The folder of its stage, with `model` and `metrics.jsonl` in it.
@@ -134,14 +153,14 @@ def train_predictor_stage(settings: SteeringSettings, run: RunDirectory, data: D
     variant = _training(name, data.label, seed)
 
     def compute(folder: Path) -> None:
-        config = configuration(settings, data, name, seed)
+        config = configuration(settings, run, data, name, seed)
         work = run.work_folder(Stage.TRAINING, variant)
         negatives = None
-        if config.loss.negatives == "batch" and config.loss.num_negatives:
+        if config.loss.num_negatives:
             negatives = mine_negatives(data.dataset, config.loss.num_negatives, seed).ids
-        if (work / "checkpoint.safetensors").exists():
+        try:
             trainer = Trainer.resume(work, data.dataset, negatives=negatives)
-        else:
+        except FileNotFoundError:
             trainer = Trainer(config, data.dataset, folder=work, negatives=negatives)
         result = trainer.fit()
         trainer.model.save_pretrained(folder / "model")
@@ -160,21 +179,30 @@ def _training(name: str, data_label: str, seed: int) -> str:
     return f"{name}-{data_label}-seed{seed}"
 
 
-def configuration(settings: SteeringSettings, data: Data, name: str, seed: int) -> JEPAConfig:
-    """Return the configuration of a predictor for this data set and seed."""
-    config = settings.plain if name == PLAIN else settings.routed
-    negatives = settings.shop_negatives if data.name == "shop" else settings.documentation_negatives
-    return config.model_copy(
-        update={
-            "predictor": config.predictor.model_copy(update={"dimension": data.dataset.sources.shape[1]}),
-            "loss": config.loss.model_copy(update={"negatives": negatives}),
-            "training": config.training.model_copy(update={"seed": seed}),
-        }
-    )
+def configuration(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> JEPAConfig:
+    """Return the configuration of a model for this data set and seed."""
+    ablated = {f"{PLAIN}, {change}": values for change, values in ABLATIONS.items()}
+    base = SCORER if name == RESIDUAL else PLAIN if name in ablated else name
+    config = {SCORER: settings.scorer, PLAIN: settings.plain, ROUTED: settings.routed}[base]
+    negatives = settings.negatives
+    if (name, seed, data.fold) != (base, settings.seeds[0], None):
+        # Chosen once, with the first seed on the whole data, so that rows differ in what their names say alone.
+        first = run.stage_folder(Stage.TRAINING, _training(base, data.name, settings.seeds[0]))
+        negatives = JEPAModel.from_pretrained(first / "model").config.loss.negatives
+    changes: list[Mapping[str, Any]] = [
+        {"predictor": {"dimension": data.dataset.sources.shape[1]}},
+        {"loss": {"negatives": negatives}, "training": {"seed": seed}},
+        {"scorer": {"residual": "plain" if name == RESIDUAL else "none"}},
+        ablated.get(name, {}),
+    ]
+    values = config.model_dump()
+    for section, new in (item for each in changes for item in each.items()):
+        values[section] = values[section] | new if isinstance(new, Mapping) else new
+    return JEPAConfig.model_validate(values)
 
 
 def open_model(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> JEPAModel:
-    """Return a trained predictor."""
+    """Return a trained model."""
     return JEPAModel.from_pretrained(train_predictor_stage(settings, run, data, name, seed) / "model")
 
 

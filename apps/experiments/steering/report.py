@@ -17,7 +17,7 @@ from experiments.steering.findings import (
     UNSTEERED_ADAPTER,
     DataFindings,
 )
-from experiments.steering.methods import METRICS, PREDICTORS, ROUTED, training_seconds
+from experiments.steering.methods import METRICS, PLAIN, PREDICTORS, RESIDUAL, ROUTED, SCORER, training_seconds
 from experiments.steering.plots import reliability_diagram, steering_strength_curve
 from experiments.steering.stages import Stage
 from lab.figures import save_figure
@@ -41,7 +41,11 @@ TITLE = "Does a learned predictor use steering better than simple baselines, and
 
 def write_report(run: RunDirectory, findings: Sequence[DataFindings]) -> Report:
     """Return the report; its figures are written into the run's `plots` now."""
-    tables = [table for found in findings for table in (methods_table(found), rivals_table(found), claims_table(found))]
+    tables = [
+        table
+        for found in findings
+        for table in (methods_table(found), scorer_table(found), ablation_table(found), claims_table(found))
+    ]
     sections = [section for found in findings for section in _sections(run, found)]
     answer = " ".join(found.recommendation() for found in findings)
     return Report(TITLE, [answer, *(str(claim) for found in findings for claim in found.claims())], tables, sections)
@@ -86,6 +90,44 @@ def rivals_table(found: DataFindings) -> Table:
     )
 
 
+def scorer_table(found: DataFindings) -> Table:
+    """Return the scorer minus its rivals under every kind of steering, and what a residual adds to it."""
+    rivals = (SOFT_FILTER, ROUTED, PLAIN, COSINE, UNSTEERED_ADAPTER, STEERED_ADAPTER)
+    differences = {
+        f"minus {rival}": [found.difference(SCORER, mode, rival, mode) for mode in MODES] for rival in rivals
+    }
+    differences[f"{RESIDUAL}, minus it"] = [found.difference(RESIDUAL, mode, SCORER, mode) for mode in MODES]
+    means = [found.interval(SCORER, mode) for mode in MODES]
+    return Table(
+        columns=("MRR of the scorer", *MODES, "resampled"),
+        rows=(
+            ("itself", *(show_interval(each, ".3f") for each in means), resampled_by(means)),
+            *(
+                (name, *(show_interval(each, "+.3f") for each in row), resampled_by(row))
+                for name, row in differences.items()
+            ),
+        ),
+        caption=f"{found.data.name}: paired on the same {len(found.scores.groups):,} test questions, 95 % bootstrap "
+        "intervals.",
+    )
+
+
+def ablation_table(found: DataFindings) -> Table:
+    """Return what each part of the objective is worth to the plain predictor, under every kind of steering."""
+    rows = []
+    for name in (each for each in found.scores.values if each.startswith(f"{PLAIN}, ")):
+        differences = [found.difference(name, mode, PLAIN, mode) for mode in MODES]
+        shown = (show_interval(each, "+.3f") for each in differences)
+        rows.append((name.removeprefix(f"{PLAIN}, "), *shown, resampled_by(differences)))
+    means = [found.interval(PLAIN, mode) for mode in MODES]
+    return Table(
+        columns=("MRR of the predictor", *MODES, "resampled"),
+        rows=(("InfoNCE alone", *(show_interval(each, ".3f") for each in means), resampled_by(means)), *rows),
+        caption=f"{found.data.name}: below the first row, differences from it, paired on the same test questions and "
+        "training seeds; 95 % bootstrap intervals.",
+    )
+
+
 def methods_table(found: DataFindings) -> Table:
     """Return how every method ranks the test questions' sources under every mode."""
     rows = []
@@ -109,7 +151,8 @@ def _sections(run: RunDirectory, found: DataFindings) -> list[Section]:
     name = found.data.name
     sections = [
         Section(f"{name}: aims", (found.recommendation(),), (claims_table(found),)),
-        Section(f"{name}: ranking", (), (methods_table(found), rivals_table(found))),
+        Section(f"{name}: ranking", (), (scorer_table(found), methods_table(found), rivals_table(found))),
+        Section(f"{name}: what each part of the objective is worth", (), (ablation_table(found),)),
     ]
     if found.data.counterfactual.any():
         sections.append(_counterfactual_section(found))
@@ -229,7 +272,7 @@ def _faithfulness_section(found: DataFindings) -> Section:
 def _training_section(run: RunDirectory, found: DataFindings) -> Section:
     rows = [
         (name, str(seed), f"{training_seconds(run, name, found.data.name, seed):.1f}")
-        for name in PREDICTORS
+        for name in (*PREDICTORS, RESIDUAL)
         for seed in found.settings.seeds
     ]
     caption = f"Wall time on {found.settings.threads} threads, with validation after every epoch."

@@ -28,6 +28,7 @@ class SteeringSettings(EncoderSettings):
         "adapter_epochs": 3,
         "adapter_choices": 1,
         "folds": 2,
+        "scorer": {"model": "scorer", "training": {"epochs": 4, "batch_size": 64}},
         "plain": {"model": "plain", "training": {"epochs": 4, "batch_size": 64}},
         "routed": {"model": "routed", "training": {"epochs": 4, "batch_size": 64}},
         "cards": 2,
@@ -59,11 +60,13 @@ class SteeringSettings(EncoderSettings):
     """Epochs at most of each adapter that is tried."""
     adapter_choices: int = Field(default=len(GRID), ge=1, le=len(GRID))
     """How many of the settings of adapters are tried; validation decides between them."""
-    shop_negatives: Literal["batch", "corpus"] = "batch"
-    """What predictors are contrasted with in the shop, where validation prefers the sources of the batch: of so few
-    sources, those of other splits would be learned as wrong answers to everything."""
-    documentation_negatives: Literal["batch", "corpus"] = "corpus"
-    """What predictors are contrasted with in the documentation, where validation prefers all sources."""
+    negatives: Literal["auto", "batch", "corpus"] = "auto"
+    """What models are contrasted with: the sources of the batch, those of all training pairs, or what validation
+    prefers with the first seed. Sources of validation and test never serve as wrong answers."""
+    ablation: bool = True
+    """Whether to train the plain predictor with single parts of its objective changed as well."""
+    scorer: JEPAConfig = JEPAConfig(model="scorer")
+    """The filter-aware scorer; its dimension, negatives, residual and seed are set by the run."""
     plain: JEPAConfig = JEPAConfig(model="plain")
     """The predictor; its dimension, negatives and seed are set by the run."""
     routed: JEPAConfig = JEPAConfig(model="routed")
@@ -78,7 +81,7 @@ class SteeringSettings(EncoderSettings):
 
     @model_validator(mode="after")
     def _models_are_what_they_are_called(self) -> Self:
-        for name in ("plain", "routed"):
+        for name in ("scorer", "plain", "routed"):
             if getattr(self, name).model != name:
                 raise ValueError(f"{name}.model must be {name!r}")
         for name, values in (("seeds", self.seeds), ("data", self.data)):

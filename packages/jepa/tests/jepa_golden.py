@@ -34,6 +34,7 @@ CONFIG = JEPAConfig.model_validate(
         "loss": {"negatives": "corpus_all"},  # what version 1 called "corpus"
     }
 )
+SCORER = JEPAConfig.model_validate(CONFIG.model_dump() | {"model": "scorer"})
 AXES = np.eye(2, dtype=np.float32)
 DATASET = SteeringDataset(
     questions=AXES[[0, 1, 0]],
@@ -101,14 +102,14 @@ EXPLANATION = Explanation(
 )
 
 
-def model() -> JEPAModel:
-    predictor = make_predictor(CONFIG, torch.from_numpy(DATASET.centroids), torch.from_numpy(DATASET.category_vectors))
+def model(config: JEPAConfig = CONFIG) -> JEPAModel:
+    predictor = make_predictor(config, torch.from_numpy(DATASET.centroids), torch.from_numpy(DATASET.category_vectors))
     start = 0
     with torch.no_grad():
         for parameter in predictor.parameters():
             parameter.copy_(torch.arange(start, start + parameter.numel()).reshape(parameter.shape) / 8)
             start += parameter.numel()
-    return JEPAModel(CONFIG, predictor, encoder="axes", names=DATASET.names)
+    return JEPAModel(config, predictor, encoder="axes", names=DATASET.names)
 
 
 def checkpoint() -> Checkpoint:
@@ -119,6 +120,7 @@ def checkpoint() -> Checkpoint:
 def write(folder: Path) -> None:
     write_dataset(folder / "dataset", DATASET)
     model().save_pretrained(folder / "model", {"none": 0.25})
+    model(SCORER).save_pretrained(folder / "scorer", {"none": 0.25})
     checkpoint().save(folder / "checkpoint.safetensors")
     write_history(folder / "history.jsonl", HISTORY)
     write_policy(folder / "policy.json", POLICY)

@@ -1,0 +1,67 @@
+"""Losses equal what other libraries compute, to rounding."""
+
+from __future__ import annotations
+
+import importlib
+from unittest.mock import Mock
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from sightline.jepa import batch_info_nce
+from sightline.jepa.losses import corpus_info_nce
+from sightline.jepa.models.target import average_into, frozen_copy
+
+try:
+    losses = importlib.import_module("sentence_transformers.sentence_transformer.losses")
+except ModuleNotFoundError:  # their place before version 6
+    losses = importlib.import_module("sentence_transformers.losses")
+
+COUNT, DIMENSION = 16, 24
+
+
+def unit(seed: int, *shape: int) -> torch.Tensor:
+    return normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), dim=-1)
+
+
+PREDICTIONS, SOURCES = unit(0, COUNT, DIMENSION), unit(1, COUNT, DIMENSION)
+NOTHING = torch.zeros(COUNT, COUNT, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("temperature", [0.02, 0.05, 0.5])
+def test_within_a_batch_it_is_the_ranking_loss_of_both_directions(temperature: float):
+    reference = losses.MultipleNegativesRankingLoss(Mock(), scale=1 / temperature)
+    directions = ([PREDICTIONS, SOURCES], [SOURCES, PREDICTIONS])
+    expected = sum(reference.compute_loss_from_embeddings(each, torch.empty(0)) for each in directions) / 2
+    torch.testing.assert_close(batch_info_nce(PREDICTIONS, SOURCES, NOTHING, temperature)["loss"], expected)
+
+
+def test_shared_mined_negatives_are_those_of_the_ranking_loss():
+    mined = unit(2, 3, COUNT, DIMENSION)
+    reference = losses.MultipleNegativesRankingLoss(Mock(), scale=20.0)
+    expected = reference.compute_loss_from_embeddings([PREDICTIONS, SOURCES, *mined], torch.empty(0))
+    found = batch_info_nce(PREDICTIONS, SOURCES, NOTHING, 0.05, mined.reshape(-1, DIMENSION))
+    torch.testing.assert_close(found["forward"], expected)
+
+
+def test_against_a_corpus_of_the_batchs_sources_it_is_the_ranking_loss():
+    reference = losses.MultipleNegativesRankingLoss(Mock(), scale=20.0)
+    expected = reference.compute_loss_from_embeddings([PREDICTIONS, SOURCES], torch.empty(0))
+    targets = torch.arange(COUNT)
+    found = corpus_info_nce(PREDICTIONS, SOURCES, targets, (targets[:0], targets[:0]), 0.05)
+    torch.testing.assert_close(found["loss"], expected)
+
+
+def test_the_averaged_weights_are_those_of_torch():
+    online = torch.nn.Linear(3, 3)
+    reference = AveragedModel(online, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    reference.update_parameters(online)
+    average = frozen_copy(online)
+    for step in range(5):
+        with torch.no_grad():
+            online.weight.add_(step + 1.0)
+        reference.update_parameters(online)
+        average_into(average, online, 0.9)
+    torch.testing.assert_close(average.weight, reference.module.weight)
