@@ -1,17 +1,19 @@
 """The documents are true: their code runs, and the configuration reference lists what there is.
 
-``python packages/jepa/tests/test_documents.py`` writes the configuration reference anew.
+``python packages/jepa/tests/test_documents.py`` writes the configuration reference and the example files anew.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from sightline.jepa.commands.config import complete_yaml
 from sightline.jepa.config import JEPAConfig
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -99,5 +101,20 @@ def test_links_between_documents_lead_somewhere(document: str):
         assert (path.parent / target).exists(), f"{document} links to {target}"
 
 
+def example_files() -> dict[Path, str]:
+    kinds = get_args(JEPAConfig.model_fields["model"].annotation)
+    return {PACKAGE / "configs" / f"{kind}.yaml": complete_yaml(JEPAConfig(model=kind)) for kind in kinds}
+
+
+def test_the_example_files_are_complete_and_read_back():
+    files = example_files()
+    assert sorted((PACKAGE / "configs").glob("*.yaml")) == sorted(files)
+    for path, text in files.items():
+        assert path.read_text(encoding="utf-8") == text
+        assert JEPAConfig.from_yaml(path) == JEPAConfig.model_validate({"model": path.stem})
+
+
 if __name__ == "__main__":
     REFERENCE.write_text(configuration_reference(), encoding="utf-8")
+    for example, content in example_files().items():
+        example.write_text(content, encoding="utf-8")

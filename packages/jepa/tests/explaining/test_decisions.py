@@ -126,7 +126,9 @@ def test_a_threshold_wants_as_many_events_as_probabilities():
     ("columns", "signal"),
     [
         ({"top_score": 3.0, "lead": -3.0, "routing_confidence": -3.0}, ActionableSignal.TRUST),
-        ({"top_score": 0.0, "lead": 3.0, "routing_confidence": -3.0}, ActionableSignal.ASK),
+        ({"top_score": 0.0, "lead": 3.0, "routing_confidence": -3.0, "has_steering": 0.0}, ActionableSignal.ASK),
+        ({"top_score": 0.0, "lead": 3.0, "routing_confidence": -3.0, "has_steering": 1.0}, ActionableSignal.CHECK),
+        ({"top_score": 0.0, "lead": 0.0, "routing_confidence": -3.0, "has_steering": 1.0}, ActionableSignal.ABSTAIN),
         ({"top_score": 0.0, "lead": 3.0, "routing_confidence": 3.0}, ActionableSignal.CHECK),
         ({"top_score": 0.0, "lead": 0.0, "routing_confidence": 3.0}, ActionableSignal.ABSTAIN),
     ],
@@ -210,6 +212,7 @@ def test_every_signal_is_given_and_the_shares_sum_to_one(fitted: tuple[AnswerPol
 @pytest.mark.parametrize(("right", "signal"), [(True, ActionableSignal.TRUST), (False, ActionableSignal.ASK)])
 def test_validation_without_a_difference_trusts_everything_or_nothing(right: bool, signal: ActionableSignal):
     features = np.random.default_rng(0).normal(size=(200, len(FEATURES)))
+    features[:, FEATURES.index("has_steering")] = 0
     always = np.full(200, right)
     policy = fit_policy(features, Outcomes(always, always, always), np.arange(200))
     assert set(policy.decide(features).signals) == {signal}

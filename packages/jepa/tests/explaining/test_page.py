@@ -139,6 +139,23 @@ def test_a_card_loads_nothing_and_runs_nothing():
     assert not {"script", "link", "iframe", "img", "object"} & {tag for tag, _ in page.tags}
 
 
+@pytest.mark.parametrize(("weight", "probability", "told"), [(0.88, 0.31, True), (0.31, 0.88, True), (0.7, 0.6, False)])
+def test_a_card_says_why_a_weight_and_a_probability_differ(weight: float, probability: float, told: bool):
+    shown = explanation(
+        routing_distribution={"ec2": weight, "ecs": 1 - weight} if weight > 0.5 else {"ec2": weight, "ecs": 0.3},
+        subspace_confidence=probability,
+    )
+    text = " ".join(Page(card(shown)).text.split())
+    said = f"It put {100 * weight:.0f} % on “ec2”; of validation questions like this one, {100 * probability:.0f} % had"
+    assert (said in text) is told
+
+
+def test_no_sentence_asks_for_an_area_that_was_given():
+    given = card(explanation(reasons=(Reason.SUBSPACE_UNCERTAIN,)))
+    assert "Ask which area" not in given
+    assert "none was given" in card(explanation(actionable_signal=ActionableSignal.ASK, has_steering=False))
+
+
 def test_a_notice_stands_above_everything_else_and_only_where_there_is_one():
     page = card(explanation(), notice="a <b>trial</b>")
     assert page.index("a &lt;b&gt;trial&lt;/b&gt;") < page.index("<h1>")

@@ -39,7 +39,7 @@ class ActionableSignal(StrEnum):
     CHECK = "check"
     """Look through the results; the right one is probably among them."""
     ASK = "ask"
-    """Ask which area is meant; the subspace is too uncertain."""
+    """Ask which area is meant: none was given, and the subspace is too uncertain."""
     ABSTAIN = "abstain"
     """Do not answer; the right source is probably not among the results."""
 
@@ -214,8 +214,9 @@ class AnswerPolicy(BaseModel):
     def decide(self, features: ArrayLike) -> Decisions:
         """Decide what to do with predictions whose features are rows of `[B, F]`.
 
-        TRUST where the first result reaches its threshold; else ASK where the subspace is less probable than
-        `ask_below`; else CHECK where the results are as probable as `check_from`; else ABSTAIN.
+        TRUST where the first result reaches its threshold; else ASK where no steering was given and the subspace is
+        less probable than `ask_below` (who has given an area would be asked for what was said); else CHECK where the
+        results are as probable as `check_from`; else ABSTAIN.
 
         Raises:
             ValueError: the features have another shape, or one is not finite.
@@ -246,7 +247,7 @@ class AnswerPolicy(BaseModel):
             among_results=among_results,
             subspace_confidence=subspace,
             atypicality=atypicality,
-            signals=tuple(map(_signal, trusted, known, listed)),
+            signals=tuple(map(_signal, trusted, known | ~missing, listed)),
             reasons=tuple(tuple(reason for reason in Reason if holds[reason][row]) for row in range(len(rows))),
         )
 
@@ -284,10 +285,10 @@ def read_policy(path: Path) -> AnswerPolicy:
     return policy
 
 
-def _signal(trusted: np.bool_, known: np.bool_, listed: np.bool_) -> ActionableSignal:
+def _signal(trusted: np.bool_, settled: np.bool_, listed: np.bool_) -> ActionableSignal:
     if trusted:
         return ActionableSignal.TRUST
-    if not known:
+    if not settled:
         return ActionableSignal.ASK
     return ActionableSignal.CHECK if listed else ActionableSignal.ABSTAIN
 

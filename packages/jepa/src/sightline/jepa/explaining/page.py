@@ -22,15 +22,18 @@ _LONGEST_TEXT: Final = 240
 _RESULTS: Final = 5
 _SUBSPACES: Final = 5
 _PAIRS: Final = 3
+_APART: Final = 0.2
+"""Difference of routing weight and calibrated probability from which on the page says why they differ."""
 
-_SIGNALS: Final = {
+SIGNALS: Final = {
     ActionableSignal.TRUST: "Use the first result.",
     ActionableSignal.CHECK: "Look through the results: a right one is probably among them, but perhaps not first.",
-    ActionableSignal.ASK: "Ask which area is meant: it is not clear enough where to look.",
+    ActionableSignal.ASK: "Ask which area is meant: none was given, and the question alone does not tell.",
     ActionableSignal.ABSTAIN: "Give no answer: a right source is probably not among the results.",
 }
+"""What each signal advises."""
 
-_REASONS: Final = {
+REASONS: Final = {
     Reason.FIRST_RESULT_LIKELY: "The first result is likely to be right.",
     Reason.FIRST_RESULT_UNLIKELY: "The first result is not certain enough to be used unseen.",
     Reason.RESULTS_LIKELY: "A right source is probably among the ten results.",
@@ -42,6 +45,7 @@ _REASONS: Final = {
     Reason.ATYPICAL: "The prediction leans on its area unusually little.",
     Reason.UNFAMILIAR: "No known question is close to this one.",
 }
+"""What each reason says."""
 
 
 def render_page(
@@ -76,10 +80,11 @@ def render_page(
         question=question,
         steering=steering,
         notice=notice,
-        signals=_SIGNALS,
-        reasons=_REASONS,
+        signals=SIGNALS,
+        reasons=REASONS,
         results=[(result, source_text(result.source)) for result in explanation.results[:_RESULTS]],
         routing=_largest(explanation.routing_distribution),
+        primary_weight=_apart(explanation),
         known=[
             (pair, known_text(pair.known), source_text(pair.source))
             for pair in explanation.similar_known_pairs[:_PAIRS]
@@ -105,6 +110,12 @@ def _largest(routing: dict[str, float]) -> list[tuple[str, float]]:
     rest = weights[_SUBSPACES:]
     others = [(f"{len(rest)} others", sum(weight for _, weight in rest))] if rest else []
     return [*weights[:_SUBSPACES], *others]
+
+
+def _apart(explanation: Explanation) -> float | None:
+    """Return the largest routing weight where it says something else than the probability that the area is right."""
+    weight = explanation.routing_distribution[explanation.primary_subspace]
+    return weight if abs(weight - explanation.subspace_confidence) >= _APART else None
 
 
 def _percent(share: float) -> str:

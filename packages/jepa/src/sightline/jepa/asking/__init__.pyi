@@ -1,0 +1,9 @@
+from .answer import Answer as Answer
+from .answer import FoundSource as FoundSource
+from .answer import SimilarQuestion as SimilarQuestion
+from .answerer import Answerer as Answerer
+from .contents import AnswererError as AnswererError
+from .contents import Category as Category
+from .encoders import HashedTermsEncoder as HashedTermsEncoder
+from .encoders import TextEncoder as TextEncoder
+from .encoders import open_encoder as open_encoder

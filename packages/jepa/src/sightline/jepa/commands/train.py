@@ -1,0 +1,225 @@
+"""`sightline-jepa train`: own data -> vectors -> model -> answerer, in one folder; --resume goes on after a stop."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sightline.jepa.asking.answerer import Answerer
+from sightline.jepa.asking.encoders import HASHED_TERMS, TextEncoder, encoded, open_encoder
+from sightline.jepa.asking.fitting import validation_groups
+from sightline.jepa.commands.report import write_validation_report
+from sightline.jepa.commands.tracking import Tracker, open_tracker
+from sightline.jepa.config import JEPAConfig
+from sightline.jepa.data.building import build_dataset
+from sightline.jepa.data.dataset import SteeringDataset
+from sightline.jepa.data.negatives import mine_negatives
+from sightline.jepa.data.stored import read_dataset, write_dataset
+from sightline.jepa.files import atomic_file
+from sightline.jepa.own_data.reading import OwnData, read_own_data
+from sightline.jepa.training import TrainingResult
+from sightline.jepa.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+_RUN: Final = "run.json"
+_LARGEST_BATCH: Final = 256
+_SMALLEST_BATCH: Final = 16
+_BATCHES: Final = 16
+
+
+class _RunRecord(BaseModel):
+    """The file `run.json`: what a run is made of, so that nothing else is taken for it when it goes on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    schema_version: Literal[1] = 1
+    """Version of this record."""
+    data: str
+    """Fingerprint of the own data."""
+    encoder: str
+    """Name of the encoder."""
+    seed: int
+    """Seed of the split."""
+    config: JEPAConfig
+    """Configuration, with what was settled by the data."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="file of pairs (one JSON object a line: question, source, category, keywords), folder with such files "
+        "(*.jsonl), or folder of documents (.md, .rst, .txt) whose subfolders are categories and whose headings serve "
+        "as questions",
+    )
+    parser.add_argument("--config", type=Path, help="YAML file of the training; without it every key has its default")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write; must be new unless --resume")
+    parser.add_argument("--resume", action="store_true", help="go on with the stopped run in the output folder")
+    parser.add_argument(
+        "--encoder",
+        default=HASHED_TERMS,
+        help=f"what turns texts into vectors: {HASHED_TERMS!r} (the default), which needs no download and knows only "
+        "spelling, or the name or folder of a model of sentence-transformers",
+    )
+    parser.add_argument(
+        "--encoder-device", help="where such a model computes, for example cuda; its own choice without"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split into training, validation and test")
+    parser.add_argument(
+        "--tracker",
+        choices=("none", "tensorboard", "wandb"),
+        default="none",
+        help="where numbers go besides the folder",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train, fit the answerer, and write what the validation questions say.
+
+    Raises:
+        ValueError: data, configuration or folder cannot be used; the message says why.
+        FileNotFoundError: a file is not there.
+    """
+    output: Path = arguments.output
+    data = read_own_data(arguments.data)
+    if data.from_headings:
+        logger.info("questions are made from headings: what is learned holds for questions that are like headings")
+    config = JEPAConfig() if arguments.config is None else JEPAConfig.from_yaml(arguments.config)
+    encoder = open_encoder(arguments.encoder, arguments.encoder_device)
+    dimension = encoded(encoder, ["one text tells the dimension"]).shape[1]
+    record = _RunRecord(
+        data=data.fingerprint,
+        encoder=encoder.name,
+        seed=arguments.seed,
+        config=settled(config, dimension, len(data.texts.pairs), len(data.texts.names)),
+    )
+    _open_folder(output, record, resume=arguments.resume)
+    dataset = _dataset(output / "dataset", data, encoder, arguments.seed)
+    logger.info(
+        "%d questions, %d sources, %d categories; encoder %s",
+        *(len(part) for part in (dataset.questions, dataset.sources, dataset.names)),
+        encoder.name,
+    )
+    validation_groups(dataset)  # before hours of training, not behind them
+    with open_tracker(arguments.tracker, output / "tracker", output.resolve().name) as tracker:
+        trainer, result = _trained(record.config, dataset, output / "training", tracker)
+    shown = ", ".join(f"{mode} {score:.3f}" for mode, score in result.history[result.best_epoch].validation.items())
+    logger.info("best epoch %d; validation MRR: %s", result.best_epoch, shown)
+    answerer = Answerer.fit(
+        trainer.model, dataset, encoder, descriptions=data.texts.descriptions, source_ids=data.source_ids
+    )
+    answerer.save_pretrained(output)
+    write_validation_report(output, answerer, dataset, result, from_headings=data.from_headings)
+    sys.stdout.write(f'sightline-jepa ask --model {output} --encoder {arguments.encoder} "your question"\n')
+
+
+def settled(config: JEPAConfig, dimension: int, pairs: int, categories: int) -> JEPAConfig:
+    """Return a configuration in which what the data decide, and nobody has written, is decided.
+
+    The dimension is the encoder's; batches become smaller where there are few pairs, so that an epoch has some sixteen;
+    and no category can be wrong where there is but one.
+
+    Args:
+        config: configuration as it was read.
+        dimension: width of the encoder's vectors.
+        pairs: number of pairs in all splits.
+        categories: number of categories.
+    """
+    predictor, training, curriculum = config.predictor, config.training, config.curriculum
+    if "dimension" not in predictor.model_fields_set:
+        predictor = predictor.model_copy(update={"dimension": dimension})
+    if "batch_size" not in training.model_fields_set:
+        size = min(_LARGEST_BATCH, max(_SMALLEST_BATCH, pairs // _BATCHES))
+        training = training.model_copy(update={"batch_size": size})
+    if categories < 2:
+        curriculum = curriculum.model_copy(update={"wrong_start": 0.0, "wrong_end": 0.0})
+    return config.model_copy(update={"predictor": predictor, "training": training, "curriculum": curriculum})
+
+
+def _open_folder(output: Path, record: _RunRecord, *, resume: bool) -> None:
+    """Begin a run's folder, or check that the one that is there is of the same run.
+
+    Raises:
+        ValueError: the folder is taken, is no run's, or is another run's.
+    """
+    path = output / _RUN
+    if resume and path.is_file():
+        try:
+            begun = _RunRecord.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise ValueError(f"{path} is damaged: {error.errors(include_url=False)[0]['msg']}; train anew") from error
+        changed = [key for key in ("data", "encoder", "seed", "config") if getattr(begun, key) != getattr(record, key)]
+        if changed:
+            raise ValueError(
+                f"{output} is of a run with other {' and '.join(changed)}; go on with what it was begun with, or give "
+                "another --output"
+            )
+        return
+    if resume:
+        raise ValueError(f"{output} holds no run to resume ({_RUN} is missing); leave --resume out")
+    if output.exists() and any(output.iterdir()):
+        raise ValueError(f"{output} is not empty; give --resume to go on with a stopped run, or another --output")
+    with atomic_file(path) as file:
+        file.write(record.model_dump_json(indent=2).encode() + b"\n")
+    with atomic_file(output / "config.yaml") as file:
+        file.write(yaml.safe_dump(record.config.model_dump(mode="json"), sort_keys=False).encode())
+
+
+def _dataset(folder: Path, data: OwnData, encoder: TextEncoder, seed: int) -> SteeringDataset:
+    """Return the embedded data set, from the run's folder if it is there."""
+    if not folder.exists():
+        built = build_dataset(data.texts, lambda texts: encoded(encoder, texts), encoder=encoder.name, seed=seed)
+        write_dataset(folder, built)
+    return read_dataset(folder)
+
+
+def _trained(
+    config: JEPAConfig, dataset: SteeringDataset, folder: Path, tracker: Tracker
+) -> tuple[Trainer, TrainingResult]:
+    """Train to the end, from the last checkpoint if there is one, and tell the tracker of every epoch."""
+    negatives = None
+    if config.loss.num_negatives:
+        negatives = mine_negatives(dataset, config.loss.num_negatives, config.training.seed).ids
+    try:
+        trainer = Trainer.resume(folder, dataset, negatives=negatives)
+    except FileNotFoundError:
+        trainer = Trainer(config, dataset, folder=folder, negatives=negatives)
+    for epoch in range(1, config.training.epochs + 1):
+        result = trainer.fit(stop_after=epoch)
+        if result.history[-1].epoch == epoch:  # not of an epoch before the checkpoint, or behind the last one
+            tracker(result.history[-1])
+            logger.info("epoch %d: %s", epoch, _in_a_line(result))
+    return trainer, trainer.fit()
+
+
+@dataclass(frozen=True)
+class _Logged:
+    """A number of the epoch's record that is shown while training, where there is one."""
+
+    label: str
+    key: str
+
+
+_LOGGED: Final = (
+    _Logged("loss", "total/loss"),
+    _Logged("routing accuracy", "routing/accuracy"),
+    _Logged("routing entropy", "routing_confidence/entropy"),
+    _Logged("residual length", "residual/length"),
+)
+
+
+def _in_a_line(result: TrainingResult) -> str:
+    record = result.history[-1]
+    scores = [f"MRR {mode} {score:.3f}" for mode, score in record.validation.items()]
+    parts = [f"{each.label} {record.training[each.key]:.3f}" for each in _LOGGED if each.key in record.training]
+    return ", ".join([*scores, *parts])

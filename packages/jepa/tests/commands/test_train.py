@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sightline.jepa import JEPAConfig, Trainer
+from sightline.jepa.asking import Answerer, HashedTermsEncoder
+from sightline.jepa.commands.main import main
+from sightline.jepa.commands.train import settled
+
+AREAS = ("billing", "shipping", "account")
+_ASKED = {"alter": "change", "stop": "cancel", "verify": "confirm", "locate": "find", "output": "print"}
+_THINGS = ["invoice", "parcel", "password", "address", "date", "name", "theme", "badge", "price", "box"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    lines = [
+        {"question": f"how do I {asked} the {thing}", "source": f"to {done} the {thing}, open {area}", "category": area}
+        for area in AREAS
+        for asked, done in _ASKED.items()
+        for thing in _THINGS
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "model: routed\npredictor: {hidden_dimension: 16}\ntraining: {epochs: 3, warmup_epochs: 1, patience: 9}\n"
+    )
+    return path
+
+
+def train(data: Path, output: Path, *more: str) -> int:
+    return main(["train", "--data", str(data), "--output", str(output), "--encoder", "hashed-terms-64", *more])
+
+
+def test_own_pairs_become_an_answerer_with_explanations_and_routing_figures(
+    data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    output = tmp_path / "run"
+    assert train(data, output, "--config", str(config)) == 0
+    told = capsys.readouterr()
+    for shown in ("150 questions, 150 sources, 3 categories", "routing accuracy", "routing entropy", "residual length"):
+        assert shown in told.err
+    assert told.out == f'sightline-jepa ask --model {output} --encoder hashed-terms-64 "your question"\n'
+    answer = Answerer.from_pretrained(output, HashedTermsEncoder(64)).ask("how do I stop the badge", category="account")
+    assert answer.sources[0].id.startswith("source-")
+    said = json.loads((output / "validation.json").read_text())
+    assert 0 <= said["asked"]["category"]["routing_accuracy"] <= 1
+    assert "headings" not in said["caution"]
+    lines = (output / "explanations.jsonl").read_text().splitlines()
+    assert len(lines) == 2 * said["questions"]
+    assert len(list((output / "pages").glob("*.html"))) == 5
+    assert JEPAConfig.from_yaml(output / "config.yaml").predictor.dimension == 64
+
+
+def test_a_stopped_run_ends_as_one_that_was_not(
+    data: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert train(data, tmp_path / "whole", "--config", str(config)) == 0
+    fit = Trainer.fit
+
+    def stopped(self: Trainer, stop_after: int | None = None):
+        if stop_after == 3:
+            raise KeyboardInterrupt
+        return fit(self, stop_after)
+
+    monkeypatch.setattr(Trainer, "fit", stopped)
+    assert train(data, tmp_path / "part", "--config", str(config)) == 130
+    monkeypatch.setattr(Trainer, "fit", fit)
+    assert train(data, tmp_path / "part", "--config", str(config)) == 2  # not empty, and --resume was not given
+    assert train(data, tmp_path / "part", "--config", str(config), "--resume") == 0
+    for name in ("validation.json", "explanations.jsonl"):
+        assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_run_does_not_go_on_with_other_data_or_settings(
+    data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    output = tmp_path / "run"
+    assert train(data, output, "--config", str(config)) == 0
+    capsys.readouterr()
+    with data.open("a") as file:
+        file.write('{"source": "one more"}\n')
+    assert train(data, output, "--config", str(config), "--resume", "--seed", "7") == 2
+    assert "a run with other data and seed" in capsys.readouterr().err
+    assert train(data, tmp_path / "nothing", "--resume") == 2
+    assert "holds no run to resume" in capsys.readouterr().err
+
+
+def test_bad_lines_and_bad_settings_end_in_a_sentence(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with data.open("a") as file:
+        file.write("not json\n")
+    assert train(data, tmp_path / "run") == 2
+    assert f"{data}, line 151" in capsys.readouterr().err
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("modle: routed\n")
+    data.write_text("".join(data.read_text().splitlines(keepends=True)[:150]))
+    assert train(data, tmp_path / "run", "--config", str(wrong)) == 2
+    assert "key 'modle'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_few_pairs_are_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "few.jsonl"
+    path.write_text("".join(json.dumps({"question": f"q {n}", "source": f"s {n}"}) + "\n" for n in range(12)))
+    assert train(path, tmp_path / "run") == 2
+    assert "few" in capsys.readouterr().err
+
+
+def test_the_data_settle_what_nobody_has_written():
+    config = settled(JEPAConfig(), 64, 160, 1)
+    assert (config.predictor.dimension, config.training.batch_size) == (64, 16)
+    assert config.curriculum.wrong_end == 0
+    written = JEPAConfig.model_validate({"predictor": {"dimension": 9}, "training": {"batch_size": 99}})
+    assert settled(written, 64, 160, 2) == written
+    assert settled(JEPAConfig(), 64, 100_000, 2).training.batch_size == 256
