@@ -59,7 +59,7 @@ def dataset(help_centre: SteeringTexts, encoder: HashedTermsEncoder) -> Steering
     return build_dataset(help_centre, encoder.encode, encoder=encoder.name, fractions=(0.5, 0.3, 0.2))
 
 
-@pytest.fixture(scope="session", params=["plain", "routed"])
+@pytest.fixture(scope="session", params=["scorer", "plain", "routed"])
 def model(request: pytest.FixtureRequest, dataset: SteeringDataset) -> JEPAModel:
     config = JEPAConfig.model_validate(
         {

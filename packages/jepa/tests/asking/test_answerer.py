@@ -74,6 +74,17 @@ def test_steering_by_category_and_by_keywords_moves_the_answer_into_the_area(ans
     assert asked["category"].confidence is None  # nobody has learned what such answers are worth
 
 
+def test_infinite_strength_ranks_the_whole_area_first_where_the_model_can(answerer: Answerer, model: JEPAModel):
+    if model.config.model != "scorer":
+        with pytest.raises(ValueError, match="only model 'scorer' takes infinity"):
+            answerer.ask(QUESTION, category="account", steering_strength=float("inf"))
+        return
+    found = answerer.ask(QUESTION, category="account", steering_strength=float("inf"), top_k=1000).sources
+    of_area = [source.category == "account" for source in found]
+    assert of_area == sorted(of_area, reverse=True)
+    assert 0 < sum(of_area) < len(found)
+
+
 def test_a_batch_is_answered_as_its_questions_one_by_one(answerer: Answerer, dataset: SteeringDataset):
     questions = [dataset.question_texts[row] for row in dataset.queries("test")[:6]]
     categories = ["billing", None, "account", None, "shipping", "billing"]
@@ -134,8 +145,8 @@ def test_another_encoder_than_the_one_trained_with_is_refused(folder: Path, othe
         ({"category": "shiping"}, "no category 'shiping'; did you mean 'shipping'"),
         ({"category": "zoology"}, "there are billing, shipping, account. Steer to anything else with keywords"),
         ({"top_k": 0}, "top_k must be at least 1"),
-        ({"steering_strength": float("inf")}, "finite number of at least 0"),
-        ({"steering_strength": -1.0}, "finite number of at least 0"),
+        ({"steering_strength": float("nan")}, "a number of at least 0"),
+        ({"steering_strength": -1.0}, "a number of at least 0"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_in_words(answerer: Answerer, wrong: dict[str, object], said: str):

@@ -26,7 +26,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         read_own_data(root / "pairs.jsonl").texts, encoder.encode, encoder=encoder.name, fractions=(0.5, 0.3, 0.2)
     )
     config = JEPAConfig.model_validate({"model": "plain", "predictor": {"dimension": 32}, "training": {"epochs": 2}})
-    Answerer.fit(Trainer(config, dataset).model, dataset, encoder).save_pretrained(root / "run")
+    trainer = Trainer(config, dataset)
+    trainer.fit()
+    Answerer.fit(trainer.model, dataset, encoder).save_pretrained(root / "run")
     return root / "run"
 
 

@@ -114,8 +114,8 @@ class Answerer:
             question: the question in words, or its vector `[D]` by the same encoder.
             category: name of the area to steer to; None for none. Other areas are not ruled out.
             keywords: words that steer, in place of a category or beside it.
-            steering_strength: how far to follow them: 0 ignores them, 1 is as trained, more exaggerates. Probabilities
-                are given for 1 alone.
+            steering_strength: how far to follow them: 0 ignores them, 1 is as trained, more exaggerates; infinity ranks
+                all of the likeliest category first, if the model is a scorer. Probabilities are given for 1 alone.
             top_k: how many sources to return; the decision is about the first ten.
 
         Raises:
@@ -156,8 +156,12 @@ class Answerer:
         """
         if isinstance(questions, str):
             raise TypeError("ask_batch takes a list of questions; give a single one to ask")
-        if not (np.isfinite(steering_strength) and steering_strength >= 0):
-            raise ValueError(f"steering_strength must be a finite number of at least 0, not {steering_strength!r}")
+        most = np.inf if self._contents.model.config.model == "scorer" else np.finfo(np.float32).max
+        if not 0 <= steering_strength <= most:
+            raise ValueError(
+                f"steering_strength must be a number of at least 0, not {steering_strength!r}"
+                + ("; only model 'scorer' takes infinity" if steering_strength == np.inf else "")
+            )
         if isinstance(top_k, bool) or top_k < 1:
             raise ValueError(f"top_k must be at least 1, not {top_k!r}")
         named = as_many("categories", categories, len(questions))

@@ -91,7 +91,7 @@ class _Manifest(_Record):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that answering needs. Axes: S sources, K categories, N known pairs, D dimensions, E what is searched with."""
+    """All that answering needs. Axes: S sources, K categories, N known pairs, D dimensions."""
 
     encoder: str
     """Name of the encoder of all vectors."""
@@ -110,7 +110,9 @@ class Contents:
     category_vectors: NDArray[np.float32]
     """`[K, D]` float32, unit rows: the descriptions."""
     centroids: NDArray[np.float32]
-    """`[K, E]` float32, where each category's sources lay in what is searched when probabilities were learned."""
+    """`[K, D]` float32, unit rows: where each category's sources lay in what is searched, when probabilities were
+    learned.
+    """
     known_vectors: NDArray[np.float32]
     """`[N, D]` float32, unit rows: the known questions."""
     probe: NDArray[np.float32]
@@ -121,6 +123,7 @@ class Contents:
         for name, rows, count in (
             ("source_vectors", self.source_vectors, sizes["sources"]),
             ("category_vectors", self.category_vectors, sizes["categories"]),
+            ("centroids", self.centroids, sizes["categories"]),
             ("known_vectors", self.known_vectors, sizes["known pairs"]),
             ("probe", self.probe, 1),
         ):
@@ -130,14 +133,6 @@ class Contents:
                 )
             if len(rows) and not (np.abs(np.linalg.norm(rows, axis=1) - 1) < 1e-3).all():
                 raise AnswererError(f"{name} must be unit rows")
-        if (
-            self.centroids.ndim != 2
-            or len(self.centroids) != sizes["categories"]
-            or not np.isfinite(self.centroids).all()
-        ):
-            raise AnswererError(
-                f"centroids must be finite [{sizes['categories']}, E], not {list(self.centroids.shape)}"
-            )
         names = [category.name for category in self.categories]
         if tuple(names) != self.model.names or len(set(names)) != len(names):
             raise AnswererError("the categories are not those of the model, or one of them stands twice")

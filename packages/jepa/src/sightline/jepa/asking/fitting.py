@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from sightline.jepa.asking.contents import AnswererError, Category, Contents, KnownPair, StoredSource
 from sightline.jepa.asking.encoders import TextEncoder, encoded
-from sightline.jepa.data.dataset import SteeringDataset
+from sightline.jepa.data.dataset import SteeringDataset, unit
 from sightline.jepa.data.splits import TRAIN, pair_components
 from sightline.jepa.data.steering import Steering, steering, unreliable_steering
 from sightline.jepa.explaining.decisions import AnswerPolicy, fit_policy
 from sightline.jepa.explaining.evidence import gather_evidence, judge
-from sightline.jepa.explaining.prediction import PredictFunction, PredictionParts, routed_predictions
+from sightline.jepa.explaining.prediction import PredictFunction, plain_predictions, routed_predictions
 from sightline.jepa.models.model import JEPAModel
 from sightline.jepa.models.routed_predictor import RoutedPredictor
 from sightline.jepa.ranking.source_index import SourceIndex
@@ -25,7 +25,6 @@ PROBE: Final = "What is this encoder? It is known by the vector of this text."
 """Text whose vector tells one encoder from another of the same name."""
 _LEAST_GROUPS: Final = 5
 _UNRELIABLE: Final = 0.3
-_TEMPERATURE: Final = 0.05
 
 
 def fit_contents(
@@ -48,7 +47,7 @@ def fit_contents(
             f"there must be {count} source_ids and {len(dataset.names)} descriptions, not {len(ids)} and {len(about)}"
         )
     searched = embedded_sources(model, dataset.sources, dataset.source_category)
-    centroids = _centroids(searched, np.asarray(dataset.source_category), len(dataset.names))
+    centroids = _centroids(searched, dataset)
     index = SourceIndex.from_dataset(dataset, searched)
     known = dataset.pairs[dataset.pair_split == TRAIN]
     return Contents(
@@ -82,39 +81,15 @@ def embedded_sources(
 
 
 def predict_function(model: JEPAModel, centroids: NDArray[np.float32]) -> PredictFunction:
-    """Return any model as a function of arrays, with its own routing if it has one.
-
-    The routing of others is read off what they search with: `softmax(query . centroids / 0.05)`. Where a model adds to
-    the scores of a category's sources, that is in the query and so in the reading.
+    """Return a model of any kind as a function of arrays, with its own routing if it has one.
 
     Args:
         model: model of any kind.
-        centroids: `[K, E]` float32, the mean of what is searched of each category.
+        centroids: `[K, D]` float32, unit rows: where the sources of each category lie in what is searched.
     """
     if isinstance(model.predictor, RoutedPredictor):
         return routed_predictions(model)
-
-    def predict(
-        question: NDArray[np.float32],
-        steering: NDArray[np.float32],
-        has_steering: NDArray[np.bool_],
-        /,
-        *,
-        steering_strength: float = 1.0,
-        routing: NDArray[np.float32] | None = None,
-    ) -> PredictionParts:
-        if routing is not None:
-            raise ValueError("this model routes nothing, so its routing cannot be overridden")
-        inputs = [torch.from_numpy(np.array(array)).to(model.device) for array in (question, steering, has_steering)]
-        vectors = model.predict(*inputs, steering_strength).cpu().numpy()
-        logits = vectors @ centroids.T / _TEMPERATURE
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        weights /= weights.sum(axis=1, keepdims=True)
-        dimension = question.shape[1]
-        coarse = weights @ centroids[:, :dimension]
-        return PredictionParts(vectors=vectors, routing=weights, coarse=coarse, fine=vectors[:, :dimension] - coarse)
-
-    return predict
+    return plain_predictions(model, centroids)
 
 
 def validation_groups(dataset: SteeringDataset) -> NDArray[np.int64]:
@@ -134,11 +109,14 @@ def validation_groups(dataset: SteeringDataset) -> NDArray[np.int64]:
     return groups
 
 
-def _centroids(searched: NDArray[np.float32], category: NDArray[np.int64], count: int) -> NDArray[np.float32]:
-    """Return the means `[K, E]` of what is searched of each category, zeros where there is none."""
-    sums = np.zeros((count, searched.shape[1]), dtype=np.float64)
-    np.add.at(sums, category, searched)
-    return (sums / np.maximum(np.bincount(category, minlength=count), 1)[:, None]).astype(np.float32)
+def _centroids(searched: NDArray[np.float32], dataset: SteeringDataset) -> NDArray[np.float32]:
+    """Return the unit means `[K, D]` of what is searched of each category; without any, its description's vector."""
+    dimension = dataset.sources.shape[1]
+    sums = np.zeros((len(dataset.names), dimension), dtype=np.float64)
+    np.add.at(sums, dataset.source_category, searched[:, :dimension])
+    none = np.linalg.norm(sums, axis=1) < 1e-6
+    sums[none] = dataset.category_vectors[none]
+    return unit(sums)
 
 
 def _policy(predict: PredictFunction, index: SourceIndex, dataset: SteeringDataset) -> AnswerPolicy:
