@@ -40,7 +40,7 @@ def test_a_tracker_gets_numbers_and_nothing_else(monkeypatch: pytest.MonkeyPatch
             assert settings == {"project": "sightline-jepa", "name": "run", "dir": str(tmp_path / "tracker")}
             return Run()
 
-    monkeypatch.setitem(sys.modules, "wandb", Library)  # ty: ignore[invalid-argument-type]
+    monkeypatch.setitem(sys.modules, "wandb", Library)
     with open_tracker("wandb", tmp_path / "tracker", "run") as tracker:
         tracker(RECORD)
     assert told == [(numbers_of(RECORD), 2), ({}, -1)]

@@ -174,7 +174,7 @@ class Answerer:
         predict = predict_function(self._contents.model, self._contents.centroids)
         predict = partial(predict, steering_strength=float(steering_strength))
         index = self._searched()
-        explainer = Explainer(predict, index, self._contents.policy)  # ty: ignore[invalid-argument-type] - partial
+        explainer = Explainer(predict, index, self._contents.policy)
         explanations = explainer.explain_batch(vectors, steering, has_steering)
         found = np.array([explanation.prediction for explanation in explanations], dtype=np.float32)
         scores = scores_of(found, index)
