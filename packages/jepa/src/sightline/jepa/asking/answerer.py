@@ -147,8 +147,8 @@ class Answerer:
             questions: B questions, each in words or as a vector `[D]`.
             categories: B names or None; None for no category at all.
             keywords: B keywords or None; None for no keywords at all.
-            steering_strength: as in `ask`.
-            top_k: as in `ask`.
+            steering_strength: strength of the steering, as in `ask`.
+            top_k: number of sources, as in `ask`.
 
         Raises:
             TypeError: a single string was given.
