@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -73,11 +76,33 @@ def test_the_readmes_example_trains_a_better_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {}
-    for block in code_blocks("README.md"):
-        exec(compile(block, "README.md", "exec"), namespace)
+    *_, block = code_blocks("README.md")
+    exec(compile(block, "README.md", "exec"), {})
     untrained, trained = (eval(line) for line in capsys.readouterr().out.splitlines())  # noqa: S307 - our own output
     assert trained["category"] > untrained["category"]
+
+
+@pytest.mark.slow
+def test_a_stranger_trains_on_documents_asks_and_has_the_answer_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    make_documents, ask, _ = code_blocks("README.md")
+    (commands,) = re.findall(r"```sh\n(.*?)```", (PACKAGE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(ask.splitlines() + commands.splitlines()) <= 10
+    exec(compile(make_documents, "README.md", "exec"), {})
+    shown = ""
+    for command in map(shlex.split, commands.splitlines()[1:]):
+        program = Path(sys.executable).with_name(command[0])
+        done = subprocess.run([str(program), *command[1:]], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        shown += done.stdout
+    assert shown.startswith("sightline-jepa ask --model answers")
+    assert re.search(r"^(TRUST|CHECK|ABSTAIN) \(first source right: \d+%\)", shown, re.MULTILINE), shown
+    assert "Where it was looked for" in (tmp_path / "answer.html").read_text()
+    exec(compile(ask, "README.md", "exec"), {})
+    assert "asyncio" in shown
+    assert capsys.readouterr().out.split()[0] in ("trust", "check", "abstain")
 
 
 def test_the_guide_and_the_page_on_explanations_run_in_order(
