@@ -92,7 +92,8 @@ def test_a_stranger_trains_on_documents_asks_and_has_the_answer_explained(
     assert len(ask.splitlines() + commands.splitlines()) <= 10
     exec(compile(make_documents, "README.md", "exec"), {})
     shown = ""
-    for command in map(shlex.split, commands.splitlines()[1:]):
+    for line in commands.splitlines()[1:]:
+        command = shlex.split(line)
         program = Path(sys.executable).with_name(command[0])
         done = subprocess.run([str(program), *command[1:]], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
