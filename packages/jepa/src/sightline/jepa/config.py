@@ -46,8 +46,10 @@ class ScorerConfig(_Section):
     """Initial softmax temperature of the cosines between steering and category descriptions; learned from there."""
     category_floor: float = Field(default=0.01, gt=0, lt=1)
     """Initial share of that probability that is spread evenly, so that no category is ruled out; learned from there."""
-    scalar_rate: float = Field(default=20.0, gt=0)
-    """Factor of the learning rate for these three numbers, which have further to go than entries of a matrix."""
+    map_rate: float = Field(default=4.0, gt=0)
+    """Factor of the learning rate for the two linear maps."""
+    scalar_rate: float = Field(default=80.0, gt=0)
+    """Factor of the learning rate for the three numbers above, which have further to go than entries of a matrix."""
     steering_dimension: int | None = Field(default=None, ge=1)
     """Width of steering vectors that are not D wide, such as a state; a learned linear map brings them to D."""
     residual: Literal["none", "plain", "auto"] = "none"

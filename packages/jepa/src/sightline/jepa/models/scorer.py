@@ -89,6 +89,12 @@ class FilterAwareScorer(nn.Module):
         return self.log_category_weight, self.log_category_temperature, self.floor_logit
 
     @property
+    def maps(self) -> tuple[Tensor, ...]:
+        """The matrices that queries, sources and steering go through, apart from a residual's."""
+        linear = (self.question_map, self.source_map, self.steering_map)
+        return tuple(each.weight for each in linear if each is not None)
+
+    @property
     def num_categories(self) -> int:
         """K."""
         return len(self.descriptions)

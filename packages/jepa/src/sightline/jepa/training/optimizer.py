@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sightline.jepa.config import JEPAConfig
 from sightline.jepa.models.scorer import FilterAwareScorer
@@ -15,19 +15,20 @@ def make_optimizer(config: JEPAConfig, predictor: nn.Module, parameters: Sequenc
     """Make an AdamW that decays matrices towards zero, which is the untrained prediction, and leaves scalars.
 
     Each group has a `rate`, the factor of the learning rate that whoever sets it applies: the numbers of a scorer's
-    filter go by orders of magnitude, entries of a matrix by hundredths.
+    filter go by orders of magnitude, entries of a matrix by hundredths. AdamW multiplies decay by the rate, too.
 
     Args:
         config: configuration of the run.
         predictor: what is trained.
         parameters: everything that is trained, the predictor's parameters among it.
     """
-    fast = list(predictor.scalars) if isinstance(predictor, FilterAwareScorer) else []
-    is_fast = {id(parameter) for parameter in fast}
-    others = [parameter for parameter in parameters if id(parameter) not in is_fast]
-    groups = [
-        {"params": [each for each in others if each.ndim > 1], "weight_decay": config.training.weight_decay, "rate": 1},
-        {"params": [each for each in others if each.ndim <= 1], "weight_decay": 0.0, "rate": 1},
-        {"params": fast, "weight_decay": 0.0, "rate": config.scorer.scalar_rate},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.training.learning_rate)
+    rates: dict[Tensor, float] = {}
+    if isinstance(predictor, FilterAwareScorer):
+        rates = dict.fromkeys(predictor.maps, config.scorer.map_rate)
+        rates |= dict.fromkeys(predictor.scalars, config.scorer.scalar_rate)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        decay = config.training.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((decay, rates.get(parameter, 1.0)), []).append(parameter)
+    settings = [{"params": each, "weight_decay": decay, "rate": rate} for (decay, rate), each in groups.items()]
+    return torch.optim.AdamW(settings, lr=config.training.learning_rate)
