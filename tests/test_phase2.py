@@ -61,6 +61,25 @@ def test_phase2_prints_the_table_and_writes_everything(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_full_study_judges_short_long_and_control_pages_by_its_plan(tmp_path: Path) -> None:
+    shown = run(tmp_path, *TINY, "--study", "full", "--fresh-goals", "6", "--student-goals", "2")
+    study = json.loads((tmp_path / "phase2" / "smoke" / "results.json").read_text())["study"]
+    assert study["plan"] in " ".join(shown.split())
+    assert [(one["pages"], one["asked"]) for one in study["planned"]] == [
+        ("short", "difference"),
+        ("short", "no loss"),
+        ("control", "tie"),
+        ("control", "tie"),
+        ("long", "difference"),
+        ("long", "no loss"),
+    ]
+    assert all(one["outcome"] == "not shown" for one in study["planned"])  # six goals show nothing
+    assert len(study["pages"]["long"]["agents"]) == 4 + 4 * 10  # every method with every k and budget
+    assert "trained gate, budget 120" in (tmp_path / "phase2" / "smoke" / "report.html").read_text()
+    assert (tmp_path / "phase2" / "smoke-long" / "report.html").exists()
+
+
+@pytest.mark.slow
 def test_the_student_can_be_trained_anew(tmp_path: Path) -> None:
     run(tmp_path, *TINY, "--student", "train", "--student-training.steps", "3", "--student-data.views", "1")
     student = tmp_path / "phase2" / "smoke" / "stages" / "5-student" / "model"

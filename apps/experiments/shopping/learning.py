@@ -65,6 +65,13 @@ def open_actor(
     return LanguageModelActor(model, adapter=adapter, batch_size=16, length_normalised=True, temperature=temperature)
 
 
+def packaged_student(settings: Phase2Settings) -> Actor:
+    """Return the small language model that is shipped with the package."""
+    return LanguageModelActor(
+        PACKAGED_STUDENT, batch_size=16, length_normalised=True, temperature=settings.student_training.temperature
+    )
+
+
 def open_chat_actor(settings: Phase2Settings, run: RunDirectory) -> ChatActor:
     """Return the server's model as an actor; what it answered is kept with the run, so that nothing is asked twice."""
     config = ChatConfig(model=settings.model or "", base_url=settings.base_url, parameters={"max_tokens": 64})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,9 @@ from sightline.agents.chat import TokenPrices
 from sightline.agents.state import NextActionTrainingConfig, StateModelConfig
 from sightline.agents.student import AdapterTrainingConfig, StudentDataConfig, StudentTrainingConfig
 from sightline.retrieval import ChunkingConfig, RetrieverTrainingConfig
+
+Pages: TypeAlias = Literal["short", "long", "control"]
+"""What pages are like, and which held-out goals are shopped for."""
 
 
 class Phase1Settings(EncoderSettings, EngineSettings):
@@ -35,7 +38,7 @@ class Phase1Settings(EncoderSettings, EngineSettings):
     """Products in the generated catalogue."""
     goals: Literal["human", "synthetic"] = "human"
     """Which goals to shop for."""
-    pages: Literal["short", "long", "control"] = "short"
+    pages: Pages = "short"
     """What pages are like, and which held-out goals are shopped for. "long": 50 hits on a results page; description,
     features, 20 reviews and up to 200 option values on item pages, where asked attributes stand that no title names.
     "control": short pages, and only goals at which choosing chunks well cannot help, since all that is needed shares
@@ -83,12 +86,23 @@ class Phase2Settings(Phase1Settings):
 
     SMOKE: ClassVar[Mapping[str, Any]] = {
         **Phase1Settings.SMOKE,
+        "study": "alone",
         "retriever_seeds": (0, 1),
         "own_pages_goals": 8,
         "phase2": {"epochs": 2, "train_query_proj_only": False},
     }
     INCIDENTAL: ClassVar[frozenset[str]] = Phase1Settings.INCIDENTAL | {"prices"}
 
+    study: Literal["alone", "default", "full"] = "default"
+    """What follows on the agents' training: nothing; the control and the packaged student as actor, on fresh goals; or
+    short, control and long pages with every k and budget, attacks and a second training. Fresh goals are those of a
+    catalogue with a seed of its own. Only short pages have a study, and only a rule as actor."""
+    fresh_shop_seed: int = 7001
+    """Seed of the fresh goals' catalogue, prices and goals."""
+    fresh_goals: int = Field(default=1000, ge=2)
+    """Fresh goals of a study; the control may have fewer that fit."""
+    student_goals: int = Field(default=200, ge=2)
+    """The first of them, which the packaged student attempts in a study."""
     actor: Literal["rule", "lexical", "student"] = "rule"
     """Who acts on what is let through: the shop's rule, word overlap, or a language model. A model, or a student to
     train, that is asked for acts in any case."""
@@ -153,6 +167,17 @@ class Phase2Settings(Phase1Settings):
     trained gate attempt the held-out goals there once more. Without it there is no such shop."""
     ablations: bool = True
     """Also vary how much is read and how, what the gate is and learns from, and the actor, on development goals."""
+
+    @property
+    def has_study(self) -> bool:
+        """Whether anything follows on the agents' training."""
+        made_up = self.products is None and self.goals == "human" and self.pages == "short"
+        return (
+            self.study != "alone"
+            and made_up
+            and self.actor == "rule"
+            and (self.model, self.student) == (None, "packaged")
+        )
 
     @model_validator(mode="after")
     def _something_is_read(self) -> Self:

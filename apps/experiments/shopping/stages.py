@@ -23,6 +23,7 @@ class Stage(StrEnum):
     AGENT = "7-agent"
     ABLATION = "8-ablation"
     ATTACK = "9-attack"
+    STUDY = "9-study"
 
 
 MAKING: Final[Mapping[str, Making]] = {
@@ -37,5 +38,6 @@ MAKING: Final[Mapping[str, Making]] = {
     Stage.AGENT: Making("an agent shops for all held-out goals", "up to two minutes"),
     Stage.ABLATION: Making("an agent with one thing changed shops for development goals", "up to a minute"),
     Stage.ATTACK: Making("an agent shops where products try to give it commands", "up to two minutes"),
+    Stage.STUDY: Making("an agent shops for goals of a shop that nothing was tuned on", "up to a minute"),
 }
 """What is said when a stage begins."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
-from experiments.shopping.settings import Phase1Settings
+from experiments.shopping.settings import Pages, Phase1Settings, Phase2Settings
 from experiments.shopping.stages import Stage
 from lab.engine import map_splits, open_engine
 from lab.run import RunDirectory
@@ -92,6 +93,17 @@ def open_world(settings: Phase1Settings) -> World:
         splits["test"] = [goal for goal in splits["test"] if needs_no_choice(shop, goal)]
     wanted = {"train": settings.training_goals, "dev": settings.validation_goals, "test": settings.test_goals}
     return World(shop, {name: splits[name][: wanted[name]] for name in splits}, source)
+
+
+def open_fresh_world(settings: Phase2Settings, pages: Pages) -> World:
+    """Return a generated shop that nothing was tuned on, with goals for "test" alone."""
+    fresh = settings.model_copy(
+        update={"shop_seed": settings.fresh_shop_seed, "pages": "long" if pages == "long" else "short"}
+    )
+    world = open_world(fresh)
+    goals = range(len(world.shop.goals))
+    fitting = (goal for goal in goals if pages != "control" or needs_no_choice(world.shop, goal))
+    return replace(world, splits={"test": list(islice(fitting, settings.fresh_goals))})
 
 
 def needs_no_choice(shop: Shop, goal: int) -> bool:

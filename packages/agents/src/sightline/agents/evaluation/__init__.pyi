@@ -24,6 +24,8 @@ from .intervals import ratio_interval as ratio_interval
 from .intervals import resampled_by as resampled_by
 from .intervals import show_interval as show_interval
 from .intervals import wilson_interval as wilson_interval
+from .margins import WithinMargin as WithinMargin
+from .margins import within_margin as within_margin
 from .power import detectable_difference as detectable_difference
 from .power import mcnemar_power as mcnemar_power
 from .power import power_statement as power_statement

@@ -1,0 +1,115 @@
+"""The part of phase 2's report about a study: its plan, what came out, and how success grows with tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from experiments.shopping.learning import packaged_student
+from experiments.shopping.plots import success_against_tokens
+from experiments.shopping.study.training import Compared
+from experiments.shopping.study.trials import (
+    PLAN,
+    PagesStudy,
+    Planned,
+    judge,
+    let_act,
+    study_pages,
+    study_results,
+)
+from lab.figures import save_figure
+from lab.report import Section
+from sightline.agents import Table, summarise
+from sightline.agents.evaluation import EpisodesBySeed, pareto_frontier, resampled_by, results_table, show_interval
+
+
+def study_sections(
+    plots: Path,
+    studies: Sequence[PagesStudy],
+    planned: Sequence[Planned],
+    actors: Mapping[str, EpisodesBySeed],
+    seed: int,
+) -> list[Section]:
+    """Return the plan's table, a section for each kind of page, and one for other actors; figures go to `plots`."""
+    sections = [Section("What was planned, and what came out", (PLAN,), (planned_table(planned),))]
+    sections += [_pages_section(plots, study, seed) for study in studies]
+    if actors:
+        sections.append(Section("Another actor on fresh goals", (), (results_table(summarise(actors, seed=seed)),)))
+    return sections
+
+
+def planned_table(planned: Sequence[Planned]) -> Table:
+    """Return the comparisons of the plan with their outcomes."""
+    return Table(
+        columns=(
+            "pages",
+            "comparison",
+            "asked",
+            "outcome",
+            "goals",
+            "success, points",
+            "tokens",
+            "adjusted p",
+            "resampled",
+        ),
+        rows=tuple(
+            (
+                one.pages,
+                f"{one.candidate} - {one.baseline}",
+                one.asked,
+                one.outcome,
+                str(one.goals),
+                show_interval(one.success_rate, "+.1f", scale=100),
+                f"{one.token_share:.0%}",
+                f"{one.adjusted_p_value:.2g}",
+                resampled_by([one.success_rate]),
+            )
+            for one in planned
+        ),
+        caption="Paired on fresh goals, with 95 % intervals. Tokens are the first agent's as a share of the second's. "
+        '"Keeps" excludes a loss of 3 points of success, "a tie" a difference of 3 points.',
+    )
+
+
+def _pages_section(plots: Path, study: PagesStudy, seed: int) -> Section:
+    summaries = summarise(study.episodes, seed=seed)
+    points = {
+        row.agent: (row.prompt_tokens, row.success_rate) for row in summaries if row.prompt_tokens and row.success_rate
+    }
+    known = {
+        name: (tokens.value, success.value)
+        for name, (tokens, success) in points.items()
+        if not name.startswith("oracle")
+    }
+    frontier = pareto_frontier(known)
+    figure = save_figure(success_against_tokens(points, frontier), plots / f"frontier_{study.pages}.svg")
+    chosen = ", ".join(f"{agent}: k {k}" for agent, k in study.reading.items() if agent in study.episodes)
+    sentences = (
+        f"Chosen on development goals: {chosen}.",
+        f"On the Pareto frontier by the means, the oracle left out: {', '.join(frontier)}.",
+    )
+    return Section(f"Fresh goals, {study.pages} pages", sentences, (results_table(summaries),), (figure,))
+
+
+def add_study(compared: Sequence[Compared]) -> Compared:
+    """Return the first training's answer with the study of it, and of a second one on long pages where there is one.
+
+    Args:
+        compared: trainings on short pages and, in a full study, on long ones.
+    """
+    first, *others = compared
+    settings, plots = first.bench.settings, first.bench.run.path / "plots"
+    full = settings.study == "full"
+    studies = [study_pages(first, "short", sweeps=True)] if full else []
+    studies.append(study_pages(first, "control", sweeps=False))
+    studies += [study_pages(other, other.bench.settings.pages, sweeps=True) for other in others]
+    actors = let_act(first, packaged_student(settings), "student", settings.student_goals)
+    planned = judge(studies, settings.seed)
+    sections = study_sections(plots, studies, planned, actors, settings.seed)
+    found = study_results(studies, planned, settings.seed)
+    found["actors"] = [row.model_dump(mode="json") for row in summarise(actors, seed=settings.seed)]
+    report = replace(first.report, sections=[*sections, *first.report.sections])
+    return replace(
+        first, results={**first.results, "study": found}, report=report, shown=(*first.shown, planned_table(planned))
+    )

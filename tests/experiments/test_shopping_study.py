@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from experiments.shopping.settings import Phase2Settings
+from experiments.shopping.study.report import planned_table, study_sections
+from experiments.shopping.study.trials import (
+    FRUGAL_GATE,
+    FULL_PAGE,
+    GATE,
+    RAG,
+    PagesStudy,
+    judge,
+    long_settings,
+    short_settings,
+    study_results,
+)
+from experiments.shopping.world import needs_no_choice, open_fresh_world, open_world
+from sightline.agents.trajectory import Step, Trajectory
+
+GOALS = 300
+
+
+def episodes(won: np.ndarray, tokens: int) -> list[Trajectory]:
+    """One step each, with or without the full reward."""
+    return [
+        Trajectory(
+            episode_id=str(goal),
+            goal=goal,
+            agent="one",
+            seed=0,
+            instruction=f"task {goal}",
+            steps=(
+                Step(
+                    observation="page",
+                    available_actions=("click[buy now]",),
+                    action="click[buy now]",
+                    reward=float(success),
+                    prompt_tokens=tokens,
+                ),
+            ),
+            final_observation="",
+            total_reward=float(success),
+            terminated=True,
+            truncated=False,
+        )
+        for goal, success in enumerate(won)
+    ]
+
+
+def a_study(pages: str, gate: np.ndarray, rag: np.ndarray, full: np.ndarray) -> PagesStudy:
+    found = {
+        FULL_PAGE: [episodes(full, 1000)],
+        RAG: [episodes(rag, 400)],
+        GATE: [episodes(gate, 390)] * 3,
+        FRUGAL_GATE: [episodes(gate, 390)] * 3,
+    }
+    kind = {"short": "short", "control": "control"}[pages]
+    return PagesStudy("control" if kind == "control" else "short", {GATE: 3, RAG: 4, FRUGAL_GATE: 3}, found)
+
+
+RNG = np.random.default_rng(0)
+WON = RNG.random(GOALS) < 0.6
+LESS = WON & (RNG.random(GOALS) < 0.7)
+
+
+def test_the_plans_outcomes_follow_from_who_succeeds() -> None:
+    better, tie = judge([a_study("short", WON, LESS, WON)], 0), judge([a_study("control", WON, WON, WON)], 0)
+    assert [(one.asked, one.outcome) for one in better] == [("difference", "beats"), ("no loss", "keeps")]
+    assert [(one.asked, one.outcome) for one in tie] == [("tie", "a tie"), ("tie", "a tie")]
+    worse = judge([a_study("short", LESS, WON, WON)], 0)
+    assert [one.outcome for one in worse] == ["worse", "not shown"]
+    assert [one.outcome for one in judge([a_study("control", LESS, WON, WON)], 0)] == ["not shown", "not shown"]
+
+
+def test_all_comparisons_of_a_study_are_one_family() -> None:
+    alone, beside = (
+        judge(studies, 0)[0]
+        for studies in (
+            [a_study("short", WON, LESS, WON)],
+            [a_study("short", WON, LESS, WON), a_study("control", LESS, WON, WON)],
+        )
+    )
+    assert alone.p_value == beside.p_value
+    assert beside.adjusted_p_value == pytest.approx(2 * alone.adjusted_p_value)
+
+
+def test_the_report_holds_the_plan_its_outcomes_and_a_frontier(tmp_path: Path) -> None:
+    studies = [a_study("short", WON, LESS, WON), a_study("control", WON, WON, WON)]
+    planned = judge(studies, 0)
+    sections = study_sections(tmp_path, studies, planned, {"student": [episodes(LESS, 500)]}, 0)
+    assert [len(section.figures) for section in sections] == [0, 1, 1, 0]
+    assert len(planned_table(planned).rows) == 4
+    results = study_results(studies, planned, 0)
+    assert results["pages"]["short"]["k"][RAG] == 4
+    assert {one["outcome"] for one in results["planned"]} == {"beats", "keeps", "a tie"}
+
+
+def test_a_study_needs_made_up_short_pages_and_a_rule() -> None:
+    assert Phase2Settings().has_study
+    assert not Phase2Settings(study="alone").has_study
+    assert not Phase2Settings(pages="control").has_study
+    assert not Phase2Settings(actor="student").has_study
+    assert not Phase2Settings(goals="synthetic").has_study
+    full = Phase2Settings(study="full", training_goals=60)
+    assert short_settings(full).injections > 0
+    assert short_settings(Phase2Settings()).injections == 0
+    long = long_settings(full)
+    assert (long.pages, long.training_goals, long.chunking.max_characters) == ("long", 60, 300)
+
+
+def test_long_pages_are_for_made_up_products_and_for_actors_that_can_read_them() -> None:
+    with pytest.raises(ValidationError, match="--pages long are made up"):
+        Phase2Settings(pages="long", goals="synthetic")
+    with pytest.raises(ValidationError, match="do not fit into the packaged student's context"):
+        Phase2Settings(pages="long", actor="student")
+    world = open_world(Phase2Settings(pages="long", generated_products=100, test_goals=5))
+    assert world.shop.page_size == 50
+
+
+def test_fresh_goals_are_those_of_another_catalogue() -> None:
+    settings = Phase2Settings(generated_products=100, fresh_goals=30)
+    ours, fresh, control = (
+        open_world(settings),
+        open_fresh_world(settings, "short"),
+        open_fresh_world(settings, "control"),
+    )
+    assert ours.shop.catalogue != fresh.shop.catalogue
+    assert len(fresh.splits["test"]) == 30
+    assert 0 < len(control.splits["test"]) <= 30
+    assert all(needs_no_choice(control.shop, goal) for goal in control.splits["test"])
