@@ -29,7 +29,7 @@ def test_the_experiment_compares_all_methods_and_a_second_start_ends_in_the_same
         cards = list(folder.glob(f"stages/5-explanations-*-{name}-*/card-*.html"))
         assert cards
         assert all("A smoke run" in card.read_text() for card in [*cards, folder / "report.html"])
-    assert (folder / "report.html").read_text().count("<img") == 18
+    assert (folder / "report.html").read_text().count("<img") == 19
     stages = folder / "stages"
     for stage in ("3-scores-predictor-shop-seed1", "5-explanations-routed-predictor-documentation-seed0"):
         for file in (stages / stage).iterdir():

@@ -40,6 +40,8 @@ class Section:
     """Name -> address relative to the page, for example `stages/1/episodes.jsonl`."""
     minor: bool = False
     """Whether it belongs to the section before it."""
+    folded: bool = False
+    """Whether its heading alone is shown until a reader opens it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ def render_page(report: Report, footer: str, *, smoke: bool = False) -> str:
         {
             "heading": section.heading,
             "minor": section.minor,
+            "folded": section.folded,
             "paragraphs": section.paragraphs,
             "tables": section.tables,
             "figures": [_embedded(path) for path in section.figures],

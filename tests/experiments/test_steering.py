@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -23,6 +24,7 @@ from experiments.steering.methods import (
     configuration,
     trained_models,
 )
+from experiments.steering.overview import HARD_FILTER, QUALITIES, overview_section
 from experiments.steering.settings import SteeringSettings
 from experiments.steering.shop_texts import COUNTERFACTUAL, counterfactuals, page_text, satisfies, shop_texts
 from lab.run import RunDirectory
@@ -182,6 +184,34 @@ def test_nothing_trusted_is_an_aim_that_is_not_met() -> None:
     assert (trusted, nothing) == ([True] * 3, [False] * 3)
 
 
+def test_a_category_that_is_the_answers_own_is_called_an_oracle(dataset: SteeringDataset) -> None:
+    data = Data("shop", dataset, seed=0, unreliable_share=0.3)
+    assert data.is_oracle
+    assert [data.label_of(mode) for mode in ("none", "category")] == ["none", "category (oracle)"]
+    wrong = np.array(dataset.question_category)
+    wrong[dataset.pairs[0, 0]] = (wrong[dataset.pairs[0, 0]] + 1) % len(dataset.names)
+    honest = replace(data, dataset=replace(dataset, question_category=wrong))
+    assert honest.label_of("category") == "category"
+
+
+def test_the_first_screen_names_the_best_method_of_every_kind_of_steering(tmp_path: Path) -> None:
+    found = _findings(gain=0.1)
+    filtered = cast("dict[str, object]", found.scores.values["adapter, unsteered"])
+    filtered["filter, category"] = {"reciprocal_rank": np.full((2, 60), 0.95)}
+    section = overview_section(tmp_path, [found, found])
+    (table,) = section.tables
+    assert len(table.rows) == 2 * len(QUALITIES)
+    best = {row[1]: row[2] for row in table.rows}
+    assert best["category (oracle)"] == HARD_FILTER
+    assert best["keywords"] in PREDICTORS
+    assert not any("SigReg" in name for name in best.values())
+    by_mode = {row[1]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert by_mode["none"][HARD_FILTER] == ""
+    assert by_mode["category (oracle)"][HARD_FILTER] == "0.950"
+    assert "oracle" in section.paragraphs[0]
+    assert section.figures[0].read_text().startswith("<?xml")
+
+
 def _findings(*, gain: float, worst_seed: float = 0.0, trusted: int = 30) -> DataFindings:
     """Hand-made scores: predictors that gain so much over every baseline, and baselines that are all alike."""
     base = np.random.default_rng(0).uniform(0.3, 0.6, size=(2, 60))
@@ -200,7 +230,8 @@ def _findings(*, gain: float, worst_seed: float = 0.0, trusted: int = 30) -> Dat
         "trusted_groups": list(range(trusted)),
         "questions": 60,
     }
-    data = cast("Data", SimpleNamespace(name="shop"))
+    named = {"category": "category (oracle)"}
+    data = cast("Data", SimpleNamespace(name="shop", is_oracle=True, label_of=lambda mode: named.get(mode, mode)))
     validation = {name: dict.fromkeys(MODES, 0.5) for name in values}
     validation["adapter, unsteered"]["filter, category"] = 0.9
     validation["predictor"] |= {"unreliable": 0.8, "none": 0.51}

@@ -60,6 +60,14 @@ def test_the_page_of_a_smoke_run_says_so_above_everything_else_and_no_other_does
     assert render_markdown(report) == "| a |\n| --- |\n| b |\n"
 
 
+def test_a_folded_section_shows_its_heading_until_it_is_opened() -> None:
+    shown = page(Section("first"), Section("more <b>", ("inside",), folded=True), Section("last"))
+    assert "<h2>first</h2>" in shown
+    assert shown.index("<details><summary>more &lt;b&gt;</summary>") < shown.index("<p>inside</p>")
+    assert shown.index("<p>inside</p>") < shown.index("</details>") < shown.index("<h2>last</h2>")
+    assert shown.count("<details>") == shown.count("</details>") == 1
+
+
 def test_pages_and_figures_take_their_colours_from_one_palette() -> None:
     assert "--ink: #1c2126" in page()
     assert "--accent: #5cc9c0" in page()

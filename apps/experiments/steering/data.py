@@ -90,6 +90,16 @@ class Data:
         return self._components[np.searchsorted(self._paired, ids)]
 
     @cached_property
+    def is_oracle(self) -> bool:
+        """Whether every question's category is that of its answers, which nobody who asks could always know."""
+        questions, sources = self.dataset.pairs.T
+        return bool((self.dataset.question_category[questions] == self.dataset.source_category[sources]).all())
+
+    def label_of(self, mode: str) -> str:
+        """Return what a mode is called where it is shown: steering that is made from the answer says that it is."""
+        return f"{mode} (oracle)" if mode == "category" and self.is_oracle else mode
+
+    @cached_property
     def counterfactual(self) -> np.ndarray:
         """`[q]` bool, test questions whose words are asked under several categories."""
         texts = self.dataset.question_text_ids

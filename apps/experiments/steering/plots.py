@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
+import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from lab.figures import in_style, one_panel
+from lab.figures import in_style, legend_beside, one_panel
 from lab.palette import COLOURS
 
 
@@ -29,6 +31,38 @@ def steering_strength_curve(strengths: Sequence[float], curves: Mapping[str, Map
         axes.set_ylabel(label)
         axes.set_ylim(0, 1)
     figure.axes[0].legend()
+    return figure
+
+
+@in_style
+def steering_quality(
+    curves: Mapping[str, Mapping[str, Sequence[float]]], modes: Mapping[str, Sequence[str]], shown: Sequence[str]
+) -> Figure:
+    """Draw MRR over the quality of steering, one panel for each data set and one line for each method.
+
+    The best method under each kind of steering has a star; methods that are not named in the legend are grey.
+
+    Args:
+        curves: data set -> method -> MRR under each mode, NaN where it has none.
+        modes: data set -> labels of the modes, from the poorest steering to the best.
+        shown: methods to name and colour.
+    """
+    figure = Figure(figsize=(4.2 * len(curves) + 2.0, 4.2), layout="constrained")
+    for axes, (data, of_method) in zip(np.atleast_1d(figure.subplots(1, len(curves))), curves.items(), strict=True):
+        places = np.arange(len(modes[data]))
+        for method, values in of_method.items():
+            if method not in shown:
+                axes.plot(places, values, marker=".", color="grey", linewidth=0.7, alpha=0.5)
+        for method, colour in zip(shown, cycle(COLOURS)):
+            if method in of_method:
+                axes.plot(places, of_method[method], marker="o", color=colour, label=method)
+        best = np.nanmax(np.array(list(of_method.values()), dtype=np.float64), axis=0)
+        axes.plot(places, best, marker="*", markersize=13, linestyle="none", color=COLOURS[4], label="best", zorder=5)
+        axes.set_xticks(places, [label.replace(" (", "\n(") for label in modes[data]])
+        axes.set_title(data, fontsize="medium")
+        axes.set_ylim(bottom=0)
+    figure.axes[0].set_ylabel("MRR")
+    legend_beside(figure.axes[-1])
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from experiments.steering.findings import (
     DataFindings,
 )
 from experiments.steering.methods import METRICS, PLAIN, PREDICTORS, RESIDUAL, ROUTED, SCORER, training_seconds
+from experiments.steering.overview import overview_section
 from experiments.steering.plots import reliability_diagram, steering_strength_curve
 from experiments.steering.stages import Stage
 from lab.figures import save_figure
@@ -46,7 +48,9 @@ def write_report(run: RunDirectory, findings: Sequence[DataFindings]) -> Report:
         for found in findings
         for table in (methods_table(found), scorer_table(found), ablation_table(found), claims_table(found))
     ]
-    sections = [section for found in findings for section in _sections(run, found)]
+    overview = overview_section(run.path / "plots", findings)
+    tables = [*overview.tables, *tables]
+    sections = [overview, *(section for found in findings for section in _sections(run, found))]
     answer = " ".join(found.recommendation() for found in findings)
     return Report(TITLE, [answer, *(str(claim) for found in findings for claim in found.claims())], tables, sections)
 
@@ -99,7 +103,7 @@ def scorer_table(found: DataFindings) -> Table:
     differences[f"{RESIDUAL}, minus it"] = [found.difference(RESIDUAL, mode, SCORER, mode) for mode in MODES]
     means = [found.interval(SCORER, mode) for mode in MODES]
     return Table(
-        columns=("MRR of the scorer", *MODES, "resampled"),
+        columns=("MRR of the scorer", *map(found.data.label_of, MODES), "resampled"),
         rows=(
             ("itself", *(show_interval(each, ".3f") for each in means), resampled_by(means)),
             *(
@@ -121,7 +125,7 @@ def ablation_table(found: DataFindings) -> Table:
         rows.append((name.removeprefix(f"{PLAIN}, "), *shown, resampled_by(differences)))
     means = [found.interval(PLAIN, mode) for mode in MODES]
     return Table(
-        columns=("MRR of the predictor", *MODES, "resampled"),
+        columns=("MRR of the predictor", *map(found.data.label_of, MODES), "resampled"),
         rows=(("InfoNCE alone", *(show_interval(each, ".3f") for each in means), resampled_by(means)), *rows),
         caption=f"{found.data.name}: below the first row, differences from it, paired on the same test questions and "
         "training seeds; 95 % bootstrap intervals.",
@@ -134,7 +138,8 @@ def methods_table(found: DataFindings) -> Table:
     for mode in (*MODES, *FILTERED):
         for name in found.scores.values:
             intervals = [found.interval(name, mode, metric) for metric in METRICS]
-            rows.append((name, mode, *(show_interval(each, ".3f") for each in intervals), resampled_by(intervals)))
+            shown = (show_interval(each, ".3f") for each in intervals)
+            rows.append((name, found.data.label_of(mode), *shown, resampled_by(intervals)))
     return Table(
         columns=("method", "steering", "MRR", "nDCG@10", "R@10", "resampled"),
         rows=tuple(rows),
@@ -156,14 +161,14 @@ def _sections(run: RunDirectory, found: DataFindings) -> list[Section]:
     ]
     if found.data.counterfactual.any():
         sections.append(_counterfactual_section(found))
-    return [
-        *sections,
+    sections += [
         _steering_strength_section(run.path / "plots", found),
         _confidence_section(run.path / "plots", found),
         _faithfulness_section(found),
         _training_section(run, found),
         _cards_section(run, found),
     ]
+    return [replace(section, folded=True) for section in sections]
 
 
 def _counterfactual_section(found: DataFindings) -> Section:
