@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.shopping.agents import TRAINED, TrainedGates, Workbench, rules
 from experiments.shopping.gating import RetrieverRecipe
+from experiments.shopping.settings import Labels
 from experiments.shopping.stages import Stage
 from sightline.agents import ReadingAgent, Trajectory
 from sightline.agents.reading import instruction_similarity
@@ -24,6 +25,7 @@ _READ_OTHERWISE: Mapping[str, Mapping[str, Any]] = {
 }
 """Changes of what the agent is shown; the first few are swept for query RAG as well."""
 _SWEPT = 5
+_LABELS: tuple[Labels, ...] = ("clicks", "needed", "both")
 
 
 def run_ablations(bench: Workbench, gates: TrainedGates) -> dict[str, list[list[Trajectory]]]:
@@ -42,9 +44,18 @@ def run_ablations(bench: Workbench, gates: TrainedGates) -> dict[str, list[list[
         agents[name] = changed.gated(TRAINED, scorer)
         if number < _SWEPT:
             agents[f"query RAG, {name}"] = changed.gated("baseline_rag", similarity)
-    for name, changed in _changed_recipes(recipe).items():
+    changes = _changed_recipes(recipe)
+    if settings.study == "full" and bench.gates.needed is not None:
+        changes |= {f"labelled by {by}": replace(recipe, labels=by) for by in _LABELS if by != recipe.labels}
+    for name, changed in changes.items():
         gate = bench.gates.train_stage(name, changed, seed, gates.own_pages)
         agents[name] = bench.gated(TRAINED, gate.scorer(changed, bench.encoder))
+    if settings.study == "full":
+        start = settings.own_pages_rounds * settings.own_pages_goals
+        further = bench.world.splits["train"][start : start + settings.own_pages_goals]
+        own = bench.attempt_stage(agents["as configured"], Stage.OWN_PAGES, "one-more-round", further)
+        gate = bench.gates.train_stage("one more round", recipe, seed, [*gates.own_pages, *own])
+        agents["one more round of its own pages"] = bench.gated(TRAINED, gate.scorer(recipe, bench.encoder))
     expert_only = gates.expert_pages.scorer(recipe, bench.encoder)
     agents["without its own pages"] = bench.gated(TRAINED, expert_only)
     for name, actor in rules(settings).items():

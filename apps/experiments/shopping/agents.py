@@ -67,9 +67,9 @@ def rule_actor(settings: Phase2Settings) -> Actor | None:
 
 
 def needed_by(settings: Phase2Settings) -> ChunkLabel | None:
-    """Return what tells the chunks that the acting rule must have read; None where a language model acts."""
+    """Return what tells the chunks that the acting rule must have read; None for a model, or where clicks are all."""
     actor = rule_actor(settings)
-    if actor is None:
+    if actor is None or settings.labels == "clicks":
         return None
     return sufficient_chunks(actor, webshop_grammar, memory=settings.history == "memory")
 

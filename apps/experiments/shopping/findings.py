@@ -13,7 +13,7 @@ import numpy as np
 from experiments.shopping.agents import TRAINED
 from experiments.shopping.ranking import RetrievalScores
 from experiments.shopping.teachers import Teachers
-from sightline.agents import compare_all, summarise
+from sightline.agents import Table, compare_all, summarise
 from sightline.agents.chat import TokenPrices
 from sightline.agents.evaluation import (
     AgentSummary,
@@ -77,6 +77,8 @@ class Findings:
     """Prices of the acting model's tokens; None where nobody gave them."""
     scorer: ChunkScorer | None = None
     """Scorer of the trained agent with its first seed, to show scores of chunks that were passed over."""
+    by_target: Table | None = None
+    """Recall on the expert's pages by what was to be clicked."""
     rules: Mapping[str, EpisodesBySeed] = field(default_factory=dict)
     """Printed rule that reads whole pages -> its episodes on the same goals."""
     teachers: Teachers | None = None
@@ -192,6 +194,7 @@ def results(findings: Findings) -> dict[str, Any]:
             for name, scores in findings.retrieval.items()
         },
         "recall_at_5_trained_minus": {name: asdict(value) for name, value in findings.recall_differences().items()},
+        "recall_by_target": None if findings.by_target is None else [list(row) for row in findings.by_target.rows],
         "recall_by_step": {
             agent: {str(step): asdict(recall) for step, recall in found.items()}
             for agent, found in findings.recall_by_step().items()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from experiments.shopping.settings import Phase2Settings
+from experiments.shopping.settings import Labels, Phase2Settings
 from experiments.shopping.stages import Stage
 from lab.engine import AnyEngine, map_splits
 from lab.run import RunDirectory, write_metrics
@@ -61,7 +60,7 @@ class RetrieverRecipe:
     """The seed's `phase2` settings."""
     navigation: bool = False
     """Whether chunks with buttons that lead on are right where these are to be clicked."""
-    labels: Literal["both", "clicks", "needed"] = "both"
+    labels: Labels = "both"
     """Whether chunks are right that hold what best actions act on, that the actor needs otherwise, or both."""
 
     @classmethod

@@ -155,9 +155,8 @@ def _retrieval_section(plots: Path, findings: Findings) -> Section:
         for name, value in findings.recall_differences().items()
     )
     figure = save_figure(recall_curves(curves), plots / "recall.svg")
-    return Section(
-        "Finding the expert's chunk on the expert's pages", sentences, (retrieval_table(findings),), (figure,)
-    )
+    tables = (retrieval_table(findings), *([findings.by_target] if findings.by_target else []))
+    return Section("Finding the expert's chunk on the expert's pages", sentences, tables, (figure,))
 
 
 def next_action_section(plots: Path, history: Sequence[NextActionMetrics]) -> Section:

@@ -14,6 +14,8 @@ from sightline.agents.state import NextActionTrainingConfig, StateModelConfig
 from sightline.agents.student import AdapterTrainingConfig, StudentDataConfig, StudentTrainingConfig
 from sightline.retrieval import ChunkingConfig, RetrieverTrainingConfig
 
+Labels: TypeAlias = Literal["both", "clicks", "needed"]
+"""What gates learn to show: what best actions act on, what else the actor needs to do what is best, or both."""
 Pages: TypeAlias = Literal["short", "long", "control"]
 """What pages are like, and which held-out goals are shopped for."""
 
@@ -147,7 +149,7 @@ class Phase2Settings(Phase1Settings):
     """One retriever is trained, and evaluated on all held-out goals, for each."""
     label_navigation: bool = False
     """Also train gates to show buttons such as Buy Now, which can be clicked whether they are shown or not."""
-    labels: Literal["both", "clicks", "needed"] = "both"
+    labels: Labels = "both"
     """What the gates learn to show: what best actions act on, what else the acting rule must have read to do what is
     best (found by leaving chunks out), or both. Of a language model, which is slow to ask, only clicks are taken."""
     page_width: int | None = Field(default=64, ge=4, multiple_of=4)

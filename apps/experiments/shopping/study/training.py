@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from experiments.shopping.ablations import run_ablations
@@ -20,7 +20,7 @@ from experiments.shopping.attacks import add_attacks
 from experiments.shopping.findings import Findings, results
 from experiments.shopping.gating import Gates, RetrieverRecipe
 from experiments.shopping.learning import open_actor, train_state_model_stage
-from experiments.shopping.ranking import rank_pages_stages
+from experiments.shopping.ranking import rank_pages_stages, recall_by_target_stage
 from experiments.shopping.report import retrieval_table, write_report
 from experiments.shopping.settings import Phase2Settings
 from experiments.shopping.stages import Stage
@@ -33,6 +33,7 @@ from lab.run import RunDirectory
 from lab.terminal import print_table
 from sightline.agents import Table
 from sightline.agents.evaluation import power_table, results_table
+from sightline.agents.reading import instruction_similarity
 
 COMPARISONS: Final = 6
 """The trained state-gated agent is compared with every other."""
@@ -75,6 +76,9 @@ def compare_agents(settings: Phase2Settings, run: RunDirectory, world: World) ->
 
     pages = gates.label_examples_stage(recipe)["test"]
     ranking = rank_pages_stages(run, unskilled, skilled, pages, encoder, settings.seed)
+    methods = {"query_rag": [instruction_similarity(encoder)], "state_gated_trained": skilled}
+    everything = gates.label_examples_stage(replace(recipe, navigation=True, labels="clicks"))["test"]
+    by_target = recall_by_target_stage(run, methods, everything, encoder, settings.seed)
     attempts = attempt_held_out_goals(bench, recipe, trained)
     ablations = run_ablations(bench, trained) if settings.ablations else {}
 
@@ -87,6 +91,7 @@ def compare_agents(settings: Phase2Settings, run: RunDirectory, world: World) ->
         recipe.chunking,
         settings.prices,
         skilled[0],
+        by_target,
         rules=attempt_with_rules(bench),
         teachers=watch_teachers_stage(run, world, world.splits["test"]),
     )
