@@ -68,8 +68,20 @@ def test_four_epochs_of_two_candidates_are_two_and_two_more(tmp_path: Path, toy_
 
 def test_a_finished_training_is_extended(tmp_path: Path, toy_dataset: SteeringDataset):
     Trainer(config(), toy_dataset, folder=tmp_path).fit()
+    second = tmp_path / "candidates/negatives-corpus-residual-none"
+    (second / "checkpoint.safetensors").unlink()  # as if it had never begun: it is extended all the same
     longer = Trainer.resume(tmp_path, toy_dataset, epochs=5, patience=5).fit()
     assert len(longer.history) == 6
+    assert len(read_history(second / "history.jsonl")) == 6
+
+
+def test_a_training_is_finished_when_all_its_runs_are(toy_dataset: SteeringDataset):
+    trainer = Trainer(config(training=TRAINING | {"epochs": 3}), toy_dataset)
+    assert not trainer.fit(stop_after=2).finished
+    for run in list(trainer._runs.values())[:1]:
+        run.fit()
+    assert not trainer.fit(stop_after=2).finished
+    assert trainer.fit().finished
 
 
 def test_a_damaged_configuration_of_candidates_is_refused(tmp_path: Path, toy_dataset: SteeringDataset):

@@ -7,6 +7,7 @@ interrupted. No global random state is changed.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,9 @@ class Trainer:
             first = error.errors(include_url=False)[0]
             field = ".".join(map(str, first["loc"]))
             raise CheckpointError(f"{path}, field {field!r}: {first['msg']}; delete {folder} to train anew") from error
+        changed = {name: value for name, value in (("epochs", epochs), ("patience", patience)) if value is not None}
+        training = config.training.model_dump() | changed
+        config = JEPAConfig.model_validate(config.model_dump() | {"training": training})
         trainer = cls(config, dataset, folder=folder, negatives=negatives)
         for name, settled in candidates(config).items():
             place = folder / _CANDIDATES / name
@@ -118,7 +122,7 @@ class Trainer:
             stop_after: leave off once this epoch is done and its checkpoint written, as an interruption would.
 
         Returns:
-            What happened in the run that is kept.
+            What happened in the run that is kept; it is finished when all runs are.
 
         Raises:
             FloatingPointError: the loss is not finite.
@@ -135,7 +139,7 @@ class Trainer:
             write_history(self._folder / "history.jsonl", best.result.history)
             write_history_csv(self._folder / "history.csv", best.result.history)
             best.model.save_pretrained(self._folder / "model", best.result.best_validation)
-        return best.result
+        return replace(best.result, finished=all(run.result.finished for run in self._runs.values()))
 
     @property
     def _best(self) -> TrainingRun:
