@@ -14,7 +14,7 @@ from sightline.jepa.asking.answer import Answer, FoundSource, SimilarQuestion
 from sightline.jepa.asking.changes import as_many, category_number, check_text, with_sources, without_sources
 from sightline.jepa.asking.contents import AnswererError, Category, Contents, read_contents, write_contents
 from sightline.jepa.asking.encoders import TextEncoder, encoded, unit_rows
-from sightline.jepa.asking.fitting import PROBE, embedded_sources, fit_contents, predict_function
+from sightline.jepa.asking.fitting import embedded_sources, fit_contents, predict_function
 from sightline.jepa.data.dataset import SteeringDataset
 from sightline.jepa.explaining.explanation import Explainer, Explanation
 from sightline.jepa.explaining.page import REASONS, SIGNALS
@@ -22,7 +22,7 @@ from sightline.jepa.models.model import JEPAModel
 from sightline.jepa.ranking.source_index import NUM_RESULTS, SourceIndex, best, scores_of
 
 _SAME_ENCODER: Final = 0.99
-"""Least cosine of what an encoder makes of the probe with what it made of it in training; rounding costs far less."""
+"""Least cosine of what an encoder makes of a source with what it made of it before; rounding costs far less."""
 
 
 class Answerer:
@@ -319,14 +319,14 @@ def _check_encoder(contents: Contents, encoder: TextEncoder) -> None:
             f"not compare; open it with open_encoder({contents.encoder!r})"
         )
     try:
-        probe = encoded(encoder, [PROBE], contents.dimension)
+        again = encoded(encoder, [contents.sources[0].text], contents.dimension)
     except ValueError as error:
         raise AnswererError(f"encoder {encoder.name!r} does not fit the answerer: {error}") from error
-    cosine = float(probe[0] @ contents.probe[0])
+    cosine = float(again[0] @ contents.source_vectors[0])
     if cosine < _SAME_ENCODER:
         raise AnswererError(
             f"encoder {encoder.name!r} has the right name, but gives other vectors than in training (cosine "
-            f"{cosine:.2f} for the same text): it is another version, or a model of another kind"
+            f"{cosine:.2f} for the first source): it is another version, or a model of another kind"
         )
 
 

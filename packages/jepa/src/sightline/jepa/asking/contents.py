@@ -32,7 +32,7 @@ _FILES: Final = (
     "sources.jsonl",
     "known.jsonl",
 )
-_ARRAYS: Final = ("source_vectors", "category_vectors", "centroids", "known_vectors", "probe")
+_ARRAYS: Final = ("source_vectors", "category_vectors", "centroids", "known_vectors")
 
 _Line = TypeVar("_Line", bound=BaseModel)
 
@@ -115,8 +115,6 @@ class Contents:
     """
     known_vectors: NDArray[np.float32]
     """`[N, D]` float32, unit rows: the known questions."""
-    probe: NDArray[np.float32]
-    """`[1, D]` float32, unit row: what the encoder makes of one fixed text, to know it by."""
 
     def __post_init__(self) -> None:
         sizes = {"sources": len(self.sources), "categories": len(self.categories), "known pairs": len(self.known)}
@@ -125,7 +123,6 @@ class Contents:
             ("category_vectors", self.category_vectors, sizes["categories"]),
             ("centroids", self.centroids, sizes["categories"]),
             ("known_vectors", self.known_vectors, sizes["known pairs"]),
-            ("probe", self.probe, 1),
         ):
             if rows.shape != (count, self.dimension) or rows.dtype != np.float32:
                 raise AnswererError(

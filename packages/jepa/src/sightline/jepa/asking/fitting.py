@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from sightline.jepa.asking.contents import AnswererError, Category, Contents, KnownPair, StoredSource
-from sightline.jepa.asking.encoders import TextEncoder, encoded
+from sightline.jepa.asking.encoders import TextEncoder
 from sightline.jepa.data.dataset import SteeringDataset, unit
 from sightline.jepa.data.splits import TRAIN, pair_components
 from sightline.jepa.data.steering import Steering, steering, unreliable_steering
@@ -21,8 +21,6 @@ from sightline.jepa.models.model import JEPAModel
 from sightline.jepa.models.routed_predictor import RoutedPredictor
 from sightline.jepa.ranking.source_index import SourceIndex
 
-PROBE: Final = "What is this encoder? It is known by the vector of this text."
-"""Text whose vector tells one encoder from another of the same name."""
 _LEAST_GROUPS: Final = 5
 _UNRELIABLE: Final = 0.3
 
@@ -68,7 +66,6 @@ def fit_contents(
         category_vectors=np.array(dataset.category_vectors),
         centroids=centroids,
         known_vectors=np.array(dataset.questions[known[:, 0]]),
-        probe=encoded(encoder, [PROBE], dataset.sources.shape[1]),
     )
 
 
