@@ -224,6 +224,19 @@ def test_the_steering_loss_is_the_negative_log_posterior_of_the_category():
     assert float(steering_loss(directions, sources, category, 0.2)["loss"]) == pytest.approx(expected)
 
 
+def test_vicreg_is_what_numpy_makes_of_the_papers_equations():
+    predictions, targets = unit(40, 3).double(), unit(40, 4).double()
+    scaled, wanted = (rows.numpy() * math.sqrt(DIMENSION) for rows in (predictions, targets))
+    covariances = np.cov(scaled, rowvar=False)
+    variance = np.maximum(0, 1 - np.sqrt(np.var(scaled, axis=0, ddof=1) + 1e-4)).mean()
+    covariance = (np.square(covariances).sum() - np.square(np.diag(covariances)).sum()) / DIMENSION
+    invariance = np.square(scaled - wanted).mean()
+    found = vicreg_loss(predictions, targets, 25.0, 25.0, 1.0)
+    for name, expected in (("variance", variance), ("covariance", covariance), ("invariance", invariance)):
+        assert float(found[name]) == pytest.approx(expected), name
+    assert float(found["loss"]) == pytest.approx((25 * variance + 25 * invariance + covariance) / 51)
+
+
 def test_the_variance_term_can_be_satisfied_by_unit_vectors_and_not_by_a_constant():
     spread = vicreg_loss(unit(4000, 3), unit(4000, 3))
     assert spread["variance"] < 0.02
