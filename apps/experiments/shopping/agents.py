@@ -119,8 +119,18 @@ class Workbench:
     def _remembering(self, view: View) -> View:
         return remembering(view, webshop_grammar) if self.settings.history == "memory" else view
 
-    def attempt_stage(self, agent: ReadingAgent, stage: Stage, variant: str, goals: Sequence[int]) -> list[Trajectory]:
-        """Let an agent attempt goals; a stopped run goes on after the last complete episodes."""
+    def attempt_stage(
+        self, agent: ReadingAgent, stage: Stage, variant: str, goals: Sequence[int], *, labelled: bool = True
+    ) -> list[Trajectory]:
+        """Let an agent attempt goals; a stopped run goes on after the last complete episodes.
+
+        Args:
+            agent: agent that attempts them.
+            stage: stage that they are a part of.
+            variant: what tells this attempt from others of the stage.
+            goals: goals to attempt.
+            labelled: whether each step says what would have been best, which takes most of the time; bounds need it.
+        """
 
         def compute(folder: Path) -> None:
             self.encoder.save()  # so that workers find what is embedded already
@@ -131,8 +141,8 @@ class Workbench:
                 grammar=webshop_grammar,
                 seed=self.settings.seed,
                 max_steps=self.settings.step_limit,
-                expert=expert,
-                values=action_values,
+                expert=expert if labelled else None,
+                values=action_values if labelled else None,
                 batch_size=LIVE_EPISODES,
             )
             journal = self.run.work_folder(stage, variant) / "episodes.jsonl"

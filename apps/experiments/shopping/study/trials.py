@@ -52,6 +52,7 @@ FULL_PAGE, GATE, FRUGAL_GATE, RAG = (
     "trained gate, 40 % of tokens",
     "query RAG, equal tokens",
 )
+_ORACLE: Final = "oracle"
 _CUTOFFS: Final = (1, 2, 3, 4, 6, 9, 12)
 """The k that operating points are chosen from, and that are swept."""
 _BUDGETS: Final = (60, 120, 240)
@@ -131,7 +132,8 @@ def study_pages(compared: Compared, pages: Pages, *, sweeps: bool) -> PagesStudy
     goals = fresh.world.splits["test"]
 
     def attempt(agent: ReadingAgent, variant: str) -> list[Trajectory]:
-        return fresh.attempt_stage(agent, Stage.STUDY, f"{pages}-{variant}", goals)
+        name = f"{pages}-{variant}"
+        return fresh.attempt_stage(agent, Stage.STUDY, name, goals, labelled=agent.name == _ORACLE)
 
     def gates_at(k: int | None) -> list[list[Trajectory]]:
         there = _reading(fresh, k)
@@ -165,7 +167,9 @@ def let_act(compared: Compared, actor: Actor, name: str, goals: int) -> dict[str
         f"{name}, trained gate": fresh.gated(TRAINED, scorer),
     }
     chosen = fresh.world.splits["test"][:goals]
-    return {each: [fresh.attempt_stage(agent, Stage.STUDY, each, chosen)] for each, agent in agents.items()}
+    return {
+        each: [fresh.attempt_stage(agent, Stage.STUDY, each, chosen, labelled=False)] for each, agent in agents.items()
+    }
 
 
 def judge(studies: Sequence[PagesStudy], seed: int) -> list[Planned]:
@@ -212,7 +216,7 @@ def _methods(compared: Compared) -> dict[str, Any]:
     return {
         "query RAG": instruction_similarity(bench.encoder),
         "trained gate": compared.trained.trained[0].scorer(compared.recipe, bench.encoder),
-        "oracle": expert_target(bench.encoder, webshop_grammar, bench.gates.needed),
+        _ORACLE: expert_target(bench.encoder, webshop_grammar, bench.gates.needed),
         "random": random_scores(bench.settings.seed),
     }
 
@@ -232,7 +236,7 @@ def _choose_reading(compared: Compared) -> tuple[int, int]:
     bench, goals = compared.bench, compared.bench.world.splits["dev"]
 
     def tokens(agent: ReadingAgent, variant: str) -> float:
-        episodes = bench.attempt_stage(agent, Stage.STUDY, f"dev-{variant}", goals)
+        episodes = bench.attempt_stage(agent, Stage.STUDY, f"dev-{variant}", goals, labelled=False)
         return sum(step.prompt_tokens for episode in episodes for step in episode.steps) / len(episodes)
 
     scorer = compared.trained.trained[0].scorer(compared.recipe, bench.encoder)

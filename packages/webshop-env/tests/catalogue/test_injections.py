@@ -85,3 +85,12 @@ def test_goals_of_the_clean_catalogue_are_asked_in_the_attacked_shop(clean: Cata
 def test_nonsense_is_refused(clean: Catalogue, share: float, attacks: list[Attack]) -> None:
     with pytest.raises(ValueError, match=r"share must be from 0 to 1|attacks must be of buy_another"):
         inject(clean, share, attacks=attacks)
+
+
+def test_where_customers_review_an_attack_may_be_a_review() -> None:
+    catalogue = Catalogue.generate(60, 1, long_texts=True)
+    attacked, injections = inject(catalogue, 1.0, seed=3)
+    reviews = [injection for injection in injections.values() if injection.field == "reviews"]
+    assert reviews
+    assert all(attacked[injection.asin].reviews[-1] == injection.text for injection in reviews)
+    assert all(each.field != "reviews" for each in inject(Catalogue.generate(60, 1), 1.0, seed=3)[1].values())
