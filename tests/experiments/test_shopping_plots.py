@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
-from experiments.shopping.plots import recall_curves, success_against_tokens
+from experiments.shopping.plots import recall_curves, success_against_tokens, success_curves
 from sightline.agents.evaluation import Interval
 
 
@@ -33,6 +33,15 @@ def test_a_step_joins_the_agents_on_the_frontier() -> None:
     (line,) = [line for line in axes.lines if line.get_label() == "Pareto frontier"]
     assert np.asarray(line.get_xydata()).tolist() == [[10, 20], [30, 50]]
     assert line.get_drawstyle() == "steps-post"
+
+
+def test_what_a_method_reaches_is_a_curve_in_the_order_of_its_tokens() -> None:
+    found = [(interval(x, x, x), interval(y, y - 0.1, y + 0.1)) for x, y in ((300, 0.6), (100, 0.2))]
+    (axes,) = success_curves({"rag": found}).axes
+    assert points(axes) == [[100, 20], [300, 60]]
+    (bars,) = [bar for bar in axes.collections if isinstance(bar, LineCollection)]
+    ends = [np.asarray(segment).round(6).tolist() for segment in bars.get_segments()]
+    assert ends == [[[100, 10], [100, 30]], [[300, 50], [300, 70]]]
 
 
 def test_recall_is_drawn_in_order_of_k() -> None:

@@ -59,8 +59,7 @@ def a_study(pages: str, gate: np.ndarray, rag: np.ndarray, full: np.ndarray) -> 
         GATE: [episodes(gate, 390)] * 3,
         FRUGAL_GATE: [episodes(gate, 390)] * 3,
     }
-    kind = {"short": "short", "control": "control"}[pages]
-    return PagesStudy("control" if kind == "control" else "short", {GATE: 3, RAG: 4, FRUGAL_GATE: 3}, found)
+    return PagesStudy("control" if pages == "control" else "short", {GATE: 3, RAG: 4, FRUGAL_GATE: 3}, found, 0)
 
 
 RNG = np.random.default_rng(0)
@@ -68,18 +67,19 @@ WON = RNG.random(GOALS) < 0.6
 LESS = WON & (RNG.random(GOALS) < 0.7)
 
 
+@pytest.mark.slow
 def test_the_plans_outcomes_follow_from_who_succeeds() -> None:
-    better, tie = judge([a_study("short", WON, LESS, WON)], 0), judge([a_study("control", WON, WON, WON)], 0)
+    better, tie = judge([a_study("short", WON, LESS, WON)]), judge([a_study("control", WON, WON, WON)])
     assert [(one.asked, one.outcome) for one in better] == [("difference", "beats"), ("no loss", "keeps")]
     assert [(one.asked, one.outcome) for one in tie] == [("tie", "a tie"), ("tie", "a tie")]
-    worse = judge([a_study("short", LESS, WON, WON)], 0)
+    worse = judge([a_study("short", LESS, WON, WON)])
     assert [one.outcome for one in worse] == ["worse", "not shown"]
-    assert [one.outcome for one in judge([a_study("control", LESS, WON, WON)], 0)] == ["not shown", "not shown"]
+    assert [one.outcome for one in judge([a_study("control", LESS, WON, WON)])] == ["not shown", "not shown"]
 
 
 def test_all_comparisons_of_a_study_are_one_family() -> None:
     alone, beside = (
-        judge(studies, 0)[0]
+        judge(studies)[0]
         for studies in (
             [a_study("short", WON, LESS, WON)],
             [a_study("short", WON, LESS, WON), a_study("control", LESS, WON, WON)],
@@ -89,13 +89,14 @@ def test_all_comparisons_of_a_study_are_one_family() -> None:
     assert beside.adjusted_p_value == pytest.approx(2 * alone.adjusted_p_value)
 
 
+@pytest.mark.slow
 def test_the_report_holds_the_plan_its_outcomes_and_a_frontier(tmp_path: Path) -> None:
     studies = [a_study("short", WON, LESS, WON), a_study("control", WON, WON, WON)]
-    planned = judge(studies, 0)
+    planned = judge(studies)
     sections = study_sections(tmp_path, studies, planned, {"student": [episodes(LESS, 500)]}, 0)
     assert [len(section.figures) for section in sections] == [0, 1, 1, 0]
     assert len(planned_table(planned).rows) == 4
-    results = study_results(studies, planned, 0)
+    results = study_results(studies, planned)
     assert results["pages"]["short"]["k"][RAG] == 4
     assert {one["outcome"] for one in results["planned"]} == {"beats", "keeps", "a tie"}
 

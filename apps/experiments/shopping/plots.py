@@ -42,6 +42,28 @@ def success_against_tokens(agents: Mapping[str, tuple[Interval, Interval]], fron
 
 
 @in_style
+def success_curves(methods: Mapping[str, Sequence[tuple[Interval, Interval]]]) -> Figure:
+    """Draw the success rate over prompt tokens per episode, a curve for each method over how much it reads.
+
+    Args:
+        methods: name -> (prompt tokens per episode, success rate between 0 and 1), in any order.
+    """
+    figure, axes = one_panel()
+    for name, points in methods.items():
+        by_tokens = sorted(points, key=lambda point: point[0].value)
+        tokens = [point[0].value for point in by_tokens]
+        success = [100 * point[1].value for point in by_tokens]
+        ends = [[100 * abs(getattr(point[1], end) - point[1].value) for point in by_tokens] for end in ("low", "high")]
+        axes.errorbar(tokens, success, yerr=ends, marker="o", capsize=3, label=name)
+    axes.set_xlim(left=0)
+    axes.set_ylim(-2, 102)
+    axes.set_xlabel("prompt tokens per episode")
+    axes.set_ylabel("success, % of fresh goals")
+    legend_beside(axes)
+    return figure
+
+
+@in_style
 def recall_curves(methods: Mapping[str, Mapping[int, Interval]], *, over: str = "k") -> Figure:
     """Draw the recall of the needed chunk over k, or over the steps of an episode.
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.shopping.learning import packaged_student
-from experiments.shopping.plots import success_against_tokens
+from experiments.shopping.plots import success_curves
 from experiments.shopping.study.training import Compared
 from experiments.shopping.study.trials import (
     PLAN,
@@ -33,7 +33,7 @@ def study_sections(
 ) -> list[Section]:
     """Return the plan's table, a section for each kind of page, and one for other actors; figures go to `plots`."""
     sections = [Section("What was planned, and what came out", (PLAN,), (planned_table(planned),))]
-    sections += [_pages_section(plots, study, seed) for study in studies]
+    sections += [_pages_section(plots, study) for study in studies]
     if actors:
         sections.append(Section("Another actor on fresh goals", (), (results_table(summarise(actors, seed=seed)),)))
     return sections
@@ -72,8 +72,8 @@ def planned_table(planned: Sequence[Planned]) -> Table:
     )
 
 
-def _pages_section(plots: Path, study: PagesStudy, seed: int) -> Section:
-    summaries = summarise(study.episodes, seed=seed)
+def _pages_section(plots: Path, study: PagesStudy) -> Section:
+    summaries = study.summaries
     points = {
         row.agent: (row.prompt_tokens, row.success_rate) for row in summaries if row.prompt_tokens and row.success_rate
     }
@@ -83,7 +83,9 @@ def _pages_section(plots: Path, study: PagesStudy, seed: int) -> Section:
         if not name.startswith("oracle")
     }
     frontier = pareto_frontier(known)
-    figure = save_figure(success_against_tokens(points, frontier), plots / f"frontier_{study.pages}.svg")
+    methods = dict.fromkeys(name.partition(", ")[0] for name in points)
+    curves = {method: [point for name, point in points.items() if name.split(", ")[0] == method] for method in methods}
+    figure = save_figure(success_curves(curves), plots / f"frontier_{study.pages}.svg")
     chosen = ", ".join(f"{agent}: k {k}" for agent, k in study.reading.items() if agent in study.episodes)
     sentences = (
         f"Chosen on development goals: {chosen}.",
@@ -105,9 +107,9 @@ def add_study(compared: Sequence[Compared]) -> Compared:
     studies.append(study_pages(first, "control", sweeps=False))
     studies += [study_pages(other, other.bench.settings.pages, sweeps=True) for other in others]
     actors = let_act(first, packaged_student(settings), "student", settings.student_goals)
-    planned = judge(studies, settings.seed)
+    planned = judge(studies)
     sections = study_sections(plots, studies, planned, actors, settings.seed)
-    found = study_results(studies, planned, settings.seed)
+    found = study_results(studies, planned)
     found["actors"] = [row.model_dump(mode="json") for row in summarise(actors, seed=settings.seed)]
     report = replace(first.report, sections=[*sections, *first.report.sections])
     return replace(

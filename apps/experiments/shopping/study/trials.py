@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, Final, Literal
 
 from experiments.shopping.agents import TRAINED, Workbench
@@ -16,7 +17,7 @@ from experiments.shopping.stages import Stage
 from experiments.shopping.study.training import Compared
 from experiments.shopping.world import open_fresh_world
 from sightline.agents import Actor, ReadingAgent, Trajectory, summarise
-from sightline.agents.evaluation import EpisodesBySeed, Interval, compare, holm, within_margin
+from sightline.agents.evaluation import AgentSummary, EpisodesBySeed, Interval, compare, holm, within_margin
 from sightline.agents.grammar import webshop_grammar
 from sightline.agents.reading import expert_target, instruction_similarity, random_scores
 from sightline.retrieval import ChunkingConfig
@@ -69,6 +70,13 @@ class PagesStudy:
     """Agent -> k that was chosen on development goals."""
     episodes: Mapping[str, EpisodesBySeed]
     """Agent -> its episodes by training seed, those of the plan first."""
+    seed: int
+    """Seed of the bootstrap."""
+
+    @cached_property
+    def summaries(self) -> list[AgentSummary]:
+        """One row per agent; made once, since a sweep has many agents."""
+        return summarise(self.episodes, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -153,7 +161,7 @@ def study_pages(compared: Compared, pages: Pages, *, sweeps: bool) -> PagesStudy
         for limit, changes in _limits():
             there = replace(fresh, settings=settings.model_copy(update=changes))
             episodes[f"{method}, {limit}"] = [attempt(there.gated(method, scorer), f"{method}-{limit}")]
-    return PagesStudy(pages, {GATE: settings.top_k, RAG: rag_k, FRUGAL_GATE: frugal_k}, episodes)
+    return PagesStudy(pages, {GATE: settings.top_k, RAG: rag_k, FRUGAL_GATE: frugal_k}, episodes, settings.seed)
 
 
 def let_act(compared: Compared, actor: Actor, name: str, goals: int) -> dict[str, EpisodesBySeed]:
@@ -172,14 +180,14 @@ def let_act(compared: Compared, actor: Actor, name: str, goals: int) -> dict[str
     }
 
 
-def judge(studies: Sequence[PagesStudy], seed: int) -> list[Planned]:
+def judge(studies: Sequence[PagesStudy]) -> list[Planned]:
     """Return the comparisons of the plan, adjusted as one family."""
-    found = [planned for study in studies for planned in _planned(study, seed)]
+    found = [planned for study in studies for planned in _planned(study)]
     adjusted = holm([planned.p_value for planned in found])
     return [replace(one, adjusted_p_value=value) for one, value in zip(found, adjusted, strict=True)]
 
 
-def study_results(studies: Sequence[PagesStudy], planned: Sequence[Planned], seed: int) -> dict[str, Any]:
+def study_results(studies: Sequence[PagesStudy], planned: Sequence[Planned]) -> dict[str, Any]:
     """Return the numbers as `results.json` holds them."""
     return {
         "plan": PLAN,
@@ -187,15 +195,16 @@ def study_results(studies: Sequence[PagesStudy], planned: Sequence[Planned], see
         "pages": {
             study.pages: {
                 "k": dict(study.reading),
-                "agents": [row.model_dump(mode="json") for row in summarise(study.episodes, seed=seed)],
+                "agents": [row.model_dump(mode="json") for row in study.summaries],
             }
             for study in studies
         },
     }
 
 
-def _planned(study: PagesStudy, seed: int) -> list[Planned]:
-    tokens = {row.agent: row.prompt_tokens.value for row in summarise(study.episodes, seed=seed) if row.prompt_tokens}
+def _planned(study: PagesStudy) -> list[Planned]:
+    seed = study.seed
+    tokens = {row.agent: row.prompt_tokens.value for row in study.summaries if row.prompt_tokens}
 
     def within(candidate: str, baseline: str, asked: Literal["no loss", "tie"]) -> Planned:
         found = within_margin(study.episodes, candidate, baseline, margin=MARGIN, seed=seed)
