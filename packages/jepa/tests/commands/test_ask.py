@@ -54,4 +54,4 @@ def test_what_cannot_be_asked_ends_in_a_sentence(folder: Path, tmp_path: Path, c
     assert main(["ask", "what", "--model", str(folder), "--encoder", "hashed-terms-64"]) == 2
     assert "not 'hashed-terms-64'" in capsys.readouterr().err
     assert main(["ask", "what", "--model", str(tmp_path)]) == 2
-    assert "answerer.json" in capsys.readouterr().err
+    assert f"{tmp_path} holds no answerer (answerer.json is missing)" in capsys.readouterr().err

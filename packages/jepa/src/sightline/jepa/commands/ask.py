@@ -60,6 +60,8 @@ def in_lines(answer: Answer) -> str:
 def _encoder_of(folder: Path) -> str:
     """Return the name of the encoder that an answerer was trained with."""
     path = folder / MANIFEST
+    if not path.is_file():
+        raise AnswererError(f"{folder} holds no answerer ({MANIFEST} is missing); give what `train --output` was given")
     try:
         name = json.loads(path.read_bytes())["encoder"]
     except (ValueError, KeyError, TypeError) as error:
