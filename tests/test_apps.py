@@ -64,7 +64,7 @@ def flags_of_help(shown: str) -> dict[str, str]:
             name, *rest = re.split(r" {2,}", text, maxsplit=1)
             flag = name.split()[0].strip(",")
             told[flag] = "".join(rest)
-        elif flag and text.strip("─ "):
+        elif flag and text.strip("─ ") and line.startswith("│  "):  # what is not set in is a long list of choices
             told[flag] = f"{told[flag]} {text}".strip()
     return told
 

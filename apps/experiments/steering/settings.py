@@ -40,7 +40,8 @@ class SteeringSettings(EncoderSettings):
     seeds: tuple[int, ...] = Field(default=(0, 1, 2, 3, 4), min_length=1)
     """Everything that is trained is trained once for each."""
     data: tuple[DataName, ...] = Field(default=("shop", "documentation", "docstrings"), min_length=1)
-    """Which data sets to use."""
+    """Which data sets to use: requests and products of the generated shop, the documentation bundled with awscli, the
+    docstrings of Python's own library."""
 
     generated_products: int = Field(default=2000, ge=100)
     """Products in the generated catalogue."""
