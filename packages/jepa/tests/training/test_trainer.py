@@ -92,6 +92,16 @@ def test_a_damaged_configuration_of_candidates_is_refused(tmp_path: Path, toy_da
         Trainer.resume(tmp_path, toy_dataset)
 
 
+def test_a_trainer_that_has_not_begun_gives_the_untrained_model(toy_dataset: SteeringDataset):
+    trainer = Trainer(config(), toy_dataset)
+    untrained = trainer.model
+    question = torch.from_numpy(toy_dataset.questions[:1].copy())
+    nothing = torch.zeros_like(question), torch.zeros(1, dtype=torch.bool)
+    assert torch.allclose(untrained.predict(question, *nothing)[:, :16], question, atol=1e-6)
+    trainer.fit()
+    assert not torch.allclose(trainer.model.predict(question, *nothing)[:, :16], question, atol=1e-3)
+
+
 def test_without_a_checkpoint_there_is_nothing_to_resume(tmp_path: Path, toy_dataset: SteeringDataset):
     with pytest.raises(FileNotFoundError):
         Trainer.resume(tmp_path, toy_dataset)

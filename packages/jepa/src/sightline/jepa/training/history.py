@@ -65,8 +65,8 @@ class TrainingResult:
 
     @property
     def best_score(self) -> float:
-        """Validation score of the best epoch."""
-        return self.history[self.best_epoch].score
+        """Validation score of the best epoch; minus infinity before any."""
+        return self.history[self.best_epoch].score if self.history else -math.inf
 
     @property
     def best_validation(self) -> dict[str, float]:
