@@ -105,7 +105,7 @@ def analyse_h2(pairs: Pairs, *, patches_work: bool = True, seed: int = 0, draws:
         f"Rank correlation of ELP with the first step's gain: {interval_text(main)} over {len(pairs.elp)} moments; "
         f"reliability of ELP between wordings {reliability:.2f}, without its noise {corrected:.2f}."
         if patches_work
-        else "Not testable with this student: teaching texts change nothing in what it does."
+        else "Not testable with this student, which does not pass the gate for students that read teaching texts."
     )
     columns = ("outcome", "moments of", "n", "Spearman", "low", "high", "given L and s1", "low", "high")
     return Finding("H2", CLAIM, verdict, sentence, Table("H2: payoff in context and in training", columns, tuple(rows)))
