@@ -69,6 +69,7 @@ CHANGES: dict[str, object] = {
     "attributes": ("changed",),
     "human": (HumanInstruction("changed", ("a",), ("b",)),),
     "synthetic": SyntheticInstruction("changed", ("a",)),
+    "reviews": ("changed",),
 }
 
 

@@ -132,6 +132,16 @@ def test_a_larger_catalogue_is_stored_whole(stored: Catalogue, made_up: Catalogu
     assert tuple(stored.asins[5:2:-1]) == made_up.asins[5:2:-1]
 
 
+def test_reviews_are_stored_where_there_are_any(tmp_path: Path) -> None:
+    long = list(Catalogue.generate(3, long_texts=True))
+    mixed = Catalogue.from_products([*long, replace(long[0], asin="B0REVIEWS0", reviews=())])
+    write_catalogue(mixed, tmp_path / "mixed")
+    stored = Catalogue.open(tmp_path / "mixed")
+    assert [len(product.reviews) for product in stored] == [20, 20, 20, 0]
+    assert list(stored) == list(mixed)
+    assert stored.fingerprint == mixed.fingerprint
+
+
 @pytest.mark.parametrize("asin", ["B0MISSING", "", "B0\0", "\ud800", "B0" + "1" * 50, "é"])
 def test_what_is_not_there_is_not_found(stored: Catalogue, asin: str) -> None:
     assert asin not in stored

@@ -38,7 +38,7 @@ _BATCHES: Final = 16
 class _RunRecord(BaseModel):
     """The file `run.json`: what a run is made of, so that nothing else is taken for it when it goes on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     schema_version: Literal[1] = 1
     """Version of this record."""

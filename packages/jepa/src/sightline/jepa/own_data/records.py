@@ -34,7 +34,7 @@ _Text = Annotated[str, BeforeValidator(_one_line), Field(min_length=1, max_lengt
 class OwnPair(BaseModel):
     """One line: a question and the source that answers it; or a source alone, which is searched but answers nothing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     source: _Text
     """Text that answers; the same text in the same category is one source, however many lines have it."""

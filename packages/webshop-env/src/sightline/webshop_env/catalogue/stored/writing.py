@@ -12,6 +12,7 @@ import hashlib
 import logging
 from array import array
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -137,13 +138,15 @@ def _write_files(products: Iterable[Product], folder: Path, progress: Callable[[
 def _packer() -> Callable[[int, Product], bytes]:
     encode = msgspec.msgpack.Encoder().encode
     decode = msgspec.msgpack.Decoder(Product).decode
+    but_reviews = [field.name for field in fields(Product) if field.name != "reviews"]
 
     def pack(position: int, product: Product) -> bytes:
         check_asin(product.asin, position)
         if "\0" in product.asin:
             raise CatalogueError(f"product {position} has asin {product.asin!r}; a NUL cannot be stored")
         try:
-            content = encode(product)
+            # Without reviews, as almost every product is, a record is what earlier versions wrote and read.
+            content = encode(product if product.reviews else {name: getattr(product, name) for name in but_reviews})
             decode(content)  # else a field of a wrong type would be noticed only by whoever reads it
         except (UnicodeEncodeError, TypeError, OverflowError, msgspec.MsgspecError) as error:
             raise CatalogueError(f"product {position} (asin {product.asin!r}) cannot be stored: {error}") from None
