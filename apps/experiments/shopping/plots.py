@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lab.figures import count_along_x, in_style, legend_beside, one_panel
@@ -33,11 +34,7 @@ def success_against_tokens(agents: Mapping[str, tuple[Interval, Interval]], fron
         tokens, success = ([agents[name][part].value for name in frontier] for part in (0, 1))
         heights = [100 * value for value in success]
         axes.step(tokens, heights, where="post", color="black", linestyle="--", lw=1, zorder=1, label="Pareto frontier")
-    axes.set_xlim(left=0)
-    axes.set_ylim(-2, 102)
-    axes.set_xlabel("prompt tokens per episode")
-    axes.set_ylabel("success, % of held-out goals")
-    legend_beside(axes)
+    _success_over_tokens(axes, "held-out")
     return figure
 
 
@@ -55,11 +52,7 @@ def success_curves(methods: Mapping[str, Sequence[tuple[Interval, Interval]]]) -
         success = [100 * point[1].value for point in by_tokens]
         ends = [[100 * abs(getattr(point[1], end) - point[1].value) for point in by_tokens] for end in ("low", "high")]
         axes.errorbar(tokens, success, yerr=ends, marker="o", capsize=3, label=name)
-    axes.set_xlim(left=0)
-    axes.set_ylim(-2, 102)
-    axes.set_xlabel("prompt tokens per episode")
-    axes.set_ylabel("success, % of fresh goals")
-    legend_beside(axes)
+    _success_over_tokens(axes, "fresh")
     return figure
 
 
@@ -82,3 +75,12 @@ def recall_curves(methods: Mapping[str, Mapping[int, Interval]], *, over: str = 
     axes.set_ylabel("recall of the expert's chunk, %")
     legend_beside(axes)
     return figure
+
+
+def _success_over_tokens(axes: Axes, goals: str) -> None:
+    """Say what both axes are, and which goals succeed."""
+    axes.set_xlim(left=0)
+    axes.set_ylim(-2, 102)
+    axes.set_xlabel("prompt tokens per episode")
+    axes.set_ylabel(f"success, % of {goals} goals")
+    legend_beside(axes)

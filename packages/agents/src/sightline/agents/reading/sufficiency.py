@@ -51,9 +51,9 @@ def sufficient_chunks(actor: Actor, grammar: TaskGrammar, *, memory: bool) -> Ch
             return ()
         if targets and does_well(targets):
             return targets
-        others = [index for index in range(len(chunks)) if index not in targets]
-        if not does_well(sorted((*targets, *others))):
+        if not does_well(range(len(chunks))):
             return ()
+        others = [index for index in range(len(chunks)) if index not in targets]
         return tuple(sorted((*targets, *_fewest(others, lambda kept: does_well(sorted((*targets, *kept)))))))
 
     return label
