@@ -6,6 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from experiments.teaching.parts import Part, chunks, spread
 from experiments.teaching.settings import MeasureSettings, StudentSettings
 from experiments.teaching.student import open_student
@@ -35,6 +38,7 @@ from sightline.teachability.evaluation import (
 from sightline.teachability.records import Record
 from sightline.teachability.tables import write_csv
 from sightline.teachability.training_records import RunPlan
+from sightline.webshop_env import ShopState
 
 BASE = "base"
 CHOOSING, SCORING = (0, 1, 2), (3, 4, 5)
@@ -120,11 +124,13 @@ def play_part(
     """Let one student play everything, in a worker."""
     dynamics, learner = open_shop(settings), open_student(settings)[1]
     policy = learner.base if adapter is None else learner.load(adapter, name)
-    tasks = test_tasks(dynamics, settings.test_goals)
-    rows = play_tasks(dynamics, policy, tasks, model=name, seeds=settings.evaluation_seeds)
-    rows += play_panel(dynamics, policy, panel, model=name, seeds=settings.evaluation_seeds)
-    kept = goal_tasks(dynamics, retention)
-    rows += play_tasks(dynamics, policy, kept, model=name, seeds=SCORING, greedy=False, dataset="retention")
+    tasks, kept = test_tasks(dynamics, settings.test_goals), goal_tasks(dynamics, retention)
+    known: dict[ShopState, NDArray[np.float64]] = {}
+    rows = play_tasks(dynamics, policy, tasks, model=name, seeds=settings.evaluation_seeds, known=known)
+    rows += play_panel(dynamics, policy, panel, model=name, seeds=settings.evaluation_seeds, known=known)
+    rows += play_tasks(
+        dynamics, policy, kept, model=name, seeds=SCORING, greedy=False, dataset="retention", known=known
+    )
     return [Played(rows=tuple(rows))]
 
 

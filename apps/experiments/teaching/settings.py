@@ -130,7 +130,7 @@ class TeachingSettings(MeasureSettings):
     """Sampled episodes of each goal of the pool."""
     mine: str = "uniform"
     """How a failure's moment is chosen: uniform, before_end:K or first_drop."""
-    label_moments: int = Field(default=240, ge=4)
+    label_moments: int = Field(default=288, ge=4)
     """Most moments to label for training; fewer where every quadrant is full before."""
     calibration_moments: int = Field(default=60, ge=4)
     """Moments that the thresholds of the quadrants are taken from."""

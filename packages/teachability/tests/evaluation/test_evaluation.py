@@ -74,6 +74,23 @@ def test_models_meet_the_same_noise_and_the_panel_begins_at_its_moments(worlds):
     assert {row.snapshot_id for row in panel} == {one.snapshot.id for one in rows}
 
 
+def test_what_a_policy_has_answered_is_not_asked_again_and_changes_nothing(worlds):
+    world, policy, rows = crowd(worlds, {"Q1": 3})
+    tasks = [Task(n, f"g{n}", worlds.Place(0)) for n in range(20)]
+
+    alone = [
+        row for seed in (0, 1) for row in play_tasks(world, policy, tasks, model="a", seeds=[seed], greedy=seed == 1)
+    ]
+    alone += play_panel(world, policy, rows, model="a", seeds=[0])
+    counted, known = worlds.TablePolicy(policy.logits), {}
+    shared = play_tasks(world, counted, tasks, model="a", seeds=[0, 1], known=known)
+    shared += play_panel(world, counted, rows, model="a", seeds=[0], known=known)
+    assert shared == alone
+    assert counted.asked == len(known)
+    play_panel(world, counted, rows, model="a", seeds=[0], known=known)
+    assert counted.asked == len(known)
+
+
 def test_a_planted_gain_is_found_and_none_where_models_are_equal(make_row, mean_test):
     generator = np.random.default_rng(0)
     rows = []

@@ -13,6 +13,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sightline.teachability.evaluation.panels import panel_tasks
 from sightline.teachability.evaluation.records import Dataset, EpisodeRow, OverallRow, QuadrantRow
@@ -39,6 +40,7 @@ def play_tasks(
     seeds: Sequence[int],
     greedy: bool = True,
     dataset: Dataset = "overall",
+    known: dict[S, NDArray[np.float64]] | None = None,
     ledger: Ledger | None = None,
 ) -> list[EpisodeRow]:
     """Play tasks once per seed, and once greedily.
@@ -51,11 +53,15 @@ def play_tasks(
         seeds: noise; equal seeds give all models the same.
         greedy: whether to play greedily too.
         dataset: name for the rows.
+        known: what this policy has answered already, as of `collect_episodes`; all seeds share it.
         ledger: where costs are counted.
     """
     rows = []
+    known = {} if known is None else known
     for seed in [*seeds, *([GREEDY] if greedy else [])]:
-        played = collect_episodes(dynamics, policy, tasks, seed=max(seed, 0), greedy=seed == GREEDY, ledger=ledger)
+        played = collect_episodes(
+            dynamics, policy, tasks, seed=max(seed, 0), greedy=seed == GREEDY, known=known, ledger=ledger
+        )
         rows += [episode_row(one, model=model, dataset=dataset, seed=seed) for one in played]
     return rows
 
@@ -67,12 +73,15 @@ def play_panel(
     *,
     model: str,
     seeds: Sequence[int],
+    known: dict[S, NDArray[np.float64]] | None = None,
     ledger: Ledger | None = None,
 ) -> list[EpisodeRow]:
-    """Play on from the panel's moments, once per seed."""
+    """Play on from the panel's moments, once per seed; `known` as of `play_tasks`."""
     rows = []
+    known = {} if known is None else known
     for seed in seeds:
-        played = collect_episodes(dynamics, policy, panel_tasks(dynamics, panel), seed=seed, ledger=ledger)
+        tasks = panel_tasks(dynamics, panel)
+        played = collect_episodes(dynamics, policy, tasks, seed=seed, known=known, ledger=ledger)
         for episode, one in zip(played, panel, strict=True):
             row = episode_row(episode, model=model, dataset="panel", seed=seed)
             update = {"quadrant": one.quadrant, "snapshot_id": one.snapshot.id, "group": one.snapshot.group}

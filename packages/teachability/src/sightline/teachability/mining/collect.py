@@ -35,6 +35,7 @@ def collect_episodes(
     seed: int,
     rollouts: range = range(1),
     greedy: bool = False,
+    known: dict[S, NDArray[np.float64]] | None = None,
     ledger: Ledger | None = None,
 ) -> list[Episode]:
     """Play tasks with a policy, all episodes in lock step.
@@ -48,6 +49,7 @@ def collect_episodes(
         seed: seed of the noise.
         rollouts: numbers of each task's episodes.
         greedy: take the most probable action in place of a sampled one; the rollouts of a task are then equal.
+        known: what this policy has answered at timeless states, which is not asked again; new answers are added.
         ledger: where prompts and steps are counted.
 
     Returns:
@@ -62,7 +64,7 @@ def collect_episodes(
         for task in tasks
         for rollout in rollouts
     ]
-    known: dict[S, NDArray[np.float64]] = {}
+    known = {} if known is None else known
     while live := [one for one in running if one.look(dynamics)]:
         new: dict[S, StateView] = {}
         for one in live:
