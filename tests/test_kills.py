@@ -39,5 +39,33 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_results(app: str, tmp_p
     assert first == second
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process without its knowing")
+def test_teachability_killed_while_it_labels_trains_and_selects_ends_in_the_same_results(tmp_path: Path) -> None:
+    subprocess.run(command("teachability", tmp_path / "undisturbed"), capture_output=True, check=True)
+    rng = random.Random(0)
+    killed = []
+    for stage in ("05-labels", "08-matrix", "11-selection"):
+        for _ in range(KILLS):
+            process = subprocess.Popen(
+                command("teachability", tmp_path / "killed"),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            assert process.stdout is not None
+            if any(stage in line and "started" in line for line in process.stdout):
+                time.sleep(rng.uniform(0, 1))  # some before the workers have begun, some while they write
+            process.send_signal(signal.SIGKILL)
+            process.stdout.close()
+            killed.append((stage, process.wait()))
+    assert {status for _, status in killed} == {-signal.SIGKILL}, f"over before a kill: {killed}"
+    subprocess.run(command("teachability", tmp_path / "killed"), capture_output=True, check=True)
+    first, second = (
+        (tmp_path / name / "teachability" / "smoke" / "results.json").read_bytes() for name in ("undisturbed", "killed")
+    )
+    assert first == second
+
+
 def command(app: str, output: Path) -> list[str]:
     return [sys.executable, str(APPS / f"{app}.py"), "--smoke", "--output", str(output)]
