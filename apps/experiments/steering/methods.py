@@ -62,7 +62,7 @@ _UNSTEERED, _SOFT = "adapter, unsteered", "adapter, soft filter"
 
 def trained_models(settings: SteeringSettings) -> tuple[str, ...]:
     """Return the names of all models that a run trains."""
-    return (*PREDICTORS, RESIDUAL, *(f"{PLAIN}, {name}" for name in (ABLATIONS if settings.ablation else ())))
+    return (*PREDICTORS, RESIDUAL, *(f"{PLAIN}, {name}" for name in (ABLATIONS if settings.ablation_seeds else ())))
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,8 @@ def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Da
     found = {}
     for name in (*BASELINES, *models):
         seeds = settings.seeds if name in (*_ADAPTERS, _SOFT, *models) else settings.seeds[:1]
+        if name.startswith(f"{PLAIN}, "):
+            seeds = seeds[: settings.ablation_seeds]
         if name in models:
             for seed in seeds:  # a stage of its own, so that its time is that of training alone
                 train_predictor_stage(settings, run, data, name, seed)

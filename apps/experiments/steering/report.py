@@ -127,8 +127,8 @@ def ablation_table(found: DataFindings) -> Table:
     return Table(
         columns=("MRR of the predictor", *map(found.data.label_of, MODES), "resampled"),
         rows=(("InfoNCE alone", *(show_interval(each, ".3f") for each in means), resampled_by(means)), *rows),
-        caption=f"{found.data.name}: below the first row, differences from it, paired on the same test questions and "
-        "training seeds; 95 % bootstrap intervals.",
+        caption=f"{found.data.name}: below the first row, differences from it, paired on the same test questions; "
+        "95 % bootstrap intervals, training seeds drawn on each side apart.",
     )
 
 
