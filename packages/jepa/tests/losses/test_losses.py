@@ -13,6 +13,7 @@ from sightline.jepa.config import LossConfig
 from sightline.jepa.losses.losses import (
     Temperature,
     batch_info_nce,
+    candidate_info_nce,
     centroid_loss,
     corpus_info_nce,
     regression_loss,
@@ -290,3 +291,46 @@ def test_only_the_loss_itself_has_gradients(parts: dict[str, torch.Tensor]):
     assert parts["loss"].requires_grad
     assert [name for name, value in parts.items() if name != "loss" and value.requires_grad] == []
     assert all(value.ndim == 0 for value in parts.values())
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_candidate_info_nce_agrees_with_a_slow_computation(data: st.DataObject):
+    rows = data.draw(st.integers(1, 4))
+    scores = torch.randn(rows, 6, generator=torch.Generator().manual_seed(rows), dtype=torch.float64)
+    there = [data.draw(st.sets(st.integers(0, 5), min_size=1)) for _ in range(rows)]
+    right = [data.draw(st.sets(st.sampled_from(sorted(each)), min_size=1)) for each in there]
+    mask, positive = (
+        torch.tensor([[column in each for column in range(6)] for each in sets]) for sets in (there, right)
+    )
+    found = candidate_info_nce(scores, positive, mask, 0.3)
+    weights = [
+        {column: math.exp(float(scores[row, column]) / 0.3) for column in each} for row, each in enumerate(there)
+    ]
+    shares = [
+        sum(weights[row][column] for column in each) / sum(weights[row].values()) for row, each in enumerate(right)
+    ]
+    assert float(found["loss"]) == pytest.approx(-np.mean(np.log(shares)), abs=1e-9)
+    best = [max(each, key=each.__getitem__) for each in weights]
+    assert float(found["accuracy"]) == pytest.approx(np.mean([best[row] in right[row] for row in range(rows)]))
+
+
+def test_what_is_masked_out_has_no_part_in_the_loss_nor_in_any_gradient():
+    scores = torch.randn(3, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    temperature = torch.tensor(0.1, requires_grad=True)
+    mask = torch.arange(5) < torch.tensor([5, 3, 1])[:, None]
+    positive = torch.arange(5) < 1
+    loss = candidate_info_nce(scores, positive.expand(3, 5), mask, temperature)["loss"]
+    loss.backward()
+    assert scores.grad is not None
+    assert not scores.grad[~mask].any()
+    assert not scores.grad[2].any()  # a single candidate is certain
+    assert temperature.grad is not None
+    assert temperature.grad.isfinite()
+
+
+@pytest.mark.parametrize("positive", [torch.zeros(2, 3, dtype=torch.bool), torch.tensor([[1, 0, 0], [0, 0, 1]]).bool()])
+def test_rows_without_a_right_candidate_are_refused(positive: torch.Tensor):
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    with pytest.raises(ValueError, match="needs a right candidate"):
+        candidate_info_nce(torch.zeros(2, 3), positive, mask, 0.1)

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sightline.jepa import batch_info_nce
-from sightline.jepa.losses import corpus_info_nce
+from sightline.jepa.losses import candidate_info_nce, corpus_info_nce
 from sightline.jepa.models.target import average_into, frozen_copy
 
 try:
@@ -52,6 +52,21 @@ def test_against_a_corpus_of_the_batchs_sources_it_is_the_ranking_loss():
     targets = torch.arange(COUNT)
     found = corpus_info_nce(PREDICTIONS, SOURCES, targets, (targets[:0], targets[:0]), 0.05)
     torch.testing.assert_close(found["loss"], expected)
+
+
+def test_among_own_candidates_of_which_one_is_right_it_is_the_ranking_loss_with_own_negatives():
+    mined = unit(2, COUNT, 3, DIMENSION)
+    reference = losses.MultipleNegativesRankingLoss(Mock(), scale=20.0)
+    one_by_one = [
+        reference.compute_loss_from_embeddings([PREDICTIONS[[at]], SOURCES[[at]], *mined[at].split(1)], torch.empty(0))
+        for at in range(COUNT)
+    ]
+    candidates = torch.cat([SOURCES[:, None], mined], dim=1)
+    scores = torch.einsum("bd,bnd->bn", PREDICTIONS, candidates)
+    positive = torch.zeros(COUNT, 4, dtype=torch.bool)
+    positive[:, 0] = True
+    found = candidate_info_nce(scores, positive, torch.ones_like(positive), 0.05)
+    torch.testing.assert_close(found["loss"], torch.stack(one_by_one).mean())
 
 
 def test_the_averaged_weights_are_those_of_torch():

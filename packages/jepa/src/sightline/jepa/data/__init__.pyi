@@ -1,6 +1,7 @@
 from .building import SteeringTexts as SteeringTexts
 from .building import hold_out_fold as hold_out_fold
 from .building import resplit as resplit
+from .candidates import CandidateExamples as CandidateExamples
 from .dataset import Split as Split
 from .docstrings import load_docstrings as load_docstrings
 from .documentation import DocumentationError as DocumentationError

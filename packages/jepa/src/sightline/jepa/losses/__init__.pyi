@@ -1,3 +1,4 @@
+from .losses import candidate_info_nce as candidate_info_nce
 from .losses import centroid_loss as centroid_loss
 from .losses import corpus_info_nce as corpus_info_nce
 from .losses import regression_loss as regression_loss

@@ -129,6 +129,35 @@ def batch_info_nce(
     }
 
 
+def candidate_info_nce(scores: Tensor, positive: Tensor, mask: Tensor, temperature: Tensor | float) -> LossParts:
+    """Compute InfoNCE of each row among its own candidates, several of which may be right.
+
+    The mean negative log probability that a softmax over a row's candidates falls on any right one: MIL-NCE (Miech et
+    al. 2020, equation 1). It asks that some right candidate wins, not that all of them do.
+
+    Args:
+        scores: `[B, N]` float; what is masked out does not matter.
+        positive: `[B, N]` bool, True for right candidates.
+        mask: `[B, N]` bool, True for candidates.
+        temperature: divisor of the scores.
+
+    Returns:
+        `loss` and `accuracy`, the share of rows whose best candidate is right.
+
+    Raises:
+        ValueError: the batch is empty, or a row has no right candidate among its candidates.
+    """
+    if not len(scores) or not (positive & mask).any(dim=1).all():
+        raise ValueError("each row needs a right candidate that is not masked out, and there must be a row")
+    logits = (scores.masked_fill(~mask, 0.0) / temperature).masked_fill(~mask, -torch.inf)
+    of_positives = logits.masked_fill(~positive, -torch.inf).logsumexp(dim=1)
+    best = logits.argmax(dim=1, keepdim=True)
+    return {
+        "loss": (logits.logsumexp(dim=1) - of_positives).mean(),
+        "accuracy": positive.gather(1, best).float().mean(),
+    }
+
+
 def centroid_loss(predictions: Tensor, centroids: Tensor, category: Tensor, temperature: float = 0.1) -> LossParts:
     """Compute the cross-entropy of the true source's category under the cosines to all centroids.
 

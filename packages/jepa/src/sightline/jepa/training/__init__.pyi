@@ -1,3 +1,6 @@
+from .candidates import CandidateEpoch as CandidateEpoch
+from .candidates import CandidateTraining as CandidateTraining
+from .candidates import train_on_candidates as train_on_candidates
 from .checkpoint import CheckpointError as CheckpointError
 from .collapse import CollapseReport as CollapseReport
 from .collapse import measure_collapse as measure_collapse

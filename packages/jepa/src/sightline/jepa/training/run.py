@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +38,7 @@ from sightline.jepa.training.curriculum import Curriculum, steering_shares
 from sightline.jepa.training.history import EpochRecord, TrainingResult, write_history, write_history_csv
 from sightline.jepa.training.objective import FiledSources, Objective, TargetBatch, Terms
 from sightline.jepa.training.optimizer import make_optimizer
+from sightline.jepa.training.seeding import seeded
 from sightline.jepa.training.validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -86,7 +85,7 @@ class TrainingRun:
         self._pairs = pairs.to(self._device)
         self._curriculum = Curriculum(config.curriculum, dataset, config.training.seed)
         self._validation = Validation(dataset, config.training)
-        with _seeded(config.training.seed, 0, self._device):
+        with seeded(config.training.seed, 0, self._device):
             predictor = make_predictor(config, pairs.centroids, pairs.descriptions)
             encoder = (
                 EMAEncoder(SharedProjection(dimension), config.ema) if config.target == "projection" else FrozenTarget()
@@ -205,7 +204,7 @@ class TrainingRun:
         vectors, has_steering = vectors.to(self._device), has_steering.to(self._device)
         for module in (self._predictor, self._encoder):
             module.train()
-        with _seeded(training.seed, self._epoch, self._device):
+        with seeded(training.seed, self._epoch, self._device):
             for positions in self._batches():
                 self._set_schedules()
                 terms = self._terms(positions, vectors[positions], has_steering[positions])
@@ -383,12 +382,3 @@ class TrainingRun:
     @property
     def _total_steps(self) -> int:
         return self._config.training.epochs * self._steps_per_epoch
-
-
-@contextmanager
-def _seeded(seed: int, epoch: int, device: torch.device) -> Generator[None]:
-    """Seed torch's global generators for one epoch, and put them back afterwards."""
-    state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(state) >> 1)  # 63 bits, as torch wants them signed
-        yield
