@@ -27,7 +27,7 @@ def main() -> None:
     from experiments.steering.explaining import explain_stages
     from experiments.steering.findings import DataFindings, results
     from experiments.steering.methods import PREDICTORS, score_methods_stages
-    from experiments.steering.report import claims_table, methods_table, scorer_table, write_report
+    from experiments.steering.report import claims_table, methods_table, scorer_tables, write_report
 
     logging.getLogger("sightline.jepa.training.trainer").setLevel(logging.WARNING)  # each epoch is in the run's metrics
     torch.set_num_threads(settings.threads)
@@ -44,7 +44,7 @@ def main() -> None:
         results(findings),
         write_report(run, findings),
         shown=[
-            table for found in findings for table in (methods_table(found), scorer_table(found), claims_table(found))
+            table for found in findings for table in (methods_table(found), *scorer_tables(found), claims_table(found))
         ],
         made_with=f"{settings.threads} threads",
         seeds=list(settings.seeds),

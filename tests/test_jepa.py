@@ -22,9 +22,10 @@ def test_the_experiment_compares_all_methods_and_a_second_start_ends_in_the_same
     assert set(found) == {"shop", "documentation", "docstrings"}
     for name, of_data in found.items():
         models = {"scorer", "scorer with residual", "predictor", "routed predictor", "predictor, with SIGReg"}
+        models |= {"scorer with BM25", "adapter, soft filter with BM25"}
         assert {"BM25", "cosine", "adapter, steered", *models} <= set(of_data["methods"])
         assert all(set(modes) == MODES for modes in of_data["methods"].values())
-        assert len(of_data["claims"]) == 15
+        assert len(of_data["claims"]) == 18
         assert of_data["recommendation"] in " ".join(shown.split())
         cards = list(folder.glob(f"stages/5-explanations-*-{name}-*/card-*.html"))
         assert cards

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.steering.data import FILTERED, MODES, Data
-from experiments.steering.methods import METRICS, PLAIN, PREDICTORS, ROUTED, Scores
+from experiments.steering.methods import METRICS, PLAIN, PREDICTORS, RANKED, ROUTED, Scores
 from experiments.steering.settings import SteeringSettings
 from sightline.agents.evaluation import Interval, bootstrap_interval, paired_difference, ratio_interval, show_interval
 
@@ -115,13 +115,15 @@ class DataFindings:
         return ratio_interval(right, trusted, rng, unit="clusters of questions"), coverage
 
     def claims(self) -> list[Claim]:
-        """Return every aim for every predictor."""
-        return [claim for predictor in PREDICTORS for claim in (*self._ranking(predictor), *self._trust(predictor))]
+        """Return every aim: those of ranking for all models, those of explanations for what is explained."""
+        ranking = {name: self._ranking(name) for name in RANKED}
+        trust = {name: self._trust(name) for name in PREDICTORS}
+        return [claim for name in RANKED for claim in (*ranking[name], *trust.get(name, ()))]
 
     def recommendation(self) -> str:
         """Return which models meet the aims on this data, and what validation recommends for each kind of steering."""
-        failed = {claim.method for name in PREDICTORS for claim in self._ranking(name) if not claim.met}
-        good = [name for name in PREDICTORS if name not in failed]
+        failed = {claim.method for name in RANKED for claim in self._ranking(name) if not claim.met}
+        good = [name for name in RANKED if name not in failed]
         opening = (
             f"the {' and the '.join(good)} {'meets' if len(good) == 1 else 'meet'} every aim of ranking"
             if good
@@ -135,6 +137,21 @@ class DataFindings:
         }
         advice = "; ".join(f"{when} {self._best(each)}" for when, each in modes.items())
         return f"On {self.data.name}, {opening}. The best by MRR on validation questions: {advice}."
+
+    def best_other(self, method: str, mode: str) -> tuple[str, Interval]:
+        """Return the best other method on test under a kind of steering, behind a hard filter or not, and the gain.
+
+        The gain is MRR of the method minus that of the other one, which is flattered as the best of many.
+        """
+        options = [
+            (name, each)
+            for name in self.scores.values
+            for each in (mode, *(filtered for filtered, steered in FILTERED.items() if steered == mode))
+            if name != method and not name.startswith(f"{PLAIN}, ")
+        ]
+        name, best = max(options, key=lambda option: self.scores.of(*option).mean())
+        shown = f"{name}{' behind a hard filter' if best in FILTERED else ''}"
+        return shown, self.difference(method, mode, name, best)
 
     def _best(self, modes: Sequence[str]) -> str:
         """Return the method that validation prefers under one of the modes; parts of ablations are no methods."""

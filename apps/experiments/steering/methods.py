@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from sightline.jepa import (
 from sightline.jepa.baselines import BASELINES, GRID, softly_filtered
 from sightline.jepa.data import Ids, Split, SteeringKind
 from sightline.jepa.explaining import index_for
-from sightline.jepa.ranking import Method, QueryMetrics
+from sightline.jepa.ranking import LexicalIndex, Method, QueryMetrics, fit_lexical_index, with_bm25
 
 SCORER, PLAIN, ROUTED = "scorer", "predictor", "routed predictor"
 PREDICTORS = (SCORER, PLAIN, ROUTED)
@@ -58,6 +58,12 @@ _ADAPTERS: Mapping[str, tuple[SteeringKind, float]] = {
 }
 """The adapters: what steers them in training, and the share for which it is withheld."""
 _UNSTEERED, _SOFT = "adapter, unsteered", "adapter, soft filter"
+
+SCORER_WITH_BM25 = f"{SCORER} with BM25"
+FUSED: Mapping[str, str] = {SCORER_WITH_BM25: SCORER, f"{_SOFT} with BM25": _SOFT}
+"""Methods to whose scores BM25's are added, with a weight that validation may leave at zero; and what they add to."""
+RANKED = (*PREDICTORS, SCORER_WITH_BM25)
+"""What is held to the aims of ranking."""
 
 
 def trained_models(settings: SteeringSettings) -> tuple[str, ...]:
@@ -91,7 +97,14 @@ def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Da
     def unsteered(seed: int) -> Method:
         return _adapter(settings, data.dataset, _UNSTEERED, seed, settled.get(_UNSTEERED))
 
+    @cache
+    def words() -> LexicalIndex:
+        return fit_lexical_index(data.dataset)
+
     def fitted(name: str, seed: int) -> Method:
+        if name in FUSED:
+            method = fitted(FUSED[name], seed)
+            return with_bm25(method, words(), data.dataset, unreliable_share=settings.unreliable_share)
         if name in models:
             return _predictor(settings, run, data, name, seed)
         if name == _SOFT:
@@ -103,19 +116,28 @@ def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Da
         return BASELINES[name](data.dataset, seed)
 
     found = {}
-    for name in (*BASELINES, *models):
-        seeds = settings.seeds if name in (*_ADAPTERS, _SOFT, *models) else settings.seeds[:1]
-        if name.startswith(f"{PLAIN}, "):
-            seeds = seeds[: settings.ablation_seeds]
-        if name in models:
-            for seed in seeds:  # a stage of its own, so that its time is that of training alone
-                train_predictor_stage(settings, run, data, name, seed)
+    for name in (*BASELINES, *models, *FUSED):
+        seeds = _seeds_of(settings, name, models)
         rows = []
         for seed in seeds:
+            if name in models:  # a stage of its own, so that its time is that of training alone
+                train_predictor_stage(settings, run, data, name, seed)
             row, chosen = _score_stage(run, data, name, seed, partial(fitted, name, seed))
             rows.append(row)
             settled.setdefault(name, chosen)
         found[name] = rows
+    return _collected(found, data.groups(data.dataset.queries("test")))
+
+
+def _seeds_of(settings: SteeringSettings, name: str, models: Sequence[str]) -> tuple[int, ...]:
+    """Return the training seeds of a method; the first for what does not depend on any."""
+    if name.startswith(f"{PLAIN}, "):
+        return settings.seeds[: settings.ablation_seeds]
+    return settings.seeds if name in (*_ADAPTERS, _SOFT, *models, *FUSED) else settings.seeds[:1]
+
+
+def _collected(found: Mapping[str, Sequence[Mapping[str, NDArray[np.float64]]]], groups: Ids) -> Scores:
+    """Return what was found, method -> one row for each seed, by method, mode and metric."""
     modes = (*MODES, *FILTERED)
     values = {
         name: {
@@ -127,7 +149,7 @@ def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Da
         name: {mode: float(np.mean([row[f"validation/{mode}"] for row in rows])) for mode in modes}
         for name, rows in found.items()
     }
-    return Scores(values, validation, data.groups(data.dataset.queries("test")))
+    return Scores(values, validation, groups)
 
 
 def _adapter(

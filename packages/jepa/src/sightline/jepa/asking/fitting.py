@@ -13,7 +13,7 @@ from sightline.jepa.asking.contents import AnswererError, Category, Contents, Kn
 from sightline.jepa.asking.encoders import TextEncoder
 from sightline.jepa.data.dataset import SteeringDataset, unit
 from sightline.jepa.data.splits import TRAIN, pair_components
-from sightline.jepa.data.steering import Steering, steering, unreliable_steering
+from sightline.jepa.data.steering import steering_modes
 from sightline.jepa.explaining.decisions import AnswerPolicy, fit_policy
 from sightline.jepa.explaining.evidence import gather_evidence, judge
 from sightline.jepa.explaining.prediction import PredictFunction, plain_predictions, routed_predictions
@@ -120,13 +120,7 @@ def _policy(predict: PredictFunction, index: SourceIndex, dataset: SteeringDatas
     """Learn probabilities on the validation questions, each asked in every way that it can be steered."""
     questions = dataset.queries("validation")
     groups = validation_groups(dataset)
-    modes: list[Steering] = [
-        steering(dataset, questions, "none"),
-        steering(dataset, questions, "category"),
-        steering(dataset, questions, "keywords"),
-        unreliable_steering(dataset, questions, _UNRELIABLE),
-    ]
-    modes = [modes[0], *(mode for mode in modes[1:] if mode.has_steering.any())]
+    modes = steering_modes(dataset, questions, _UNRELIABLE)
     evidence = gather_evidence(
         predict,
         index,

@@ -8,9 +8,10 @@ the predictor.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,26 +20,20 @@ from sightline.jepa.baselines.adapter import fit_adapter
 from sightline.jepa.data.dataset import Ids, SteeringDataset, Vectors, unit
 from sightline.jepa.data.splits import TRAIN
 from sightline.jepa.data.steering import Steering, SteeringKind, steering, unreliable_steering
-from sightline.jepa.ranking.evaluation import Method, evaluate
+from sightline.jepa.ranking.evaluation import Method, evaluate, of_fixed_vectors
+from sightline.jepa.ranking.fusion import bm25, fit_lexical_index, texts_of
 
 Fit: TypeAlias = Callable[[SteeringDataset, int], Method]
 
 _WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5)
 _PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-_SATURATIONS = (0.4, 0.9, 1.5)
 _BONUSES = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5)
-_LENGTH_PENALTIES = (0.5, 0.75, 1.0)
 
 
 def fit_cosine(dataset: SteeringDataset, seed: int) -> Method:
     """Return the frozen encoder alone: the question's own vector, no steering, nothing fitted."""
     del seed
-
-    def query_vectors(question_ids: Ids, steered: Steering) -> Vectors:
-        del steered
-        return dataset.questions[question_ids]
-
-    return Method("cosine", np.asarray(dataset.sources), query_vectors)
+    return of_fixed_vectors("cosine", np.asarray(dataset.sources), dataset.questions)
 
 
 def fit_rocchio(dataset: SteeringDataset, seed: int, *, kind: SteeringKind = "category") -> Method:
@@ -94,45 +89,24 @@ def fit_tf_idf(dataset: SteeringDataset, seed: int) -> Method:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     del seed
-    questions, sources = _texts(dataset)
+    questions, sources = texts_of(dataset)
 
     def method(longest: int) -> Method:
         vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, longest), dtype=np.float32)
         matrix = vectorizer.fit_transform(sources)
-        return _sparse_method("TF-IDF", matrix, vectorizer.transform(questions), {"longest_term": longest})
+        return of_fixed_vectors("TF-IDF", matrix, vectorizer.transform(questions), {"longest_term": longest})
 
     return best_on_validation(dataset, [method(longest) for longest in (1, 2)], "none")
 
 
 def fit_bm25(dataset: SteeringDataset, seed: int) -> Method:
-    """Fit BM25 on the texts (Robertson and Zaragoza 2009, equations 3.14 to 3.16), with k1 and b tuned; no steering.
-
-    The inverse document frequency is `log(1 + (S - n + 0.5) / (n + 0.5))`, which is never negative.
+    """Fit BM25 on the texts, with k1 and b tuned; no steering.
 
     Raises:
         ValueError: the data set has no texts.
     """
-    from sklearn.feature_extraction.text import CountVectorizer
-
     del seed
-    questions, sources = _texts(dataset)
-    vectorizer = CountVectorizer(dtype=np.float32)
-    counts = vectorizer.fit_transform(sources)
-    terms = vectorizer.transform(questions)
-    found_in = np.bincount(counts.indices, minlength=counts.shape[1])
-    rarity = np.log1p((len(sources) - found_in + 0.5) / (found_in + 0.5))
-    lengths = np.asarray(counts.sum(axis=1)).ravel()
-    row_of = np.repeat(np.arange(len(sources)), np.diff(counts.indptr))
-    relative_lengths = (lengths / lengths.mean())[row_of]
-
-    def method(saturation: float, length_penalty: float) -> Method:
-        weights = counts.copy()
-        norm = saturation * (1 - length_penalty + length_penalty * relative_lengths)
-        weights.data = (rarity[counts.indices] * counts.data * (saturation + 1) / (counts.data + norm)).astype("f4")
-        return _sparse_method("BM25", weights, terms, {"k1": saturation, "b": length_penalty})
-
-    candidates = [method(k1, b) for k1 in _SATURATIONS for b in _LENGTH_PENALTIES]
-    return best_on_validation(dataset, candidates, "none")
+    return bm25(fit_lexical_index(dataset), dataset)
 
 
 def softly_filtered(method: Method, dataset: SteeringDataset, *, unreliable_share: float = 0.3) -> Method:
@@ -161,7 +135,9 @@ def softly_filtered(method: Method, dataset: SteeringDataset, *, unreliable_shar
             added = bonus * one_hot[nearest] * steered.has_steering[:, None]
             return np.concatenate([method.query_vectors(question_ids, steered), added], axis=1).astype(np.float32)
 
-        return Method(f"{method.name}, soft filter", sources, query_vectors, {**method.settings, "bonus": bonus})
+        settings = {**method.settings, "bonus": bonus}
+        name = f"{method.name}, soft filter"
+        return replace(method, name=name, sources=sources, query_vectors=query_vectors, settings=settings)
 
     def score(found: Method) -> float:
         return float(np.mean([evaluate(found, dataset, questions, mode).reciprocal_rank.mean() for mode in modes]))
@@ -185,22 +161,6 @@ def fit_soft_filter(dataset: SteeringDataset, seed: int) -> Method:
 def _inputs(dataset: SteeringDataset, question_ids: Ids, steered: Steering) -> NDArray[np.float64]:
     """Return `[B, 2D]`: questions beside their steering, zeros where none is given."""
     return np.concatenate([dataset.questions[question_ids], steered.vectors], axis=1).astype(np.float64)
-
-
-def _texts(dataset: SteeringDataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if not (dataset.question_texts and dataset.source_texts):
-        raise ValueError("lexical baselines need the texts, and this data set was made without; build it with them")
-    return dataset.question_texts, dataset.source_texts
-
-
-def _sparse_method(name: str, sources: Any, questions: Any, settings: Mapping[str, float]) -> Method:
-    """Return a method whose query vectors are the rows of a sparse matrix `[Q, V]`."""
-
-    def query_vectors(question_ids: Ids, steered: Steering) -> Any:
-        del steered
-        return questions[question_ids]
-
-    return Method(name, sources, query_vectors, settings)
 
 
 BASELINES: Mapping[str, Fit] = MappingProxyType(

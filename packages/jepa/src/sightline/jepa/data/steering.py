@@ -130,3 +130,21 @@ def unreliable_steering(dataset: SteeringDataset, questions: Ids, share: float) 
         wrong = changed_categories(dataset, questions, share=1.0, change="random", seed=_UNRELIABLE_SEED)
         categories = np.where(changed & ~missing, wrong, categories)
     return steering(dataset, questions, "category", np.where(missing, -1, categories))
+
+
+def steering_modes(dataset: SteeringDataset, questions: Ids, unreliable_share: float) -> list[Steering]:
+    """Make every kind of steering that callers may give: none, the category, keywords, and unreliable categories.
+
+    Kinds that none of the questions has are left out.
+
+    Args:
+        dataset: the data.
+        questions: `[B]` ids.
+        unreliable_share: share of wrong or missing categories in the last, in [0, 1].
+    """
+    given = (
+        steering(dataset, questions, "category"),
+        steering(dataset, questions, "keywords"),
+        unreliable_steering(dataset, questions, unreliable_share),
+    )
+    return [steering(dataset, questions, "none"), *(mode for mode in given if mode.has_steering.any())]

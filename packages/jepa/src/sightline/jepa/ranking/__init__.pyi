@@ -1,2 +1,6 @@
 from .evaluation import Method as Method
+from .fusion import SharedWords as SharedWords
+from .fusion import fit_lexical_index as fit_lexical_index
+from .fusion import with_bm25 as with_bm25
+from .lexical import LexicalIndex as LexicalIndex
 from .metrics import QueryMetrics as QueryMetrics
