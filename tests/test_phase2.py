@@ -42,6 +42,7 @@ def test_phase2_prints_the_table_and_writes_everything(tmp_path: Path) -> None:
         "recurrent_state_gated_zero_shot",
         "recurrent_state_gated_expert_pages",
         "recurrent_state_gated_trained",
+        "recurrent_state_gated_steered",
         "oracle_gated",
         "random_gated",
         "first_hit_full_page",
@@ -68,13 +69,15 @@ def test_a_full_study_judges_short_long_and_control_pages_by_its_plan(tmp_path: 
     assert [(one["pages"], one["asked"]) for one in study["planned"]] == [
         ("short", "difference"),
         ("short", "no loss"),
-        ("control", "tie"),
-        ("control", "tie"),
+        *[("short", "difference")] * 2,
+        *[("control", "tie")] * 2,
+        *[("control", "difference")] * 2,
         ("long", "difference"),
         ("long", "no loss"),
+        *[("long", "difference")] * 2,
     ]
     assert all(one["outcome"] == "not shown" for one in study["planned"])  # six goals show nothing
-    assert len(study["pages"]["long"]["agents"]) == 4 + 4 * 10  # every method with every k and budget
+    assert len(study["pages"]["long"]["agents"]) == 5 + 4 * 10  # every method with every k and budget
     assert "trained gate, budget 120" in (tmp_path / "phase2" / "smoke" / "report.html").read_text()
     assert (tmp_path / "phase2" / "smoke-long" / "report.html").exists()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.shopping.agents import TRAINED
+from experiments.shopping.agents import STEERED, TRAINED
 from experiments.shopping.findings import Findings, results
 from experiments.shopping.ranking import CUTOFFS, RetrievalScores
 from experiments.shopping.report import write_report
@@ -84,6 +84,17 @@ def test_the_page_opens_with_the_claim_and_shows_what_a_failed_agent_missed(tmp_
         assert (tmp_path / "stages" / f"7-agent-{name}" / "episodes.jsonl").is_file()
         assert f'href="stages/7-agent-{name}/episodes.jsonl"' in page
     assert f"serve --trajectories stages/7-agent-{TRAINED}" in page
+
+
+def test_the_steered_gate_is_compared_with_the_trained_one_and_query_rag_in_the_same_family(tmp_path: Path) -> None:
+    page, found = report(tmp_path, {TRAINED: 0.8, **dict.fromkeys(OTHERS, 0.5), STEERED: 0.6})
+    pairs = [(each["candidate"], each["baseline"]) for each in found["comparisons"]]
+    assert pairs == [*((TRAINED, other) for other in OTHERS), (STEERED, TRAINED), (STEERED, "baseline_rag")]
+    assert {each["tests"] for each in found["comparisons"]} == {2 * len(pairs)}
+    assert [each["success_rate"]["value"] for each in found["comparisons"][-2:]] == [-0.2, 0.1]
+    assert f"{STEERED} is worse than {TRAINED}" in found["claims"][2] or "undecided" in found["claims"][2]
+    assert f"{STEERED} - baseline_rag" in page
+    assert found["detectable_difference"].keys() == {"baseline_rag", "baseline_react"}
 
 
 def test_agents_that_never_fail_or_never_succeed_still_make_a_page(tmp_path: Path) -> None:

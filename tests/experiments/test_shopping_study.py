@@ -13,6 +13,7 @@ from experiments.shopping.study.trials import (
     FULL_PAGE,
     GATE,
     RAG,
+    STEERED_GATE,
     PagesStudy,
     judge,
     long_settings,
@@ -52,11 +53,15 @@ def episodes(won: np.ndarray, tokens: int) -> list[Trajectory]:
     ]
 
 
-def a_study(pages: str, gate: np.ndarray, rag: np.ndarray, full: np.ndarray) -> PagesStudy:
+def a_study(
+    pages: str, gate: np.ndarray, rag: np.ndarray, full: np.ndarray, steered: np.ndarray | None = None
+) -> PagesStudy:
+    """Who succeeds at which goal; the steered gate does where the trained one does, unless told otherwise."""
     found = {
         FULL_PAGE: [episodes(full, 1000)],
         RAG: [episodes(rag, 400)],
         GATE: [episodes(gate, 390)] * 3,
+        STEERED_GATE: [episodes(gate if steered is None else steered, 390)] * 3,
         FRUGAL_GATE: [episodes(gate, 390)] * 3,
     }
     return PagesStudy("control" if pages == "control" else "short", {GATE: 3, RAG: 4, FRUGAL_GATE: 3}, found, 0)
@@ -70,11 +75,24 @@ LESS = WON & (RNG.random(GOALS) < 0.7)
 @pytest.mark.slow
 def test_the_plans_outcomes_follow_from_who_succeeds() -> None:
     better, tie = judge([a_study("short", WON, LESS, WON)]), judge([a_study("control", WON, WON, WON)])
-    assert [(one.asked, one.outcome) for one in better] == [("difference", "beats"), ("no loss", "keeps")]
-    assert [(one.asked, one.outcome) for one in tie] == [("tie", "a tie"), ("tie", "a tie")]
+    assert [(one.asked, one.outcome) for one in better] == [
+        ("difference", "beats"),
+        ("no loss", "keeps"),
+        ("difference", "not shown"),  # the steered gate does what the trained one does
+        ("difference", "beats"),
+    ]
+    assert [(one.asked, one.outcome) for one in tie[:2]] == [("tie", "a tie"), ("tie", "a tie")]
     worse = judge([a_study("short", LESS, WON, WON)])
-    assert [one.outcome for one in worse] == ["worse", "not shown"]
-    assert [one.outcome for one in judge([a_study("control", LESS, WON, WON)])] == ["not shown", "not shown"]
+    assert [one.outcome for one in worse] == ["worse", "not shown", "not shown", "worse"]
+    assert [one.outcome for one in judge([a_study("control", LESS, WON, WON)])][:2] == ["not shown", "not shown"]
+
+
+@pytest.mark.slow
+def test_the_steered_gate_is_judged_against_the_trained_one_and_query_rag_on_every_kind_of_page() -> None:
+    for pages in ("short", "control"):
+        *_, against_gate, against_rag = judge([a_study(pages, LESS, WON, WON, steered=WON)])
+        assert (against_gate.candidate, against_gate.baseline, against_gate.outcome) == (STEERED_GATE, GATE, "beats")
+        assert (against_rag.candidate, against_rag.baseline, against_rag.outcome) == (STEERED_GATE, RAG, "not shown")
 
 
 def test_all_comparisons_of_a_study_are_one_family() -> None:
@@ -95,10 +113,10 @@ def test_the_report_holds_the_plan_its_outcomes_and_a_frontier(tmp_path: Path) -
     planned = judge(studies)
     sections = study_sections(tmp_path, studies, planned, {"student": [episodes(LESS, 500)]}, 0)
     assert [len(section.figures) for section in sections] == [0, 1, 1, 0]
-    assert len(planned_table(planned).rows) == 4
+    assert len(planned_table(planned).rows) == 8
     results = study_results(studies, planned)
     assert results["pages"]["short"]["k"][RAG] == 4
-    assert {one["outcome"] for one in results["planned"]} == {"beats", "keeps", "a tie"}
+    assert {one["outcome"] for one in results["planned"]} == {"beats", "keeps", "a tie", "not shown"}
 
 
 def test_a_study_needs_made_up_short_pages_and_a_rule() -> None:

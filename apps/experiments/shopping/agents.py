@@ -10,6 +10,7 @@ from typing import Final
 from experiments.shopping.gating import Gate, Gates, RetrieverRecipe, untrained_gate
 from experiments.shopping.settings import Phase2Settings
 from experiments.shopping.stages import Stage
+from experiments.shopping.steered_gate import SteeredGate, train_steered_stage
 from experiments.shopping.world import LIVE_EPISODES, World, action_values, expert
 from lab.engine import open_engine
 from lab.run import RunDirectory
@@ -42,6 +43,8 @@ from sightline.webshop_env.episodes import careful_choice, rule_choice
 
 TRAINED: Final = "recurrent_state_gated_trained"
 ZERO_SHOT: Final = "recurrent_state_gated_zero_shot"
+STEERED: Final = "recurrent_state_gated_steered"
+"""A scorer that the recurrent state steers, trained on the pages that the trained gate learnt from."""
 EXPERT_PAGES: Final = "recurrent_state_gated_expert_pages"
 """The trained gate before it learnt from its agent's own pages."""
 _RULES: Final[Mapping[str, Actor]] = {
@@ -165,6 +168,8 @@ class TrainedGates:
     """Trained on the agent's own pages as well."""
     own_pages: Sequence[Trajectory]
     """The episodes that these pages are of."""
+    steered: Sequence[SteeredGate]
+    """Scorers that the state steers, trained on the same pages."""
 
 
 def train_gates(bench: Workbench, recipe: RetrieverRecipe, state_model: RecurrentStateModel) -> TrainedGates:
@@ -185,6 +190,7 @@ def train_gates(bench: Workbench, recipe: RetrieverRecipe, state_model: Recurren
         expert_pages=expert_pages,
         trained=[gates.train_stage(f"seed{seed}{last}", recipe, seed, own) for seed in seeds],
         own_pages=own,
+        steered=[train_steered_stage(gates, f"steered-seed{seed}{last}", recipe, seed, own) for seed in seeds],
     )
 
 
@@ -213,6 +219,10 @@ def attempt_held_out_goals(
         ZERO_SHOT: attempt_gated(ZERO_SHOT, gates.zero_shot[:1]),
         EXPERT_PAGES: attempt_gated(EXPERT_PAGES, [gates.expert_pages]),
         TRAINED: attempt_gated(TRAINED, gates.trained),
+        STEERED: [
+            attempt(bench.gated(STEERED, gate.scorer(encoder)), f"{STEERED}-seed{seed}")
+            for seed, gate in zip(settings.retriever_seeds, gates.steered, strict=True)
+        ],
         "oracle_gated": [
             attempt(bench.gated("oracle_gated", expert_target(encoder, webshop_grammar, bench.gates.needed)))
         ],

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from experiments.shopping.agents import TRAINED
+from experiments.shopping.agents import STEERED, TRAINED
 from experiments.shopping.ranking import RetrievalScores
 from experiments.shopping.teachers import Teachers
-from sightline.agents import Table, compare_all, summarise
+from sightline.agents import Table, summarise
 from sightline.agents.chat import TokenPrices
 from sightline.agents.evaluation import (
     AgentSummary,
@@ -22,7 +22,9 @@ from sightline.agents.evaluation import (
     Failure,
     Interval,
     Recall,
+    adjust_together,
     bootstrap_interval,
+    compare,
     detectable_difference,
     dollars_per_100_successes,
     find_failures,
@@ -45,6 +47,8 @@ COMPETENT_WITHIN: Final = 0.03
 """An actor may, with whole pages, succeed this much less often than the best printed rule and still be judged by."""
 CLAIMED_AGAINST: Final = ("baseline_rag", "baseline_react")
 """The agents that the experiment's claims are about; the others are bounds and controls."""
+STEERED_AGAINST: Final = (TRAINED, "baseline_rag")
+"""The agents that the steered gate is compared with."""
 
 
 def estimate_mean(values: np.ndarray, seed: int) -> Interval:
@@ -104,14 +108,17 @@ class Findings:
         )
 
     def comparisons(self) -> list[Comparison]:
-        """Compare the trained state-gated agent with every other; p-values are adjusted for all of them."""
-        others = [name for name in self.episodes if name != TRAINED]
-        return compare_all(self.episodes, TRAINED, others, seed=self.seed)
+        """Compare the trained gate with all others, the steered one with it and with query RAG; one Holm family."""
+        pairs = [(TRAINED, name) for name in self.episodes if name not in (TRAINED, STEERED)]
+        if STEERED in self.episodes:
+            pairs += [(STEERED, name) for name in STEERED_AGAINST if name in self.episodes]
+        return adjust_together([compare(self.episodes, one, other, seed=self.seed) for one, other in pairs])
 
     def claims(self) -> list[str]:
-        """Return the verdict against both baselines, in words, or why there is none."""
+        """Return the verdicts against both baselines and on the steered gate, in words, or why there are none."""
         reason = self.incompetence()
-        return [verdict_text(comparison) for comparison in self._claimed()] if reason is None else [reason]
+        steered = [comparison for comparison in self.comparisons() if comparison.candidate == STEERED]
+        return [verdict_text(each) for each in (*self._claimed(), *steered)] if reason is None else [reason]
 
     def share_of_tokens(self) -> str:
         """Return how many tokens the trained agent reads, as a share of what whole pages cost."""
@@ -170,7 +177,7 @@ class Findings:
         return find_failures(chain.from_iterable(self.episodes[TRAINED]), webshop_grammar, self.chunking)
 
     def _claimed(self) -> list[Comparison]:
-        comparisons = {comparison.baseline: comparison for comparison in self.comparisons()}
+        comparisons = {each.baseline: each for each in self.comparisons() if each.candidate == TRAINED}
         return [comparisons[baseline] for baseline in CLAIMED_AGAINST]
 
 

@@ -171,7 +171,9 @@ class Gates:
             result = train_retriever(
                 gate.retriever,
                 embed_examples(joined, self.encoder),
-                condition_fn=_conditions(joined, gate.state_model, recipe.query_from, self.encoder, frozen=not extra),
+                condition_fn=page_conditions(
+                    joined, gate.state_model, recipe.query_from, self.encoder, frozen=not extra
+                ),
                 training=range(border),
                 validation=range(border, len(joined)),
                 config=config,
@@ -189,7 +191,7 @@ class Gates:
         )
 
 
-def _conditions(
+def page_conditions(
     pages: Sequence[RetrievalExample],
     model: RecurrentStateModel,
     query_from: QueryFrom,
@@ -197,7 +199,15 @@ def _conditions(
     *,
     frozen: bool,
 ) -> ConditionFunction:
-    """Return condition vectors by position: from a table for a frozen state model, else anew, with gradients."""
+    """Return condition vectors by position: from a table for a frozen state model, else anew, with gradients.
+
+    Args:
+        pages: labelled pages.
+        model: recurrent state model.
+        query_from: what the vectors are made of.
+        encoder: encoder of events and instructions.
+        frozen: whether the state model is.
+    """
     situations = [example_situation(page) for page in pages]
 
     def conditions(positions: Sequence[int]) -> torch.Tensor:

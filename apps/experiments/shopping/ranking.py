@@ -42,6 +42,7 @@ def rank_pages_stages(
     run: RunDirectory,
     zero_shot: Sequence[ChunkScorer],
     trained: Sequence[ChunkScorer],
+    steered: Sequence[ChunkScorer],
     pages: Sequence[RetrievalExample],
     encoder: CachedEncoder,
     seed: int,
@@ -52,6 +53,7 @@ def rank_pages_stages(
         run: run that the stages belong to.
         zero_shot: untrained gates' scorers, one per training seed.
         trained: trained gates' scorers, one per training seed.
+        steered: steered gates' scorers, one per training seed.
         pages: held-out pages with the expert's chunk.
         encoder: encoder whose new embeddings are saved.
         seed: seed of the random method.
@@ -61,6 +63,7 @@ def rank_pages_stages(
         "query_rag": [instruction_similarity(encoder)],
         "state_gated_zero_shot": zero_shot,
         "state_gated_trained": trained,
+        "state_gated_steered": steered,
     }
     return {name: _rank_pages_stage(run, name, scorers, pages, encoder) for name, scorers in methods.items()}
 

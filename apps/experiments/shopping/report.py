@@ -105,9 +105,9 @@ def _agents_section(plots: Path, findings: Findings) -> Section:
 
 
 def _power_section(findings: Findings) -> Section:
-    comparisons = {comparison.baseline: comparison for comparison in findings.comparisons()}
-    goals = min(comparisons[baseline].goals for baseline in CLAIMED_AGAINST)
-    tables = (power_table(goals, tests=findings.comparisons()[0].tests),) if goals else ()
+    comparisons = findings.comparisons()
+    goals = min(each.goals for each in comparisons if each.baseline in CLAIMED_AGAINST)
+    tables = (power_table(goals, tests=comparisons[0].tests),) if goals else ()
     return Section("How the outcomes are told, and what this run could see", (VERDICT_RULE, *findings.power()), tables)
 
 

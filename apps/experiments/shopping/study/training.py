@@ -35,8 +35,8 @@ from sightline.agents import Table
 from sightline.agents.evaluation import power_table, results_table
 from sightline.agents.reading import instruction_similarity
 
-COMPARISONS: Final = 6
-"""The trained state-gated agent is compared with every other."""
+COMPARISONS: Final = 8
+"""The trained state-gated agent is compared with six others, the steered one with it and with query RAG."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,10 @@ def compare_agents(settings: Phase2Settings, run: RunDirectory, world: World) ->
         [gate.scorer(recipe, encoder) for gate in each] for each in (trained.zero_shot, trained.trained)
     )
 
+    steered = [gate.scorer(encoder) for gate in trained.steered]
+
     pages = gates.label_examples_stage(recipe)["test"]
-    ranking = rank_pages_stages(run, unskilled, skilled, pages, encoder, settings.seed)
+    ranking = rank_pages_stages(run, unskilled, skilled, steered, pages, encoder, settings.seed)
     methods = {"query_rag": [instruction_similarity(encoder)], "state_gated_trained": skilled}
     everything = gates.label_examples_stage(replace(recipe, navigation=True, labels="clicks"))["test"]
     by_target = recall_by_target_stage(run, methods, everything, encoder, settings.seed)

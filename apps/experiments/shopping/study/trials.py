@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Final, Literal
 
-from experiments.shopping.agents import TRAINED, Workbench
+from experiments.shopping.agents import STEERED, TRAINED, Workbench
 from experiments.shopping.settings import Pages, Phase2Settings
 from experiments.shopping.stages import Stage
 from experiments.shopping.study.training import Compared
@@ -34,8 +34,9 @@ PLAN: Final = (
     "development goals, as many tokens as the gate. (2) Does the trained gate lose 3 points of success or more against "
     "the full page? It reads with the largest k that takes, on development goals, at most 40 % of the full page's "
     "tokens, or k 1 where none does. For the control: does the trained gate differ by 3 points or more from (3) query "
-    "RAG as in 1, and (4) the full page? All are paired on goals, with training seeds resampled, and adjusted together "
-    "by Holm's method."
+    "RAG as in 1, and (4) the full page? On all pages: does the success of the steered gate differ from that of (5) "
+    "the trained gate, with as many chunks, and (6) query RAG as in 1? All are paired on goals, with training seeds "
+    "resampled, and adjusted together by Holm's method."
 )
 """What is compared, and how."""
 LONG: Final[Mapping[str, Any]] = {
@@ -47,9 +48,10 @@ LONG: Final[Mapping[str, Any]] = {
 """What a training on long pages has of its own."""
 ATTACKED: Final = 0.3
 """Share of products whose texts give commands, in a full study for which no other was asked."""
-FULL_PAGE, GATE, FRUGAL_GATE, RAG = (
+FULL_PAGE, GATE, STEERED_GATE, FRUGAL_GATE, RAG = (
     "full page",
     "trained gate",
+    "steered gate",
     "trained gate, 40 % of tokens",
     "query RAG, equal tokens",
 )
@@ -154,6 +156,10 @@ def study_pages(compared: Compared, pages: Pages, *, sweeps: bool) -> PagesStudy
         FULL_PAGE: [attempt(fresh.react(), "full-page")],
         RAG: [attempt(_reading(fresh, rag_k).query_rag(), f"rag-k-{rag_k}")],
         GATE: gates_at(settings.top_k),
+        STEERED_GATE: [
+            attempt(fresh.gated(STEERED, gate.scorer(bench.encoder)), f"steered-gate-{settings.top_k}-seed{seed}")
+            for seed, gate in zip(settings.retriever_seeds, compared.trained.steered, strict=True)
+        ],
     }
     if pages != "control":
         episodes[FRUGAL_GATE] = episodes[GATE] if frugal_k == settings.top_k else gates_at(frugal_k)
@@ -161,7 +167,8 @@ def study_pages(compared: Compared, pages: Pages, *, sweeps: bool) -> PagesStudy
         for limit, changes in _limits():
             there = replace(fresh, settings=settings.model_copy(update=changes))
             episodes[f"{method}, {limit}"] = [attempt(there.gated(method, scorer), f"{method}-{limit}")]
-    return PagesStudy(pages, {GATE: settings.top_k, RAG: rag_k, FRUGAL_GATE: frugal_k}, episodes, settings.seed)
+    reading = {GATE: settings.top_k, STEERED_GATE: settings.top_k, RAG: rag_k, FRUGAL_GATE: frugal_k}
+    return PagesStudy(pages, reading, episodes, settings.seed)
 
 
 def let_act(compared: Compared, actor: Actor, name: str, goals: int) -> dict[str, EpisodesBySeed]:
@@ -212,12 +219,17 @@ def _planned(study: PagesStudy) -> list[Planned]:
         share = tokens.get(candidate, 0.0) / tokens.get(baseline, 1.0)
         return Planned(study.pages, candidate, baseline, asked, found.goals, found.success_rate, share, p_value)
 
+    def differs(candidate: str, baseline: str) -> Planned:
+        told = compare(study.episodes, candidate, baseline, seed=seed)
+        share = tokens.get(candidate, 0.0) / tokens.get(baseline, 1.0)
+        return Planned(
+            study.pages, candidate, baseline, "difference", told.goals, told.success_rate, share, told.p_value
+        )
+
+    steered = [differs(STEERED_GATE, GATE), differs(STEERED_GATE, RAG)]
     if study.pages == "control":
-        return [within(GATE, RAG, "tie"), within(GATE, FULL_PAGE, "tie")]
-    told = compare(study.episodes, GATE, RAG, seed=seed)
-    share = tokens.get(GATE, 0.0) / tokens.get(RAG, 1.0)
-    first = Planned(study.pages, GATE, RAG, "difference", told.goals, told.success_rate, share, told.p_value)
-    return [first, within(FRUGAL_GATE, FULL_PAGE, "no loss")]
+        return [within(GATE, RAG, "tie"), within(GATE, FULL_PAGE, "tie"), *steered]
+    return [differs(GATE, RAG), within(FRUGAL_GATE, FULL_PAGE, "no loss"), *steered]
 
 
 def _methods(compared: Compared) -> dict[str, Any]:

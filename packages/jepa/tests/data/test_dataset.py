@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sightline.jepa.data.dataset import DatasetError, SteeringDataset
+from sightline.jepa.data.dataset import DatasetError, SteeringDataset, unit
 
 MakeDataset = Callable[..., SteeringDataset]
 
@@ -71,3 +71,10 @@ def test_queries_are_the_distinct_questions_of_a_split(toy_dataset: SteeringData
     )
     assert twice.queries("test").tolist() == np.flatnonzero(toy_dataset.pair_split == 2).tolist()
     assert sum(len(twice.queries(split)) for split in ("train", "validation", "test")) == len(toy_dataset.questions)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_rows_of_zeros_stay_zeros_and_others_get_length_one_in_every_precision(dtype: type[np.floating]) -> None:
+    rows = unit(np.array([[0, 0, 0], [3, 0, 4], [0, 1e-3, 0]], dtype=dtype))
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(rows, [[0, 0, 0], [0.6, 0, 0.8], [0, 1, 0]], atol=1e-6)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
 
 from sightline.jepa.explaining.calibration import (
     Calibrator,
@@ -130,6 +131,15 @@ def test_the_calibration_error_is_the_weighted_gap_of_sorted_bins(seed: int, cou
     result = reliability(stated, event, bins=bins)
     assert result.error == pytest.approx(expected)
     assert result.count.sum() == count
+
+
+@pytest.mark.parametrize("bins", [1, 4, 10])
+def test_the_bins_are_those_of_scikit_learns_calibration_curve(bins: int):
+    rng = np.random.default_rng(bins)
+    stated = rng.permutation(np.linspace(0.01, 0.99, 200))  # no ties, and as many in every bin
+    event = rng.random(200) < stated
+    held, said = calibration_curve(event, stated, n_bins=bins, strategy="quantile")
+    assert reliability(stated, event, bins=bins).error == pytest.approx(np.abs(held - said).mean())
 
 
 def test_honest_probabilities_err_no_more_than_chance_and_exaggerated_ones_do():

@@ -5,13 +5,27 @@ from __future__ import annotations
 import importlib
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import entropy
+from sklearn.metrics import log_loss
+from sklearn.metrics.pairwise import paired_cosine_distances
 from torch.nn.functional import normalize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sightline.jepa import batch_info_nce
-from sightline.jepa.losses import candidate_info_nce, corpus_info_nce
+from sightline.jepa.losses import (
+    candidate_info_nce,
+    centroid_loss,
+    corpus_info_nce,
+    disentanglement_loss,
+    load_balance_loss,
+    regression_loss,
+    routing_confidence_loss,
+    routing_loss,
+)
+from sightline.jepa.losses.losses import steering_loss
 from sightline.jepa.models.target import average_into, frozen_copy
 
 try:
@@ -27,6 +41,9 @@ def unit(seed: int, *shape: int) -> torch.Tensor:
 
 
 PREDICTIONS, SOURCES = unit(0, COUNT, DIMENSION), unit(1, COUNT, DIMENSION)
+CATEGORIES = 5
+CENTROIDS, CATEGORY = unit(3, CATEGORIES, DIMENSION), torch.arange(COUNT) % CATEGORIES
+WEIGHTS = unit(4, COUNT, CATEGORIES).square()  # rows sum to 1
 NOTHING = torch.zeros(COUNT, COUNT, dtype=torch.bool)
 
 
@@ -80,3 +97,32 @@ def test_the_averaged_weights_are_those_of_torch():
         reference.update_parameters(online)
         average_into(average, online, 0.9)
     torch.testing.assert_close(average.weight, reference.module.weight)
+
+
+def test_cross_entropies_of_categories_are_scikit_learns_log_loss():
+    def expected(logits: torch.Tensor) -> float:
+        return log_loss(CATEGORY.numpy(), logits.softmax(dim=1).numpy(), labels=range(CATEGORIES))
+
+    logits = PREDICTIONS @ CENTROIDS.T
+    assert float(routing_loss(7 * logits, CATEGORY)["loss"]) == pytest.approx(expected(7 * logits))
+    assert float(centroid_loss(PREDICTIONS, CENTROIDS, CATEGORY, 0.1)["loss"]) == pytest.approx(expected(logits / 0.1))
+    directions, sources = 3 * CENTROIDS, PREDICTIONS
+    assert float(steering_loss(directions, sources, CATEGORY, 0.2)["loss"]) == pytest.approx(expected(logits / 0.2 * 3))
+
+
+def test_regression_is_scikit_learns_cosine_distance():
+    expected = paired_cosine_distances(PREDICTIONS.numpy(), SOURCES.numpy()).mean()
+    assert float(regression_loss(PREDICTIONS, SOURCES)["loss"]) == pytest.approx(expected)
+
+
+def test_the_entropies_of_routing_are_scipys_and_its_correlations_numpys():
+    weights = WEIGHTS.numpy()
+    balance = 1 - entropy(weights.mean(axis=0), base=CATEGORIES)
+    assert float(load_balance_loss(WEIGHTS)["loss"]) == pytest.approx(balance)
+    assert float(routing_confidence_loss(WEIGHTS)["loss"]) == pytest.approx(
+        entropy(weights, base=CATEGORIES, axis=1).mean()
+    )
+    correlations = np.corrcoef(weights, rowvar=False)
+    pairs = correlations[~np.eye(CATEGORIES, dtype=bool)]
+    # The loss adds 1e-6 to variances of about .05, so that unused subspaces have no undefined correlations.
+    assert float(disentanglement_loss(WEIGHTS)["loss"]) == pytest.approx(np.square(pairs).mean(), rel=1e-3)

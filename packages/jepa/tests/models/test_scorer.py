@@ -154,6 +154,15 @@ def test_steering_of_another_width_learns_which_category_it_means():
         made.predict(QUESTION, STEERING, GIVEN)
 
 
+def test_states_that_happen_to_be_as_wide_as_embeddings_are_no_embeddings():
+    made = FilterAwareScorer(PREDICTOR, ScorerConfig(steering_dimension=DIMENSION), DESCRIPTIONS)
+    given = torch.ones(CATEGORIES, dtype=torch.bool)
+    said = made.category_logarithms(DESCRIPTIONS, given)
+    torch.testing.assert_close(said, torch.full_like(said, -math.log(CATEGORIES)))  # nothing, as yet
+    embedded = FilterAwareScorer(PREDICTOR, ScorerConfig(), DESCRIPTIONS).category_logarithms(DESCRIPTIONS, given)
+    assert embedded.argmax(dim=1).tolist() == list(range(CATEGORIES))
+
+
 def test_the_filter_learns_to_be_trusted_as_much_as_it_is_right():
     """Sources differ by category alone: what is learned is then the posterior of the category itself."""
     right = 0.7

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from sklearn.metrics import label_ranking_average_precision_score, ndcg_score
 
 from sightline.jepa.ranking.metrics import query_metrics, relevant_ranks, vector_scores
 
@@ -44,6 +45,23 @@ def test_metrics_are_their_definitions(ranks: list[list[int]]) -> None:
         assert metrics.accuracy_at_1[number] == (right[0] == 1)
     assert metrics.means()["reciprocal_rank"] == pytest.approx(np.mean([1 / right[0] for right in ranks]))
     assert metrics.means()["median_rank"] == np.median([right[0] for right in ranks])
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), right=st.integers(1, 12))
+def test_gain_and_reciprocal_rank_are_those_of_scikit_learn(seed: int, right: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(3, 30))
+    relevant = [rng.choice(30, right, replace=False) for _ in range(3)]
+    truth = np.zeros(scores.shape)
+    for row, ids in zip(truth, relevant, strict=True):
+        row[ids] = 1
+    found = query_metrics(relevant_ranks(lambda block: scores[block], relevant))
+    for number in range(3):
+        expected = ndcg_score(truth[[number]], scores[[number]], k=10)
+        assert found.ndcg_at_10[number] == pytest.approx(expected)
+    if right == 1:  # with one right answer, average precision is the reciprocal rank
+        assert found.reciprocal_rank.mean() == pytest.approx(label_ranking_average_precision_score(truth, scores))
 
 
 def test_a_method_that_scores_everything_the_same_is_last() -> None:

@@ -51,7 +51,8 @@ class ScorerConfig(_Section):
     scalar_rate: float = Field(default=80.0, gt=0)
     """Factor of the learning rate for the three numbers above, which have further to go than entries of a matrix."""
     steering_dimension: int | None = Field(default=None, ge=1)
-    """Width of steering vectors that are not D wide, such as a state; a learned linear map brings them to D."""
+    """Width of steering vectors that are no embeddings, such as a state; a learned linear map makes them such. None for
+    embeddings, which need no map."""
     residual: Literal["none", "plain", "auto"] = "none"
     """Add the plain predictor, of the shape under `predictor`, to the query: no, yes, or as validation prefers."""
 

@@ -72,7 +72,7 @@ class FilterAwareScorer(nn.Module):
         nn.init.zeros_(self.question_map.weight)
         nn.init.zeros_(self.source_map.weight)
         self.steering_map: nn.Linear | None = None
-        if self.steering_dimension != dimension:
+        if config.steering_dimension is not None:
             self.steering_map = nn.Linear(self.steering_dimension, dimension, bias=False)
             nn.init.zeros_(self.steering_map.weight)  # an untrained state says nothing about categories
         self.residual: SteeredResidual | None = None
