@@ -92,7 +92,7 @@ def test_the_steered_gate_is_compared_with_the_trained_one_and_query_rag_in_the_
     assert pairs == [*((TRAINED, other) for other in OTHERS), (STEERED, TRAINED), (STEERED, "baseline_rag")]
     assert {each["tests"] for each in found["comparisons"]} == {2 * len(pairs)}
     assert [each["success_rate"]["value"] for each in found["comparisons"][-2:]] == [-0.2, 0.1]
-    assert f"{STEERED} is worse than {TRAINED}" in found["claims"][2] or "undecided" in found["claims"][2]
+    assert found["claims"][2].startswith(f"{STEERED} is worse than {TRAINED}: on 60 paired goals")
     assert f"{STEERED} - baseline_rag" in page
     assert found["detectable_difference"].keys() == {"baseline_rag", "baseline_react"}
 
