@@ -167,7 +167,8 @@ def _train_larger_host_stage(
         ],
     )
     extra = host_parameters(channels) - host_parameters(CHANNELS)
-    rent = settings.growth.reward.rent * float(np.log1p(extra / settings.growth.reference_parameters))
+    reference = settings.growth.reference_parameters or host_parameters(CHANNELS)
+    rent = settings.growth.reward.rent * float(np.log1p(extra / reference))
     return [
         record.model_copy(
             update={

@@ -41,6 +41,7 @@ class GrowthSettings(RunSettings):
         lifecycle=LifecycleConfig(mask_closed_gates=True, auto_forward=frozenset({"G1", "G2", "G3"})),
         reward=RewardConfig(gamma=0.995),
         governor=GovernorConfig(penalty=-2.0),
+        reference_parameters=466.0,
     )
     """The rules of growing, the same for all methods: seeds advance by themselves when their gate opens, and what is
     left to decide is what to plant where and when, and what to keep. In a YAML file, give its parts in full."""

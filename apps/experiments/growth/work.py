@@ -105,7 +105,6 @@ def train_fixed(
     stack = settings.stack
     lines = DurableLines(file)
     done = _keep_whole_stacks(lines, stack, len(runs))
-    environment = GrowthEnvironment(data, 1, config=settings.growth)
     for results in train_topologies(
         runs[done:],
         data,
@@ -118,7 +117,7 @@ def train_fixed(
         stack=stack,
         read_test=read_test,
     ):
-        _append(lines, [topology_record(result, environment) for result in results])
+        _append(lines, [topology_record(result) for result in results])
 
 
 def fixed_job(

@@ -18,8 +18,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from sightline.tamiyo_policy.growth.action_space import waiting
 from sightline.tamiyo_policy.growth.config import GrowthConfig
-from sightline.tamiyo_policy.growth.environment import GrowthEnvironment, waiting
+from sightline.tamiyo_policy.growth.environment import GrowthEnvironment
 from sightline.tamiyo_policy.growth.heuristic import random_legal_actions
 from sightline.tamiyo_policy.growth.records import GrowthObservation
 from sightline.tamiyo_policy.hosts.blueprints import token_blueprints

@@ -45,7 +45,7 @@ def shaped_step(before: SlotStates, after: SlotStates, op: Tensor, *, gain: floa
         gain_before=torch.full((rows,), gain),
         gain_after=torch.full((rows,), gain),
         parameters=torch.full(before.stage.shape, 100.0),
-        host_parameters=400.0,
+        host_parameters=torch.tensor([400.0]),
         terminal=torch.zeros(rows, dtype=torch.bool),
     )
 

@@ -57,7 +57,7 @@ def test_waiting_is_the_empty_topology_on_the_same_episodes(
     waited = play(environment, no_growth(environment.action_space), read_test=True)
     runs = [TopologyRun((NOOP,) * 3, episode.family, episode.seed) for episode in EPISODES]
     given = [
-        topology_record(result, environment)
+        topology_record(result)
         for part in train_topologies(
             runs, small_digits, TokenHost(), token_blueprints(), channels=8, training=SMALL.training, read_test=True
         )

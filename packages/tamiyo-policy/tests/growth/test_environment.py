@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from sightline.tamiyo_policy.growth.action_space import waiting
 from sightline.tamiyo_policy.growth.config import GrowthConfig, RewardConfig
-from sightline.tamiyo_policy.growth.environment import GrowthEnvironment, waiting
+from sightline.tamiyo_policy.growth.environment import GrowthEnvironment
 from sightline.tamiyo_policy.growth.governor import Panic
 from sightline.tamiyo_policy.growth.heuristic import random_legal_actions
 from sightline.tamiyo_policy.hosts.config import HostTrainingConfig, LifecycleConfig

@@ -33,7 +33,7 @@ def step(before: SlotStates, op: Op = Op.WAIT, *, after: SlotStates | None = Non
         gain_before=torch.tensor([gain]),
         gain_after=torch.tensor([gain]),
         parameters=torch.tensor([[100.0]]),
-        host_parameters=400.0,
+        host_parameters=torch.tensor([400.0]),
         terminal=torch.tensor([False]),
     )
 
@@ -104,7 +104,7 @@ def test_rent_grows_with_parameters_and_is_bounded() -> None:
 def test_a_small_host_pays_rent_as_if_it_had_200_parameters() -> None:
     states = seed(Stage.BLENDING, alpha=0.5)
     for host in (10.0, 199.0):
-        small = replace(step(states), host_parameters=host)
+        small = replace(step(states), host_parameters=torch.tensor([host]))
         assert terms(small).rent.item() == pytest.approx(-0.5 * math.log1p((50 + 0.0039 * host) / 200))
 
 

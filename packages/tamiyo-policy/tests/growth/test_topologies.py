@@ -35,8 +35,13 @@ def test_results_do_not_depend_on_what_is_trained_beside(small_digits):
 
 def test_the_score_charges_rent_for_the_modules(small_digits):
     for result in results(small_digits, RUNS):
-        assert result.score == pytest.approx(result.accuracy - 5 * np.log(1 + result.parameters / 466))
+        assert result.score == pytest.approx(result.accuracy - 5 * np.log(1 + result.parameters / 1234))
     assert [result.parameters for result in results(small_digits, RUNS)] == [0, 561, 32]
+
+
+def test_rent_can_be_measured_by_one_number_for_all_hosts(small_digits):
+    for result in results(small_digits, RUNS, reference_parameters=466):
+        assert result.score == pytest.approx(result.accuracy - 5 * np.log(1 + result.parameters / 466))
 
 
 def test_the_test_part_is_read_only_when_asked_for(small_digits):
@@ -46,7 +51,7 @@ def test_the_test_part_is_read_only_when_asked_for(small_digits):
 
 def test_the_best_topology_is_that_of_the_highest_mean_score():
     scores = [((0, 0, 0), 70), ((3, 0, 0), 90), ((0, 0, 0), 90), ((3, 0, 0), 60)]
-    found = best_topologies([TopologyResult(TopologyRun(t, "A", 0), 0, s, 0, 0) for t, s in scores])
+    found = best_topologies([TopologyResult(TopologyRun(t, "A", 0), 0, s, 0, 0, 0, True) for t, s in scores])
     assert found == [((0, 0, 0), 80), ((3, 0, 0), 75)]
 
 

@@ -96,3 +96,28 @@ def test_the_token_host_offers_what_growth_needs():
     assert isinstance(HOST, Host)
     assert sum(HOST.stage_sizes) == 1234
     assert len(HOST.draw("A", np.random.default_rng(0)).constants) == HOST.constant_size
+
+
+@pytest.mark.parametrize("family", ["A", "B", "C"])
+def test_a_block_behind_the_depth_hands_on_what_it_gets_and_does_not_train(family: str) -> None:
+    host = TokenHost()
+    drawn = host.altered(host.draw(family, np.random.default_rng(0)), depth=1, gain=1.0)
+    sizes = np.cumsum([0, *host.stage_sizes])
+    parts = torch.from_numpy(drawn.parameters)[None].split(host.stage_sizes, dim=1)
+    hidden, pixels = torch.rand(1, 8, 5, 16), torch.rand(1, 4, 5, 16)
+    constants = torch.from_numpy(drawn.constants)[None]
+    for index in (1, 2):
+        after = host.block(index, parts[1 + index], constants, hidden, pixels)
+        torch.testing.assert_close(after, hidden)
+        assert not drawn.trainable[sizes[1 + index] : sizes[2 + index]].any()
+    assert drawn.trainable[sizes[1] : sizes[2]].any()
+
+
+def test_the_gain_scales_the_first_maps_of_the_blocks_that_learn_and_nothing_else() -> None:
+    host = TokenHost()
+    plain = host.draw("B", np.random.default_rng(0))
+    scaled = host.altered(plain, depth=3, gain=0.5)
+    changed = plain.parameters != scaled.parameters
+    assert changed.sum() == 3 * 64
+    np.testing.assert_allclose(scaled.parameters[changed], 0.5 * plain.parameters[changed])
+    assert np.array_equal(plain.constants, scaled.constants)

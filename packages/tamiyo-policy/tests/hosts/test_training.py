@@ -8,6 +8,7 @@ from sightline.tamiyo_policy.hosts.blueprints import token_blueprints
 from sightline.tamiyo_policy.hosts.config import HostTrainingConfig
 from sightline.tamiyo_policy.hosts.digits import digits_data
 from sightline.tamiyo_policy.hosts.hosts import TokenHost
+from sightline.tamiyo_policy.hosts.instances import InstanceDistribution
 from sightline.tamiyo_policy.hosts.operations import MLP, NORM
 from sightline.tamiyo_policy.hosts.stacked.routing import SeedSetting
 from sightline.tamiyo_policy.hosts.training import StackedTraining
@@ -80,7 +81,7 @@ def test_hosts_learn(small_digits):
 
 
 def test_a_seed_gives_the_order_and_the_noise_that_it_always_gave():
-    config = HostTrainingConfig(label_noise=0.2)
+    config = HostTrainingConfig(instances=InstanceDistribution(label_noise=(0.2, 0.2)))
     training = StackedTraining(digits_data(), TokenHost(), token_blueprints(), 1, channels=8, config=config)
     training.restore([3])
     assert training._labels[0, :12].tolist() == [4, 6, 6, 3, 4, 2, 6, 2, 9, 1, 5, 9]
@@ -98,7 +99,9 @@ def test_every_sample_is_seen_once_before_any_is_seen_twice(small_digits):
 
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_labels_are_as_noisy_as_asked_for(small_digits, noise):
-    training = build(small_digits, 1, HostTrainingConfig(steps=1, label_noise=noise))
+    training = build(
+        small_digits, 1, HostTrainingConfig(steps=1, instances=InstanceDistribution(label_noise=(noise, noise)))
+    )
     training.reset([0], "A")
     wrong = float((training._labels[0].numpy() != small_digits.train.labels).mean())
     assert abs(wrong - 0.9 * noise) < 0.12
@@ -127,3 +130,61 @@ def test_the_test_accuracy_is_that_of_the_test_part(small_digits):
 def test_another_number_of_seeds_than_networks_is_refused(small_digits):
     with pytest.raises(ValueError, match="2 networks need as many seeds, got 3"):
         build(small_digits, 2).reset([1, 2, 3], "AAA")
+
+
+def test_a_seed_in_a_severed_slot_has_neither_effect_nor_gradient_until_the_drift(small_digits):
+    def course(severed, drift):
+        instances = InstanceDistribution(severed=(severed, severed), drift=drift)
+        training = build(small_digits, 1, CONFIG.model_copy(update={"instances": instances}))
+        training.reset([4], "A")
+        return training
+
+    what = setting([[-1, -1, MLP]])
+    severed = course(3, 0.0)
+    severed.plant(0, 2, MLP, 0)
+    report = severed.interval(what, np.zeros((1, 3), np.bool_), 0)
+    assert report.seed_norm.tolist() == [[0.0, 0.0, 0.0]]
+    empty = course(0, 0.0)
+    empty.interval(setting([[-1] * 3]), np.zeros((1, 3), np.bool_), 0)
+    assert torch.equal(severed.model.host_parameters, empty.model.host_parameters)
+    whole = np.ones((1, 8), np.bool_)
+    np.testing.assert_array_equal(severed.measure(what, whole)[1], empty.measure(setting([[-1] * 3]), whole)[1])
+
+
+def test_the_drift_severs_other_slots_at_its_step_and_a_restored_training_knows_it(small_digits):
+    instances = InstanceDistribution(severed=(1, 1), drift=1.0)
+    config = CONFIG.model_copy(update={"instances": instances})
+    seed = next(seed for seed in range(99) if not np.array_equal(*instances.draw(seed, 3).severed))
+    training = build(small_digits, 1, config)
+    training.reset([seed], "A")
+    (instance,) = training.instances
+    first = int(np.ceil(instance.drift_at * config.steps))
+    what = setting([[NORM] * 3])
+    for slot in range(3):
+        training.plant(0, slot, NORM, 0)
+    for step, row in ((first - 1, 0), (first, 1)):
+        report = training.interval(what, np.zeros((1, 3), np.bool_), step)
+        assert (report.seed_norm[0] == 0).tolist() == instance.severed[row].tolist()
+        other = build(small_digits, 1, config)
+        other.restore([seed], step=step)
+        other.model.load_state_dict(training.model.state_dict())
+        whole = np.ones((1, 8), np.bool_)
+        np.testing.assert_array_equal(other.measure(what, whole)[1], training.measure(what, whole)[1])
+
+
+def test_only_the_share_of_samples_that_there_is_is_seen(small_digits):
+    instances = InstanceDistribution(log_train_share=(-1.0, -1.0))
+    training = build(small_digits, 2, CONFIG.model_copy(update={"instances": instances}))
+    training.reset([0, 1], "AA")
+    seen = [set(training._order[:, :, network].flatten().tolist()) for network in range(2)]
+    assert [len(samples) for samples in seen] == [16, 16]
+    assert seen[0] != seen[1]
+
+
+def test_hosts_of_another_kind_cannot_be_altered(small_digits):
+    class Other:
+        num_slots = 3
+
+    config = HostTrainingConfig(instances=InstanceDistribution(shallowest=1))
+    with pytest.raises(TypeError, match="need a TokenHost, got Other"):
+        StackedTraining(small_digits, Other(), token_blueprints(), 1, channels=8, config=config)  # ty: ignore[invalid-argument-type]

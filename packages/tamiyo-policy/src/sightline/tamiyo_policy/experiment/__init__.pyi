@@ -12,6 +12,12 @@ from .records import SELECTION_SEED as SELECTION_SEED
 from .records import Episode as Episode
 from .records import GrowthRecord as GrowthRecord
 from .records import episodes_from as episodes_from
+from .schedules import Probe as Probe
+from .schedules import Schedule as Schedule
+from .schedules import draw_schedules as draw_schedules
+from .schedules import probing as probing
+from .schedules import schedule_of as schedule_of
+from .schedules import scheduled as scheduled
 from .training import METRICS as METRICS
 from .training import read_metrics as read_metrics
 from .vector_environment import GrowthEpisodes as GrowthEpisodes

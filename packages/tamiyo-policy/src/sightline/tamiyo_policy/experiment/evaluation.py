@@ -20,7 +20,7 @@ from sightline.tamiyo_policy.experiment.records import Episode, GrowthRecord
 from sightline.tamiyo_policy.growth.environment import GrowthEnvironment
 from sightline.tamiyo_policy.growth.observation import HostSignals
 from sightline.tamiyo_policy.growth.records import GrowthObservation, GrowthStep
-from sightline.tamiyo_policy.growth.rewards import final_accuracy, growth_score
+from sightline.tamiyo_policy.growth.rewards import final_accuracy
 from sightline.tamiyo_policy.growth.topologies import TopologyResult
 from sightline.tamiyo_policy.hosts.operations import NOOP, Op
 from sightline.tamiyo_policy.hosts.slots import SlotStates
@@ -69,13 +69,8 @@ def play_episodes(
         yield records[: len(part)]
 
 
-def topology_record(result: TopologyResult, environment: GrowthEnvironment) -> GrowthRecord:
-    """Return the record of a network that was trained with a fixed topology.
-
-    Args:
-        result: what `train_topologies` gave, with the environment's reward.
-        environment: gives the rent, for the score on the test part.
-    """
+def topology_record(result: TopologyResult) -> GrowthRecord:
+    """Return the record of a network that `train_topologies` trained."""
     read = not math.isnan(result.test_accuracy)
     return GrowthRecord(
         family=result.run.family,
@@ -83,7 +78,7 @@ def topology_record(result: TopologyResult, environment: GrowthEnvironment) -> G
         score=result.score,
         accuracy=result.accuracy,
         parameters=result.parameters,
-        test_score=_scores(environment, [result.test_accuracy], [result.parameters])[0] if read else None,
+        test_score=result.test_score if read else None,
         test_accuracy=result.test_accuracy if read else None,
         topology=result.run.topology,
     )
@@ -119,18 +114,18 @@ def _records(
     rewards = torch.stack([step.reward for step in taken]).sum(0).tolist()
     panics = torch.stack([step.info.panic != 0 for step in taken]).sum(0).tolist()
     operations = torch.stack([step.info.effective_op for step in taken], 1).numpy()
-    parameters = last.parameters.tolist()
     test: list[tuple[float | None, float | None]] = [(None, None)] * len(episodes)
     if read_test:
-        test_accuracies = environment.test_accuracy().tolist()
-        test = list(zip(_scores(environment, test_accuracies, parameters), test_accuracies, strict=True))
+        test_accuracies = environment.test_accuracy()
+        scores = environment.score(torch.from_numpy(test_accuracies), last.parameters)
+        test = list(zip(scores.tolist(), test_accuracies.tolist(), strict=True))
     return [
         GrowthRecord(
             family=episode.family,
             seed=episode.seed,
             score=float(last.score[row]),
             accuracy=accuracies[row],
-            parameters=parameters[row],
+            parameters=float(last.parameters[row]),
             test_score=test[row][0],
             test_accuracy=test[row][1],
             total_reward=rewards[row],
@@ -146,15 +141,3 @@ def _records(
 def _counts(operations: np.ndarray) -> dict[str, int]:
     counts = np.bincount(operations, minlength=len(Op))
     return {op.name.lower(): int(counts[op]) for op in Op if counts[op]}
-
-
-def _scores(environment: GrowthEnvironment, accuracies: Sequence[float], parameters: Sequence[float]) -> list[float]:
-    """Return J in points of accuracies in percent."""
-    config = environment.config
-    score = growth_score(
-        torch.tensor(accuracies, dtype=torch.float64),
-        torch.tensor(parameters, dtype=torch.float64),
-        config.reference_parameters,
-        rent=config.reward.rent,
-    )
-    return score.tolist()

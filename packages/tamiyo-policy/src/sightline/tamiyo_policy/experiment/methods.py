@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sightline.tamiyo_policy.experiment.evaluation import Act, GrowthSituation, Method
 from sightline.tamiyo_policy.experiment.records import Episode
+from sightline.tamiyo_policy.growth.action_space import waiting
 from sightline.tamiyo_policy.growth.config import HeuristicConfig
-from sightline.tamiyo_policy.growth.environment import waiting
 from sightline.tamiyo_policy.growth.heuristic import HeuristicMemory, heuristic_actions, random_legal_actions
 from sightline.tamiyo_policy.growth.topologies import Topology
 from sightline.tamiyo_policy.hosts.config import LifecycleConfig

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from sightline.tamiyo_policy.hosts.operations import (
     NUM_BLUEPRINTS,
@@ -51,3 +52,15 @@ def growth_action_space(num_slots: int, num_blueprints: int = NUM_BLUEPRINTS) ->
         relevance[sorted(operations), head] = True
     placeholder = torch.tensor([0, *(int(choice) for choice, _ in _GROWTH_HEADS.values()), int(Op.WAIT)])
     return FactoredActionSpace(names, (*sizes, len(Op)), len(names) - 1, relevance, placeholder, slot_head=0)
+
+
+def waiting(num_envs: int, space: FactoredActionSpace) -> Tensor:
+    """Return actions int64 [E, 8] that do nothing.
+
+    Args:
+        num_envs: E.
+        space: the eight heads.
+    """
+    actions = space.placeholder.expand(num_envs, -1).clone()
+    actions[:, space.names.index("op")] = int(Op.WAIT)
+    return actions

@@ -118,5 +118,6 @@ class GrowthConfig(BaseModel):
     """When a host is rolled back, and what that costs."""
     layout: Literal["v114", "v116"] = "v116"
     """Version of what the policy is shown: v116, or v114 with stability and without age."""
-    reference_parameters: float = Field(default=466.0, gt=0)
-    """Parameters by which rent is measured."""
+    reference_parameters: float | None = Field(default=None, gt=0)
+    """Parameters by which rent is measured; None for those of each host, so that the same module costs a small host
+    more than a large one."""

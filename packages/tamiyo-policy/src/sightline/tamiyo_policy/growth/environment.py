@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sightline.tamiyo_policy.growth.action_space import growth_action_space
+from sightline.tamiyo_policy.growth.budget import Budget
 from sightline.tamiyo_policy.growth.config import GrowthConfig
 from sightline.tamiyo_policy.growth.governor import GovernorState, Panic, govern, preflight, remember_fossils
 from sightline.tamiyo_policy.growth.masks import legality_masks
@@ -27,6 +28,7 @@ from sightline.tamiyo_policy.growth.rewards import (
     growth_potential,
     growth_reward,
     growth_score,
+    reference_sizes,
 )
 from sightline.tamiyo_policy.growth.shaped_reward import ShapedStep, shaped_reward
 from sightline.tamiyo_policy.growth.snapshots import HostSnapshots
@@ -45,7 +47,6 @@ from sightline.tamiyo_policy.hosts.lifecycle import (
     tick,
 )
 from sightline.tamiyo_policy.hosts.measurement import HostMeasurement, measure_hosts, measure_shapley, seed_setting
-from sightline.tamiyo_policy.hosts.operations import NOOP, NUM_BLUEPRINTS, Op
 from sightline.tamiyo_policy.hosts.slots import SlotStates, Stage
 from sightline.tamiyo_policy.hosts.training import StackedTraining, TrainingReport
 from sightline.tamiyo_policy.policy.action_space import FactoredActionSpace
@@ -61,7 +62,6 @@ class GrowthEnvironment:
 
     Attributes:
         config: the rules.
-        num_envs: E.
         action_space: the eight heads.
         layout: the columns of observations.
         slots: [E, K], the seeds' states; replaced at every step, never changed in place.
@@ -99,8 +99,7 @@ class GrowthEnvironment:
             workers=workers,
         )
         self._snapshots = HostSnapshots(self._training.model)
-        self._selectable = torch.zeros(NUM_BLUEPRINTS, dtype=torch.bool)
-        self._selectable[[index for index in modules if index != NOOP]] = True
+        self._budget = Budget(modules, num_envs)
         self._families = [self._host.families[0]] * num_envs
         self.slots = SlotStates.empty(num_envs, self._host.num_slots)
         self.signals = HostSignals.start(num_envs)
@@ -125,6 +124,7 @@ class GrowthEnvironment:
             ValueError: the number of seeds or families is not E, or a family does not exist.
         """
         self._training.reset(seeds, families)
+        self._budget.start(self._training.allowances())
         self._families = list(families)
         self.slots = SlotStates.empty(self.num_envs, self._host.num_slots)
         self.signals = HostSignals.start(self.num_envs)
@@ -146,7 +146,7 @@ class GrowthEnvironment:
             horizon=self.config.training.steps,
             gamma=self.config.reward.gamma,
         )
-        masks = legality_masks(self.slots, self.config.lifecycle, self._selectable)
+        masks = legality_masks(self.slots, self.config.lifecycle, self._budget.affordable())
         return GrowthObservation(features, blueprint_indices, masks)
 
     def step(self, actions: Tensor) -> GrowthStep:
@@ -209,6 +209,15 @@ class GrowthEnvironment:
         """Return [E] accuracies in percent of the present hosts on the test part, which only final reports may read."""
         return self._training.test_accuracy(seed_setting(self.slots))
 
+    def score(self, accuracy: Tensor, parameters: Tensor) -> Tensor:
+        """Return J in points of the present hosts, [E].
+
+        Args:
+            accuracy: float [E], in percent.
+            parameters: float [E], of the seeds.
+        """
+        return growth_score(accuracy, parameters, self._reference(), rent=self.config.reward.rent)
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return all that the future depends on, as tensors by name; a restored environment continues bit for bit."""
         families = [self._host.families.index(family) for family in self._families]
@@ -224,6 +233,7 @@ class GrowthEnvironment:
                 "time": torch.tensor(self._time),
                 "gain": self._gain.clone(),
                 "score": self._score.clone(),
+                "spent": self._budget.spent.clone(),
             },
         }
         return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
@@ -246,12 +256,14 @@ class GrowthEnvironment:
         episode = part("episode")
         self._training.model.load_state_dict(part("model"))
         self._snapshots.load_state_dict(part("snapshot"))
-        self._training.restore(episode["seeds"].tolist())
+        self._time = int(episode["time"])
+        self._training.restore(episode["seeds"].tolist(), step=max(self._time - 1, 0))
+        self._budget.start(self._training.allowances())
+        self._budget.spent = episode["spent"].clone()
         self._families = [self._host.families[index] for index in episode["families"].tolist()]
         self.slots = SlotStates.from_state_dict(part("slots"))
         self.signals = HostSignals(**{name: tensor.clone() for name, tensor in part("signals").items()})
         self._governor = GovernorState(**{name: tensor.clone() for name, tensor in part("governor").items()})
-        self._time = int(episode["time"])
         self._gain, self._score = episode["gain"].clone(), episode["score"].clone()
 
     def _operate(self, actions: Tensor) -> AppliedOperations:
@@ -261,11 +273,12 @@ class GrowthEnvironment:
             self.slots,
             actions,
             self.config.lifecycle,
-            selectable_blueprints=self._selectable,
+            selectable_blueprints=self._budget.affordable(),
             accuracy=accuracy,
             gain=self._gain,
             permitted=preflight(self._governor, actions[:, OP], loss, accuracy),
         )
+        self._budget.buy(applied.germinated, applied.states.blueprint)
         for network, slot in applied.germinated.nonzero().tolist():
             self._training.plant(network, slot, int(applied.states.blueprint[network, slot]), self._time)
         self._snapshots.keep_fossils(applied.states.in_stage(Stage.FOSSILIZED))
@@ -352,7 +365,7 @@ class GrowthEnvironment:
             gain_before=gains[0],
             gain_after=gains[1],
             parameters=torch.maximum(self._sizes(before), self._sizes(after)),
-            host_parameters=self.config.reference_parameters,
+            host_parameters=self._reference(),
             terminal=terminated,
         )
         return shaped_reward(step, self.config.shaped).total
@@ -375,21 +388,12 @@ class GrowthEnvironment:
 
     def _current_score(self, accuracy: Tensor) -> Tensor:
         """Return J in points, [E]."""
-        parameters = effective_parameters(self.slots, self._sizes(self.slots))
-        return growth_score(accuracy, parameters, self.config.reference_parameters, rent=self.config.reward.rent)
+        return self.score(accuracy, effective_parameters(self.slots, self._sizes(self.slots)))
+
+    def _reference(self) -> Tensor:
+        """Return float32 [E], parameters by which rent is measured."""
+        return reference_sizes(self._training.model.host_sizes(), self.config.reference_parameters)
 
     def _sizes(self, slots: SlotStates) -> Tensor:
         """Return int64 [E, K], parameters of the module in each slot."""
         return torch.from_numpy(self._training.model.seed_sizes(slots.blueprint.numpy(), slots.operator.numpy()))
-
-
-def waiting(num_envs: int, space: FactoredActionSpace) -> Tensor:
-    """Return actions int64 [E, 8] that do nothing.
-
-    Args:
-        num_envs: E.
-        space: the eight heads.
-    """
-    actions = space.placeholder.expand(num_envs, -1).clone()
-    actions[:, space.names.index("op")] = int(Op.WAIT)
-    return actions

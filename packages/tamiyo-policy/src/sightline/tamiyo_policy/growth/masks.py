@@ -20,20 +20,25 @@ def legality_masks(states: SlotStates, config: LifecycleConfig, selectable_bluep
     Args:
         states: [E, K].
         config: the constants.
-        selectable_blueprints: bool [blueprints], what GERMINATE may put into a slot; at least one, and never noop.
+        selectable_blueprints: bool [blueprints] or [E, blueprints], what GERMINATE may put into a slot, and never noop;
+            in a host for which there is nothing it is illegal, and its blueprint head has all choices.
 
     Returns:
         Bool [E, size] by the head's name, and for the slot head `"slot_by_op"` [E, ops, K], the slots of each
         operation; the row of an illegal operation is empty. Style and alpha target have a choice only where some slot
         can be germinated or retargeted; elsewhere their placeholder alone is legal.
 
+
     Raises:
-        ValueError: no blueprint can be selected.
+        ValueError: no blueprint can be selected anywhere.
     """
-    if not bool(selectable_blueprints.any()):
+    if selectable_blueprints.ndim == 1 and not bool(selectable_blueprints.any()):
         raise ValueError("no blueprint can be selected; name at least one that is not noop")
     num_environments = len(states.stage)
+    selectable = selectable_blueprints.expand(num_environments, -1)
+    something = selectable.any(1)
     slot_by_op = legal_slots(states, config)
+    slot_by_op[:, Op.GERMINATE] &= something[:, None]
     legal_ops = slot_by_op.any(2)
     chooses = (legal_ops[:, Op.GERMINATE] | legal_ops[:, Op.SET_ALPHA_TARGET])[:, None]
 
@@ -44,7 +49,7 @@ def legality_masks(states: SlotStates, config: LifecycleConfig, selectable_bluep
         return torch.arange(size, device=states.stage.device) == choice
 
     return {
-        "blueprint": selectable_blueprints.expand(num_environments, -1).clone(),
+        "blueprint": selectable | ~something[:, None],
         "style": chooses | only(Style.SIGMOID_ADD, len(Style)),
         "tempo": every(len(Tempo)),
         "alpha_target": chooses | only(AlphaTarget.FULL, len(AlphaTarget)),

@@ -6,7 +6,9 @@ reward in time and cannot change which policy is best (Ng, Harada and Russell 19
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sightline.tamiyo_policy.growth.config import RewardConfig
@@ -45,6 +47,12 @@ def growth_score(accuracy: Tensor, parameters: Tensor, host_parameters: Tensor |
         rent: points.
     """
     return accuracy - rent * torch.log1p(parameters / host_parameters)
+
+
+def reference_sizes(host_sizes: NDArray[np.int64], fixed: float | None) -> Tensor:
+    """Return float32 [E], parameters by which rent is measured: each host's own [E], or a fixed number for all."""
+    own = torch.from_numpy(host_sizes).float()
+    return own if fixed is None else torch.full_like(own, fixed)
 
 
 def final_accuracy(signals: HostSignals, config: RewardConfig) -> Tensor:

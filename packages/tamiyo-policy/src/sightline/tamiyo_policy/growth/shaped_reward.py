@@ -48,8 +48,8 @@ class ShapedStep:
     """float [E], the same after the step."""
     parameters: Tensor
     """[E, K], of the module that was in a slot before the step or is in it after."""
-    host_parameters: float
-    """Number of parameters of the host alone."""
+    host_parameters: Tensor
+    """float [E], parameters of the host alone, or what rent is measured by."""
     terminal: Tensor
     """bool [E], whether the episode ended for good."""
 
@@ -107,7 +107,7 @@ def shaped_reward(step: ShapedStep, config: ShapedRewardConfig) -> ShapedReward:
     shaping = 0.3 * potential_shaping(*potentials, gamma=config.gamma, terminal=step.terminal)
     blended = step.after.in_stage(*_BLENDED).sum(1)
     grown = effective_parameters(step.after, step.parameters) + 0.0039 * step.host_parameters * blended
-    rent = (0.5 * torch.log1p(grown / max(step.host_parameters, 200.0))).clamp(max=1.5)
+    rent = (0.5 * torch.log1p(grown / step.host_parameters.clamp(min=200.0))).clamp(max=1.5)
     jump = ((step.after.alpha - step.before.alpha) ** 2 * step.parameters).sum(1) / step.host_parameters
     fossils = step.after.in_stage(Stage.FOSSILIZED).sum(1)
     return ShapedReward(

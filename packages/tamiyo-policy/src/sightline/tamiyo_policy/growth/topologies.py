@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from sightline.tamiyo_policy.growth.config import RewardConfig
-from sightline.tamiyo_policy.growth.rewards import growth_score
+from sightline.tamiyo_policy.growth.rewards import growth_score, reference_sizes
 from sightline.tamiyo_policy.hosts.blueprints import Blueprint
 from sightline.tamiyo_policy.hosts.config import HostTrainingConfig
 from sightline.tamiyo_policy.hosts.digits import ClassificationData
@@ -52,6 +52,10 @@ class TopologyResult:
     """Number of parameters of its modules."""
     test_accuracy: float
     """Percent of the test part; NaN unless asked for."""
+    test_score: float
+    """J on the test part in points; NaN likewise."""
+    affordable: bool
+    """Whether the budget of the instance pays for the modules."""
 
 
 def all_topologies(blueprints: Mapping[int, Blueprint], num_slots: int) -> list[Topology]:
@@ -68,7 +72,7 @@ def train_topologies(
     channels: int,
     training: HostTrainingConfig | None = None,
     reward: RewardConfig | None = None,
-    reference_parameters: float = 466.0,
+    reference_parameters: float | None = None,
     stack: int = 12,
     read_test: bool = False,
     device: torch.device | str = "cpu",
@@ -84,7 +88,7 @@ def train_topologies(
         channels: D, of the host.
         training: settings of the training; 60 intervals by default.
         reward: rent, and how many last measurements are averaged.
-        reference_parameters: parameters by which rent is measured.
+        reference_parameters: parameters by which rent is measured; None for those of each host.
         stack: networks trained at once.
         read_test: whether the test part is read at the end; for final reports only.
         device: device of the networks.
@@ -149,7 +153,7 @@ def _train(
     stacked: StackedTraining,
     runs: Sequence[TopologyRun],
     reward: RewardConfig,
-    reference_parameters: float,
+    reference_parameters: float | None,
     *,
     read_test: bool,
 ) -> list[TopologyResult]:
@@ -168,9 +172,12 @@ def _train(
             accuracies.append(stacked.measure(setting, whole)[0][:, -1])
     accuracy = np.mean(accuracies, axis=0)
     parameters = stacked.model.seed_sizes(setting.blueprint, setting.operator).sum(1)
-    score = growth_score(
-        torch.from_numpy(accuracy), torch.from_numpy(parameters), reference_parameters, rent=reward.rent
-    ).numpy()
     test = stacked.test_accuracy(setting) if read_test else np.full(len(runs), np.nan)
-    rows = zip(runs, accuracy.tolist(), score.tolist(), parameters.tolist(), test.tolist(), strict=True)
-    return [TopologyResult(*row) for row in rows]
+    reference = reference_sizes(stacked.model.host_sizes(), reference_parameters)
+    score, test_score = (
+        growth_score(torch.from_numpy(values), torch.from_numpy(parameters), reference, rent=reward.rent).tolist()
+        for values in (accuracy, test)
+    )
+    affordable = parameters <= stacked.allowances()
+    columns = runs, accuracy.tolist(), score, parameters.tolist(), test.tolist(), test_score, affordable.tolist()
+    return [TopologyResult(*row) for row in zip(*columns, strict=True)]

@@ -7,6 +7,8 @@ from .digits import digits_data as digits_data
 from .hosts import Host as Host
 from .hosts import HostDraw as HostDraw
 from .hosts import TokenHost as TokenHost
+from .instances import Instance as Instance
+from .instances import InstanceDistribution as InstanceDistribution
 from .operations import ATTENTION as ATTENTION
 from .operations import DEPTHWISE as DEPTHWISE
 from .operations import LORA as LORA
@@ -23,3 +25,4 @@ from .slots import AlphaMode as AlphaMode
 from .slots import Operator as Operator
 from .slots import SlotStates as SlotStates
 from .slots import Stage as Stage
+from .tables import table_data as table_data

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sightline.tamiyo_policy.hosts.instances import InstanceDistribution
+
 FAMILIES = ("A", "B", "C", "D", "E")
 
 Gate = Literal["G1", "G2", "G3"]
@@ -25,8 +27,8 @@ class HostTrainingConfig(BaseModel):
     """Samples of a minibatch."""
     learning_rate: float = Field(default=0.01, gt=0)
     """Learning rate of Adam, for hosts and seeds."""
-    label_noise: float = Field(default=0.0, ge=0, lt=1)
-    """Share of training labels replaced by random ones."""
+    instances: InstanceDistribution = InstanceDistribution()
+    """Damage, quality of the data and budget that are drawn for each host."""
 
 
 @dataclass(frozen=True)

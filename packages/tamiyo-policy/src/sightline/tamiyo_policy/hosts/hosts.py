@@ -166,6 +166,31 @@ class TokenHost:
         )
         return HostDraw(parameters.astype(np.float32), trainable, constants.astype(np.float32))
 
+    def altered(self, drawn: HostDraw, *, depth: int, gain: float) -> HostDraw:
+        """Return a draw in which the last blocks only hand on what they get, and the maps of the others are scaled.
+
+        Such a block is relu(x), or x in a linear host: its map is the identity, and nothing of it trains or counts.
+
+        Args:
+            drawn: from `draw`.
+            depth: blocks that learn, 1 to K.
+            gain: factor of their first channel maps.
+        """
+        parameters, trainable, constants = drawn.parameters.copy(), drawn.trainable.copy(), drawn.constants.copy()
+        sizes = self._block_sizes
+        starts = np.cumsum(self.stage_sizes)[: self.num_slots]
+        for index, start in enumerate(starts.tolist()):
+            at = start + sizes[0]
+            if index < depth:
+                parameters[at : at + sizes[1]] *= gain
+                continue
+            parameters[start : start + sum(sizes)] = 0.0
+            parameters[at : at + sizes[1]] = np.eye(self.channels).ravel()
+            trainable[start : start + sum(sizes)] = False
+            scale = self.constant_size - (self.num_slots - index) * self.channels
+            constants[scale : scale + self.channels] = 1.0
+        return HostDraw(parameters, trainable, constants)
+
     def stem(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Embed patches and add the position.
 

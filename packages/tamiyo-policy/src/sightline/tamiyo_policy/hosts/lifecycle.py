@@ -147,7 +147,7 @@ def apply_operations(
         states: [E, K].
         actions: int64 [E, 8], columns in the order of `growth_action_space`.
         config: the constants.
-        selectable_blueprints: bool [blueprints], what GERMINATE may put into a slot.
+        selectable_blueprints: bool [blueprints] or [E, blueprints], what GERMINATE may put into a slot.
         accuracy: float [E], of the host before the action, in percent.
         gain: float [E], accuracy minus accuracy without any seed before the action, in points.
         permitted: bool [E], from `governor.preflight`; None permits all.
@@ -155,12 +155,12 @@ def apply_operations(
     Raises:
         RuntimeError: an action names a slot that does not exist.
     """
-    op, slot = actions[:, OP], actions[:, SLOT]
+    op, slot, selectable = actions[:, OP], actions[:, SLOT], selectable_blueprints.expand(len(actions), -1)
     chosen = torch.nn.functional.one_hot(slot, states.stage.shape[1]).bool()
     possible = legal_slots(states, config)[torch.arange(len(op), device=op.device), op] & chosen
     needs_gate = (op == Op.ADVANCE) | (op == Op.FOSSILIZE)
     possible &= open_gates(states, config) | ~needs_gate[:, None]
-    possible &= (selectable_blueprints[actions[:, BLUEPRINT]] | (op != Op.GERMINATE))[:, None]
+    possible &= selectable.gather(1, actions[:, BLUEPRINT, None]) | (op != Op.GERMINATE)[:, None]
     if permitted is not None:
         possible &= permitted[:, None]
     effective = torch.where(possible.any(1), op, int(Op.WAIT))

@@ -1,10 +1,11 @@
 """Training and measuring a stack of growing networks on classification data, interval by interval.
 
-Every network has its own draw of parameters, order of samples and noise in labels, all from its own seed, so that a
-network's course does not depend on which others are in the stack. Knows nothing about stages, rewards or policies.
+Every network has its own instance, draw of parameters, order of samples and noise in labels, all from its own seed, so
+that a network's course does not depend on which others are in the stack. Knows nothing about stages or rewards.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -18,11 +19,13 @@ from sightline.tamiyo_policy.hosts.config import AdamConfig, HostTrainingConfig
 from sightline.tamiyo_policy.hosts.counterfactual import members
 from sightline.tamiyo_policy.hosts.digits import ClassificationData, Split
 from sightline.tamiyo_policy.hosts.hosts import Host, TokenHost
+from sightline.tamiyo_policy.hosts.instances import Instance
 from sightline.tamiyo_policy.hosts.stacked.autograd import AutogradModel
 from sightline.tamiyo_policy.hosts.stacked.model import StackedModel
 from sightline.tamiyo_policy.hosts.stacked.routing import SeedSetting
 
 _HOST_DRAW, _SAMPLE_ORDER, _LABEL_NOISE, _SEED_DRAW = range(4)
+_SUBSET = 5  # 4 is that of instances
 
 
 class TrainingReport(NamedTuple):
@@ -50,6 +53,7 @@ class StackedTraining:
 
     Raises:
         ValueError: more workers than networks, or none.
+        TypeError: instances alter hosts, and these are no `TokenHost`.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class StackedTraining:
     ) -> None:
         if not 1 <= workers <= num_networks:
             raise ValueError(f"workers must be 1 to {num_networks}, the number of networks, got {workers}")
+        if config.instances.alters_hosts and not isinstance(host, TokenHost):
+            raise TypeError(f"instances with another depth or gain need a TokenHost, got {type(host).__name__}")
         _keep_freed_memory()
         adam = AdamConfig(learning_rate=config.learning_rate)
         self.model = _stack(host, blueprints, num_networks, channels, adam, torch.device(device), workers)
@@ -74,6 +80,8 @@ class StackedTraining:
         self._inputs = torch.tensor(data.train.inputs, device=self.model.device)
         self._validation = self._samples_last(data.validation)
         self._seeds = [0] * num_networks
+        self._instances = [config.instances.draw(0, host.num_slots)] * num_networks
+        self._step = 0
         self._labels = torch.zeros(num_networks, len(data.train), dtype=torch.int64, device=self.model.device)
         shape = (config.steps, config.minibatches, num_networks, config.batch_size)
         self._order = torch.zeros(shape, dtype=torch.int64, device=self.model.device)
@@ -82,6 +90,15 @@ class StackedTraining:
     def seeds(self) -> tuple[int, ...]:
         """The seed of each network."""
         return tuple(self._seeds)
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        """The instance of each network, drawn from its seed."""
+        return tuple(self._instances)
+
+    def allowances(self) -> NDArray[np.float64]:
+        """Return [E], parameters that may be planted in each host in all; infinite where there is no budget."""
+        return self.model.host_sizes() * np.array([instance.budget for instance in self._instances])
 
     def reset(self, seeds: Sequence[int], families: Sequence[str]) -> None:
         """Draw fresh hosts and their orders of samples.
@@ -94,23 +111,30 @@ class StackedTraining:
             ValueError: their number is not E.
         """
         self.restore(seeds)
+        host, alters = self.model.host, self.config.instances.alters_hosts
         for network, (seed, family) in enumerate(zip(seeds, families, strict=True)):
-            self.model.draw_host(network, family, np.random.default_rng([seed, _HOST_DRAW]))
+            drawn = host.draw(family, np.random.default_rng([seed, _HOST_DRAW]))
+            if alters and isinstance(host, TokenHost):
+                instance = self._instances[network]
+                drawn = host.altered(drawn, depth=instance.depth, gain=instance.gain)
+            self.model.put_host(network, drawn)
 
-    def restore(self, seeds: Sequence[int]) -> None:
-        """Set the orders of samples and the noise that seeds give, leaving the parameters alone.
+    def restore(self, seeds: Sequence[int], *, step: int = 0) -> None:
+        """Set the instances, orders of samples and noise that seeds give, leaving the parameters alone.
 
         Args:
             seeds: E non-negative integers.
+            step: number of the last interval, from 0, on which it depends which slots are severed.
 
         Raises:
             ValueError: their number is not E.
         """
         if len(seeds) != len(self._seeds):
             raise ValueError(f"{len(self._seeds)} networks need as many seeds, got {len(seeds)}")
-        self._seeds = [int(seed) for seed in seeds]
-        for network, seed in enumerate(self._seeds):
-            labels, order = self._draw_samples(seed)
+        self._seeds, self._step = [int(seed) for seed in seeds], step
+        self._instances = [self.config.instances.draw(seed, self.model.host.num_slots) for seed in self._seeds]
+        for network, (seed, instance) in enumerate(zip(self._seeds, self._instances, strict=True)):
+            labels, order = self._draw_samples(seed, instance)
             self._labels[network] = torch.from_numpy(labels).to(self.model.device)
             self._order[:, :, network] = torch.from_numpy(order).to(self.model.device)
 
@@ -131,11 +155,13 @@ class StackedTraining:
         Raises:
             IndexError: the episode has no such step.
         """
+        self._step = step
         order = self._order[step]
         batches = len(order)
         inputs = self._inputs[order].transpose(2, 3).contiguous()
         labels = self._labels.expand(batches, -1, -1).gather(2, order)
-        return TrainingReport(*(part.cpu() for part in self.model.train(setting, frozen, inputs, labels)))
+        found = self.model.train(self._connected(setting), frozen, inputs, labels)
+        return TrainingReport(*(part.cpu() for part in found))
 
     def measure(
         self, setting: SeedSetting, wanted: NDArray[np.bool_]
@@ -153,7 +179,8 @@ class StackedTraining:
         networks, chosen = np.nonzero(wanted)
         tables = np.full((2, *wanted.shape), np.nan)
         shares = alpha[networks] * members(alpha.shape[1])[chosen]
-        tables[:, networks, chosen] = self.model.evaluate(setting, networks, shares, *self._validation)
+        found = self.model.evaluate(self._connected(setting), networks, shares, *self._validation)
+        tables[:, networks, chosen] = found
         return tables[0], tables[1]
 
     def test_accuracy(self, setting: SeedSetting) -> NDArray[np.float64]:
@@ -164,19 +191,28 @@ class StackedTraining:
         """
         alpha = np.where(setting.straight_through, 0.0, setting.alpha).astype(np.float32)
         samples = self._samples_last(self.data.test)
-        return self.model.evaluate(setting, np.arange(len(alpha)), alpha, *samples)[0]
+        return self.model.evaluate(self._connected(setting), np.arange(len(alpha)), alpha, *samples)[0]
 
-    def _draw_samples(self, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return labels [N] and indices [T, M, B] of one network: passes over the data, each in a new order."""
+    def _connected(self, setting: SeedSetting) -> SeedSetting:
+        """Return the setting without the modules in slots that are severed at this step."""
+        share = self._step / self.config.steps
+        severed = np.stack([instance.severed[int(share >= instance.drift_at)] for instance in self._instances])
+        return replace(setting, blueprint=np.where(severed, -1, setting.blueprint)) if severed.any() else setting
+
+    def _draw_samples(self, seed: int, instance: Instance) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return labels [N] and indices [T, M, B] of one network: passes over its data, each in a new order."""
         labels = self.data.train.labels.copy()
-        count = len(labels)
         noise = np.random.default_rng([seed, _LABEL_NOISE])
-        replaced = noise.random(count) < self.config.label_noise
+        replaced = noise.random(len(labels)) < instance.label_noise
         labels[replaced] = noise.integers(0, self.data.num_classes, int(replaced.sum()))
+        count = max(1, round(instance.train_share * len(labels)))
+        there = np.arange(count)
+        if count < len(labels):
+            there = np.random.default_rng([seed, _SUBSET]).permutation(len(labels))[:count]
         shuffle = np.random.default_rng([seed, _SAMPLE_ORDER])
         shape = (self.config.steps, self.config.minibatches, self.config.batch_size)
         needed = int(np.prod(shape))
-        passes = [shuffle.permutation(count) for _ in range(-(-needed // count))]
+        passes = [there[shuffle.permutation(count)] for _ in range(-(-needed // count))]
         return labels, np.concatenate(passes)[:needed].reshape(shape)
 
     def _samples_last(self, split: Split) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sightline.tamiyo_policy.hosts.blueprints import Blueprint
 from sightline.tamiyo_policy.hosts.config import AdamConfig
-from sightline.tamiyo_policy.hosts.hosts import Host
+from sightline.tamiyo_policy.hosts.hosts import Host, HostDraw
 from sightline.tamiyo_policy.hosts.slots import Operator
 from sightline.tamiyo_policy.hosts.stacked.adam import AdamState
 from sightline.tamiyo_policy.hosts.stacked.routing import SeedSetting
@@ -64,14 +64,16 @@ class StackedModel(ABC):
         self.seed_adam = AdamState.zeros(self.seed_parameters)
 
     def draw_host(self, network: int, family: str, generator: np.random.Generator) -> None:
-        """Replace one network by a fresh host with empty slots.
+        """Replace one network by a fresh host of one family, see `put_host`; the generator advances."""
+        self.put_host(network, self.host.draw(family, generator))
+
+    def put_host(self, network: int, drawn: HostDraw) -> None:
+        """Replace one network by a host with empty slots.
 
         Args:
             network: its row.
-            family: one of the host's families.
-            generator: source of the draw, which advances it.
+            drawn: what the host's `draw` gave.
         """
-        drawn = self.host.draw(family, generator)
         self.host_parameters[network] = torch.from_numpy(drawn.parameters).to(self.device)
         self.trainable[network] = torch.from_numpy(drawn.trainable).to(self.device)
         self.constants[network] = torch.from_numpy(drawn.constants).to(self.device)

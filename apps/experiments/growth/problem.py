@@ -1,0 +1,145 @@
+"""The settings of a growth problem whose right answer differs from host to host, and its instances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from lab.settings import RunSettings
+from sightline.tamiyo_policy import GrowthConfig
+from sightline.tamiyo_policy.experiment import Episode
+from sightline.tamiyo_policy.growth import GovernorConfig, RewardConfig
+from sightline.tamiyo_policy.hosts import HostTrainingConfig, InstanceDistribution, LifecycleConfig
+
+if TYPE_CHECKING:
+    from sightline.tamiyo_policy.hosts import ClassificationData
+
+_SHAPE = 6  # after the streams that an instance's other draws come from
+
+DataSet = Literal["digits", "wine", "breast_cancer"]
+
+
+class HeadroomSettings(RunSettings):
+    """Measure how much can be gained by deciding, host by host, what to grow."""
+
+    SMOKE: ClassVar[Mapping[str, Any]] = {
+        "growth": {
+            "training": {"steps": 12, "minibatches": 1, "batch_size": 16, "instances": {"severed": [1, 2]}},
+            "lifecycle": {"mask_closed_gates": True, "auto_forward": ["G1", "G2", "G3"], "min_training_epochs": 1},
+        },
+        "narrowest": 4,
+        "widest": 5,
+        "instances": 4,
+        "search_steps": 4 * 12 * 18,
+        "screening_steps": 2,
+        "finalists": 1,
+        "modules": 1,
+    }
+    INCIDENTAL: ClassVar[frozenset[str]] = RunSettings.INCIDENTAL | {"processes"}
+
+    processes: int = Field(default=2, ge=1)
+    """Worker processes of one thread each; the results do not depend on it."""
+    growth: GrowthConfig = GrowthConfig(
+        training=HostTrainingConfig(
+            instances=InstanceDistribution(
+                shallowest=1,
+                log_gain=(-0.5, 0.2),
+                severed=(1, 2),
+                drift=0.3,
+                label_noise=(0.0, 0.3),
+                log_train_share=(-1.0, 0.0),
+                log_budget=(-0.3, 0.5),
+            )
+        ),
+        lifecycle=LifecycleConfig(mask_closed_gates=True, auto_forward=frozenset({"G1", "G2", "G3"})),
+        reward=RewardConfig(gamma=0.995),
+        governor=GovernorConfig(penalty=-2.0),
+    )
+    """The rules of growing, and what differs between instances. In a YAML file, give its parts in full."""
+    data_sets: tuple[DataSet, ...] = Field(default=("digits", "wine", "breast_cancer"), min_length=1)
+    """Data sets that hosts learn, each as often as the others."""
+    families: tuple[Literal["A", "B", "C", "E"], ...] = Field(default=("A", "B", "C", "E"), min_length=1)
+    """Families of the hosts that are drawn."""
+    narrowest: int = Field(default=4, ge=2)
+    """Least width of a host."""
+    widest: int = Field(default=8, ge=2)
+    """Greatest width of a host."""
+
+    instances: int = Field(default=50, ge=2)
+    """Instances on which everything is compared, and for each of which the oracle searches."""
+    search_steps: int = Field(default=42_000, ge=1)
+    """Environment steps of the search for a schedule, as many as a training has, and again for a probing rule."""
+    screening_steps: int = Field(default=20, ge=1)
+    """Length of the episodes in which the oracle tries every topology on an instance."""
+    modules: int = Field(default=2, ge=1)
+    """Most modules in a topology that the oracle tries."""
+    finalists: int = Field(default=6, ge=1)
+    """Topologies that the oracle tries again as schedules, in episodes of full length."""
+    stack: int = Field(default=120, ge=1)
+    """Episodes played at once."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a run is known by."""
+        identity = super().identity()
+        identity["growth"]["lifecycle"]["auto_forward"].sort()  # a set, whose order differs between processes
+        return identity
+
+    @model_validator(mode="after")
+    def _ranges_are_possible(self) -> Self:
+        if self.narrowest > self.widest:
+            raise ValueError(f"narrowest is {self.narrowest}, which is more than widest, {self.widest}")
+        if self.screening_steps > self.growth.training.steps:
+            raise ValueError(f"screening_steps must be at most {self.growth.training.steps}, the length of an episode")
+        return self
+
+
+@dataclass(frozen=True, order=True)
+class Shape:
+    """What hosts must have in common to stand in one stack."""
+
+    data: DataSet
+    """Data set."""
+    channels: int
+    """Width of the hosts."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One instance to grow in."""
+
+    shape: Shape
+    """Data set and width."""
+    episode: Episode
+    """Family and seed, from which all else is drawn."""
+
+
+def problems_from(settings: HeadroomSettings, first_seed: int, count: int) -> list[Problem]:
+    """Return instances with consecutive seeds, each a function of its seed.
+
+    Args:
+        settings: the distribution.
+        first_seed: `EVALUATION_SEED`, `SELECTION_SEED`, or one beyond.
+        count: number of instances.
+    """
+    return [_problem(settings, seed) for seed in range(first_seed, first_seed + count)]
+
+
+def _problem(settings: HeadroomSettings, seed: int) -> Problem:
+    generator = np.random.default_rng([seed, _SHAPE])
+    data = settings.data_sets[generator.integers(len(settings.data_sets))]
+    width = int(generator.integers(settings.narrowest, settings.widest, endpoint=True))
+    family = settings.families[generator.integers(len(settings.families))]
+    return Problem(Shape(data, width), Episode(family, seed))
+
+
+@cache
+def data_of(name: DataSet) -> ClassificationData:
+    """Return a data set in three parts."""
+    from sightline.tamiyo_policy.hosts import digits_data, table_data
+
+    return digits_data() if name == "digits" else table_data(name)

@@ -1,0 +1,41 @@
+"""How much can be gained by deciding, host by host, what to grow?
+
+    uv run apps/headroom.py                    # an oracle on 50 instances against the best schedule; resumes if stopped
+    uv run apps/headroom.py --smoke            # a small version of about a minute
+    uv run apps/headroom.py --instances 100 --processes 8
+
+Search for a schedule and for a probing rule, each with a training's environment steps -> an oracle that searches on
+every instance -> the rules of the field -> paired differences on the test split, by instance. Growing is worth learning
+only where the oracle leads the best schedule clearly: by at least 5 points of J.
+"""
+
+from __future__ import annotations
+
+from experiments.growth.problem import HeadroomSettings
+from lab.main import conclude, start
+
+
+def main() -> None:
+    """Measure what the command line describes."""
+    settings, run = start("headroom", HeadroomSettings, __doc__)
+
+    # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.
+    from experiments.growth.bounds import measure_bounds_stages
+    from experiments.growth.headroom import Headroom, methods_table, parts_table, results, write_report
+    from lab.jobs import Workers
+
+    with Workers.of(settings.processes) as workers:
+        bounds = measure_bounds_stages(settings, run, workers)
+
+    headroom = Headroom(settings, bounds)
+    conclude(
+        run,
+        results(headroom),
+        write_report(headroom),
+        shown=(methods_table(headroom), parts_table(headroom)),
+        made_with=f"{settings.processes} processes",
+    )
+
+
+if __name__ == "__main__":
+    main()
