@@ -1,11 +1,13 @@
-"""How much can be gained by deciding, host by host, what to grow?
+"""How much can be gained by deciding, host by host, what to grow, and does a policy learn to?
 
-    uv run apps/headroom.py                    # an oracle on 50 instances against the best schedule; resumes if stopped
+    uv run apps/headroom.py                    # an oracle on 50 instances, three policies; resumes if stopped
+    uv run apps/headroom.py --training-seeds   # the bounds alone
     uv run apps/headroom.py --smoke            # a small version of about a minute
+    uv run apps/headroom.py --full             # ten policies, and some that never saw a family or a data set
     uv run apps/headroom.py --instances 100 --processes 8
 
 Search for a schedule and for a probing rule, each with a training's environment steps -> an oracle that searches on
-every instance -> the rules of the field -> paired differences on the test split, by instance. Growing is worth learning
+every instance -> training of policies -> paired differences on the test split, by instance. Growing is worth learning
 only where the oracle leads the best schedule clearly: by at least 5 points of J.
 """
 
@@ -21,18 +23,22 @@ def main() -> None:
 
     # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.
     from experiments.growth.bounds import measure_bounds_stages
-    from experiments.growth.headroom import Headroom, methods_table, parts_table, results, write_report
+    from experiments.growth.headroom import Headroom, results, write_report
+    from experiments.growth.learning import leave_out_stages, train_and_play_stages
     from lab.jobs import Workers
 
     with Workers.of(settings.processes) as workers:
         bounds = measure_bounds_stages(settings, run, workers)
+        learned = train_and_play_stages(settings, run, workers, bounds.problems)
+        left_out = leave_out_stages(settings, run, workers, bounds.problems)
 
-    headroom = Headroom(settings, bounds)
+    headroom = Headroom(settings, bounds, learned, left_out)
+    report = write_report(headroom)
     conclude(
         run,
         results(headroom),
-        write_report(headroom),
-        shown=(methods_table(headroom), parts_table(headroom)),
+        report,
+        shown=report.tables,
         made_with=f"{settings.processes} processes",
     )
 

@@ -53,6 +53,8 @@ class Stage(StrEnum):
     SCREENING = "3-oracle-screens-topologies"
     ORACLE = "4-oracle-plays-schedules"
     RULES = "5-rules"
+    POLICIES = "6-policies"
+    PLAYED = "7-policies-play"
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ class Bounds:
     """Environment steps of both searches."""
     tried: int
     """Topologies and schedules that the oracle tried in all."""
-    records: dict[str, list[GrowthRecord]]
-    """Episodes of each method, in the order of the instances."""
+    records: dict[str, list[list[GrowthRecord]]]
+    """Episodes of each training seed, by method, in the order of the instances; untrained methods have one list."""
 
 
 def measure_bounds_stages(settings: HeadroomSettings, run: RunDirectory, workers: Workers) -> Bounds:
@@ -88,10 +90,10 @@ def measure_bounds_stages(settings: HeadroomSettings, run: RunDirectory, workers
     ways: dict[str, Way] = {NO_GROWTH: Schedule(()), FIFTEEN_LINES: fifteen, GREEDY: GREEDY, SCHEDULE: schedule}
     ways[PROBE] = probe
     plays: list[Play] = [(problem, way) for way in ways.values() for problem in problems]
-    played = _play_stage(settings, run, workers, Stage.RULES, plays, read_test=True)
+    played = play_stage(settings, run, workers, Stage.RULES, plays, read_test=True)
     count = len(problems)
-    records = {name: played[number * count : (number + 1) * count] for number, name in enumerate(ways)}
-    return Bounds(problems, schedule, probe, (schedule_steps, probe_steps), tried, records | {ORACLE: oracle})
+    records = {name: [played[number * count : (number + 1) * count]] for number, name in enumerate(ways)}
+    return Bounds(problems, schedule, probe, (schedule_steps, probe_steps), tried, records | {ORACLE: [oracle]})
 
 
 def _rounds(settings: HeadroomSettings) -> list[tuple[int, int]]:
@@ -110,7 +112,7 @@ def _search(
         problems = problems_from(settings, seed, instances)
         seed += instances
         plays: list[Play] = [(problem, way) for way in left for problem in problems]
-        records = _play_stage(settings, run, workers, stage, plays, variant=f"round{number + 1}")
+        records = play_stage(settings, run, workers, stage, plays, variant=f"round{number + 1}")
         scores = np.array([record.score for record in records]).reshape(len(left), instances).mean(1)
         left = [left[place] for place in np.argsort(-scores, kind="stable")]
         steps += len(plays) * settings.growth.training.steps
@@ -145,7 +147,7 @@ def _consult_oracle(
         best = sorted(rows, key=lambda row: (-row.score, row.topology))[: settings.finalists]
         ways = [schedule, Schedule(()), *(way for row in best for way in _timetables(settings, problem, row.topology))]
         plays += [(problem, way) for way in dict.fromkeys(ways)]
-    records = _play_stage(settings, run, workers, Stage.ORACLE, plays, read_test=True)
+    records = play_stage(settings, run, workers, Stage.ORACLE, plays, read_test=True)
     best_of: dict[int, GrowthRecord] = {}
     for (problem, _), record in zip(plays, records, strict=True):
         known = best_of.get(problem.episode.seed)
@@ -179,7 +181,7 @@ def _timetables(settings: HeadroomSettings, problem: Problem, topology: Topology
     return [schedule_of(topology, last_first=order, start=start) for order in both for start in (0, drift)]
 
 
-def _play_stage(
+def play_stage(
     settings: HeadroomSettings,
     run: RunDirectory,
     workers: Workers,
@@ -189,6 +191,7 @@ def _play_stage(
     variant: str = "",
     read_test: bool = False,
 ) -> list[GrowthRecord]:
+    """Play episodes as a stage of the run; return their records in the order of the plays."""
     folder = workers.stage(
         run, stage, lambda work: play_jobs(settings, plays, work, read_test=read_test), variant=variant
     )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.growth.bounds import FIFTEEN_LINES, NO_GROWTH, ORACLE, PROBE, SCHEDULE, Bounds
+from experiments.growth.learning import LEARNED, LeftOut
 from experiments.growth.playing import GREEDY
 from experiments.growth.problem import HeadroomSettings
 from lab.report import Report, Section
@@ -21,6 +22,8 @@ from sightline.agents.evaluation import (
     bootstrap_interval,
     compare_methods,
     interquartile_interval,
+    paired_difference,
+    resampled_by,
     show_interval,
 )
 from sightline.tamiyo_policy.experiment import GrowthRecord, Probe, Schedule
@@ -29,7 +32,6 @@ from sightline.tamiyo_policy.hosts import token_blueprints
 LEAST: Final = 5.0
 """Points of J by which the oracle must lead the best schedule for a problem to count."""
 _UNIT = "instances"
-_METHODS = (NO_GROWTH, FIFTEEN_LINES, GREEDY, SCHEDULE, PROBE, ORACLE)
 
 
 @dataclass(frozen=True)
@@ -39,26 +41,45 @@ class Headroom:
     settings: HeadroomSettings
     """Settings of the run."""
     bounds: Bounds
-    """Episodes of all methods."""
+    """Episodes of all methods but learned ones."""
+    learned: list[list[GrowthRecord]]
+    """Episodes of each training seed; none if nothing was trained."""
+    left_out: list[LeftOut]
+    """Policies on what they never saw."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods, the oracle last."""
+        learned = (LEARNED,) if self.learned else ()
+        return (NO_GROWTH, FIFTEEN_LINES, GREEDY, SCHEDULE, PROBE, *learned, ORACLE)
 
     def values(self, method: str, field: str = "test_score") -> NDArray[np.float64]:
-        """Return `[instances]`: a field of a method's records."""
-        return np.array([getattr(record, field) for record in self.bounds.records[method]], np.float64)
+        """Return `[instances, training seeds]`: a field of a method's records; one column where nothing was trained."""
+        records = self.learned if method == LEARNED else self.bounds.records[method]
+        return np.array([[getattr(record, field) for record in of] for of in records], np.float64).T
 
     def mean(self, method: str, field: str = "test_score") -> Interval:
         """Return a field's mean over instances."""
         return bootstrap_interval(self.values(method, field), self._generator(), unit=_UNIT)
 
-    def interquartile(self, method: str) -> Interval:
-        """Return the interquartile mean of J on the test part."""
-        return interquartile_interval(self.values(method), self._generator(), unit=_UNIT)
+    def regret(self, method: str) -> Interval:
+        """Return the interquartile mean over instances of what the oracle reaches more."""
+        return interquartile_interval(self.values(ORACLE) - self.values(method), self._generator(), unit=_UNIT)
 
     @cached_property
     def comparisons(self) -> list[MethodDifference]:
-        """The oracle minus every other method, J on the test part; adjusted together. A method's regret is this."""
-        others = [name for name in _METHODS if name != ORACLE]
-        tables = {name: self.values(name)[:, None] for name in _METHODS}
-        return compare_methods(ORACLE, others, tables, seed=self.settings.seed, unit=_UNIT)
+        """The oracle minus every other method, J on the test part; adjusted together."""
+        return self._compare(ORACLE, self.methods[:-1])
+
+    @cached_property
+    def learned_comparisons(self) -> list[MethodDifference]:
+        """The learned policies minus every method but the oracle, likewise; none if nothing was trained."""
+        others = [name for name in self.methods if name not in (LEARNED, ORACLE)]
+        return self._compare(LEARNED, others) if self.learned else []
+
+    def _compare(self, candidate: str, others: Sequence[str]) -> list[MethodDifference]:
+        tables = {name: self.values(name) for name in self.methods}
+        return compare_methods(candidate, others, tables, seed=self.settings.seed, unit=_UNIT)
 
     @property
     def headroom(self) -> Interval:
@@ -84,11 +105,21 @@ class Headroom:
             f"{self.verdict}.",
             "Against a probing rule, which looks at gradients and contributions, the oracle's lead is "
             f"{show_interval(by_name[PROBE], '+.2f')}.",
+            *self._learned_claims(),
             f"The oracle tried {self.bounds.tried / count:.0f} topologies and schedules per instance and chose by the "
             f"validation part. The searches took {self.bounds.searched_steps[0]:,} and "
             f"{self.bounds.searched_steps[1]:,} environment steps.",
             f"The best schedule: {schedule_text(self.bounds.schedule)}. The best probing rule: "
             f"{probe_text(self.bounds.probe)}.",
+        ]
+
+    def _learned_claims(self) -> list[str]:
+        words = {"better": "more than", "worse": "less than", "undecided": "which cannot be told apart from"}
+        return [
+            f"Learned policies ({len(self.learned)} training seeds) reach {words[item.outcome]} the {item.baseline}: "
+            f"{show_interval(item.difference, '+.2f')} (resampled: {item.difference.resampled})."
+            for item in self.learned_comparisons
+            if item.baseline in (SCHEDULE, PROBE)
         ]
 
     def _generator(self) -> np.random.Generator:
@@ -110,21 +141,22 @@ def methods_table(headroom: Headroom) -> Table:
     """Return how every method did, and what the oracle reaches more."""
     regret = {item.baseline: item for item in headroom.comparisons}
     return Table(
-        columns=("method", "J", "J, interquartile mean", "accuracy %", "parameters", "oracle minus it", "p, Holm"),
+        columns=("method", "J", "accuracy %", "parameters", "oracle minus it", "interquartile mean of that", "p, Holm"),
         rows=tuple(
             (
                 name,
                 show_interval(headroom.mean(name), ".2f"),
-                show_interval(headroom.interquartile(name), ".2f"),
                 f"{headroom.values(name, 'test_accuracy').mean():.2f}",
                 f"{headroom.values(name, 'parameters').mean():.0f}",
                 show_interval(regret[name].difference, "+.2f") if name in regret else "",
+                show_interval(headroom.regret(name), "+.2f") if name in regret else "",
                 f"{regret[name].adjusted_p_value:.4f}" if name in regret else "",
             )
-            for name in _METHODS
+            for name in headroom.methods
         ),
         caption="On the test split, which nothing that was chosen has read. J is accuracy minus rent, in points, and "
-        "rent grows with a module's share of its host. 95 % bootstrap intervals; resampled: instances.",
+        "rent grows with a module's share of its host. 95 % bootstrap intervals; resampled: "
+        f"{resampled_by(item.difference for item in headroom.comparisons)}.",
     )
 
 
@@ -132,21 +164,63 @@ def parts_table(headroom: Headroom) -> Table:
     """Return mean J by data set, family and drift: descriptions without adjustment."""
     groups = _groups(headroom)
     return Table(
-        columns=("instances", "number", *_METHODS),
+        columns=("instances", "number", *headroom.methods),
         rows=tuple(
-            (name, str(len(places)), *(f"{headroom.values(method)[list(places)].mean():.2f}" for method in _METHODS))
+            (
+                name,
+                str(len(places)),
+                *(f"{headroom.values(method)[list(places)].mean():.2f}" for method in headroom.methods),
+            )
             for name, places in groups.items()
         ),
         caption="Mean J on the test split.",
     )
 
 
+def learned_table(headroom: Headroom) -> Table:
+    """Return the learned policies against everything but the oracle."""
+    return Table(
+        columns=("learned minus", "difference in J, test", "p, Holm", "outcome", "by training seed"),
+        rows=tuple(
+            (
+                item.baseline,
+                show_interval(item.difference, "+.2f"),
+                f"{item.adjusted_p_value:.4f}",
+                item.outcome,
+                "  ".join(f"{value:+.2f}" for value in item.by_seed),
+            )
+            for item in headroom.learned_comparisons
+        ),
+        caption="Paired by instance; 95 % bootstrap intervals; resampled: "
+        f"{resampled_by(item.difference for item in headroom.learned_comparisons)}.",
+    )
+
+
+def left_out_table(headroom: Headroom) -> Table:
+    """Return policies on the family or data set that they never saw, beside the best schedule, which saw it."""
+    rows = []
+    for part in headroom.left_out:
+        mine = np.array([[record.test_score for record in of] for of in part.records], np.float64).T
+        schedule = headroom.values(SCHEDULE)[list(part.places)]
+        difference = paired_difference(mine, schedule, np.random.default_rng(headroom.settings.seed), unit=_UNIT)
+        cells = (f"{mine.mean():.2f}", f"{schedule.mean():.2f}", show_interval(difference, "+.2f"))
+        rows.append((part.name, str(len(part.places)), *cells, difference.resampled))
+    return Table(
+        columns=("never seen", "instances", "J, learned", "J, best schedule", "difference", "resampled"),
+        rows=tuple(rows),
+        caption="On the test split, not adjusted; 95 % bootstrap intervals.",
+    )
+
+
 def write_report(headroom: Headroom) -> Report:
     """Return the report."""
-    tables = (methods_table(headroom), parts_table(headroom))
+    learned = ((learned_table(headroom),) if headroom.learned else ()) + (
+        (left_out_table(headroom),) if headroom.left_out else ()
+    )
+    tables = (methods_table(headroom), *learned, parts_table(headroom))
     sections = [
-        Section("On unseen instances", tuple(headroom.claims()[1:]), tables[:1]),
-        Section("By kind of instance", (), tables[1:]),
+        Section("On unseen instances", tuple(headroom.claims()[1:]), tables[:-1]),
+        Section("By kind of instance", (), tables[-1:]),
     ]
     return Report(
         "How much can be gained by deciding, host by host, what to grow?", headroom.claims(), tables, sections
@@ -160,23 +234,26 @@ def results(headroom: Headroom) -> dict[str, Any]:
         "headroom": asdict(headroom.headroom),
         "verdict": headroom.verdict,
         "threshold": LEAST,
-        "comparisons": [asdict(item) | {"outcome": item.outcome} for item in headroom.comparisons],
+        "comparisons": [
+            asdict(item) | {"outcome": item.outcome} for item in (*headroom.comparisons, *headroom.learned_comparisons)
+        ],
         "methods": [
             {
                 "method": name,
                 "test_score": asdict(headroom.mean(name)),
-                "test_score_interquartile": asdict(headroom.interquartile(name)),
+                "test_score_by_seed": headroom.values(name).mean(0).tolist(),
                 "validation_score": asdict(headroom.mean(name, "score")),
                 "test_accuracy": asdict(headroom.mean(name, "test_accuracy")),
                 "parameters": headroom.values(name, "parameters").mean(),
             }
-            for name in _METHODS
+            for name in headroom.methods
         ],
         "instances": [
             {
                 **asdict(problem.shape),
                 **asdict(problem.episode),
-                **{name: _row(headroom.bounds.records[name][place]) for name in _METHODS},
+                **{name: [_row(of[place]) for of in records] for name, records in headroom.bounds.records.items()},
+                LEARNED: [_row(of[place]) for of in headroom.learned],
             }
             for place, problem in enumerate(headroom.bounds.problems)
         ],

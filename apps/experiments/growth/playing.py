@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from experiments.growth.problem import HeadroomSettings, Problem, Shape, data_of
+from experiments.growth.problem import HeadroomSettings, Problem, Shape, data_of, problem_of
 from lab.jobs import Job
 from sightline.retrieval.jsonl import DurableLines, read_jsonl
-from sightline.tamiyo_policy import GrowthEnvironment
+from sightline.tamiyo_policy import GrowthEnvironment, GrowthTrainingConfig, load_trained_policy, train_policy
 from sightline.tamiyo_policy.experiment import (
+    METRICS,
     GrowthRecord,
     Method,
+    MixedEnvironment,
     Probe,
     Schedule,
     greedy_counterfactual,
+    learned,
     play_episodes,
     probing,
     scheduled,
@@ -29,7 +33,16 @@ from sightline.tamiyo_policy.hosts import DEPTHWISE, LORA, MLP_SMALL, NORM, Toke
 GREEDY = "greedy counterfactual"
 _ROTATION = (DEPTHWISE, NORM, MLP_SMALL, LORA)
 
-Way: TypeAlias = Schedule | Probe | Literal["greedy counterfactual"]
+
+@dataclass(frozen=True)
+class Trained:
+    """A policy, drawing its actions at random."""
+
+    folder: Path
+    """Folder of its training."""
+
+
+Way: TypeAlias = Schedule | Probe | Trained | Literal["greedy counterfactual"]
 """What acts in one episode."""
 
 Play: TypeAlias = tuple[Problem, Way]
@@ -98,7 +111,8 @@ def _parts(plays: Sequence[Play]) -> list[list[int]]:
 
 def _kind(play: Play) -> tuple[Shape, str]:
     problem, way = play
-    return problem.shape, way if isinstance(way, str) else type(way).__name__
+    name = way.folder.name if isinstance(way, Trained) else type(way).__name__
+    return problem.shape, way if isinstance(way, str) else name
 
 
 def _stacks(settings: HeadroomSettings, plays: Sequence[Play]) -> Iterator[list[Play]]:
@@ -137,7 +151,33 @@ def _method(settings: HeadroomSettings, environment: GrowthEnvironment, ways: Se
         return scheduled(space, schedules)
     if probes := [way for way in ways if isinstance(way, Probe)]:
         return probing(space, probes)
+    if isinstance(ways[0], Trained):
+        one = _training_environment(settings, 1)
+        policy = load_trained_policy(ways[0].folder, one, training_of(settings))
+        return learned(policy, deterministic=False, seed=settings.seed)
     return greedy_counterfactual(space, settings.growth.lifecycle, _ROTATION, keep_above=1.0)
+
+
+def training_job(settings: HeadroomSettings, seed: int, folder: Path) -> Job:
+    """Return the job that trains one policy on instances of the problem, in a folder of its own."""
+    return Job(folder / METRICS, settings.training.rounds, _train, (settings, seed, folder))
+
+
+def training_of(settings: HeadroomSettings) -> GrowthTrainingConfig:
+    """Return the learner, for the families of the problem."""
+    return settings.training.model_copy(update={"families": settings.families})
+
+
+def _train(settings: HeadroomSettings, seed: int, folder: Path) -> None:
+    train_policy(_training_environment(settings, settings.environments), training_of(settings), folder, seed=seed)
+
+
+def _training_environment(settings: HeadroomSettings, num_envs: int) -> MixedEnvironment:
+    def build(seed: int, hosts: int) -> GrowthEnvironment:
+        shape = problem_of(settings, seed).shape
+        return GrowthEnvironment(data_of(shape.data), hosts, config=settings.growth, channels=shape.channels)
+
+    return MixedEnvironment(build, num_envs)
 
 
 def _screen(settings: HeadroomSettings, problem: Problem, topologies: Sequence[Topology], file: Path) -> None:

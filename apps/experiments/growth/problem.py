@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from lab.settings import RunSettings
-from sightline.tamiyo_policy import GrowthConfig
+from sightline.tamiyo_policy import GrowthConfig, GrowthTrainingConfig
 from sightline.tamiyo_policy.experiment import Episode
 from sightline.tamiyo_policy.growth import GovernorConfig, RewardConfig
 from sightline.tamiyo_policy.hosts import HostTrainingConfig, InstanceDistribution, LifecycleConfig
@@ -32,6 +32,14 @@ class HeadroomSettings(RunSettings):
             "training": {"steps": 12, "minibatches": 1, "batch_size": 16, "instances": {"severed": [1, 2]}},
             "lifecycle": {"mask_closed_gates": True, "auto_forward": ["G1", "G2", "G3"], "min_training_epochs": 1},
         },
+        "environments": 4,
+        "training": {
+            "rounds": 1,
+            "copies": 2,
+            "policy": {"num_steps": 12, "hidden_dim": 16, "ppo": {"minibatches": 2}},
+        },
+        "training_seeds": (0, 1),
+        "leave_out_seeds": (0,),
         "narrowest": 4,
         "widest": 5,
         "instances": 4,
@@ -40,6 +48,7 @@ class HeadroomSettings(RunSettings):
         "finalists": 1,
         "modules": 1,
     }
+    FULL: ClassVar[Mapping[str, Any]] = {"training_seeds": tuple(range(10)), "leave_out_seeds": (0, 1, 2)}
     INCIDENTAL: ClassVar[frozenset[str]] = RunSettings.INCIDENTAL | {"processes"}
 
     processes: int = Field(default=2, ge=1)
@@ -83,6 +92,20 @@ class HeadroomSettings(RunSettings):
     stack: int = Field(default=120, ge=1)
     """Episodes played at once."""
 
+    full: bool = False
+    """Ten training seeds, and policies that never saw one family or one data set."""
+    environments: int = Field(default=25, ge=1)
+    """Hosts that grow side by side in training; with `training.copies` of each, five instances."""
+    training: GrowthTrainingConfig = GrowthTrainingConfig(
+        families=("A", "B", "C", "E"),
+        policy=GrowthTrainingConfig().policy.model_copy(update={"condition_sub_heads": True}),
+    )
+    """The learner; its families are those of the problem. In a YAML file, give its parts in full."""
+    training_seeds: tuple[int, ...] = (0, 1, 2)
+    """One policy is trained, and evaluated on all instances, for each; none, to measure headroom alone."""
+    leave_out_seeds: tuple[int, ...] = ()
+    """Training seeds of policies that never saw one family or one data set, each judged on what it never saw."""
+
     def identity(self) -> dict[str, Any]:
         """Return what a run is known by."""
         identity = super().identity()
@@ -93,6 +116,10 @@ class HeadroomSettings(RunSettings):
     def _ranges_are_possible(self) -> Self:
         if self.narrowest > self.widest:
             raise ValueError(f"narrowest is {self.narrowest}, which is more than widest, {self.widest}")
+        if self.training.policy.num_steps != self.growth.training.steps:
+            raise ValueError("training.policy.num_steps must be growth.training.steps: a rollout is one episode")
+        if self.environments % self.training.copies:
+            raise ValueError(f"environments must be a multiple of training.copies, which is {self.training.copies}")
         if self.screening_steps > self.growth.training.steps:
             raise ValueError(f"screening_steps must be at most {self.growth.training.steps}, the length of an episode")
         return self
@@ -126,10 +153,11 @@ def problems_from(settings: HeadroomSettings, first_seed: int, count: int) -> li
         first_seed: `EVALUATION_SEED`, `SELECTION_SEED`, or one beyond.
         count: number of instances.
     """
-    return [_problem(settings, seed) for seed in range(first_seed, first_seed + count)]
+    return [problem_of(settings, seed) for seed in range(first_seed, first_seed + count)]
 
 
-def _problem(settings: HeadroomSettings, seed: int) -> Problem:
+def problem_of(settings: HeadroomSettings, seed: int) -> Problem:
+    """Return the instance of a seed."""
     generator = np.random.default_rng([seed, _SHAPE])
     data = settings.data_sets[generator.integers(len(settings.data_sets))]
     width = int(generator.integers(settings.narrowest, settings.widest, endpoint=True))

@@ -7,6 +7,7 @@ from .methods import heuristic as heuristic
 from .methods import learned as learned
 from .methods import no_growth as no_growth
 from .methods import random_legal as random_legal
+from .mixed_environment import MixedEnvironment as MixedEnvironment
 from .records import EVALUATION_SEED as EVALUATION_SEED
 from .records import SELECTION_SEED as SELECTION_SEED
 from .records import Episode as Episode

@@ -19,10 +19,10 @@ from torch import nn
 
 from sightline.tamiyo_policy.checkpoints import CheckpointError
 from sightline.tamiyo_policy.experiment.config import GrowthTrainingConfig
+from sightline.tamiyo_policy.experiment.mixed_environment import Growing
 from sightline.tamiyo_policy.experiment.vector_environment import GrowthEpisodes
 from sightline.tamiyo_policy.files import atomic_file
 from sightline.tamiyo_policy.growth.config import GrowthConfig
-from sightline.tamiyo_policy.growth.environment import GrowthEnvironment
 from sightline.tamiyo_policy.hosts.operations import Op
 from sightline.tamiyo_policy.policy.network import RecurrentActorCritic
 from sightline.tamiyo_policy.ppo.recurrent_ppo import RecurrentPPO
@@ -54,7 +54,7 @@ class _Settings(BaseModel):
 
 
 def train_policy(
-    environment: GrowthEnvironment,
+    environment: Growing,
     config: GrowthTrainingConfig,
     folder: Path,
     *,
@@ -111,7 +111,7 @@ def train_policy(
 
 
 def load_trained_policy(
-    folder: Path, environment: GrowthEnvironment, config: GrowthTrainingConfig, *, device: torch.device | str = "cpu"
+    folder: Path, environment: Growing, config: GrowthTrainingConfig, *, device: torch.device | str = "cpu"
 ) -> TrainedPolicy:
     """Return the policy of a training's last checkpoint.
 
@@ -148,7 +148,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def _check(environment: GrowthEnvironment, config: GrowthTrainingConfig) -> None:
+def _check(environment: Growing, config: GrowthTrainingConfig) -> None:
     length = environment.config.training.steps
     if config.policy.num_steps != length:
         raise ValueError(f"a round is one episode: num_steps must be {length}, not {config.policy.num_steps}")

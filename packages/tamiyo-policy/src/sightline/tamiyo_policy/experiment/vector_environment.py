@@ -14,8 +14,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sightline.tamiyo_policy.experiment.mixed_environment import Growing
 from sightline.tamiyo_policy.experiment.records import TRAINING_SEEDS
-from sightline.tamiyo_policy.growth.environment import GrowthEnvironment
 from sightline.tamiyo_policy.growth.governor import Panic
 from sightline.tamiyo_policy.growth.records import GrowthObservation, GrowthStep
 from sightline.tamiyo_policy.hosts.config import FAMILIES
@@ -57,7 +57,7 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012 - Gymnasium's declaration
 
-    def __init__(self, environment: GrowthEnvironment, families: Sequence[str] = FAMILIES, *, copies: int = 1) -> None:
+    def __init__(self, environment: Growing, families: Sequence[str] = FAMILIES, *, copies: int = 1) -> None:
         if environment.num_envs % copies:
             raise ValueError(f"{environment.num_envs} environments cannot be divided into groups of {copies} copies")
         self.environment = environment
@@ -65,7 +65,7 @@ class GrowthEpisodes(VectorEnv[NDArray[np.float32], NDArray[np.int64], Any]):
         self._families = tuple(families)
         self.num_envs = environment.num_envs
         self.factored_action_space = environment.action_space
-        self.num_slots = environment.slots.stage.shape[1]
+        self.num_slots = environment.num_slots
         self.num_categories = NUM_BLUEPRINTS
         self.continuous_features = environment.layout.continuous()
         self.slot_feature_dim = sum(feature.size for feature in environment.layout.slot)

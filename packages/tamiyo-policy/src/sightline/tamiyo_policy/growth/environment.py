@@ -56,12 +56,12 @@ class GrowthEnvironment:
     """E growing hosts as one vectorised environment.
 
     Args:
-        workers: threads that share the hosts among them, where these are compiled; see `StackedTraining`.
-        counterfactuals: whether seeds' contributions, gains and interactions are measured. Without, which is faster and
-            enough for what looks at none of them, they are 0 and count as measured; all else is the same.
+        workers: threads that share the hosts among them; see `StackedTraining`.
+        counterfactuals: whether contributions, gains and interactions are measured; else they are 0, which is faster.
 
     Attributes:
         config: the rules.
+        num_envs, num_slots: E and K.
         action_space: the eight heads.
         layout: the columns of observations.
         slots: [E, K], the seeds' states; replaced at every step, never changed in place.
@@ -86,8 +86,9 @@ class GrowthEnvironment:
         self._counterfactuals = counterfactuals
         self._host = host or TokenHost(data.channels, data.tokens, data.num_classes, channels)
         modules = token_blueprints(channels, data.tokens) if blueprints is None else blueprints
-        self.action_space: FactoredActionSpace = growth_action_space(self._host.num_slots)
-        self.layout = ObservationLayout.named(self.config.layout, self._host.num_slots)
+        self.num_slots = self._host.num_slots
+        self.action_space: FactoredActionSpace = growth_action_space(self.num_slots)
+        self.layout = ObservationLayout.named(self.config.layout, self.num_slots)
         self._training = StackedTraining(
             data,
             self._host,
@@ -101,7 +102,7 @@ class GrowthEnvironment:
         self._snapshots = HostSnapshots(self._training.model)
         self._budget = Budget(modules, num_envs)
         self._families = [self._host.families[0]] * num_envs
-        self.slots = SlotStates.empty(num_envs, self._host.num_slots)
+        self.slots = SlotStates.empty(num_envs, self.num_slots)
         self.signals = HostSignals.start(num_envs)
         self._governor = GovernorState.start(num_envs, self.config.governor)
         self._gain = torch.zeros(num_envs)
@@ -126,7 +127,7 @@ class GrowthEnvironment:
         self._training.reset(seeds, families)
         self._budget.start(self._training.allowances())
         self._families = list(families)
-        self.slots = SlotStates.empty(self.num_envs, self._host.num_slots)
+        self.slots = SlotStates.empty(self.num_envs, self.num_slots)
         self.signals = HostSignals.start(self.num_envs)
         self._governor = GovernorState.start(self.num_envs, self.config.governor)
         self._time = 0
