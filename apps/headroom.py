@@ -9,6 +9,9 @@
 Search for a schedule and for a probing rule, each with a training's environment steps -> an oracle that searches on
 every instance -> training of policies -> paired differences on the test split, by instance. Growing is worth learning
 only where the oracle leads the best schedule clearly: by at least 5 points of J.
+
+The work is spread over processes. A job writes its episodes to a file of its own, so that one that was stopped goes on
+after its last complete stack.
 """
 
 from __future__ import annotations

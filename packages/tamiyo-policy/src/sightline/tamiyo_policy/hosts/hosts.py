@@ -172,7 +172,7 @@ class TokenHost:
         Such a block is relu(x), or x in a linear host: its map is the identity, and nothing of it trains or counts.
 
         Args:
-            drawn: from `draw`.
+            drawn: host from `draw`.
             depth: blocks that learn, 1 to K.
             gain: factor of their first channel maps.
         """
