@@ -12,13 +12,13 @@ BLOCKS = [
     for page in (README, PACKAGE / "docs" / "migration.md")
     for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 ]
-PRINTED = ("512.0 ", "own loop ", "J tensor(", "(1, 8) ", "(4,)")
+PRINTED = ("512.0 ", "own loop ", "J tensor(", "Instance(depth=3, ", "(1, 8) ", "(4,)")
 
 
 @pytest.mark.parametrize(
     ("block", "printed"),
     list(zip(BLOCKS, PRINTED, strict=True)),
-    ids=("ppo", "own-loop", "growth", "comparison", "migration"),
+    ids=("ppo", "own-loop", "growth", "instances", "comparison", "migration"),
 )
 def test_the_code_runs_and_prints_what_it_should(
     block: str, printed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
