@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from sightline.jepa import JEPAConfig, SteeringDataset, Trainer, build_dataset
 from sightline.jepa.asking import Answerer, HashedTermsEncoder
 from sightline.jepa.data import SteeringTexts
-from sightline.jepa.models.model import JEPAModel
+from sightline.jepa.models.model import JEPAModel, make_predictor
 
 AREAS = ("billing", "shipping", "account")
 _VERBS = {
@@ -90,3 +92,35 @@ def folder(fitted: Answerer, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def answerer(folder: Path, encoder: HashedTermsEncoder) -> Answerer:
     return Answerer.from_pretrained(folder, encoder)
+
+
+@pytest.fixture(scope="session")
+def worded_dataset(help_centre: SteeringTexts, encoder: HashedTermsEncoder) -> SteeringDataset:
+    """The same help centre, in which every question and its source have a word that no other source has."""
+    texts = replace(
+        help_centre,
+        questions=tuple(f"{text} ticket{row}" for row, text in enumerate(help_centre.questions)),
+        sources=tuple(f"{text} ticket{row}" for row, text in enumerate(help_centre.sources)),
+    )
+    return build_dataset(texts, encoder.encode, encoder=encoder.name, fractions=(0.5, 0.3, 0.2))
+
+
+def untrained(config: JEPAConfig, dataset: SteeringDataset) -> JEPAModel:
+    vectors = (torch.from_numpy(np.array(rows)) for rows in (dataset.centroids, dataset.category_vectors))
+    return JEPAModel(config, make_predictor(config, *vectors), encoder=dataset.encoder, names=dataset.names)
+
+
+@pytest.fixture(scope="session")
+def worded_folder(
+    worded_dataset: SteeringDataset, encoder: HashedTermsEncoder, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A written answerer of an untrained scorer that counts shared words, which no test changes."""
+    config = JEPAConfig.model_validate({"predictor": {"dimension": 64, "hidden_dimension": 16}})
+    path = tmp_path_factory.mktemp("worded")
+    Answerer.fit(untrained(config, worded_dataset), worded_dataset, encoder).save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def worded(worded_folder: Path, encoder: HashedTermsEncoder) -> Answerer:
+    return Answerer.from_pretrained(worded_folder, encoder)

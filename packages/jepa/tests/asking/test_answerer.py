@@ -11,6 +11,7 @@ from sightline.jepa.asking import Answerer, AnswererError, HashedTermsEncoder, T
 from sightline.jepa.asking.fitting import fit_contents
 from sightline.jepa.explaining import ActionableSignal
 from sightline.jepa.models.model import JEPAModel
+from sightline.jepa.ranking.lexical import TermCounts
 
 QUESTION = "how do I alter the address"
 
@@ -43,18 +44,22 @@ def test_an_answer_holds_ranked_texts_with_a_decision_and_its_reasons(answerer: 
     assert type(answer).model_validate_json(answer.model_dump_json()) == answer
 
 
-def test_an_answer_is_what_the_model_says_of_the_same_vectors(
+def test_an_answer_is_what_the_model_and_the_shared_words_say(
     answerer: Answerer, model: JEPAModel, dataset: SteeringDataset
 ):
     import torch
 
+    words = answerer.shared_words
+    assert words is not None
     question = int(dataset.queries("test")[0])
     steered = steering(dataset, np.array([question]), "category")
     inputs = torch.from_numpy(dataset.questions[[question]]), torch.from_numpy(steered.vectors), torch.tensor([True])
     index = model.embed_index(torch.from_numpy(dataset.sources), torch.from_numpy(dataset.source_category))
-    expected = (model.predict(*inputs) @ index.T)[0].argsort(descending=True, stable=True)[:5]
+    text = dataset.question_texts[question]
+    shared = words.scores(words.index(dataset.source_texts), [text])[0]
+    expected = np.argsort(-((model.predict(*inputs) @ index.T)[0].numpy() + shared), kind="stable")[:5]
     name = dataset.names[dataset.question_category[question]]
-    found = answerer.ask(dataset.question_texts[question], category=name, top_k=5)
+    found = answerer.ask(text, category=name, top_k=5)
     assert [source.text for source in found.sources] == [dataset.source_texts[row] for row in expected]
 
 
@@ -201,3 +206,48 @@ def test_an_answerer_is_made_only_of_what_fits(model: JEPAModel, dataset: Steeri
     few[np.flatnonzero(dataset.pair_split == 1)[0]] = 1
     with pytest.raises(ValueError, match="too few to learn when to trust"):
         fit_contents(model, replace(dataset, pair_split=few), encoder, None, None)
+
+
+def test_a_ranking_with_shared_words_is_that_of_brute_force(worded: Answerer, worded_dataset: SteeringDataset):
+    words = worded.shared_words
+    assert words is not None
+    assert words.weight > 0
+    assert words.validation > words.validation_without
+    texts = list(worded.sources.values())
+    shares = TermCounts.of(texts).weighted(words.saturation, words.length_penalty).shares
+    for row in worded_dataset.queries("test")[:4]:
+        question = worded_dataset.question_texts[row]
+        (meant,) = shares([question])
+        expected = worded_dataset.questions[row] @ worded_dataset.sources.T + words.weight * meant
+        found = worded.ask(question, top_k=6)
+        order = np.argsort(-expected, kind="stable")[:6]
+        assert [source.text for source in found.sources] == [texts[place] for place in order]
+        np.testing.assert_allclose([source.score for source in found.sources], expected[order], atol=1e-5)
+        np.testing.assert_allclose([source.shared_words for source in found.sources], words.weight * meant[order])
+        assert [result.source for result in found.explanation.results[:6]] == order.tolist()
+        assert found.sources[0].text.endswith(f"ticket{row}")
+
+
+def test_a_vector_shares_no_words_and_has_no_probability_where_words_count(
+    worded: Answerer, worded_dataset: SteeringDataset
+):
+    row = int(worded_dataset.queries("test")[0])
+    asked, words = (
+        worded.ask(question) for question in (worded_dataset.questions[row], worded_dataset.question_texts[row])
+    )
+    assert not any(source.shared_words for source in asked.sources)
+    cosines = worded_dataset.sources @ worded_dataset.questions[row]
+    assert [s.text for s in asked.sources] == [
+        worded_dataset.source_texts[n] for n in np.argsort(-cosines, kind="stable")[:10]
+    ]
+    assert (asked.confidence, asked.results_confidence) == (None, None)
+    assert words.confidence is not None
+
+
+def test_questions_with_and_without_words_are_answered_in_one_batch(worded: Answerer, worded_dataset: SteeringDataset):
+    rows = worded_dataset.queries("test")[:3]
+    questions = [worded_dataset.question_texts[rows[0]], worded_dataset.questions[rows[1]], "zoology"]
+    batch = worded.ask_batch(questions)
+    alone = [worded.ask(question) for question in questions]
+    assert [[s.id for s in answer.sources] for answer in batch] == [[s.id for s in answer.sources] for answer in alone]
+    assert [answer.sources[0].shared_words > 0 for answer in batch] == [True, False, False]

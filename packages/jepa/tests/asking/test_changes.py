@@ -22,6 +22,20 @@ def test_adding_and_removing_leaves_the_answers_of_before(answerer: Answerer):
     assert answerer.ask("how do I alter the address", category="billing") == before
 
 
+def test_words_are_counted_anew_when_sources_come_and_go(worded: Answerer):
+    before = list(worded.sources)
+    worded.add_sources([f"{TEXT} ticket5"] * 40, ["account"] * 40)
+    worded.remove_sources(before[6:60])
+    words, texts = worded.shared_words, list(worded.sources.values())
+    assert words is not None
+    (expected,) = words.scores(words.index(texts), ["where is ticket5"])
+    found = worded.ask("where is ticket5", top_k=len(texts)).sources
+    place = {source: number for number, source in enumerate(worded.sources)}
+    assert len(found) == len(texts)
+    assert max(source.shared_words for source in found) > 0
+    assert all(source.shared_words == expected[place[source.id]] for source in found)
+
+
 def test_changes_are_kept_when_saved(answerer: Answerer, encoder: HashedTermsEncoder, tmp_path: Path):
     answerer.add_sources([TEXT], ["account"])
     gone = answerer.ask("how do I alter the address").sources[0].id

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sightline.jepa.asking import Answerer, AnswererError, HashedTermsEncoder
 from sightline.jepa.asking import contents as module
 from sightline.jepa.asking.contents import read_contents, write_contents
+from sightline.jepa.ranking import SharedWords
 
 
 @pytest.fixture
@@ -51,6 +54,47 @@ def test_a_manifest_that_does_not_fit_is_refused(copy: Path, change: dict[str, o
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(AnswererError, match=said):
         read_contents(copy)
+
+
+def test_how_much_words_count_is_written_as_it_has_always_been_and_read_back(worded_folder: Path, tmp_path: Path):
+    contents = read_contents(worded_folder)
+    words = SharedWords(weight=0.5, saturation=0.75, length_penalty=1.0, validation=0.5, validation_without=0.25)
+    write_contents(tmp_path, replace(contents, shared_words=words))
+    written = (
+        b'  "shared_words": {\n    "weight": 0.5,\n    "saturation": 0.75,\n    "length_penalty": 1.0,\n'
+        b'    "validation": 0.5,\n    "validation_without": 0.25\n  },\n'
+    )
+    assert written in (tmp_path / module.MANIFEST).read_bytes()
+    assert read_contents(tmp_path).shared_words == words
+
+
+def test_a_folder_from_before_words_counted_is_read_as_one_in_which_they_do_not(
+    worded_folder: Path, encoder: HashedTermsEncoder, tmp_path: Path
+):
+    shutil.copytree(worded_folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / module.MANIFEST
+    manifest = json.loads(path.read_text())
+    assert manifest.pop("shared_words")["weight"] > 0
+    path.write_text(json.dumps(manifest))
+    old = Answerer.from_pretrained(tmp_path, encoder)
+    assert old.shared_words is None
+    answer = old.ask("how do I stop the parcel ticket3")
+    assert {source.shared_words for source in answer.sources} == {0.0}
+    texts = list(old.sources.values())
+    vectors = encoder.encode(["how do I stop the parcel ticket3", *texts])
+    order = np.argsort(-(vectors[1:] @ vectors[0]), kind="stable")[:10]
+    assert [source.text for source in answer.sources] == [texts[place] for place in order]
+
+
+@pytest.mark.parametrize(("key", "value"), [("weight", -1.0), ("saturation", 0.0), ("length_penalty", 2.0)])
+def test_words_that_cannot_count_so_are_refused(worded_folder: Path, tmp_path: Path, key: str, value: float):
+    shutil.copytree(worded_folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / module.MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["shared_words"][key] = value
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(AnswererError, match=rf"shared_words\.{key}"):
+        read_contents(tmp_path)
 
 
 def test_a_folder_without_an_answerer_is_refused(tmp_path: Path, encoder: HashedTermsEncoder):

@@ -8,7 +8,8 @@ import pytest
 from sightline.jepa import JEPAConfig, Trainer
 from sightline.jepa.asking import Answerer, HashedTermsEncoder
 from sightline.jepa.commands.main import main
-from sightline.jepa.commands.train import settled
+from sightline.jepa.commands.train import _about_words, settled
+from sightline.jepa.ranking import SharedWords
 
 AREAS = ("billing", "shipping", "account")
 _ASKED = {"alter": "change", "stop": "cancel", "verify": "confirm", "locate": "find", "output": "print"}
@@ -47,7 +48,13 @@ def test_own_pairs_become_an_answerer_with_explanations_and_routing_figures(
     output = tmp_path / "run"
     assert train(data, output, "--config", str(config)) == 0
     told = capsys.readouterr()
-    for shown in ("150 questions, 150 sources, 3 categories", "routing accuracy", "routing entropy", "residual length"):
+    for shown in (
+        "150 questions, 150 sources, 3 categories",
+        "routing accuracy",
+        "routing entropy",
+        "residual length",
+        "words shared",
+    ):
         assert shown in told.err
     assert told.out == f'sightline-jepa ask --model {output} --encoder hashed-terms-64 "your question"\n'
     answer = Answerer.from_pretrained(output, HashedTermsEncoder(64)).ask("how do I stop the badge", category="account")
@@ -55,6 +62,7 @@ def test_own_pairs_become_an_answerer_with_explanations_and_routing_figures(
     said = json.loads((output / "validation.json").read_text())
     assert 0 <= said["asked"]["category"]["routing_accuracy"] <= 1
     assert "headings" not in said["caution"]
+    assert said["shared_words"]["validation"] >= said["shared_words"]["validation_without"]
     lines = (output / "explanations.jsonl").read_text().splitlines()
     assert len(lines) == 2 * said["questions"]
     assert len(list((output / "pages").glob("*.html"))) == 5
@@ -122,3 +130,11 @@ def test_the_data_settle_what_nobody_has_written():
     written = JEPAConfig.model_validate({"predictor": {"dimension": 9}, "training": {"batch_size": 99}})
     assert settled(written, 64, 160, 2) == written
     assert settled(JEPAConfig(), 64, 100_000, 2).training.batch_size == 256
+
+
+def test_what_words_are_worth_is_said_in_words():
+    words = SharedWords(weight=0.5, saturation=0.75, length_penalty=1.0, validation=0.5, validation_without=0.25)
+    said = _about_words(words)
+    for part in ("add up to 0.5", "k1 0.75", "b 1", "0.500 with", "0.250 without"):
+        assert part in said
+    assert "did not help" in _about_words(words.model_copy(update={"weight": 0.0}))

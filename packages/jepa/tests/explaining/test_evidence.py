@@ -110,6 +110,23 @@ def test_every_feature_is_what_its_description_says(
         assert {name: evidence.feature(name)[row] for name in FEATURES} == pytest.approx(expected, abs=1e-4)
 
 
+def test_what_is_added_to_scores_is_searched_and_measured_with_them(easy_dataset: SteeringDataset, index: SourceIndex):
+    rows = np.arange(300) % 160
+    added = np.random.default_rng(0).uniform(size=(300, 160)).astype(np.float32)
+    toy, steering = Toy(easy_dataset.centroids), easy_dataset.category_vectors[easy_dataset.source_category[rows]]
+    inputs = easy_dataset.questions[rows], steering, rows % 2 == 0
+    evidence = gather_evidence(toy, index, *inputs, added=added.__getitem__)
+    without = toy(*inputs[:2], np.zeros(300, dtype=bool))
+    for row in (0, 7, 255, 256, 299):
+        scores = index.sources @ evidence.vectors[row] + added[row]
+        unsteered = index.sources @ without.vectors[row] + added[row]
+        assert evidence.result_ids[row].tolist() == np.argsort(-scores, kind="stable")[:10].tolist()
+        assert evidence.result_scores[row] == pytest.approx(np.sort(scores)[::-1][:10], abs=1e-5)
+        places = np.argsort(np.argsort(-unsteered, kind="stable")) + 1
+        assert evidence.ranks_without_steering[row].tolist() == places[evidence.result_ids[row]].tolist()
+        assert evidence.feature("crowd")[row] == pytest.approx(np.log2(np.sum(scores >= scores.max() - 0.1)), abs=1e-4)
+
+
 def test_copies_of_one_text_do_not_make_a_margin(easy_dataset: SteeringDataset):
     copies = easy_dataset.sources.copy()
     copies[1] = copies[0]

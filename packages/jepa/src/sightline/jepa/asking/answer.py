@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from sightline.jepa.explaining.decisions import ActionableSignal
 from sightline.jepa.explaining.explanation import Explanation
@@ -26,6 +28,8 @@ class FoundSource(_Record):
     """Category that it is filed under."""
     score: float
     """What it was ranked by; comparable within one answer only."""
+    shared_words: Annotated[float, Field(ge=0)] = 0.0
+    """How much of the score comes from words that the source shares with the question."""
 
 
 class SimilarQuestion(_Record):
@@ -53,8 +57,8 @@ class Answer(_Record):
     reasons: tuple[str, ...]
     """Why, as sentences."""
     confidence: float | None
-    """Calibrated probability that the first source is right; None where steering was followed more or less than the
-    probabilities were learned for.
+    """Calibrated probability that the first source is right; None where none has been learned: if steering was followed
+    more or less than as trained, or the question came as a vector where words count.
     """
     results_confidence: float | None
     """Calibrated probability that a right one is among the first ten; None as for confidence."""

@@ -19,6 +19,8 @@ from sightline.jepa.data.dataset import SteeringDataset
 from sightline.jepa.explaining.explanation import Explainer, Explanation
 from sightline.jepa.explaining.page import REASONS, SIGNALS
 from sightline.jepa.models.model import JEPAModel
+from sightline.jepa.ranking.fusion import SharedWords
+from sightline.jepa.ranking.lexical import LexicalIndex
 from sightline.jepa.ranking.source_index import NUM_RESULTS, SourceIndex, best, scores_of
 
 _SAME_ENCODER: Final = 0.99
@@ -42,6 +44,7 @@ class Answerer:
         self._contents = contents
         self._encoder = encoder
         self._index: SourceIndex | None = None
+        self._lexical: LexicalIndex | None = None
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, encoder: TextEncoder) -> Answerer:
@@ -69,7 +72,8 @@ class Answerer:
     ) -> Answerer:
         """Make an answerer of a trained model, and learn on the validation questions when it is to be trusted.
 
-        They are asked without steering, with their category, with keywords where there are any, and with categories of
+        They also choose how much words count that a question shares with a source (BM25), which may be nothing. They
+        are asked without steering, with their category, with keywords where there are any, and with categories of
         which three in ten are wrong or missing. Probabilities hold for questions that come in such a mixture.
 
         Args:
@@ -99,6 +103,11 @@ class Answerer:
         """Text of every source by its id."""
         return {source.id: source.text for source in self._contents.sources}
 
+    @property
+    def shared_words(self) -> SharedWords | None:
+        """How much words count that a question shares with a source; None in folders from before words counted."""
+        return self._contents.shared_words
+
     def ask(
         self,
         question: str | ArrayLike,
@@ -111,7 +120,8 @@ class Answerer:
         """Answer one question.
 
         Args:
-            question: the question in words, or its vector `[D]` by the same encoder.
+            question: the question in words, or its vector `[D]` by the same encoder. A vector shares no words with any
+                source; where words count, no probabilities have been learned for it, and none are given.
             category: name of the area to steer to; None for none. Other areas are not ruled out.
             keywords: words that steer, in place of a category or beside it.
             steering_strength: how far to follow them: 0 ignores them, 1 is as trained, more exaggerates; infinity ranks
@@ -174,21 +184,22 @@ class Answerer:
         predict = predict_function(self._contents.model, self._contents.centroids)
         predict = partial(predict, steering_strength=float(steering_strength))
         index = self._searched()
+        shared = self._shared_words([question if isinstance(question, str) else "" for question in questions])
         explainer = Explainer(predict, index, self._contents.policy)
-        explanations = explainer.explain_batch(vectors, steering, has_steering)
+        explanations = explainer.explain_batch(vectors, steering, has_steering, added=shared.__getitem__)
         found = np.array([explanation.prediction for explanation in explanations], dtype=np.float32)
-        scores = scores_of(found, index)
+        scores = scores_of(found, index) + shared
         ids = best(scores, min(top_k, len(index.sources)))
         return [
             self._answer(
                 question if isinstance(question, str) else "",
                 _in_words(name, words),
                 explanation,
-                [(int(place), float(row_scores[place])) for place in row],
-                calibrated=steering_strength == 1.0,
+                [(int(place), float(row_scores[place]), float(row_shared[place])) for place in row],
+                calibrated=steering_strength == 1.0 and (isinstance(question, str) or not self._counts_words),
             )
-            for question, name, words, explanation, row, row_scores in zip(
-                questions, named, typed, explanations, ids, scores, strict=True
+            for question, name, words, explanation, row, row_scores, row_shared in zip(
+                questions, named, typed, explanations, ids, scores, shared, strict=True
             )
         ]
 
@@ -211,7 +222,7 @@ class Answerer:
             AnswererError: an id is taken.
         """
         self._contents, names = with_sources(self._contents, self._encoder, texts, categories, ids)
-        self._index = None
+        self._index = self._lexical = None
         return names
 
     def remove_sources(self, ids: Iterable[str]) -> None:
@@ -222,7 +233,7 @@ class Answerer:
             AnswererError: there is no such source, or too few sources or known questions would be left.
         """
         self._contents = without_sources(self._contents, ids)
-        self._index = None
+        self._index = self._lexical = None
 
     def _vectors(
         self, questions: Sequence[str | ArrayLike], categories: Sequence[int | None], keywords: Sequence[str]
@@ -259,12 +270,25 @@ class Answerer:
             self._index = index_of(self._contents)
         return self._index
 
+    @property
+    def _counts_words(self) -> bool:
+        return self._contents.shared_words is not None and self._contents.shared_words.weight > 0
+
+    def _shared_words(self, questions: Sequence[str]) -> NDArray[np.float32]:
+        """Return what every source's score gains by words shared with each question, `[B, S]` float32."""
+        words, sources = self._contents.shared_words, self._contents.sources
+        if words is None or not self._counts_words:
+            return np.zeros((len(questions), len(sources)), dtype=np.float32)
+        if self._lexical is None:
+            self._lexical = words.index([source.text for source in sources])
+        return words.scores(self._lexical, questions)
+
     def _answer(
         self,
         question: str,
         steering: str | None,
         explanation: Explanation,
-        found: list[tuple[int, float]],
+        found: list[tuple[int, float, float]],
         *,
         calibrated: bool,
     ) -> Answer:
@@ -284,8 +308,9 @@ class Answerer:
                     text=sources[place].text,
                     category=categories[sources[place].category].name,
                     score=score,
+                    shared_words=shared,
                 )
-                for rank, (place, score) in enumerate(found, start=1)
+                for rank, (place, score, shared) in enumerate(found, start=1)
             ),
             similar_questions=tuple(
                 SimilarQuestion(

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sightline.jepa.explaining.decisions import AnswerPolicy, read_policy, write_policy
 from sightline.jepa.files import atomic_file, sync_folder
 from sightline.jepa.models.model import JEPAModel
+from sightline.jepa.ranking.fusion import SharedWords
 
 MANIFEST: Final = "answerer.json"
 _FILES: Final = (
@@ -83,6 +84,8 @@ class _Manifest(_Record):
     """Name of the encoder of all vectors."""
     categories: Annotated[tuple[Category, ...], Field(min_length=1)]
     """The K categories."""
+    shared_words: SharedWords | None = None
+    """How much shared words count; None, as in folders from before there was such a thing, for not at all."""
     content: Annotated[str, Field(pattern=r"^content-[0-9a-f]{32}$")]
     """Folder of the files."""
     checksums: dict[str, str]
@@ -115,6 +118,8 @@ class Contents:
     """
     known_vectors: NDArray[np.float32]
     """`[N, D]` float32, unit rows: the known questions."""
+    shared_words: SharedWords | None = None
+    """How much words count that questions share with sources, when probabilities were learned; None for not at all."""
 
     def __post_init__(self) -> None:
         sizes = {"sources": len(self.sources), "categories": len(self.categories), "known pairs": len(self.known)}
@@ -171,6 +176,7 @@ def write_contents(folder: Path, contents: Contents) -> None:
         manifest = _Manifest(
             encoder=contents.encoder,
             categories=contents.categories,
+            shared_words=contents.shared_words,
             content=name,
             checksums={key: _checksum(content / key) for key in _FILES},
         )
@@ -212,6 +218,7 @@ def read_contents(folder: Path) -> Contents:
             policy=read_policy(content / "policy.json"),
             sources=tuple(_read_lines(content / "sources.jsonl", StoredSource)),
             known=tuple(_read_lines(content / "known.jsonl", KnownPair)),
+            shared_words=manifest.shared_words,
             **{key: arrays[key] for key in _ARRAYS},
         )
     except (safetensors.SafetensorError, KeyError) as error:

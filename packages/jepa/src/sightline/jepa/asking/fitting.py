@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -13,13 +14,14 @@ from sightline.jepa.asking.contents import AnswererError, Category, Contents, Kn
 from sightline.jepa.asking.encoders import TextEncoder
 from sightline.jepa.data.dataset import SteeringDataset, unit
 from sightline.jepa.data.splits import TRAIN, pair_components
-from sightline.jepa.data.steering import steering_modes
+from sightline.jepa.data.steering import Steering, steering_modes
 from sightline.jepa.explaining.decisions import AnswerPolicy, fit_policy
 from sightline.jepa.explaining.evidence import gather_evidence, judge
 from sightline.jepa.explaining.prediction import PredictFunction, plain_predictions, routed_predictions
 from sightline.jepa.models.model import JEPAModel
 from sightline.jepa.models.routed_predictor import RoutedPredictor
-from sightline.jepa.ranking.source_index import SourceIndex
+from sightline.jepa.ranking.fusion import SharedWords, fit_lexical_index, fit_shared_words
+from sightline.jepa.ranking.source_index import SourceIndex, scores_of
 
 _LEAST_GROUPS: Final = 5
 _UNRELIABLE: Final = 0.3
@@ -47,6 +49,8 @@ def fit_contents(
     searched = embedded_sources(model, dataset.sources, dataset.source_category)
     centroids = _centroids(searched, dataset)
     index = SourceIndex.from_dataset(dataset, searched)
+    predict = predict_function(model, centroids)
+    words, policy = _learned_on_validation(predict, index, dataset)
     known = dataset.pairs[dataset.pair_split == TRAIN]
     return Contents(
         encoder=dataset.encoder,
@@ -54,7 +58,7 @@ def fit_contents(
             Category(name=name, description=text) for name, text in zip(dataset.names, about, strict=True)
         ),
         model=model,
-        policy=_policy(predict_function(model, centroids), index, dataset),
+        policy=policy,
         sources=tuple(
             StoredSource(id=name, text=text, category=category)
             for name, text, category in zip(ids, dataset.source_texts, dataset.source_category.tolist(), strict=True)
@@ -66,6 +70,7 @@ def fit_contents(
         category_vectors=np.array(dataset.category_vectors),
         centroids=centroids,
         known_vectors=np.array(dataset.questions[known[:, 0]]),
+        shared_words=words,
     )
 
 
@@ -116,17 +121,31 @@ def _centroids(searched: NDArray[np.float32], dataset: SteeringDataset) -> NDArr
     return unit(sums)
 
 
-def _policy(predict: PredictFunction, index: SourceIndex, dataset: SteeringDataset) -> AnswerPolicy:
-    """Learn probabilities on the validation questions, each asked in every way that it can be steered."""
-    questions = dataset.queries("validation")
-    groups = validation_groups(dataset)
-    modes = steering_modes(dataset, questions, _UNRELIABLE)
+def _learned_on_validation(
+    predict: PredictFunction, index: SourceIndex, dataset: SteeringDataset
+) -> tuple[SharedWords, AnswerPolicy]:
+    """Learn how much shared words count, and probabilities of what is then found, on the validation questions.
+
+    Each of them is asked in every way that it can be steered.
+    """
+    groups, ids = validation_groups(dataset), dataset.queries("validation")
+    questions = np.asarray(dataset.questions[ids])
+    texts, relevant = [dataset.question_texts[question] for question in ids], dataset.relevant(ids)
+    modes = steering_modes(dataset, ids, _UNRELIABLE)
+
+    def scores(mode: Steering, rows: slice) -> NDArray[np.float32]:
+        return scores_of(predict(questions[rows], mode.vectors[rows], mode.has_steering[rows]).vectors, index)
+
+    lexical = fit_lexical_index(dataset)
+    words = fit_shared_words(lexical, texts, [partial(scores, mode) for mode in modes], relevant)
+    asked = texts * len(modes)
     evidence = gather_evidence(
         predict,
         index,
-        np.tile(np.asarray(dataset.questions[questions]), (len(modes), 1)),
+        np.tile(questions, (len(modes), 1)),
         np.concatenate([mode.vectors for mode in modes]),
         np.concatenate([mode.has_steering for mode in modes]),
+        added=lambda rows: words.scores(lexical, asked[rows]),
     )
-    outcomes = judge(evidence, index, [*dataset.relevant(questions)] * len(modes))
-    return fit_policy(evidence.features, outcomes, np.tile(groups, len(modes)))
+    outcomes = judge(evidence, index, [*relevant] * len(modes))
+    return words, fit_policy(evidence.features, outcomes, np.tile(groups, len(modes)))

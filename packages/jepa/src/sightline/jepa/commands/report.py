@@ -18,6 +18,10 @@ from sightline.jepa.training import TrainingResult
 
 _MOST_QUESTIONS: Final = 200
 _PAGES: Final = 5
+_CAUTION: Final = (
+    "The epoch, the weight of shared words and the probabilities were chosen on these questions: the figures are "
+    "optimistic."
+)
 HEADINGS: Final = "The questions were made from headings, so these figures hold for questions that are like headings."
 
 
@@ -27,7 +31,7 @@ def write_validation_report(
     """Write `validation.json`, explanations of validation questions (`explanations.jsonl`), and some as pages.
 
     Each question is asked without steering and, where it has one, with its category. These questions chose the epoch
-    and taught the probabilities, so the figures are optimistic.
+    and taught the probabilities, so the figures are optimistic. `mean_reciprocal_rank` is the model's, without words.
 
     Args:
         folder: the run's folder.
@@ -44,11 +48,11 @@ def write_validation_report(
     asked = {"none": [None] * len(texts), "category": steered}
     answers = {mode: answerer.ask_batch(texts, categories=given) for mode, given in asked.items()}
     found: dict[str, Any] = {
-        "caution": "The epoch and the probabilities were chosen on these questions: the figures are optimistic."
-        + (f" {HEADINGS}" if from_headings else ""),
+        "caution": " ".join([_CAUTION, *([HEADINGS] if from_headings else [])]),
         "questions": len(texts),
         "best_epoch": result.best_epoch,
         "mean_reciprocal_rank": result.history[result.best_epoch].validation,
+        "shared_words": None if answerer.shared_words is None else answerer.shared_words.model_dump(),
         "asked": {mode: _summary(found, dataset, relevant) for mode, found in answers.items()},
     }
     with atomic_file(folder / "validation.json") as file:

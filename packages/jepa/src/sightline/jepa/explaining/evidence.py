@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sightline.jepa.explaining.prediction import PredictFunction, PredictionParts
+from sightline.jepa.ranking.metrics import ScoreBlock, Scores
 from sightline.jepa.ranking.source_index import (
     NUM_KNOWN,
     NUM_RESULTS,
@@ -59,7 +60,7 @@ class Evidence:
     result_ids: NDArray[np.int64]
     """`[B, k]` int64 sources by falling score."""
     result_scores: NDArray[np.float32]
-    """`[B, k]` float32 inner products."""
+    """`[B, k]` float32 inner products, and what was added to them."""
     ranks_without_steering: NDArray[np.int64]
     """`[B, k]` int64 rank, from 1, that each result would have were no steering given."""
     steering_influence: NDArray[np.float64]
@@ -104,6 +105,8 @@ def gather_evidence(
     question: NDArray[np.float32],
     steering: NDArray[np.float32],
     has_steering: NDArray[np.bool_],
+    *,
+    added: ScoreBlock | None = None,
 ) -> Evidence:
     """Predict with and without steering, search, and look at the surroundings; in blocks of questions.
 
@@ -113,13 +116,16 @@ def gather_evidence(
         question: `[B, D]` float32 unit rows.
         steering: `[B, D]` float32 unit rows where there is steering.
         has_steering: `[B]` bool.
+        added: what every source's score gains besides, whatever steers, for example by shared words.
 
     Raises:
         ValueError: shapes do not fit, there is no question, or a value is not finite.
     """
     check_questions(index, question, steering, has_steering)
     blocks = [
-        _evidence_block(predict, index, question[rows], steering[rows], has_steering[rows])
+        _evidence_block(
+            predict, index, question[rows], steering[rows], has_steering[rows], 0.0 if added is None else added(rows)
+        )
         for rows in blocks_of(len(question))
     ]
     return Evidence(
@@ -133,10 +139,11 @@ def _evidence_block(
     question: NDArray[np.float32],
     steering: NDArray[np.float32],
     has_steering: NDArray[np.bool_],
+    added: Scores | float,
 ) -> Evidence:
     parts = predict(question, steering, has_steering)
     without = predict(question, steering, np.zeros_like(has_steering))
-    scores, scores_without = scores_of(parts.vectors, index), scores_of(without.vectors, index)
+    scores, scores_without = (scores_of(each.vectors, index) + added for each in (parts, without))
     result_ids = best(scores, NUM_RESULTS)
     result_scores = np.take_along_axis(scores, result_ids, axis=1)
     ranks = _ranks(scores, result_ids)

@@ -20,6 +20,7 @@ from sightline.jepa.explaining.decisions import ActionableSignal, AnswerPolicy, 
 from sightline.jepa.explaining.evidence import Evidence, gather_evidence
 from sightline.jepa.explaining.prediction import PredictFunction
 from sightline.jepa.files import atomic_file
+from sightline.jepa.ranking.metrics import ScoreBlock
 from sightline.jepa.ranking.source_index import SourceIndex
 
 WITHOUT_STEERING = "without steering"
@@ -38,7 +39,9 @@ class ExplainedResult(_Record):
     subspace: str
     """Name of the source's subspace."""
     score: float
-    """Cosine with the prediction, and in a routed model what its subspace adds."""
+    """Cosine with the prediction, and what was added to it: by its subspace in a routed model or a scorer, and by words
+    shared with the question.
+    """
     rank_without_steering: int
     """Rank, from 1, that the source would have were no steering given."""
 
@@ -120,7 +123,12 @@ class Explainer:
         return self.explain_batch(question[None], vectors[None], np.array([steering is not None]))[0]
 
     def explain_batch(
-        self, question: NDArray[np.float32], steering: NDArray[np.float32], has_steering: NDArray[np.bool_]
+        self,
+        question: NDArray[np.float32],
+        steering: NDArray[np.float32],
+        has_steering: NDArray[np.bool_],
+        *,
+        added: ScoreBlock | None = None,
     ) -> list[Explanation]:
         """Explain the predictions of B questions, in their order.
 
@@ -128,11 +136,12 @@ class Explainer:
             question: `[B, D]` float32, unit rows.
             steering: `[B, D]` float32, unit rows where there is steering.
             has_steering: `[B]` bool.
+            added: what every source's score gains besides, as when the policy was fitted (`gather_evidence`).
 
         Raises:
             ValueError: a shape does not fit, there is no question, or a value is not finite.
         """
-        evidence = gather_evidence(self.predict, self.index, question, steering, has_steering)
+        evidence = gather_evidence(self.predict, self.index, question, steering, has_steering, added=added)
         decisions = self.policy.decide(evidence.features)
         return [_explanation(evidence, decisions, self.index, row) for row in range(len(evidence))]
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Annotated, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from sightline.jepa.data.dataset import Ids, SteeringDataset
@@ -46,6 +47,10 @@ class SharedWords(BaseModel):
     def index(self, texts: Sequence[str]) -> LexicalIndex:
         """Index texts with these settings."""
         return TermCounts.of(texts).weighted(self.saturation, self.length_penalty)
+
+    def scores(self, index: LexicalIndex, questions: Sequence[str]) -> NDArray[np.float32]:
+        """Return what every source's score gains by words shared with each of B questions, `[B, S]` float32."""
+        return np.float32(self.weight) * index.shares(questions)
 
 
 def fit_lexical_index(dataset: SteeringDataset) -> LexicalIndex:
