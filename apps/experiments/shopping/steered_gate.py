@@ -158,6 +158,8 @@ def steered_config(recipe: RetrieverRecipe, examples: CandidateExamples, seed: i
             "training": {
                 "epochs": told.epochs,
                 "batch_size": told.batch_size,
+                "learning_rate": told.learning_rate,
+                "weight_decay": told.weight_decay,
                 "warmup_epochs": min(2, told.epochs),
                 "patience": told.epochs,
                 "seed": seed,
