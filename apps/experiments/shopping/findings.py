@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import Any, Final
 
@@ -88,13 +89,14 @@ class Findings:
     teachers: Teachers | None = None
     """What the expert and an honest reader reach there."""
 
+    @cached_property
     def summaries(self) -> list[AgentSummary]:
-        """Return one row per agent, then one per printed rule."""
+        """One row per agent, then one per printed rule; made once, as many ask for them."""
         return summarise({**self.episodes, **self.rules}, seed=self.seed)
 
     def incompetence(self) -> str | None:
         """Return why nothing can be said of gating: the actor shops worse than a rule; None where it does not."""
-        rates = {row.agent: row.success_rate.value for row in self.summaries() if row.success_rate is not None}
+        rates = {row.agent: row.success_rate.value for row in self.summaries if row.success_rate is not None}
         known = {name: rates[name] for name in self.rules if name in rates}
         if not known or FULL_PAGE not in rates:
             return None
@@ -107,8 +109,9 @@ class Findings:
             "with less says little of what it was shown."
         )
 
+    @cached_property
     def comparisons(self) -> list[Comparison]:
-        """Compare the trained gate with all others, the steered one with it and with query RAG; one Holm family."""
+        """The trained gate against all others, the steered one against it and query RAG: one Holm family, made once."""
         pairs = [(TRAINED, name) for name in self.episodes if name not in (TRAINED, STEERED)]
         if STEERED in self.episodes:
             pairs += [(STEERED, name) for name in STEERED_AGAINST if name in self.episodes]
@@ -117,12 +120,12 @@ class Findings:
     def claims(self) -> list[str]:
         """Return the verdicts against both baselines and on the steered gate, in words, or why there are none."""
         reason = self.incompetence()
-        steered = [comparison for comparison in self.comparisons() if comparison.candidate == STEERED]
+        steered = [comparison for comparison in self.comparisons if comparison.candidate == STEERED]
         return [verdict_text(each) for each in (*self._claimed(), *steered)] if reason is None else [reason]
 
     def share_of_tokens(self) -> str:
         """Return how many tokens the trained agent reads, as a share of what whole pages cost."""
-        tokens = {row.agent: row.prompt_tokens.value for row in self.summaries() if row.prompt_tokens is not None}
+        tokens = {row.agent: row.prompt_tokens.value for row in self.summaries if row.prompt_tokens is not None}
         if not tokens.get(FULL_PAGE) or TRAINED not in tokens:
             return ""
         return (
@@ -177,7 +180,7 @@ class Findings:
         return find_failures(chain.from_iterable(self.episodes[TRAINED]), webshop_grammar, self.chunking)
 
     def _claimed(self) -> list[Comparison]:
-        comparisons = {each.baseline: each for each in self.comparisons() if each.candidate == TRAINED}
+        comparisons = {each.baseline: each for each in self.comparisons if each.candidate == TRAINED}
         return [comparisons[baseline] for baseline in CLAIMED_AGAINST]
 
 
@@ -189,8 +192,8 @@ def results(findings: Findings) -> dict[str, Any]:
         "claims": findings.claims(),
         "teachers": [] if findings.teachers is None else findings.teachers.sentences(),
         "share_of_tokens": findings.share_of_tokens(),
-        "agents": [summary.model_dump(mode="json") for summary in findings.summaries()],
-        "comparisons": [comparison.model_dump(mode="json") for comparison in findings.comparisons()],
+        "agents": [summary.model_dump(mode="json") for summary in findings.summaries],
+        "comparisons": [comparison.model_dump(mode="json") for comparison in findings.comparisons],
         "detectable_difference": findings.detectable(),
         "retrieval": {
             name: {

@@ -40,7 +40,7 @@ _BOUND = "oracle_gated"
 
 def write_report(run: RunDirectory, findings: Findings) -> Report:
     """Return the report; `results.csv`, and the figures in the run's `plots`, are written now."""
-    write_text(run.path / "results.csv", results_csv(findings.summaries()))
+    write_text(run.path / "results.csv", results_csv(findings.summaries))
     plots = run.path / "plots"
     sections = [
         _agents_section(plots, findings),
@@ -53,7 +53,7 @@ def write_report(run: RunDirectory, findings: Findings) -> Report:
         _power_section(findings),
         _trajectory_section(run),
     ]
-    tables = (results_table(findings.summaries()), comparisons_table(findings.comparisons()))
+    tables = (results_table(findings.summaries), comparisons_table(findings.comparisons))
     return Report(
         "Does state-gated retrieval beat ReAct and query RAG in the shop?", findings.claims(), tables, sections
     )
@@ -81,7 +81,7 @@ def retrieval_table(findings: Findings) -> Table:
 
 
 def _agents_section(plots: Path, findings: Findings) -> Section:
-    summaries = findings.summaries()
+    summaries = findings.summaries
     points = {
         summary.agent: (summary.prompt_tokens, summary.success_rate)
         for summary in summaries
@@ -95,7 +95,7 @@ def _agents_section(plots: Path, findings: Findings) -> Section:
         f"On the Pareto frontier, where no other agent succeeds as often with fewer tokens: {', '.join(frontier)}. It "
         f"goes by the means; {_BOUND} knows the expert's target and stands outside."
     )
-    tables = (results_table(summaries), comparisons_table(findings.comparisons()))
+    tables = (results_table(summaries), comparisons_table(findings.comparisons))
     return Section(
         "Agents on held-out goals",
         (*findings.claims()[1:], findings.share_of_tokens(), *bounds, sentence),
@@ -105,7 +105,7 @@ def _agents_section(plots: Path, findings: Findings) -> Section:
 
 
 def _power_section(findings: Findings) -> Section:
-    comparisons = findings.comparisons()
+    comparisons = findings.comparisons
     goals = min(each.goals for each in comparisons if each.baseline in CLAIMED_AGAINST)
     tables = (power_table(goals, tests=comparisons[0].tests),) if goals else ()
     return Section("How the outcomes are told, and what this run could see", (VERDICT_RULE, *findings.power()), tables)

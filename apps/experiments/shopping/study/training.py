@@ -100,5 +100,5 @@ def compare_agents(settings: Phase2Settings, run: RunDirectory, world: World) ->
     found, report = results(findings), write_report(run, findings)
     if settings.injections:
         found, report = add_attacks(bench, recipe, trained, attempts, found, report)
-    shown = (results_table(findings.summaries()), retrieval_table(findings))
+    shown = (results_table(findings.summaries), retrieval_table(findings))
     return Compared(bench, recipe, trained, found, report, shown)
