@@ -75,10 +75,10 @@ def test_where_slots_drift_the_oracle_also_plants_after_the_drift() -> None:
 
 def test_a_search_takes_no_more_than_its_steps() -> None:
     for steps in (500, 42_000, 100_000):
-        plan = _rounds(HeadroomSettings(search_steps=steps))
+        plan = _rounds(SETTINGS, steps)
         spent = sum(60 * count * instances for count, instances in plan)
         assert spent <= max(steps, 60 * sum(instances for _, instances in plan))
-    assert [count for count, _ in _rounds(SETTINGS)] == [87, 29, 9, 3]
+    assert [count for count, _ in _rounds(SETTINGS, 42_000)] == [43, 21, 9, 3]
 
 
 def test_every_play_belongs_to_one_job_and_jobs_play_alike_ones_together() -> None:

@@ -38,7 +38,7 @@ from sightline.tamiyo_policy.hosts import DEPTHWISE, LORA, MLP_SMALL, NOOP, NORM
 
 NO_GROWTH, SCHEDULE, PROBE, ORACLE = "no growth", "best schedule", "best probing rule", "oracle"
 FIFTEEN_LINES = "mlp2x, nothing, mixer, last slot first"
-_INSTANCES_OF_ROUND = (2, 6, 18, 54)
+_INSTANCES_OF_ROUND = (4, 8, 18, 54)
 _STARTS = (0, 5, 15, 30)
 _THRESHOLDS = (-1.0, 0.0, 1.0)
 
@@ -49,9 +49,9 @@ class Stage(StrEnum):
     """Names of the stages' folders."""
 
     SCHEDULES = "1-search-for-a-schedule"
-    PROBES = "2-search-for-a-probing-rule"
-    SCREENING = "3-oracle-screens-topologies"
-    ORACLE = "4-oracle-plays-schedules"
+    SCREENING = "2-oracle-screens-topologies"
+    ORACLE = "3-oracle-plays-schedules"
+    PROBES = "4-search-for-a-probing-rule"
     RULES = "5-rules"
     POLICIES = "6-policies"
     PLAYED = "7-policies-play"
@@ -79,14 +79,14 @@ def measure_bounds_stages(settings: HeadroomSettings, run: RunDirectory, workers
     """Search, consult the oracle, and play the rules; nothing is chosen by the test part."""
     generator = np.random.default_rng(settings.seed)
     blueprints = sorted(token_blueprints())
-    rounds = _rounds(settings)
+    rounds = _rounds(settings, settings.search_steps)
     schedules = draw_schedules(rounds[0][0], blueprints, 3, _STARTS, generator)
-    schedule, schedule_steps = _search(settings, run, workers, Stage.SCHEDULES, schedules)
-    probes = _draw_probes(rounds[0][0], generator)
-    probe, probe_steps = _search(settings, run, workers, Stage.PROBES, probes)
+    schedule, schedule_steps = _search(settings, run, workers, Stage.SCHEDULES, schedules, rounds)
     problems = problems_from(settings, EVALUATION_SEED, settings.instances)
     oracle, tried = _consult_oracle(settings, run, workers, problems, schedule)
     fifteen = schedule_of((MLP_SMALL, NOOP, DEPTHWISE))
+    rounds = _rounds(settings, settings.probe_steps)
+    probe, probe_steps = _search(settings, run, workers, Stage.PROBES, _draw_probes(rounds[0][0], generator), rounds)
     ways: dict[str, Way] = {NO_GROWTH: Schedule(()), FIFTEEN_LINES: fifteen, GREEDY: GREEDY, SCHEDULE: schedule}
     ways[PROBE] = probe
     plays: list[Play] = [(problem, way) for way in ways.values() for problem in problems]
@@ -96,19 +96,26 @@ def measure_bounds_stages(settings: HeadroomSettings, run: RunDirectory, workers
     return Bounds(problems, schedule, probe, (schedule_steps, probe_steps), tried, records | {ORACLE: [oracle]})
 
 
-def _rounds(settings: HeadroomSettings) -> list[tuple[int, int]]:
+def _rounds(settings: HeadroomSettings, steps: int) -> list[tuple[int, int]]:
     """Return candidates and instances of each round of a search, which get equal shares of its steps."""
-    share = settings.search_steps / len(_INSTANCES_OF_ROUND) / settings.growth.training.steps
+    share = steps / len(_INSTANCES_OF_ROUND) / settings.growth.training.steps
     return [(max(1, int(share / instances)), instances) for instances in _INSTANCES_OF_ROUND]
 
 
 def _search(
-    settings: HeadroomSettings, run: RunDirectory, workers: Workers, stage: Stage, candidates: Sequence[AnyWay]
+    settings: HeadroomSettings,
+    run: RunDirectory,
+    workers: Workers,
+    stage: Stage,
+    candidates: Sequence[AnyWay],
+    rounds: Sequence[tuple[int, int]],
 ) -> tuple[AnyWay, int]:
     """Return the best candidate by successive halving on fresh instances, and the environment steps it took."""
     left, steps, seed = list(candidates), 0, SELECTION_SEED
-    for number, (count, instances) in enumerate(_rounds(settings)):
+    for number, (count, instances) in enumerate(rounds):
         left = left[:count]
+        if len(left) == 1:
+            break
         problems = problems_from(settings, seed, instances)
         seed += instances
         plays: list[Play] = [(problem, way) for way in left for problem in problems]
@@ -120,8 +127,8 @@ def _search(
 
 
 def _draw_probes(count: int, generator: np.random.Generator) -> list[Probe]:
-    """Return different probing rules at random, with rotations of one to four different modules."""
-    found: dict[Probe, None] = {}
+    """Return different probing rules: a plain one, and others at random with rotations of one to four modules."""
+    found: dict[Probe, None] = {Probe((DEPTHWISE, MLP_SMALL, NORM)): None}
     for _ in range(100 * count):
         if len(found) == count:
             break

@@ -40,7 +40,7 @@ def leave_out_stages(
     """Train policies without one family or one data set, and play the instances of what was left out."""
     found = []
     for field, values in (("families", settings.families), ("data_sets", settings.data_sets)):
-        for value in values if settings.leave_out_seeds and len(values) > 1 else ():
+        for value in sorted(set(values)) if settings.leave_out_seeds and len(set(values)) > 1 else ():
             places = tuple(place for place, problem in enumerate(problems) if value in _traits(problem))
             if len(places) < 2:  # nothing to say with an interval
                 continue

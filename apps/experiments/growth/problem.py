@@ -44,6 +44,7 @@ class HeadroomSettings(RunSettings):
         "widest": 5,
         "instances": 4,
         "search_steps": 4 * 12 * 18,
+        "probe_steps": 4 * 12 * 12,
         "screening_steps": 2,
         "finalists": 1,
         "modules": 1,
@@ -58,11 +59,11 @@ class HeadroomSettings(RunSettings):
             instances=InstanceDistribution(
                 shallowest=1,
                 log_gain=(-0.5, 0.2),
-                severed=(1, 2),
+                severed=(2, 2),
                 drift=0.3,
-                label_noise=(0.0, 0.3),
-                log_train_share=(-1.0, 0.0),
-                log_budget=(-0.3, 0.5),
+                label_noise=(0.0, 0.2),
+                log_train_share=(-0.5, 0.0),
+                log_budget=(0.0, 0.7),
             )
         ),
         lifecycle=LifecycleConfig(mask_closed_gates=True, auto_forward=frozenset({"G1", "G2", "G3"})),
@@ -70,10 +71,10 @@ class HeadroomSettings(RunSettings):
         governor=GovernorConfig(penalty=-2.0),
     )
     """The rules of growing, and what differs between instances. In a YAML file, give its parts in full."""
-    data_sets: tuple[DataSet, ...] = Field(default=("digits", "wine", "breast_cancer"), min_length=1)
-    """Data sets that hosts learn, each as often as the others."""
-    families: tuple[Literal["A", "B", "C", "E"], ...] = Field(default=("A", "B", "C", "E"), min_length=1)
-    """Families of the hosts that are drawn."""
+    data_sets: tuple[DataSet, ...] = Field(default=("digits", "digits", "wine", "breast_cancer"), min_length=1)
+    """Data sets that hosts learn, each as often as it is named."""
+    families: tuple[Literal["A", "B", "C", "E"], ...] = Field(default=("A", "C", "E", "E"), min_length=1)
+    """Families of the hosts that are drawn, each as often as it is named."""
     narrowest: int = Field(default=4, ge=2)
     """Least width of a host."""
     widest: int = Field(default=8, ge=2)
@@ -82,12 +83,14 @@ class HeadroomSettings(RunSettings):
     instances: int = Field(default=50, ge=2)
     """Instances on which everything is compared, and for each of which the oracle searches."""
     search_steps: int = Field(default=42_000, ge=1)
-    """Environment steps of the search for a schedule, as many as a training has, and again for a probing rule."""
-    screening_steps: int = Field(default=20, ge=1)
+    """Environment steps of the search for a schedule, as many as a training has."""
+    probe_steps: int = Field(default=42_000, ge=1)
+    """Environment steps of the search for a probing rule; 1 takes a plain one without a search."""
+    screening_steps: int = Field(default=12, ge=1)
     """Length of the episodes in which the oracle tries every topology on an instance."""
     modules: int = Field(default=2, ge=1)
     """Most modules in a topology that the oracle tries."""
-    finalists: int = Field(default=6, ge=1)
+    finalists: int = Field(default=4, ge=1)
     """Topologies that the oracle tries again as schedules, in episodes of full length."""
     stack: int = Field(default=120, ge=1)
     """Episodes played at once."""
@@ -97,7 +100,7 @@ class HeadroomSettings(RunSettings):
     environments: int = Field(default=25, ge=1)
     """Hosts that grow side by side in training; with `training.copies` of each, five instances."""
     training: GrowthTrainingConfig = GrowthTrainingConfig(
-        families=("A", "B", "C", "E"),
+        families=("A", "C", "E", "E"),
         policy=GrowthTrainingConfig().policy.model_copy(update={"condition_sub_heads": True}),
     )
     """The learner; its families are those of the problem. In a YAML file, give its parts in full."""
