@@ -114,10 +114,9 @@ class Headroom:
         ]
 
     def _learned_claims(self) -> list[str]:
-        words = {"better": "more than", "worse": "less than", "undecided": "which cannot be told apart from"}
         return [
-            f"Learned policies ({len(self.learned)} training seeds) reach {words[item.outcome]} the {item.baseline}: "
-            f"{show_interval(item.difference, '+.2f')} (resampled: {item.difference.resampled})."
+            f"Learned (training seeds: {len(self.learned)}) minus {item.baseline}: "
+            f"{show_interval(item.difference, '+.2f')}, {item.outcome} (resampled: {item.difference.resampled})."
             for item in self.learned_comparisons
             if item.baseline in (SCHEDULE, PROBE)
         ]
