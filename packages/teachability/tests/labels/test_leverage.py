@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sightline.teachability import ValueGraph
+from sightline.teachability.labels import leverage
 from sightline.teachability.labels.leverage import Question, advantage, first_order, measure_values, play_out
 from sightline.teachability.values import Noise
 
@@ -61,6 +62,29 @@ def test_what_the_graph_leaves_open_is_sampled_until_it_is_decided(worlds):
         assert (found.L_local.method == "mixed") == (found.pairs is not None)
     assert used > count / 4
     assert misses <= 0.15 * count
+
+
+def test_actions_are_sampled_in_one_order_whatever_their_names_hash_to(worlds, monkeypatch):
+    narrow, asked = leverage.narrow_value, []
+    monkeypatch.setattr(
+        leverage,
+        "narrow_value",
+        lambda graph, state, action, *rest, **more: asked.append(action) or narrow(graph, state, action, *rest, **more),
+    )
+    sampled = 0
+    for seed in range(60):
+        world, policy = worlds.random_world(seed, nodes=40, horizon=9)
+        root = worlds.Place(0)
+        actions = world.actions(root)
+        if len(actions) < 2:
+            continue
+        for teacher, taken in ((actions[0], actions[1]), (actions[1], actions[0])):
+            asked.clear()
+            graph = ValueGraph(world, policy, tolerance=0.0, max_prompts=4)
+            measure_values(graph, root, Question(teacher, taken, 0.05), Noise(seed, "s"))
+            assert asked in ([], [None, teacher, taken])
+            sampled += bool(asked)
+    assert sampled > 10
 
 
 def test_an_audit_plays_all_pairs_and_leaves_a_certain_interval_alone(worlds):

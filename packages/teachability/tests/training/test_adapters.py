@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import peft
 import pytest
@@ -83,6 +85,9 @@ def test_an_adapter_reads_back_here_and_through_peft(models, tmp_path):
     expected = logits(slot)
     slot.write(adapter, tmp_path / "a")
     assert adapter_digest(slot.read(tmp_path / "a")) == adapter_digest(adapter)
+    layers = json.loads((tmp_path / "a" / "adapter_config.json").read_text())["target_modules"]
+    assert layers == sorted(layers)
+    assert len(layers) > 3
     other = peft.PeftModel.from_pretrained(models.tiny_model(), str(tmp_path / "a"))
     with torch.no_grad():
         assert torch.allclose(other(torch.tensor([[1, 2, 3, 4]])).logits, expected, atol=1e-5)

@@ -70,7 +70,8 @@ def measure_values(
         if wide:
             lead = clip(sampled, lead)
             value = narrow_value(graph, state, None, noise, rollouts=pairs.pairs)
-            for action in {teacher, taken}:
+            # In this order: what is met first settles which of equally likely states is looked at next.
+            for action in dict.fromkeys((teacher, taken)):
                 q[action] = narrow_value(graph, state, action, noise, rollouts=pairs.pairs)
     return ValueLabels(
         V=value,

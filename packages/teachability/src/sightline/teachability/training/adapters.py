@@ -7,6 +7,7 @@ is the business of `AdapterSlot` alone, so many trained students can be evaluate
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import uuid
@@ -23,6 +24,7 @@ Tensors = Mapping[str, "torch.Tensor"]
 
 _ADAPTER = "default"
 _FILE = "adapter_model.safetensors"
+_SETTINGS = "adapter_config.json"
 
 
 class AdapterSlot:
@@ -135,6 +137,7 @@ class AdapterSlot:
         unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
         try:
             self.model.save_pretrained(unfinished)
+            _sort_targets(unfinished / _SETTINGS)
             for file in unfinished.iterdir():
                 if file.is_file():
                     with file.open("rb") as opened:
@@ -167,6 +170,13 @@ class AdapterSlot:
     @staticmethod
     def _digest(tensors: Tensors) -> str:
         return adapter_digest(tensors)
+
+
+def _sort_targets(file: Path) -> None:
+    """Name the layers in a fixed order: PEFT keeps them in a set, whose order differs between processes."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["target_modules"] = sorted(content["target_modules"])
+    file.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def linear_layers(model: Any) -> list[str]:
