@@ -26,7 +26,7 @@ def main() -> None:
 
     # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.
     from experiments.shopping.agents import Workbench
-    from experiments.shopping.gating import Gates
+    from experiments.shopping.gates.page_aware import Gates
     from experiments.shopping.learning import train_student_stage
     from experiments.shopping.world import collect_demonstrations_stage, open_world
     from lab.encoder import open_encoder

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.shopping.agents import Workbench, needed_by, rules
-from experiments.shopping.gating import Gates, RetrieverRecipe
+from experiments.shopping.gates.page_aware import Gates, RetrieverRecipe
 from experiments.shopping.settings import Phase2Settings
 from experiments.shopping.stages import Stage
 from experiments.shopping.world import collect_demonstrations_stage, open_world

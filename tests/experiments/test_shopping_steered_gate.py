@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from experiments.shopping.agents import needed_by
-from experiments.shopping.gating import Gates, RetrieverRecipe
+from experiments.shopping.gates.page_aware import Gates, RetrieverRecipe
+from experiments.shopping.gates.steered import DESCRIPTIONS, ChunkKind, SteeredGate, chunk_kind, train_steered_stage
 from experiments.shopping.learning import train_state_model_stage
 from experiments.shopping.settings import Phase2Settings
 from experiments.shopping.stages import Stage
-from experiments.shopping.steered_gate import DESCRIPTIONS, ChunkKind, SteeredGate, chunk_kind, train_steered_stage
 from experiments.shopping.world import collect_demonstrations_stage, open_world
 from lab.run import RunDirectory, read_metrics
 from sightline.agents.reading import example_situation, score_pages

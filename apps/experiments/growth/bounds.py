@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +20,7 @@ from experiments.growth.playing import (
     screened_name,
 )
 from experiments.growth.problem import HeadroomSettings, Problem, data_of, problems_from
+from experiments.growth.stages import HeadroomStage
 from lab.jobs import Workers
 from lab.run import RunDirectory
 from sightline.retrieval.jsonl import read_jsonl
@@ -43,18 +43,6 @@ _STARTS = (0, 5, 15, 30)
 _THRESHOLDS = (-1.0, 0.0, 1.0)
 
 AnyWay = TypeVar("AnyWay", Schedule, Probe)
-
-
-class Stage(StrEnum):
-    """Names of the stages' folders."""
-
-    SCHEDULES = "1-search-for-a-schedule"
-    SCREENING = "2-oracle-screens-topologies"
-    ORACLE = "3-oracle-plays-schedules"
-    PROBES = "4-search-for-a-probing-rule"
-    RULES = "5-rules"
-    POLICIES = "6-policies"
-    PLAYED = "7-policies-play"
 
 
 @dataclass(frozen=True)
@@ -81,16 +69,18 @@ def measure_bounds_stages(settings: HeadroomSettings, run: RunDirectory, workers
     blueprints = sorted(token_blueprints())
     rounds = _rounds(settings, settings.search_steps)
     schedules = draw_schedules(rounds[0][0], blueprints, 3, _STARTS, generator)
-    schedule, schedule_steps = _search(settings, run, workers, Stage.SCHEDULES, schedules, rounds)
+    schedule, schedule_steps = _search(settings, run, workers, HeadroomStage.SCHEDULES, schedules, rounds)
     problems = problems_from(settings, EVALUATION_SEED, settings.instances)
     oracle, tried = _consult_oracle(settings, run, workers, problems, schedule)
     fifteen = schedule_of((MLP_SMALL, NOOP, DEPTHWISE))
     rounds = _rounds(settings, settings.probe_steps)
-    probe, probe_steps = _search(settings, run, workers, Stage.PROBES, _draw_probes(rounds[0][0], generator), rounds)
+    probe, probe_steps = _search(
+        settings, run, workers, HeadroomStage.PROBES, _draw_probes(rounds[0][0], generator), rounds
+    )
     ways: dict[str, Way] = {NO_GROWTH: Schedule(()), FIFTEEN_LINES: fifteen, GREEDY: GREEDY, SCHEDULE: schedule}
     ways[PROBE] = probe
     plays: list[Play] = [(problem, way) for way in ways.values() for problem in problems]
-    played = play_stage(settings, run, workers, Stage.RULES, plays, read_test=True)
+    played = play_stage(settings, run, workers, HeadroomStage.RULES, plays, read_test=True)
     count = len(problems)
     records = {name: [played[number * count : (number + 1) * count]] for number, name in enumerate(ways)}
     return Bounds(problems, schedule, probe, (schedule_steps, probe_steps), tried, records | {ORACLE: [oracle]})
@@ -106,7 +96,7 @@ def _search(
     settings: HeadroomSettings,
     run: RunDirectory,
     workers: Workers,
-    stage: Stage,
+    stage: HeadroomStage,
     candidates: Sequence[AnyWay],
     rounds: Sequence[tuple[int, int]],
 ) -> tuple[AnyWay, int]:
@@ -147,14 +137,14 @@ def _consult_oracle(
     played as schedules, beside the best schedule for all instances and no growth.
     """
     tasks = [(problem, _topologies(settings, problem)) for problem in problems]
-    folder = workers.stage(run, Stage.SCREENING, lambda work: screen_jobs(settings, tasks, work))
+    folder = workers.stage(run, HeadroomStage.SCREENING, lambda work: screen_jobs(settings, tasks, work))
     plays: list[Play] = []
     for number, problem in enumerate(problems):
         rows = [row for row in read_jsonl(folder / screened_name(number), Screened) if row.affordable]
         best = sorted(rows, key=lambda row: (-row.score, row.topology))[: settings.finalists]
         ways = [schedule, Schedule(()), *(way for row in best for way in _timetables(settings, problem, row.topology))]
         plays += [(problem, way) for way in dict.fromkeys(ways)]
-    records = play_stage(settings, run, workers, Stage.ORACLE, plays, read_test=True)
+    records = play_stage(settings, run, workers, HeadroomStage.ORACLE, plays, read_test=True)
     best_of: dict[int, GrowthRecord] = {}
     for (problem, _), record in zip(plays, records, strict=True):
         known = best_of.get(problem.episode.seed)
@@ -192,7 +182,7 @@ def play_stage(
     settings: HeadroomSettings,
     run: RunDirectory,
     workers: Workers,
-    stage: Stage,
+    stage: HeadroomStage,
     plays: Sequence[Play],
     *,
     variant: str = "",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.growth.bounds import Stage, play_stage
+from experiments.growth.bounds import play_stage
 from experiments.growth.playing import Play, Trained, training_job
 from experiments.growth.problem import HeadroomSettings, Problem
+from experiments.growth.stages import HeadroomStage
 from lab.jobs import Workers
 from lab.run import RunDirectory, slug
 from sightline.tamiyo_policy.experiment import GrowthRecord
@@ -68,11 +69,11 @@ def _learn(
     variant = slug(name)
     folder = workers.stage(
         run,
-        Stage.POLICIES,
+        HeadroomStage.POLICIES,
         lambda work: [training_job(settings, seed, work / f"{variant}-seed{seed}") for seed in seeds],
         variant=variant,
     )
     plays: list[Play] = [(problem, Trained(folder / f"{variant}-seed{seed}")) for seed in seeds for problem in problems]
-    played = play_stage(settings, run, workers, Stage.PLAYED, plays, variant=variant, read_test=True)
+    played = play_stage(settings, run, workers, HeadroomStage.PLAYED, plays, variant=variant, read_test=True)
     count = len(problems)
     return [played[at * count : (at + 1) * count] for at in range(len(seeds))]

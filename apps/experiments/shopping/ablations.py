@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from experiments.shopping.agents import TRAINED, TrainedGates, Workbench, rules
-from experiments.shopping.gating import RetrieverRecipe
+from experiments.shopping.gates.page_aware import RetrieverRecipe
 from experiments.shopping.settings import Labels
 from experiments.shopping.stages import Stage
 from sightline.agents import ReadingAgent, Trajectory

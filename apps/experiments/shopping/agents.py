@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from experiments.shopping.gating import Gate, Gates, RetrieverRecipe, untrained_gate
+from experiments.shopping.gates.page_aware import Gate, Gates, RetrieverRecipe, untrained_gate
+from experiments.shopping.gates.steered import SteeredGate, train_steered_stage
 from experiments.shopping.settings import Phase2Settings
 from experiments.shopping.stages import Stage
-from experiments.shopping.steered_gate import SteeredGate, train_steered_stage
 from experiments.shopping.world import LIVE_EPISODES, World, action_values, expert
 from lab.engine import open_engine
 from lab.run import RunDirectory

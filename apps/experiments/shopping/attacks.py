@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.shopping.agents import TRAINED, TrainedGates, Workbench
-from experiments.shopping.gating import RetrieverRecipe
+from experiments.shopping.gates.page_aware import RetrieverRecipe
 from experiments.shopping.stages import Stage
 from experiments.shopping.world import World
 from lab.report import Report, Section

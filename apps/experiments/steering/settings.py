@@ -65,8 +65,7 @@ class SteeringSettings(EncoderSettings):
     """What models are contrasted with: the sources of the batch, those of all training pairs, or what validation
     prefers with the first seed. Sources of validation and test never serve as wrong answers."""
     ablation_seeds: int = Field(default=2, ge=0)
-    """With how many of the seeds the plain predictor is also trained with single parts of its objective changed; 0 for
-    none."""
+    """How many of the seeds also train the plain predictor with single parts of its objective changed; 0 for none."""
     scorer: JEPAConfig = JEPAConfig(model="scorer")
     """The filter-aware scorer; its dimension, negatives, residual and seed are set by the run."""
     plain: JEPAConfig = JEPAConfig(model="plain")

@@ -18,7 +18,7 @@ from experiments.shopping.agents import (
 )
 from experiments.shopping.attacks import add_attacks
 from experiments.shopping.findings import Findings, results
-from experiments.shopping.gating import Gates, RetrieverRecipe
+from experiments.shopping.gates.page_aware import Gates, RetrieverRecipe
 from experiments.shopping.learning import open_actor, train_state_model_stage
 from experiments.shopping.ranking import rank_pages_stages, recall_by_target_stage
 from experiments.shopping.report import retrieval_table, write_report

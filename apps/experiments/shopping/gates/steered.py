@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from experiments.shopping.gating import Gates, RetrieverRecipe, page_conditions
+from experiments.shopping.gates.page_aware import Gates, RetrieverRecipe, page_conditions
 from experiments.shopping.stages import Stage
 from lab.run import write_metrics
 from sightline.agents import Trajectory
