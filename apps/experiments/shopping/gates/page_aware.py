@@ -150,6 +150,14 @@ class Gates:
             targets=recipe.labels != "needed" or self.needed is None,
         )
 
+    def joined_pages(
+        self, recipe: RetrieverRecipe, own_pages: Sequence[Trajectory]
+    ) -> tuple[list[RetrievalExample], int]:
+        """Return examples to train on, an agent's own pages last, then those to validate on; and where these begin."""
+        pages = self.label_examples_stage(recipe)
+        training = [*pages["train"], *self.label(recipe, own_pages)]
+        return [*training, *pages["dev"]], len(training)
+
     def train_stage(self, name: str, recipe: RetrieverRecipe, seed: int, own_pages: Sequence[Trajectory] = ()) -> Gate:
         """Return a gate trained on the "train" pages, its best epoch chosen on the "dev" pages.
 
@@ -161,13 +169,10 @@ class Gates:
         """
 
         def compute(folder: Path) -> None:
-            pages = self.label_examples_stage(recipe)
+            joined, border = self.joined_pages(recipe, own_pages)
             gate = untrained_gate(recipe, RecurrentStateModel.from_pretrained(self.model_folder), self.encoder, seed)
             config = recipe.training.model_copy(update={"seed": seed})
-            training = [*pages["train"], *self.label(recipe, own_pages)]
-            joined = [*training, *pages["dev"]]
             extra = () if config.freeze_state_model else list(gate.state_model.parameters())
-            border = len(training)
             result = train_retriever(
                 gate.retriever,
                 embed_examples(joined, self.encoder),

@@ -126,11 +126,8 @@ def train_steered_stage(
     """
 
     def compute(folder: Path) -> None:
-        pages = gates.label_examples_stage(recipe)
-        training = [*pages["train"], *gates.label(recipe, own_pages)]
-        joined = [*training, *pages["dev"]]
+        joined, border = gates.joined_pages(recipe, own_pages)
         examples = candidate_examples(joined, RecurrentStateModel.from_pretrained(gates.model_folder), gates.encoder)
-        border = len(training)
         result = train_on_candidates(
             steered_config(recipe, examples, seed),
             examples,

@@ -79,8 +79,8 @@ def play_panel(
     """Play on from the panel's moments, once per seed; `known` as of `play_tasks`."""
     rows = []
     known = {} if known is None else known
+    tasks = panel_tasks(dynamics, panel)
     for seed in seeds:
-        tasks = panel_tasks(dynamics, panel)
         played = collect_episodes(dynamics, policy, tasks, seed=seed, known=known, ledger=ledger)
         for episode, one in zip(played, panel, strict=True):
             row = episode_row(episode, model=model, dataset="panel", seed=seed)
