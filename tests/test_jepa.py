@@ -22,15 +22,15 @@ def test_the_experiment_compares_all_methods_and_a_second_start_ends_in_the_same
     assert set(found) == {"shop", "documentation", "docstrings"}
     for name, of_data in found.items():
         models = {"scorer", "scorer with residual", "predictor", "routed predictor", "predictor, with SIGReg"}
-        models |= {"scorer with BM25", "adapter, soft filter with BM25"}
+        models |= {"default", "default with BM25", "scorer with BM25", "adapter, soft filter with BM25"}
         assert {"BM25", "cosine", "adapter, steered", *models} <= set(of_data["methods"])
         assert all(set(modes) == MODES for modes in of_data["methods"].values())
-        assert len(of_data["claims"]) == 18
+        assert len(of_data["claims"]) == 20
         assert of_data["recommendation"] in " ".join(shown.split())
         cards = list(folder.glob(f"stages/5-explanations-*-{name}-*/card-*.html"))
         assert cards
         assert all("A smoke run" in card.read_text() for card in [*cards, folder / "report.html"])
-    assert (folder / "report.html").read_text().count("<img") == 19
+    assert (folder / "report.html").read_text().count("<img") == 22
     stages = folder / "stages"
     for stage in ("3-scores-predictor-shop-seed1", "5-explanations-routed-predictor-documentation-seed0"):
         for file in (stages / stage).iterdir():

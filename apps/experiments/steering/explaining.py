@@ -13,12 +13,19 @@ import torch
 from sklearn.metrics import brier_score_loss
 
 from experiments.steering.data import Data
-from experiments.steering.methods import ROUTED, open_model, train_predictor_stage
+from experiments.steering.methods import (
+    FUSED,
+    PREDICTORS,
+    ROUTED,
+    model_method,
+    open_model,
+    train_predictor_stage,
+)
 from experiments.steering.settings import SteeringSettings
 from experiments.steering.stages import Stage
 from lab.report import SMOKE_NOTICE
 from lab.run import RunDirectory, write_text
-from sightline.jepa import Explainer, JEPAModel, SourceIndex, fit_policy, render_page, steering
+from sightline.jepa import Explainer, JEPAModel, SourceIndex, Steering, fit_policy, render_page, steering
 from sightline.jepa.data import Ids, Split, changed_categories
 from sightline.jepa.explaining import (
     ActionableSignal,
@@ -45,6 +52,7 @@ from sightline.jepa.explaining import (
     with_random_router,
     write_policy,
 )
+from sightline.jepa.ranking import Method, fit_lexical_index, method_scores, with_bm25
 
 MIXED = ("none", "category", "unreliable")
 """Modes in which every question is asked for calibration, on validation and on test alike."""
@@ -54,9 +62,21 @@ FORCED = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def explain_stages(settings: SteeringSettings, run: RunDirectory, data: Data, name: str) -> list[dict[str, Any]]:
-    """Return, for each training seed of one kind of predictor, everything about its explanations."""
+    """Return, for each training seed of one kind of predictor, everything about its explanations.
+
+    Where BM25 is added to a predictor, confidence is that in the ranking by both together.
+    """
     folds = [_observe_fold_stage(settings, run, data, name, fold) for fold in range(settings.folds)]
     return [_explain_stage(settings, run, data, name, seed, folds) for seed in settings.seeds]
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """What ranks sources: a model, what it searches, and the words that add to its scores, if any do."""
+
+    predict: PredictFunction
+    index: SourceIndex
+    words: Method | None
 
 
 @dataclass(frozen=True)
@@ -74,16 +94,15 @@ def _explain_stage(
     """Return everything about the explanations of one predictor, as the JSON that its stage holds."""
 
     def compute(folder: Path) -> None:
-        model = open_model(settings, run, data, name, seed)
-        index = index_for(model, data.dataset)
-        predict = _function(model, data, name)
-        policy = _policy(predict, index, data, folds)
+        ranking = _ranking(settings, run, data, name, seed)
+        predict, index = ranking.predict, ranking.index
+        policy = _policy(ranking, data, folds)
         write_policy(folder / "policy.json", policy)
-        found = _calibration(policy, predict, index, data) | {
-            "obedience": _steering_strength(predict, index, data, seed)
-        }
+        found = _calibration(policy, ranking, data)
+        if name in PREDICTORS:
+            found["obedience"] = _steering_strength(predict, index, data, seed)
         if name == ROUTED:
-            found["faithfulness"] = _faithfulness(model, predict, index, data, seed)
+            found["faithfulness"] = _faithfulness(open_model(settings, run, data, name, seed), ranking, data, seed)
             if seed == settings.seeds[0]:
                 notice = SMOKE_NOTICE if run.smoke else ""
                 _write_cards(folder, Explainer(predict, index, policy), data, settings.cards, notice)
@@ -93,9 +112,21 @@ def _explain_stage(
     return json.loads((folder / "explained.json").read_text(encoding="utf-8"))
 
 
-def _policy(predict: PredictFunction, index: SourceIndex, data: Data, folds: Sequence[_Observed]) -> AnswerPolicy:
+def _ranking(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> _Ranking:
+    """Return how a predictor ranks, with words as validation weighs them if it is one that they are added to."""
+    base = FUSED.get(name, name)
+    model = open_model(settings, run, data, base, seed)
+    words = None
+    if name in FUSED:
+        method = model_method(settings, run, data, base, seed)
+        lexical, share = fit_lexical_index(data.dataset), settings.unreliable_share
+        words = with_bm25(method, lexical, data.dataset, unreliable_share=share).added
+    return _Ranking(_function(model, data, base), index_for(model, data.dataset), words)
+
+
+def _policy(ranking: _Ranking, data: Data, folds: Sequence[_Observed]) -> AnswerPolicy:
     """Return a policy fitted to validation questions, and to training questions as models without them answer."""
-    evidence, outcomes = _mixed(predict, index, data, "validation")
+    evidence, outcomes = _mixed(ranking, data, "validation")
     observed = [_Observed(evidence.features, outcomes, _groups(data, data.dataset.queries("validation"))), *folds]
     return fit_policy(
         np.concatenate([each.features for each in observed]),
@@ -107,12 +138,11 @@ def _policy(predict: PredictFunction, index: SourceIndex, data: Data, folds: Seq
 def _observe_fold_stage(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, fold: int) -> _Observed:
     """Return the questions of one fold of the training part, as a predictor of the first seed without them answers."""
     without, seed = data.without_fold(fold, settings.folds), settings.seeds[0]
-    train_predictor_stage(settings, run, without, name, seed)  # a stage of its own, whose time is not that of asking
+    # A stage of its own, whose time is not that of asking.
+    train_predictor_stage(settings, run, without, FUSED.get(name, name), seed)
 
     def compute(folder: Path) -> None:
-        model = open_model(settings, run, without, name, seed)
-        index = index_for(model, without.dataset)
-        evidence, outcomes = _mixed(_function(model, without, name), index, without, "test")
+        evidence, outcomes = _mixed(_ranking(settings, run, without, name, seed), without, "test")
         arrays = {field: getattr(outcomes, field) for field in _OUTCOMES}
         groups = _groups(data, without.dataset.queries("test"))
         np.savez(folder / "observed.npz", features=evidence.features, groups=groups, **arrays)
@@ -133,16 +163,22 @@ def _function(model: JEPAModel, data: Data, name: str) -> PredictFunction:
     return plain_predictions(model, centroids[:, : of_categories.shape[1]])
 
 
-def _mixed(predict: PredictFunction, index: SourceIndex, data: Data, split: Split) -> tuple[Evidence, Outcomes]:
+def _mixed(ranking: _Ranking, data: Data, split: Split) -> tuple[Evidence, Outcomes]:
     """Return all questions of a split, once under each of the mixed modes."""
     ids = data.dataset.queries(split)
     asked = [data.ask(split, mode).steering for mode in MIXED]
-    vectors = np.concatenate([each.vectors for each in asked])
-    has_steering = np.concatenate([each.has_steering for each in asked])
-    evidence = gather_evidence(
-        predict, index, np.tile(data.dataset.questions[ids], (len(MIXED), 1)), vectors, has_steering
+    steered = Steering(
+        np.concatenate([each.vectors for each in asked]), np.concatenate([each.has_steering for each in asked])
     )
-    return evidence, judge(evidence, index, data.dataset.relevant(ids) * len(MIXED))
+    evidence = gather_evidence(
+        ranking.predict,
+        ranking.index,
+        np.tile(data.dataset.questions[ids], (len(MIXED), 1)),
+        steered.vectors,
+        steered.has_steering,
+        added=None if ranking.words is None else method_scores(ranking.words, np.tile(ids, len(MIXED)), steered),
+    )
+    return evidence, judge(evidence, ranking.index, data.dataset.relevant(ids) * len(MIXED))
 
 
 def _groups(data: Data, ids: Ids) -> Ids:
@@ -150,8 +186,8 @@ def _groups(data: Data, ids: Ids) -> Ids:
     return np.tile(data.groups(ids), len(MIXED))
 
 
-def _calibration(policy: AnswerPolicy, predict: PredictFunction, index: SourceIndex, data: Data) -> dict[str, Any]:
-    evidence, outcomes = _mixed(predict, index, data, "test")
+def _calibration(policy: AnswerPolicy, ranking: _Ranking, data: Data) -> dict[str, Any]:
+    evidence, outcomes = _mixed(ranking, data, "test")
     ids = data.dataset.queries("test")
     groups, asked = _groups(data, ids), np.tile(ids, len(MIXED))
     decisions = policy.decide(evidence.features)
@@ -195,10 +231,9 @@ def _steering_strength(predict: PredictFunction, index: SourceIndex, data: Data,
     return found
 
 
-def _faithfulness(
-    model: JEPAModel, predict: PredictFunction, index: SourceIndex, data: Data, seed: int
-) -> dict[str, float | list[float]]:
+def _faithfulness(model: JEPAModel, ranking: _Ranking, data: Data, seed: int) -> dict[str, float | list[float]]:
     """Intervene on the routing of a routed predictor, and return means over the test questions."""
+    predict, index = ranking.predict, ranking.index
     ids = data.dataset.queries("test")
     steered = data.ask("test", "category").steering
     asked = Questions(

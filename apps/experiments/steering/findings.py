@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.steering.data import FILTERED, MODES, Data
-from experiments.steering.methods import METRICS, PLAIN, PREDICTORS, RANKED, ROUTED, Scores
+from experiments.steering.methods import DEFAULT, METRICS, PLAIN, PREDICTORS, RANKED, ROUTED, Scores
 from experiments.steering.settings import SteeringSettings
 from sightline.agents.evaluation import Interval, bootstrap_interval, paired_difference, ratio_interval, show_interval
 
@@ -115,10 +115,8 @@ class DataFindings:
         return ratio_interval(right, trusted, rng, unit="clusters of questions"), coverage
 
     def claims(self) -> list[Claim]:
-        """Return every aim: those of ranking for all models, those of explanations for what is explained."""
-        ranking = {name: self._ranking(name) for name in RANKED}
-        trust = {name: self._trust(name) for name in PREDICTORS}
-        return [claim for name in RANKED for claim in (*ranking[name], *trust.get(name, ()))]
+        """Return every aim, those of ranking before those of explanations."""
+        return [claim for name in RANKED for claim in (*self._ranking(name), *self._trust(name))]
 
     def recommendation(self) -> str:
         """Return which models meet the aims on this data, and what validation recommends for each kind of steering."""
@@ -136,7 +134,9 @@ class DataFindings:
             "without steering": ("none",),
         }
         advice = "; ".join(f"{when} {self._best(each)}" for when, each in modes.items())
-        return f"On {self.data.name}, {opening}. The best by MRR on validation questions: {advice}."
+        staged = [bool(each["staged"]) for each in self.scores.chosen[DEFAULT]]
+        default = f"The default is trained in two stages with {sum(staged)} of {len(staged)} seeds, else jointly"
+        return f"On {self.data.name}, {opening}. {default}. The best by MRR on validation questions: {advice}."
 
     def best_other(self, method: str, mode: str) -> tuple[str, Interval]:
         """Return the best other method on test under a kind of steering, behind a hard filter or not, and the gain.
@@ -224,7 +224,7 @@ def results(findings: Sequence[DataFindings]) -> dict[str, Any]:
             },
             "claims": [asdict(claim) for claim in found.claims()],
             "recommendation": found.recommendation(),
-            "obedience": {name: [row["obedience"] for row in rows] for name, rows in found.explained.items()},
+            "obedience": {name: [row["obedience"] for row in found.explained[name]] for name in PREDICTORS},
             "faithfulness": [row["faithfulness"] for row in found.explained[ROUTED]],
         }
         for found in findings

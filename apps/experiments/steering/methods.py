@@ -35,8 +35,9 @@ from sightline.jepa.ranking import LexicalIndex, Method, QueryMetrics, fit_lexic
 
 SCORER, PLAIN, ROUTED = "scorer", "predictor", "routed predictor"
 PREDICTORS = (SCORER, PLAIN, ROUTED)
-"""What is explained as well as scored."""
 RESIDUAL = "scorer with residual"
+DEFAULT = "default"
+"""The scorer as the package trains it if nothing is said: jointly or in two stages, as validation prefers."""
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "regression alone": {"loss": {"info_nce": 0.0, "regression": 1.0}},
     "with regression": {"loss": {"regression": 1.0}},
@@ -59,16 +60,21 @@ _ADAPTERS: Mapping[str, tuple[SteeringKind, float]] = {
 """The adapters: what steers them in training, and the share for which it is withheld."""
 _UNSTEERED, _SOFT = "adapter, unsteered", "adapter, soft filter"
 
-SCORER_WITH_BM25 = f"{SCORER} with BM25"
-FUSED: Mapping[str, str] = {SCORER_WITH_BM25: SCORER, f"{_SOFT} with BM25": _SOFT}
+SCORER_WITH_BM25, DEFAULT_WITH_BM25 = f"{SCORER} with BM25", f"{DEFAULT} with BM25"
+FUSED: Mapping[str, str] = {SCORER_WITH_BM25: SCORER, DEFAULT_WITH_BM25: DEFAULT, f"{_SOFT} with BM25": _SOFT}
 """Methods to whose scores BM25's are added, with a weight that validation may leave at zero; and what they add to."""
-RANKED = (*PREDICTORS, SCORER_WITH_BM25)
-"""What is held to the aims of ranking."""
+RANKED = (*PREDICTORS, DEFAULT_WITH_BM25)
+"""What is explained, and held to the aims; the last is what an `Answerer` ranks by."""
 
 
 def trained_models(settings: SteeringSettings) -> tuple[str, ...]:
     """Return the names of all models that a run trains."""
-    return (*PREDICTORS, RESIDUAL, *(f"{PLAIN}, {name}" for name in (ABLATIONS if settings.ablation_seeds else ())))
+    return (
+        *PREDICTORS,
+        RESIDUAL,
+        DEFAULT,
+        *(f"{PLAIN}, {name}" for name in (ABLATIONS if settings.ablation_seeds else ())),
+    )
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,8 @@ class Scores:
     """Method -> mode -> MRR of the validation questions, a mean over the seeds."""
     groups: Ids
     """`[q]` int64, questions that depend on each other."""
+    chosen: Mapping[str, Sequence[Mapping[str, float]]]
+    """Method -> what validation chose for it, once per training seed."""
 
     def of(self, method: str, mode: str, metric: str = "reciprocal_rank") -> NDArray[np.float64]:
         """`[seeds, q]`."""
@@ -89,13 +97,13 @@ class Scores:
 
 def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Data) -> Scores:
     """Fit and score all methods on a data set, each in a stage of its own."""
-    settled: dict[str, Mapping[str, float]] = {}  # what the first seed's validation chose for an adapter, for all seeds
+    chosen: dict[str, list[Mapping[str, float]]] = {}
 
     models = trained_models(settings)
 
     @cache
     def unsteered(seed: int) -> Method:
-        return _adapter(settings, data.dataset, _UNSTEERED, seed, settled.get(_UNSTEERED))
+        return _adapter(settings, data.dataset, _UNSTEERED, seed, chosen.get(_UNSTEERED))
 
     @cache
     def words() -> LexicalIndex:
@@ -106,13 +114,13 @@ def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Da
             method = fitted(FUSED[name], seed)
             return with_bm25(method, words(), data.dataset, unreliable_share=settings.unreliable_share)
         if name in models:
-            return _predictor(settings, run, data, name, seed)
+            return model_method(settings, run, data, name, seed)
         if name == _SOFT:
             return softly_filtered(unsteered(seed), data.dataset, unreliable_share=settings.unreliable_share)
         if name == _UNSTEERED:
             return unsteered(seed)
         if name in _ADAPTERS:
-            return _adapter(settings, data.dataset, name, seed, settled.get(name))
+            return _adapter(settings, data.dataset, name, seed, chosen.get(name))
         return BASELINES[name](data.dataset, seed)
 
     found = {}
@@ -122,11 +130,11 @@ def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Da
         for seed in seeds:
             if name in models:  # a stage of its own, so that its time is that of training alone
                 train_predictor_stage(settings, run, data, name, seed)
-            row, chosen = _score_stage(run, data, name, seed, partial(fitted, name, seed))
+            row, settings_of_seed = _score_stage(run, data, name, seed, partial(fitted, name, seed))
             rows.append(row)
-            settled.setdefault(name, chosen)
+            chosen.setdefault(name, []).append(settings_of_seed)
         found[name] = rows
-    return _collected(found, data.groups(data.dataset.queries("test")))
+    return _collected(found, data.groups(data.dataset.queries("test")), chosen)
 
 
 def _seeds_of(settings: SteeringSettings, name: str, models: Sequence[str]) -> tuple[int, ...]:
@@ -136,7 +144,11 @@ def _seeds_of(settings: SteeringSettings, name: str, models: Sequence[str]) -> t
     return settings.seeds if name in (*_ADAPTERS, _SOFT, *models, *FUSED) else settings.seeds[:1]
 
 
-def _collected(found: Mapping[str, Sequence[Mapping[str, NDArray[np.float64]]]], groups: Ids) -> Scores:
+def _collected(
+    found: Mapping[str, Sequence[Mapping[str, NDArray[np.float64]]]],
+    groups: Ids,
+    chosen: Mapping[str, Sequence[Mapping[str, float]]],
+) -> Scores:
     """Return what was found, method -> one row for each seed, by method, mode and metric."""
     modes = (*MODES, *FILTERED)
     values = {
@@ -149,16 +161,21 @@ def _collected(found: Mapping[str, Sequence[Mapping[str, NDArray[np.float64]]]],
         name: {mode: float(np.mean([row[f"validation/{mode}"] for row in rows])) for mode in modes}
         for name, rows in found.items()
     }
-    return Scores(values, validation, groups)
+    return Scores(values, validation, groups, chosen)
 
 
 def _adapter(
-    settings: SteeringSettings, dataset: SteeringDataset, name: str, seed: int, chosen: Mapping[str, float] | None
+    settings: SteeringSettings,
+    dataset: SteeringDataset,
+    name: str,
+    seed: int,
+    earlier: Sequence[Mapping[str, float]] | None,
 ) -> Method:
-    """Return one adapter, with the setting an earlier seed has settled on, or the best on validation of several."""
+    """Return one adapter, with the setting the first seed has settled on, or the best on validation of several."""
     kind, withheld = _ADAPTERS[name]
     grid = tuple(replace(each, max_epochs=settings.adapter_epochs) for each in GRID[: settings.adapter_choices])
-    if chosen is not None:
+    if earlier:
+        chosen = earlier[0]
         corpus = bool(chosen["corpus"])
         grid = tuple(
             each
@@ -206,7 +223,7 @@ def _training(name: str, data_label: str, seed: int) -> str:
 def configuration(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> JEPAConfig:
     """Return the configuration of a model for this data set and seed."""
     ablated = {f"{PLAIN}, {change}": values for change, values in ABLATIONS.items()}
-    base = SCORER if name == RESIDUAL else PLAIN if name in ablated else name
+    base = SCORER if name in (RESIDUAL, DEFAULT) else PLAIN if name in ablated else name
     config = {SCORER: settings.scorer, PLAIN: settings.plain, ROUTED: settings.routed}[base]
     negatives = settings.negatives
     if (name, seed, data.fold) != (base, settings.seeds[0], None):
@@ -217,6 +234,7 @@ def configuration(settings: SteeringSettings, run: RunDirectory, data: Data, nam
         {"predictor": {"dimension": data.dataset.sources.shape[1]}},
         {"loss": {"negatives": negatives}, "training": {"seed": seed}},
         {"scorer": {"residual": "plain" if name == RESIDUAL else "none"}},
+        {"scorer": {"filter": "auto" if name == DEFAULT else "joint"}},
         ablated.get(name, {}),
     ]
     values = config.model_dump()
@@ -230,7 +248,8 @@ def open_model(settings: SteeringSettings, run: RunDirectory, data: Data, name: 
     return JEPAModel.from_pretrained(train_predictor_stage(settings, run, data, name, seed) / "model")
 
 
-def _predictor(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> Method:
+def model_method(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> Method:
+    """Return a trained model as a method."""
     model = open_model(settings, run, data, name, seed)
 
     def query_vectors(question_ids: Ids, steered: Steering) -> NDArray[np.float32]:
@@ -239,7 +258,8 @@ def _predictor(settings: SteeringSettings, run: RunDirectory, data: Data, name: 
             questions, torch.from_numpy(steered.vectors), torch.from_numpy(steered.has_steering)
         ).numpy()
 
-    return Method(name, index_for(model, data.dataset).sources, query_vectors)
+    chosen = {"staged": float(model.config.scorer.filter == "staged")} if name == DEFAULT else {}
+    return Method(name, index_for(model, data.dataset).sources, query_vectors, chosen)
 
 
 def _score_stage(

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from experiments.steering.findings import COSINE, SOFT_FILTER, UNSTEERED_ADAPTER, DataFindings
-from experiments.steering.methods import PLAIN, ROUTED, SCORER, SCORER_WITH_BM25
+from experiments.steering.methods import DEFAULT_WITH_BM25, PLAIN, ROUTED, SCORER
 from experiments.steering.plots import steering_quality
 from lab.figures import save_figure
 from lab.report import Section
@@ -21,7 +21,7 @@ QUALITIES: Final = ("none", "unreliable", "keywords", "category")
 HARD_FILTER: Final = f"{UNSTEERED_ADAPTER}, hard filter"
 """Method that searches the given category alone, wherever there is one."""
 _FILTERED: Final = {"unreliable": "filter, unreliable", "category": "filter, category"}
-_SHOWN: Final = (SCORER, SCORER_WITH_BM25, SOFT_FILTER, HARD_FILTER, ROUTED, PLAIN, "BM25", COSINE)
+_SHOWN: Final = (SCORER, DEFAULT_WITH_BM25, SOFT_FILTER, HARD_FILTER, ROUTED, PLAIN, "BM25", COSINE)
 
 
 def overview_section(plots: Path, findings: Sequence[DataFindings]) -> Section:
@@ -39,7 +39,7 @@ def overview_section(plots: Path, findings: Sequence[DataFindings]) -> Section:
 
 def main_table(findings: Sequence[DataFindings]) -> Table:
     """Return, for every data set and kind of steering, the best method beside the scorer and what it has to beat."""
-    shown = (SCORER, SCORER_WITH_BM25, SOFT_FILTER, HARD_FILTER, "BM25", COSINE)
+    shown = (SCORER, DEFAULT_WITH_BM25, SOFT_FILTER, HARD_FILTER, "BM25", COSINE)
     rows, intervals = [], []
     for found in findings:
         for mode in QUALITIES:

@@ -19,6 +19,8 @@ from experiments.steering.findings import (
     DataFindings,
 )
 from experiments.steering.methods import (
+    DEFAULT,
+    DEFAULT_WITH_BM25,
     FUSED,
     METRICS,
     PLAIN,
@@ -27,7 +29,6 @@ from experiments.steering.methods import (
     RESIDUAL,
     ROUTED,
     SCORER,
-    SCORER_WITH_BM25,
     training_seconds,
 )
 from experiments.steering.overview import overview_section
@@ -106,9 +107,9 @@ def rivals_table(found: DataFindings) -> Table:
 
 
 def scorer_tables(found: DataFindings) -> tuple[Table, Table]:
-    """Return the scorer, and the scorer with BM25, minus their rivals under every kind of steering."""
+    """Return the scorer, and the default with BM25, minus their rivals under every kind of steering."""
     rivals = (SOFT_FILTER, ROUTED, PLAIN, COSINE, UNSTEERED_ADAPTER, STEERED_ADAPTER)
-    without, fused = (SCORER, rivals, RESIDUAL), (SCORER_WITH_BM25, (SCORER, "BM25", *FUSED, *rivals), None)
+    without, fused = (SCORER, rivals, RESIDUAL), (DEFAULT_WITH_BM25, (SCORER, "BM25", *FUSED, *rivals), None)
     return _compared(found, *without), _compared(found, *fused)
 
 
@@ -239,7 +240,7 @@ def _steering_strength_section(plots: Path, found: DataFindings) -> Section:
 
 def _confidence_section(plots: Path, found: DataFindings) -> Section:
     figures, rows, signal_rows, precisions = [], [], [], []
-    for predictor in PREDICTORS:
+    for predictor in RANKED:
         explained = found.explained[predictor]
         bins = [(row["stated"], row["observed"]) for row in explained]
         file = plots / f"calibration-{found.data.name}-{slug(predictor)}.svg"
@@ -303,7 +304,7 @@ def _faithfulness_section(found: DataFindings) -> Section:
 def _training_section(run: RunDirectory, found: DataFindings) -> Section:
     rows = [
         (name, str(seed), f"{training_seconds(run, name, found.data.name, seed):.1f}")
-        for name in (*PREDICTORS, RESIDUAL)
+        for name in (*PREDICTORS, RESIDUAL, DEFAULT)
         for seed in found.settings.seeds
     ]
     caption = f"Wall time on {found.settings.threads} threads, with validation after every epoch."

@@ -67,7 +67,7 @@ class SteeringSettings(EncoderSettings):
     ablation_seeds: int = Field(default=2, ge=0)
     """How many of the seeds also train the plain predictor with single parts of its objective changed; 0 for none."""
     scorer: JEPAConfig = JEPAConfig(model="scorer")
-    """The filter-aware scorer; its dimension, negatives, residual and seed are set by the run."""
+    """The filter-aware scorer; its dimension, negatives, residual, stages and seed are set by the run."""
     plain: JEPAConfig = JEPAConfig(model="plain")
     """The predictor; its dimension, negatives and seed are set by the run."""
     routed: JEPAConfig = JEPAConfig(model="routed")

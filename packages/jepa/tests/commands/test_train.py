@@ -69,9 +69,29 @@ def test_own_pairs_become_an_answerer_with_explanations_and_routing_figures(
     assert JEPAConfig.from_yaml(output / "config.yaml").predictor.dimension == 64
 
 
-def test_a_stopped_run_ends_as_one_that_was_not(
-    data: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("rate", "better"), [(0.01, "joint"), (1e-9, "staged")])
+def test_the_better_of_joint_and_staged_training_is_asked_and_said(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], rate: float, better: str
 ):
+    path, output = tmp_path / "scorer.yaml", tmp_path / "run"
+    training = f"{{epochs: 12, warmup_epochs: 1, patience: 12, learning_rate: {rate}}}"
+    path.write_text(f"loss: {{negatives: corpus}}\ntraining: {training}\n")
+    assert train(data, output, "--config", str(path)) == 0
+    said = json.loads((output / "validation.json").read_text())
+    assert said["kept"] == {"joint": "negatives-corpus-residual-none", "staged": "staged"}[better]
+    assert said["candidates"][said["kept"]] == max(said["candidates"].values())
+    assert f"kept {said['kept']}" in capsys.readouterr().err
+    answerer = Answerer.from_pretrained(output, HashedTermsEncoder(64))
+    assert answerer._contents.model.config.scorer.filter == better
+    answer = answerer.ask("how do I stop the badge", category="account", steering_strength=float("inf"))
+    assert {source.category for source in answer.sources} == {"account"}
+
+
+@pytest.mark.parametrize("model", ["routed", "scorer"])
+def test_a_stopped_run_ends_as_one_that_was_not(
+    data: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+):
+    config.write_text(config.read_text().replace("routed", model))
     assert train(data, tmp_path / "whole", "--config", str(config)) == 0
     fit = Trainer.fit
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from sightline.jepa import JEPAConfig, JEPAModel, SteeringDataset, Trainer, mine_negatives
 from sightline.jepa.training import CheckpointError, read_history
@@ -16,7 +17,7 @@ TRAINING = {"epochs": 4, "batch_size": 48, "learning_rate": 0.02, "warmup_epochs
 
 def config(**changes: Any) -> JEPAConfig:
     values = {"predictor": {"dimension": 16, "hidden_dimension": 8}, "training": TRAINING}
-    return JEPAConfig.model_validate(values | changes)
+    return JEPAConfig.model_validate(values | {"scorer": {"filter": "joint"}} | changes)
 
 
 def without_time(history: Any) -> list[Any]:
@@ -24,7 +25,7 @@ def without_time(history: Any) -> list[Any]:
 
 
 def test_what_is_left_open_becomes_one_candidate_for_each_way_of_settling_it():
-    settled = candidates(config(scorer={"residual": "auto"}, loss={"num_negatives": 4}))
+    settled = candidates(config(scorer={"residual": "auto", "filter": "joint"}, loss={"num_negatives": 4}))
     assert {(each.loss.negatives, each.scorer.residual, each.loss.num_negatives) for each in settled.values()} == {
         ("batch", "none", 4),
         ("batch", "plain", 4),
@@ -33,6 +34,62 @@ def test_what_is_left_open_becomes_one_candidate_for_each_way_of_settling_it():
     }
     assert list(candidates(config(loss={"negatives": "corpus_all"}))) == [""]
     assert len(candidates(config(model="plain", scorer={"residual": "auto"}))) == 2
+
+
+def test_two_stages_are_one_candidate_more_where_the_scorer_allows_them():
+    settled = candidates(config(scorer={}))
+    assert {name: each.scorer.filter for name, each in settled.items()} == {
+        "negatives-batch-residual-none": "joint",
+        "negatives-corpus-residual-none": "joint",
+        "staged": "staged",
+    }
+    assert candidates(config(scorer={"residual": "auto"}))["staged"].scorer.residual == "none"
+    assert [each.scorer.filter for each in candidates(config(scorer={"filter": "staged"})).values()] == ["staged"]
+    assert "staged" not in candidates(config(scorer={"residual": "plain"}))
+    assert "staged" not in candidates(config(scorer={"steering_dimension": 4}))
+    assert "staged" not in candidates(config(model="routed", scorer={}))
+    with pytest.raises(ValidationError, match="set 'joint'"):
+        config(scorer={"residual": "plain", "filter": "staged"})
+
+
+def test_validation_chooses_between_joint_training_and_two_stages(tmp_path: Path, toy_dataset: SteeringDataset):
+    # 96 pairs are too few for the adapter's slow steps; a learning rate near zero is too low for joint training.
+    for rate, better in ((0.02, "joint"), (1e-9, "staged")):
+        open_config = config(
+            scorer={}, loss={"negatives": "corpus"}, training=TRAINING | {"learning_rate": rate, "epochs": 8}
+        )
+        trainer = Trainer(open_config, toy_dataset, folder=tmp_path / better)
+        result = trainer.fit()
+        alone = {}
+        for name in ("joint", "staged"):
+            settled = open_config.model_copy(update={"scorer": open_config.scorer.model_copy(update={"filter": name})})
+            alone[name] = Trainer(settled, toy_dataset).fit().best_score
+        assert max(alone, key=lambda name: alone[name]) == better
+        assert result.candidates == {"negatives-corpus-residual-none": alone["joint"], "staged": alone["staged"]}
+        assert result.best_score == result.candidates[result.kept] == max(alone.values())
+        assert (result.kept == "staged") == (better == "staged")
+        assert JEPAModel.from_pretrained(tmp_path / better / "model").config.scorer.filter == better
+        assert trainer.model.config.scorer.filter == better
+
+
+def test_a_training_that_two_stages_win_ends_the_same_after_a_stop(tmp_path: Path, toy_dataset: SteeringDataset):
+    slow = config(scorer={}, training=TRAINING | {"learning_rate": 1e-9})
+    whole = Trainer(slow, toy_dataset, folder=tmp_path / "whole").fit()
+    Trainer(slow, toy_dataset, folder=tmp_path / "parts").fit(stop_after=2)
+    for _ in range(2):  # the second time everything is there
+        resumed = Trainer.resume(tmp_path / "parts", toy_dataset).fit()
+        assert (resumed.kept, resumed.candidates, resumed.finished) == ("staged", whole.candidates, True)
+        assert without_time(resumed.history) == without_time(whole.history)
+        name = "model/model.safetensors"
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_two_stages_alone_are_resumed_as_such(tmp_path: Path, toy_dataset: SteeringDataset):
+    result = Trainer(config(scorer={"filter": "staged"}), toy_dataset, folder=tmp_path).fit()
+    assert (result.kept, result.candidates) == ("", {})
+    resumed = Trainer.resume(tmp_path, toy_dataset)
+    assert resumed.fit() == result
+    assert resumed.model.config.scorer.filter == "staged"
 
 
 def test_the_run_with_the_better_validation_is_kept(tmp_path: Path, toy_dataset: SteeringDataset):

@@ -55,6 +55,20 @@ class ScorerConfig(_Section):
     embeddings, which need no map."""
     residual: Literal["none", "plain", "auto"] = "none"
     """Add the plain predictor, of the shape under `predictor`, to the query: no, yes, or as validation prefers."""
+    filter: Literal["joint", "staged", "auto"] = "auto"
+    """Train the maps and the filter in one softmax; or the map of questions first, without steering, and then choose on
+    validation what being of the category nearest to the steering adds to a score; or as validation prefers."""
+
+    @property
+    def can_be_staged(self) -> bool:
+        """Whether these settings allow two stages, which know neither a residual nor a map of the steering."""
+        return self.residual != "plain" and self.steering_dimension is None
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Self:
+        if self.filter == "staged" and not self.can_be_staged:
+            raise ValueError("filter 'staged' knows neither residual 'plain' nor a steering_dimension; set 'joint'")
+        return self
 
 
 class RouterConfig(_Section):

@@ -6,7 +6,7 @@ how methods are evaluated; it knows nothing of the predictor.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,24 @@ from sightline.jepa.ranking.evaluation import Method, evaluate
 _BATCH_SIZE = 512
 
 
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A trained adapter."""
+
+    question_weights: torch.Tensor
+    """A, `[D, D]` float32."""
+    steering_weights: torch.Tensor
+    """B, `[D, D]` float32; zeros if it was trained without steering."""
+    settings: AdapterSettings
+    """How it was trained."""
+
+    def method(self, dataset: SteeringDataset) -> Method:
+        """Return it as a way of asking the questions of a data set."""
+        chosen = {"temperature": self.settings.temperature, "corpus": float(self.settings.negatives == "corpus")}
+        weights = torch.cat([self.question_weights, self.steering_weights])
+        return replace(_method(dataset, weights.numpy()), settings=chosen)
+
+
 def fit_adapter(
     dataset: SteeringDataset,
     seed: int,
@@ -30,6 +48,20 @@ def fit_adapter(
     withheld: float = 0.0,
     grid: tuple[AdapterSettings, ...] = GRID,
 ) -> Method:
+    """Train an adapter, and return it as a method; arguments and errors are those of `train_adapter`."""
+    adapter = train_adapter(dataset, seed, kind=kind, withheld=withheld, grid=grid)
+    name = f"adapter ({kind}{f', {withheld:.0%} withheld' if withheld else ''})"
+    return replace(adapter.method(dataset), name=name)
+
+
+def train_adapter(
+    dataset: SteeringDataset,
+    seed: int,
+    *,
+    kind: SteeringKind = "category",
+    withheld: float = 0.0,
+    grid: tuple[AdapterSettings, ...] = GRID,
+) -> Adapter:
     """Train one adapter per setting, and keep the one with the highest validation MRR under this steering.
 
     Args:
@@ -51,9 +83,7 @@ def fit_adapter(
     if best is None:
         raise ValueError("grid holds no settings to choose from")
     _, weights, settings = best
-    name = f"adapter ({kind}{f', {withheld:.0%} withheld' if withheld else ''})"
-    chosen = {"temperature": settings.temperature, "corpus": float(settings.negatives == "corpus")}
-    return replace(_method(dataset, weights.numpy()), name=name, settings=chosen)
+    return Adapter(*weights.chunk(2), settings)
 
 
 def _train(

@@ -51,6 +51,8 @@ def write_validation_report(
         "caution": " ".join([_CAUTION, *([HEADINGS] if from_headings else [])]),
         "questions": len(texts),
         "best_epoch": result.best_epoch,
+        "kept": result.kept,
+        "candidates": dict(result.candidates),
         "mean_reciprocal_rank": result.history[result.best_epoch].validation,
         "shared_words": None if answerer.shared_words is None else answerer.shared_words.model_dump(),
         "asked": {mode: _summary(found, dataset, relevant) for mode, found in answers.items()},

@@ -8,8 +8,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -62,6 +62,10 @@ class TrainingResult:
     """The epoch whose weights the model has: highest validation score, earliest of equals."""
     finished: bool
     """False if `fit` was told to stop before the run was over."""
+    kept: str = ""
+    """Name of the run that validation preferred; empty where there was but one."""
+    candidates: Mapping[str, float] = field(default_factory=dict)
+    """Best validation score of every run by name; empty where there was but one."""
 
     @property
     def best_score(self) -> float:

@@ -18,13 +18,15 @@ from sightline.jepa.config import JEPAConfig
 from sightline.jepa.data.dataset import SteeringDataset
 from sightline.jepa.files import atomic_file
 from sightline.jepa.models.model import JEPAModel
-from sightline.jepa.training.checkpoint import CheckpointError
+from sightline.jepa.training.checkpoint import Checkpoint, CheckpointError
 from sightline.jepa.training.history import TrainingResult, write_history, write_history_csv
 from sightline.jepa.training.run import TrainingRun
+from sightline.jepa.training.staged import StagedRun
 
 logger = logging.getLogger(__name__)
 
 _CANDIDATES = "candidates"
+_STAGED = "staged"
 
 
 class Trainer:
@@ -57,7 +59,7 @@ class Trainer:
         self._config = config
         self._folder = folder
         self._runs = {
-            name: TrainingRun(settled, dataset, folder=_folder_of(folder, name), negatives=_used(settled, negatives))
+            name: _begun(settled, dataset, _folder_of(folder, name), negatives)
             for name, settled in candidates(config).items()
         }
 
@@ -87,7 +89,8 @@ class Trainer:
             ValueError: fewer epochs are asked for than are done.
         """
         if not (folder / _CANDIDATES).exists():
-            run = TrainingRun.resume(folder, dataset, negatives=negatives, epochs=epochs, patience=patience)
+            config = Checkpoint.load(folder / "checkpoint.safetensors").state.config
+            run = _resumed(config, folder, dataset, negatives, epochs, patience)
             trainer = cls.__new__(cls)
             trainer._config, trainer._folder, trainer._runs = run.config, folder, {"": run}
             return trainer
@@ -105,9 +108,7 @@ class Trainer:
         for name, settled in candidates(config).items():
             place = folder / _CANDIDATES / name
             if (place / "checkpoint.safetensors").exists():
-                trainer._runs[name] = TrainingRun.resume(
-                    place, dataset, negatives=_used(settled, negatives), epochs=epochs, patience=patience
-                )
+                trainer._runs[name] = _resumed(settled, place, dataset, _used(settled, negatives), epochs, patience)
         return trainer
 
     @property
@@ -119,7 +120,8 @@ class Trainer:
         """Train until the epochs of every run are used up, or its validation has not improved for `patience` epochs.
 
         Args:
-            stop_after: leave off once this epoch is done and its checkpoint written, as an interruption would.
+            stop_after: leave off once this epoch is done and its checkpoint written, as an interruption would. A scorer
+                in two stages has no such epochs, and is left for when there is nothing to stop after.
 
         Returns:
             What happened in the run that is kept; it is finished when all runs are.
@@ -130,40 +132,79 @@ class Trainer:
         if self._folder is not None and len(self._runs) > 1:
             with atomic_file(self._folder / _CANDIDATES / "config.json") as file:
                 file.write(self._config.model_dump_json(indent=2).encode())
+        scores = {}
         for name, run in self._runs.items():
-            score = run.fit(stop_after).best_score
+            scores[name] = run.fit(stop_after).best_score
             if name:
-                logger.info("%s: validation score %.4f", name, score)
-        best = self._best
+                logger.info("%s: validation score %.4f", name, scores[name])
+        kept, best = self._kept, self._best
         if self._folder is not None and len(self._runs) > 1:
             write_history(self._folder / "history.jsonl", best.result.history)
             write_history_csv(self._folder / "history.csv", best.result.history)
             best.model.save_pretrained(self._folder / "model", best.result.best_validation)
-        return replace(best.result, finished=all(run.result.finished for run in self._runs.values()))
+        finished = all(run.result.finished for run in self._runs.values())
+        return replace(best.result, finished=finished, kept=kept, candidates=scores if kept else {})
 
     @property
-    def _best(self) -> TrainingRun:
-        """The run with the highest validation score, the first of equals."""
-        return max(self._runs.values(), key=lambda run: run.result.best_score)
+    def _kept(self) -> str:
+        """Name of the run with the highest validation score, the first of equals."""
+        return max(self._runs, key=lambda name: self._runs[name].result.best_score)
+
+    @property
+    def _best(self) -> TrainingRun | StagedRun:
+        return self._runs[self._kept]
 
 
 def candidates(config: JEPAConfig) -> dict[str, JEPAConfig]:
     """Return every way of settling what a configuration leaves open, by name; one without a name if nothing is."""
     negatives = ("batch", "corpus") if config.loss.negatives == "auto" else (config.loss.negatives,)
-    residuals = (config.scorer.residual,)
-    if config.model == "scorer" and config.scorer.residual == "auto":
+    scorer = config.scorer
+    residuals = (scorer.residual,)
+    if config.model == "scorer" and scorer.residual == "auto":
         residuals = ("none", "plain")
     settled = {
         f"negatives-{negative}-residual-{residual}": config.model_copy(
             update={
                 "loss": config.loss.model_copy(update={"negatives": negative} | _mined(config, negative)),
-                "scorer": config.scorer.model_copy(update={"residual": residual}),
+                "scorer": scorer.model_copy(update={"residual": residual, "filter": "joint"}),
             }
         )
         for negative in negatives
         for residual in residuals
     }
+    if config.model == "scorer" and scorer.filter != "joint" and scorer.can_be_staged:
+        staged = config.model_copy(
+            update={"scorer": scorer.model_copy(update={"residual": "none", "filter": "staged"})}
+        )
+        settled = {_STAGED: staged} if scorer.filter == "staged" else settled | {_STAGED: staged}
     return {"": next(iter(settled.values()))} if len(settled) == 1 else settled
+
+
+def _begun(
+    config: JEPAConfig, dataset: SteeringDataset, folder: Path | None, negatives: NDArray[np.int64] | None
+) -> TrainingRun | StagedRun:
+    """Return a run with everything settled that has not done anything."""
+    if _is_staged(config):
+        return StagedRun(config, dataset, folder=folder)
+    return TrainingRun(config, dataset, folder=folder, negatives=_used(config, negatives))
+
+
+def _resumed(
+    config: JEPAConfig,
+    folder: Path,
+    dataset: SteeringDataset,
+    negatives: NDArray[np.int64] | None,
+    epochs: int | None,
+    patience: int | None,
+) -> TrainingRun | StagedRun:
+    """Take up a run where its last checkpoint left it; arguments and errors are those of `TrainingRun.resume`."""
+    if _is_staged(config):
+        return StagedRun.resume(folder, dataset, epochs=epochs, patience=patience)
+    return TrainingRun.resume(folder, dataset, negatives=negatives, epochs=epochs, patience=patience)
+
+
+def _is_staged(config: JEPAConfig) -> bool:
+    return config.model == "scorer" and config.scorer.filter == "staged"
 
 
 def _check_negatives(negatives: NDArray[np.int64] | None, expected: int) -> None:
