@@ -29,14 +29,14 @@ def main() -> None:
     from experiments.steering.methods import RANKED, score_methods_stages
     from experiments.steering.report import claims_table, methods_table, scorer_tables, write_report
 
-    logging.getLogger("sightline.jepa.training.trainer").setLevel(logging.WARNING)  # each epoch is in the run's metrics
+    logging.getLogger("sightline.jepa.training").setLevel(logging.WARNING)  # each epoch is in the run's metrics
     torch.set_num_threads(settings.threads)
 
     findings = []
     for name in settings.data:
         data = build_data_stage(settings, run, name)
         scores = score_methods_stages(settings, run, data)
-        explained = {predictor: explain_stages(settings, run, data, predictor) for predictor in RANKED}
+        explained = {predictor: explain_stages(settings, run, data, predictor, scores) for predictor in RANKED}
         findings.append(DataFindings(settings, data, scores, explained))
 
     conclude(

@@ -15,7 +15,6 @@ from experiments.steering.data import Data, some_services
 from experiments.steering.findings import DataFindings
 from experiments.steering.methods import (
     ABLATIONS,
-    DEFAULT,
     DEFAULT_WITH_BM25,
     PLAIN,
     PREDICTORS,
@@ -23,7 +22,9 @@ from experiments.steering.methods import (
     RESIDUAL,
     ROUTED,
     SCORER,
+    STAGED,
     Scores,
+    add_default,
     configuration,
     trained_models,
 )
@@ -149,7 +150,7 @@ def test_what_is_recommended_is_the_best_on_validation_for_each_kind_of_steering
         assert "given and right 'adapter, unsteered' behind a hard filter" in text
         assert "where they are unreliable 'predictor'" in text
         assert "without steering 'predictor'" in text  # by however little
-        assert "The default is trained in two stages with 1 of 2 seeds" in text
+        assert "The default is the scorer in two stages with 1 of 2 training seeds" in text
         assert "with keywords 'cosine'" in text  # the first of equals; a part of an ablation is no method
 
 
@@ -176,9 +177,22 @@ def test_a_model_of_an_ablation_differs_in_what_its_name_says_alone(dataset: Ste
         PLAIN,
         ROUTED,
         RESIDUAL,
-        DEFAULT,
         *(f"{PLAIN}, {each}" for each in ABLATIONS),
     }
+
+
+def test_the_default_is_what_validation_prefers_with_each_seed() -> None:
+    def row(score: float, keywords: float = 0.0) -> dict[str, np.ndarray]:
+        modes = {"none": score, "category": score, "unreliable": score, "keywords": keywords}
+        return {f"validation/{mode}": np.array(value) for mode, value in modes.items()}
+
+    found = {SCORER: [row(0.5), row(0.4), row(0.4)], "adapter, soft filter": [row(0.4), row(0.5), row(0.4, keywords=1)]}
+    found |= {f"{name} with BM25": [row(0.0) for _ in rows] for name, rows in found.items()}
+    assert add_default(found) == [SCORER, STAGED, SCORER]  # the first of equals; training does not look at keywords
+    for added in ("", " with BM25"):
+        expected = [SCORER, "adapter, soft filter", SCORER]
+        for seed, (default, name) in enumerate(zip(found[f"default{added}"], expected, strict=True)):
+            assert default is found[name + added][seed]
 
 
 def test_nothing_trusted_is_an_aim_that_is_not_met() -> None:
@@ -252,6 +266,6 @@ def _findings(*, gain: float, worst_seed: float = 0.0, trusted: int = 30) -> Dat
     validation["adapter, unsteered"]["filter, category"] = 0.9
     validation["predictor"] |= {"unreliable": 0.8, "none": 0.51}
     validation[f"{PLAIN}, with SIGReg"] = dict.fromkeys(MODES, 0.6)
-    scores = Scores(values, validation, np.arange(60), {DEFAULT: [{"staged": 1.0}, {"staged": 0.0}]})
+    scores = Scores(values, validation, np.arange(60), [STAGED, SCORER])
     settings = SteeringSettings()
     return DataFindings(settings, data, scores, {key: [explained, explained] for key in RANKED})

@@ -14,9 +14,10 @@ from sklearn.metrics import brier_score_loss
 
 from experiments.steering.data import Data
 from experiments.steering.methods import (
-    FUSED,
+    DEFAULT_WITH_BM25,
     PREDICTORS,
     ROUTED,
+    Scores,
     model_method,
     open_model,
     train_predictor_stage,
@@ -61,13 +62,20 @@ FORCED = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the routing weight that are moved to a subspace by hand."""
 
 
-def explain_stages(settings: SteeringSettings, run: RunDirectory, data: Data, name: str) -> list[dict[str, Any]]:
-    """Return, for each training seed of one kind of predictor, everything about its explanations.
+def explain_stages(
+    settings: SteeringSettings, run: RunDirectory, data: Data, name: str, scores: Scores
+) -> list[dict[str, Any]]:
+    """Return, for each training seed of what is explained, everything about its explanations.
 
-    Where BM25 is added to a predictor, confidence is that in the ranking by both together.
+    Of the default with BM25, confidence is that in the ranking by both together. Its folds are of what it is with the
+    first seed.
     """
-    folds = [_observe_fold_stage(settings, run, data, name, fold) for fold in range(settings.folds)]
-    return [_explain_stage(settings, run, data, name, seed, folds) for seed in settings.seeds]
+    models = scores.kept if name == DEFAULT_WITH_BM25 else [name] * len(settings.seeds)
+    folds = [_observe_fold_stage(settings, run, data, name, models[0], fold) for fold in range(settings.folds)]
+    return [
+        _explain_stage(settings, run, data, name, model, seed, folds)
+        for model, seed in zip(models, settings.seeds, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -89,12 +97,19 @@ class _Observed:
 
 
 def _explain_stage(
-    settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int, folds: Sequence[_Observed]
+    settings: SteeringSettings,
+    run: RunDirectory,
+    data: Data,
+    name: str,
+    model: str,
+    seed: int,
+    folds: Sequence[_Observed],
 ) -> dict[str, Any]:
-    """Return everything about the explanations of one predictor, as the JSON that its stage holds."""
+    """Return everything about the explanations of one model, as the JSON that its stage holds."""
+    train_predictor_stage(settings, run, data, model, seed)
 
     def compute(folder: Path) -> None:
-        ranking = _ranking(settings, run, data, name, seed)
+        ranking = _ranking(settings, run, data, model, seed, with_words=name == DEFAULT_WITH_BM25)
         predict, index = ranking.predict, ranking.index
         policy = _policy(ranking, data, folds)
         write_policy(folder / "policy.json", policy)
@@ -112,16 +127,16 @@ def _explain_stage(
     return json.loads((folder / "explained.json").read_text(encoding="utf-8"))
 
 
-def _ranking(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> _Ranking:
-    """Return how a predictor ranks, with words as validation weighs them if it is one that they are added to."""
-    base = FUSED.get(name, name)
-    model = open_model(settings, run, data, base, seed)
+def _ranking(
+    settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int, *, with_words: bool
+) -> _Ranking:
+    """Return how a model ranks, with words as validation weighs them if they are to be added."""
+    model = open_model(settings, run, data, name, seed)
     words = None
-    if name in FUSED:
-        method = model_method(settings, run, data, base, seed)
-        lexical, share = fit_lexical_index(data.dataset), settings.unreliable_share
-        words = with_bm25(method, lexical, data.dataset, unreliable_share=share).added
-    return _Ranking(_function(model, data, base), index_for(model, data.dataset), words)
+    if with_words:
+        method, lexical = model_method(settings, run, data, name, seed), fit_lexical_index(data.dataset)
+        words = with_bm25(method, lexical, data.dataset, unreliable_share=settings.unreliable_share).added
+    return _Ranking(_function(model, data, name), index_for(model, data.dataset), words)
 
 
 def _policy(ranking: _Ranking, data: Data, folds: Sequence[_Observed]) -> AnswerPolicy:
@@ -135,14 +150,16 @@ def _policy(ranking: _Ranking, data: Data, folds: Sequence[_Observed]) -> Answer
     )
 
 
-def _observe_fold_stage(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, fold: int) -> _Observed:
-    """Return the questions of one fold of the training part, as a predictor of the first seed without them answers."""
+def _observe_fold_stage(
+    settings: SteeringSettings, run: RunDirectory, data: Data, name: str, model: str, fold: int
+) -> _Observed:
+    """Return the questions of one fold of the training part, as a model of the first seed without them answers."""
     without, seed = data.without_fold(fold, settings.folds), settings.seeds[0]
-    # A stage of its own, whose time is not that of asking.
-    train_predictor_stage(settings, run, without, FUSED.get(name, name), seed)
+    train_predictor_stage(settings, run, without, model, seed)  # a stage of its own, whose time is not that of asking
 
     def compute(folder: Path) -> None:
-        evidence, outcomes = _mixed(_ranking(settings, run, without, name, seed), without, "test")
+        ranking = _ranking(settings, run, without, model, seed, with_words=name == DEFAULT_WITH_BM25)
+        evidence, outcomes = _mixed(ranking, without, "test")
         arrays = {field: getattr(outcomes, field) for field in _OUTCOMES}
         groups = _groups(data, without.dataset.queries("test"))
         np.savez(folder / "observed.npz", features=evidence.features, groups=groups, **arrays)

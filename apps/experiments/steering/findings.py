@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.steering.data import FILTERED, MODES, Data
-from experiments.steering.methods import DEFAULT, METRICS, PLAIN, PREDICTORS, RANKED, ROUTED, Scores
+from experiments.steering.methods import METRICS, PLAIN, PREDICTORS, RANKED, ROUTED, STAGED, Scores
 from experiments.steering.settings import SteeringSettings
 from sightline.agents.evaluation import Interval, bootstrap_interval, paired_difference, ratio_interval, show_interval
 
@@ -134,8 +134,8 @@ class DataFindings:
             "without steering": ("none",),
         }
         advice = "; ".join(f"{when} {self._best(each)}" for when, each in modes.items())
-        staged = [bool(each["staged"]) for each in self.scores.chosen[DEFAULT]]
-        default = f"The default is trained in two stages with {sum(staged)} of {len(staged)} seeds, else jointly"
+        staged, seeds = list(self.scores.kept).count(STAGED), len(self.scores.kept)
+        default = f"The default is the {STAGED} with {staged} of {seeds} training seeds, else the scorer"
         return f"On {self.data.name}, {opening}. {default}. The best by MRR on validation questions: {advice}."
 
     def best_other(self, method: str, mode: str) -> tuple[str, Interval]:

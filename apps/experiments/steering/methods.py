@@ -36,8 +36,9 @@ from sightline.jepa.ranking import LexicalIndex, Method, QueryMetrics, fit_lexic
 SCORER, PLAIN, ROUTED = "scorer", "predictor", "routed predictor"
 PREDICTORS = (SCORER, PLAIN, ROUTED)
 RESIDUAL = "scorer with residual"
-DEFAULT = "default"
-"""The scorer as the package trains it if nothing is said: jointly or in two stages, as validation prefers."""
+STAGED, DEFAULT = "scorer in two stages", "default"
+"""The scorer in two stages ranks as the adapter with a soft filter does, so that it has no row of its own. The default
+is what a `Trainer` keeps if nothing is said: the one or the other, as validation prefers."""
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "regression alone": {"loss": {"info_nce": 0.0, "regression": 1.0}},
     "with regression": {"loss": {"regression": 1.0}},
@@ -59,9 +60,13 @@ _ADAPTERS: Mapping[str, tuple[SteeringKind, float]] = {
 }
 """The adapters: what steers them in training, and the share for which it is withheld."""
 _UNSTEERED, _SOFT = "adapter, unsteered", "adapter, soft filter"
+_RANKS_AS: Mapping[str, str] = {SCORER: SCORER, STAGED: _SOFT}
+"""What the default may be, and the method whose scores it has."""
+_TRAINER_MODES = ("none", "category", "unreliable")
 
-SCORER_WITH_BM25, DEFAULT_WITH_BM25 = f"{SCORER} with BM25", f"{DEFAULT} with BM25"
-FUSED: Mapping[str, str] = {SCORER_WITH_BM25: SCORER, DEFAULT_WITH_BM25: DEFAULT, f"{_SOFT} with BM25": _SOFT}
+_WITH_BM25 = " with BM25"
+DEFAULT_WITH_BM25 = DEFAULT + _WITH_BM25
+FUSED: Mapping[str, str] = {method + _WITH_BM25: method for method in (SCORER, _SOFT)}
 """Methods to whose scores BM25's are added, with a weight that validation may leave at zero; and what they add to."""
 RANKED = (*PREDICTORS, DEFAULT_WITH_BM25)
 """What is explained, and held to the aims; the last is what an `Answerer` ranks by."""
@@ -69,12 +74,7 @@ RANKED = (*PREDICTORS, DEFAULT_WITH_BM25)
 
 def trained_models(settings: SteeringSettings) -> tuple[str, ...]:
     """Return the names of all models that a run trains."""
-    return (
-        *PREDICTORS,
-        RESIDUAL,
-        DEFAULT,
-        *(f"{PLAIN}, {name}" for name in (ABLATIONS if settings.ablation_seeds else ())),
-    )
+    return (*PREDICTORS, RESIDUAL, *(f"{PLAIN}, {name}" for name in (ABLATIONS if settings.ablation_seeds else ())))
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ class Scores:
     """Method -> mode -> MRR of the validation questions, a mean over the seeds."""
     groups: Ids
     """`[q]` int64, questions that depend on each other."""
-    chosen: Mapping[str, Sequence[Mapping[str, float]]]
-    """Method -> what validation chose for it, once per training seed."""
+    kept: Sequence[str]
+    """What the default is with each training seed: the scorer, trained jointly or in two stages."""
 
     def of(self, method: str, mode: str, metric: str = "reciprocal_rank") -> NDArray[np.float64]:
         """`[seeds, q]`."""
@@ -97,13 +97,13 @@ class Scores:
 
 def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Data) -> Scores:
     """Fit and score all methods on a data set, each in a stage of its own."""
-    chosen: dict[str, list[Mapping[str, float]]] = {}
+    settled: dict[str, Mapping[str, float]] = {}  # what the first seed's validation chose for an adapter, for all seeds
 
     models = trained_models(settings)
 
     @cache
     def unsteered(seed: int) -> Method:
-        return _adapter(settings, data.dataset, _UNSTEERED, seed, chosen.get(_UNSTEERED))
+        return _adapter(settings, data.dataset, _UNSTEERED, seed, settled.get(_UNSTEERED))
 
     @cache
     def words() -> LexicalIndex:
@@ -120,21 +120,39 @@ def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Da
         if name == _UNSTEERED:
             return unsteered(seed)
         if name in _ADAPTERS:
-            return _adapter(settings, data.dataset, name, seed, chosen.get(name))
+            return _adapter(settings, data.dataset, name, seed, settled.get(name))
         return BASELINES[name](data.dataset, seed)
 
-    found = {}
+    found: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
     for name in (*BASELINES, *models, *FUSED):
         seeds = _seeds_of(settings, name, models)
         rows = []
         for seed in seeds:
             if name in models:  # a stage of its own, so that its time is that of training alone
                 train_predictor_stage(settings, run, data, name, seed)
-            row, settings_of_seed = _score_stage(run, data, name, seed, partial(fitted, name, seed))
+            row, chosen = _score_stage(run, data, name, seed, partial(fitted, name, seed))
             rows.append(row)
-            chosen.setdefault(name, []).append(settings_of_seed)
+            settled.setdefault(name, chosen)
         found[name] = rows
-    return _collected(found, data.groups(data.dataset.queries("test")), chosen)
+    kept = add_default(found)
+    return _collected(found, data.groups(data.dataset.queries("test")), kept)
+
+
+def add_default(found: dict[str, list[dict[str, NDArray[np.float64]]]]) -> list[str]:
+    """Add the rows of the default to those of the methods that it may rank as, and return what it is with each seed.
+
+    A `Trainer` keeps two stages where their mean over its modes of validation is above that of joint training.
+
+    Args:
+        found: method -> one row for each training seed, as `_score_stage` returns them.
+    """
+    kept = []
+    for rows in zip(found[SCORER], found[_SOFT], strict=True):
+        joint, staged = (sum(float(row[f"validation/{mode}"]) for mode in _TRAINER_MODES) for row in rows)
+        kept.append(STAGED if staged > joint else SCORER)
+    for added in ("", _WITH_BM25):
+        found[DEFAULT + added] = [found[_RANKS_AS[model] + added][place] for place, model in enumerate(kept)]
+    return kept
 
 
 def _seeds_of(settings: SteeringSettings, name: str, models: Sequence[str]) -> tuple[int, ...]:
@@ -145,9 +163,7 @@ def _seeds_of(settings: SteeringSettings, name: str, models: Sequence[str]) -> t
 
 
 def _collected(
-    found: Mapping[str, Sequence[Mapping[str, NDArray[np.float64]]]],
-    groups: Ids,
-    chosen: Mapping[str, Sequence[Mapping[str, float]]],
+    found: Mapping[str, Sequence[Mapping[str, NDArray[np.float64]]]], groups: Ids, kept: Sequence[str]
 ) -> Scores:
     """Return what was found, method -> one row for each seed, by method, mode and metric."""
     modes = (*MODES, *FILTERED)
@@ -161,21 +177,16 @@ def _collected(
         name: {mode: float(np.mean([row[f"validation/{mode}"] for row in rows])) for mode in modes}
         for name, rows in found.items()
     }
-    return Scores(values, validation, groups, chosen)
+    return Scores(values, validation, groups, kept)
 
 
 def _adapter(
-    settings: SteeringSettings,
-    dataset: SteeringDataset,
-    name: str,
-    seed: int,
-    earlier: Sequence[Mapping[str, float]] | None,
+    settings: SteeringSettings, dataset: SteeringDataset, name: str, seed: int, chosen: Mapping[str, float] | None
 ) -> Method:
-    """Return one adapter, with the setting the first seed has settled on, or the best on validation of several."""
+    """Return one adapter, with the setting an earlier seed has settled on, or the best on validation of several."""
     kind, withheld = _ADAPTERS[name]
     grid = tuple(replace(each, max_epochs=settings.adapter_epochs) for each in GRID[: settings.adapter_choices])
-    if earlier:
-        chosen = earlier[0]
+    if chosen is not None:
         corpus = bool(chosen["corpus"])
         grid = tuple(
             each
@@ -223,7 +234,7 @@ def _training(name: str, data_label: str, seed: int) -> str:
 def configuration(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> JEPAConfig:
     """Return the configuration of a model for this data set and seed."""
     ablated = {f"{PLAIN}, {change}": values for change, values in ABLATIONS.items()}
-    base = SCORER if name in (RESIDUAL, DEFAULT) else PLAIN if name in ablated else name
+    base = SCORER if name in (RESIDUAL, STAGED) else PLAIN if name in ablated else name
     config = {SCORER: settings.scorer, PLAIN: settings.plain, ROUTED: settings.routed}[base]
     negatives = settings.negatives
     if (name, seed, data.fold) != (base, settings.seeds[0], None):
@@ -234,7 +245,7 @@ def configuration(settings: SteeringSettings, run: RunDirectory, data: Data, nam
         {"predictor": {"dimension": data.dataset.sources.shape[1]}},
         {"loss": {"negatives": negatives}, "training": {"seed": seed}},
         {"scorer": {"residual": "plain" if name == RESIDUAL else "none"}},
-        {"scorer": {"filter": "auto" if name == DEFAULT else "joint"}},
+        {"scorer": {"filter": "staged" if name == STAGED else "joint"}},
         ablated.get(name, {}),
     ]
     values = config.model_dump()
@@ -258,8 +269,7 @@ def model_method(settings: SteeringSettings, run: RunDirectory, data: Data, name
             questions, torch.from_numpy(steered.vectors), torch.from_numpy(steered.has_steering)
         ).numpy()
 
-    chosen = {"staged": float(model.config.scorer.filter == "staged")} if name == DEFAULT else {}
-    return Method(name, index_for(model, data.dataset).sources, query_vectors, chosen)
+    return Method(name, index_for(model, data.dataset).sources, query_vectors)
 
 
 def _score_stage(

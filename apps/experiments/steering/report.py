@@ -19,7 +19,6 @@ from experiments.steering.findings import (
     DataFindings,
 )
 from experiments.steering.methods import (
-    DEFAULT,
     DEFAULT_WITH_BM25,
     FUSED,
     METRICS,
@@ -304,7 +303,7 @@ def _faithfulness_section(found: DataFindings) -> Section:
 def _training_section(run: RunDirectory, found: DataFindings) -> Section:
     rows = [
         (name, str(seed), f"{training_seconds(run, name, found.data.name, seed):.1f}")
-        for name in (*PREDICTORS, RESIDUAL, DEFAULT)
+        for name in (*PREDICTORS, RESIDUAL)
         for seed in found.settings.seeds
     ]
     caption = f"Wall time on {found.settings.threads} threads, with validation after every epoch."
