@@ -91,14 +91,16 @@ def test_planes_show_the_stones_and_mirror_with_the_actions(game: Any, random_po
 
 
 @pytest.mark.parametrize("game", [g for g in GAMES if isinstance(g, ConnectFour)], ids=repr)
-def test_threats_show_the_empty_cells_where_a_stone_would_complete_a_line(game: Any, random_positions: Any) -> None:
+def test_threats_show_the_empty_cells_that_complete_a_line_and_whose_rows_are_whose(game: Any, random_positions: Any) -> None:
     seeing = ConnectFour(game.columns, game.rows, threats=True)
     states = random_positions(game, 5, 60, range(game.columns * game.rows))
     planes = seeing.planes(pack(states))
     np.testing.assert_array_equal(planes[:, :2], game.planes(pack(states)))
     every = {(column, row) for column in range(game.columns) for row in range(game.rows)}
     met = 0
-    for state, shown in zip(states, planes[:, 2:], strict=True):
+    for state, shown, own in zip(states, planes[:, 2:4], planes[:, 4], strict=True):
+        assert {row % 2 for _, row in zip(*np.nonzero(own), strict=True)} == {game.to_move(state)}
+        assert own.sum() == game.columns * len(range(game.to_move(state), game.rows, 2))
         sides = [cells_of(game, stones) for stones in state]
         for side, plane in zip(sides, shown, strict=True):
             completing = {cell for cell in every - sides[0] - sides[1] if has_line(side | {cell}, 4)}

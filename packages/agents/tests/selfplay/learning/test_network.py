@@ -76,7 +76,7 @@ def test_a_network_that_sees_threats_survives_its_folder_and_a_decisive_player_n
 ) -> None:
     game = ConnectFour(5, 4, threats=True)
     config = NetworkConfig.for_game(game, channels=8, blocks=1)
-    assert config.planes == 4
+    assert config.planes == 5
     save_network(build_network(config, 0), config, tmp_path)
     player = NetworkPlayer.from_pretrained(tmp_path, game, simulations=1, decisive=True)
     states = random_positions(game, 4, 150, range(8, 16))
@@ -93,7 +93,7 @@ def test_a_folder_of_another_network_is_refused_and_nothing_is_loaded(tmp_path: 
     save_network(build_network(CONFIG, 0), CONFIG, tmp_path)
     with pytest.raises(ValueError, match=r"5 x 4 with 5 actions.*TicTacToe"):
         NetworkPlayer.from_pretrained(tmp_path, TicTacToe())
-    with pytest.raises(ValueError, match=r"shown in 2 planes.*threats=True.*shown in 4"):
+    with pytest.raises(ValueError, match=r"shown in 2 planes.*threats=True.*shown in 5"):
         NetworkPlayer.from_pretrained(tmp_path, ConnectFour(5, 4, threats=True))
     wider = CONFIG.model_copy(update={"channels": 16})
     (tmp_path / "config.json").write_text(wider.model_dump_json())

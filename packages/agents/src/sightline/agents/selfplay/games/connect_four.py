@@ -17,7 +17,9 @@ class ConnectFour:
         columns: number of columns, at least 4.
         rows: number of rows, at least 4.
         threats: whether `planes` shows, beside the stones, the empty cells that complete a line for either side: what
-            a small network would otherwise spend its first layers and its first minutes of learning on.
+            a small network would otherwise spend its first layers and its first minutes of learning on. It then shows
+            whose rows are whose, too: which threat counts in the end depends on its row and on who began, and who
+            began is the parity of all stones, which layers that look at nine cells cannot tell.
 
     Raises:
         ValueError: the board needs more than 64 bits, or no line of four fits.
@@ -116,14 +118,21 @@ class ConnectFour:
     def planes(self, boards: Boards) -> NDArray[np.float32]:
         """Return stones of the side to move and of the other one, float32 `[n, 2, columns, rows]`.
 
-        With `threats`, `[n, 4, columns, rows]`: then the empty cells that complete a line of the one and of the other.
+        With `threats`, `[n, 5, columns, rows]`: then the empty cells that complete a line of the one and of the other,
+        and the rows of the side to move: the odd ones, counted from 1 at the bottom, for the first player.
         """
         shown = list(boards)
         if self.threats:
             completing = threats_of(self.cells, self.steps)
             shown += [completing(side, boards[0] | boards[1]) for side in boards]
         bits = np.stack(shown, axis=1)[:, :, None] >> self._places & np.uint64(1)
-        return bits.astype(np.float32).reshape(-1, len(shown), self.columns, self.rows)
+        planes = bits.astype(np.float32).reshape(-1, len(shown), self.columns, self.rows)
+        if not self.threats:
+            return planes
+        is_second = planes[:, :2].sum(axis=(1, 2, 3)) % 2
+        own_rows = (np.arange(self.rows) + is_second[:, None]) % 2 == 0
+        own = np.broadcast_to(own_rows[:, None, None], (len(planes), 1, self.columns, self.rows))
+        return np.concatenate([planes, own.astype(np.float32)], axis=1)
 
     def mirror_actions(self) -> NDArray[np.int64]:
         """Return what each action becomes where the columns are read from right to left, int64 `[A]`."""
