@@ -91,7 +91,9 @@ def test_planes_show_the_stones_and_mirror_with_the_actions(game: Any, random_po
 
 
 @pytest.mark.parametrize("game", [g for g in GAMES if isinstance(g, ConnectFour)], ids=repr)
-def test_threats_show_the_empty_cells_that_complete_a_line_and_whose_rows_are_whose(game: Any, random_positions: Any) -> None:
+def test_threats_show_the_empty_cells_that_complete_a_line_and_whose_rows_are_whose(
+    game: Any, random_positions: Any
+) -> None:
     seeing = ConnectFour(game.columns, game.rows, threats=True)
     states = random_positions(game, 5, 60, range(game.columns * game.rows))
     planes = seeing.planes(pack(states))
