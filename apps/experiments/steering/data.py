@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.steering.settings import DataName, SteeringSettings
 from experiments.steering.shop_texts import shop_texts
@@ -27,6 +28,7 @@ from sightline.jepa.data import (
     read_dataset,
     write_dataset,
 )
+from sightline.retrieval import CachedEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -131,17 +133,9 @@ def build_data_stage(settings: SteeringSettings, run: RunDirectory, name: DataNa
     def compute(folder: Path) -> None:
         encoder = open_encoder(settings, run)
 
-        def encode(texts: Sequence[str]) -> np.ndarray:
-            by_length = sorted(texts, key=len)  # texts of one length waste no time on padding
-            for start in range(0, len(texts), _TEXTS_AT_ONCE):
-                encoder.encode(by_length[start : start + _TEXTS_AT_ONCE])
-                encoder.save()
-                logger.info("%s: %d of %d texts embedded", name, min(start + _TEXTS_AT_ONCE, len(texts)), len(texts))
-            return encoder.encode(texts)
-
         built = build_dataset(
             _texts(settings, name),
-            encode,
+            partial(embed_in_parts, encoder, name=name),
             encoder=encoder.name,
             seed=settings.seed,
         )
@@ -149,6 +143,25 @@ def build_data_stage(settings: SteeringSettings, run: RunDirectory, name: DataNa
 
     folder = run.stage(Stage.DATA, compute, name)
     return Data(name, read_dataset(folder / "dataset"), settings.seed, settings.unreliable_share)
+
+
+def embed_in_parts(encoder: CachedEncoder, texts: Sequence[str], name: str) -> NDArray[np.float32]:
+    """Embed texts, with what is done on the disk every now and then.
+
+    Args:
+        encoder: encoder to ask.
+        texts: n texts.
+        name: what they are called in the log.
+
+    Returns:
+        `[n, D]` float32.
+    """
+    by_length = sorted(texts, key=len)  # texts of one length waste no time on padding
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        encoder.encode(by_length[start : start + _TEXTS_AT_ONCE])
+        encoder.save()
+        logger.info("%s: %d of %d texts embedded", name, min(start + _TEXTS_AT_ONCE, len(texts)), len(texts))
+    return encoder.encode(texts)
 
 
 _TEXTS_AT_ONCE = 512

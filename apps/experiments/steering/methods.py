@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from experiments.steering.data import FILTERED, MODES, Data
 from experiments.steering.settings import DataName, SteeringSettings
 from experiments.steering.stages import Stage
+from experiments.steering.tuned_encoder import tune_and_embed_stages, tuned_method, tuned_methods
 from lab.run import RunDirectory, write_metrics
 from sightline.jepa import (
     JEPAConfig,
@@ -135,6 +136,7 @@ def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Da
             settled.setdefault(name, chosen)
         found[name] = rows
     kept = add_default(found)
+    found |= _score_tuned_stages(settings, run, data, words)
     return _collected(found, data.groups(data.dataset.queries("test")), kept)
 
 
@@ -153,6 +155,19 @@ def add_default(found: dict[str, list[dict[str, NDArray[np.float64]]]]) -> list[
     for added in ("", _WITH_BM25):
         found[DEFAULT + added] = [found[_RANKS_AS[model] + added][place] for place, model in enumerate(kept)]
     return kept
+
+
+def _score_tuned_stages(
+    settings: SteeringSettings, run: RunDirectory, data: Data, words: Callable[[], LexicalIndex]
+) -> dict[str, list[dict[str, NDArray[np.float64]]]]:
+    """Return method -> one row for each training seed, of what ranks by a tuned encoder; nothing without tuning."""
+    found: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
+    for name in tuned_methods(settings):
+        for seed in settings.seeds[: settings.tuning.seeds]:
+            tune_and_embed_stages(settings, run, data, seed)  # stages of their own, as above
+            fit = partial(tuned_method, settings, run, data, name, seed, words)
+            found.setdefault(name, []).append(_score_stage(run, data, name, seed, fit)[0])
+    return found
 
 
 def _seeds_of(settings: SteeringSettings, name: str, models: Sequence[str]) -> tuple[int, ...]:

@@ -33,6 +33,7 @@ from experiments.steering.methods import (
 from experiments.steering.overview import overview_section
 from experiments.steering.plots import reliability_diagram, steering_strength_curve
 from experiments.steering.stages import Stage
+from experiments.steering.tuned_encoder import tuned_methods
 from lab.figures import save_figure
 from lab.report import Report, Section
 from lab.run import RunDirectory, slug
@@ -108,8 +109,9 @@ def rivals_table(found: DataFindings) -> Table:
 def scorer_tables(found: DataFindings) -> tuple[Table, Table]:
     """Return the scorer, and the default with BM25, minus their rivals under every kind of steering."""
     rivals = (SOFT_FILTER, ROUTED, PLAIN, COSINE, UNSTEERED_ADAPTER, STEERED_ADAPTER)
-    without, fused = (SCORER, rivals, RESIDUAL), (DEFAULT_WITH_BM25, (SCORER, "BM25", *FUSED, *rivals), None)
-    return _compared(found, *without), _compared(found, *fused)
+    fused = (SCORER, "BM25", *FUSED, *rivals, *tuned_methods(found.settings))
+    without, with_words = (SCORER, rivals, RESIDUAL), (DEFAULT_WITH_BM25, fused, None)
+    return _compared(found, *without), _compared(found, *with_words)
 
 
 def _compared(found: DataFindings, base: str, rivals: Sequence[str], extended: str | None) -> Table:

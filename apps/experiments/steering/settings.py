@@ -5,13 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lab.settings import EncoderSettings
+from lab.settings import HASHING, EncoderSettings
 from sightline.jepa import JEPAConfig
 from sightline.jepa.baselines import GRID
 
 DataName = Literal["shop", "documentation", "docstrings"]
+
+
+class EncoderTuning(BaseModel):
+    """How the encoder itself is tuned by LoRA on the training pairs of each data set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    epochs: int = Field(default=0, ge=0)
+    """Passes over the training pairs; 0 leaves the tuned encoder out, as it takes minutes where others take seconds."""
+    seeds: int = Field(default=1, ge=1)
+    """How many of the seeds it is tuned with."""
+    batch_size: int = Field(default=32, ge=2)
+    """Pairs of a step, each contrasted with the sources of all others."""
+    max_tokens: int = Field(default=64, ge=8)
+    """Tokens of a text that are read while it is tuned; embedding reads what the model reads."""
+    rank: int = Field(default=16, ge=1)
+    """Rank of the adapters, whose scale is 2."""
+    learning_rate: float = Field(default=5e-4, gt=0)
+    """Largest learning rate of AdamW, after a warm-up of a tenth of the steps; then it falls to 0."""
+    temperature: float = Field(default=0.05, gt=0)
+    """Divisor of the cosines."""
+    checkpoint_steps: int = Field(default=10, ge=1)
+    """Steps after which a checkpoint is written, for a run that is killed."""
 
 
 class SteeringSettings(EncoderSettings):
@@ -72,6 +95,8 @@ class SteeringSettings(EncoderSettings):
     """The predictor; its dimension, negatives and seed are set by the run."""
     routed: JEPAConfig = JEPAConfig(model="routed")
     """The predictor with named subspaces."""
+    tuning: EncoderTuning = EncoderTuning()
+    """The encoder itself, tuned by LoRA; left out unless --tuning.epochs says otherwise."""
     folds: int = Field(default=4, ge=0)
     """Parts of the training questions that predictors of the first seed do without, one at a time, to be asked them as
     further evidence of when an answer is right; 0 for the validation questions alone."""
@@ -88,4 +113,6 @@ class SteeringSettings(EncoderSettings):
         for name, values in (("seeds", self.seeds), ("data", self.data)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} must not hold anything twice: {list(values)}")
+        if self.tuning.epochs and self.encoder == HASHING:
+            raise ValueError(f"tuning.epochs needs an encoder with a model, which {HASHING!r} has not")
         return self
