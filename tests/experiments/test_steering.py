@@ -151,7 +151,7 @@ def test_what_is_recommended_is_the_best_on_validation_for_each_kind_of_steering
         assert "where they are unreliable 'predictor'" in text
         assert "without steering 'predictor'" in text  # by however little
         assert "The default is the scorer in two stages with 1 of 2 training seeds" in text
-        assert "with keywords 'cosine'" in text  # the first of equals; a part of an ablation is no method
+        assert "with keywords 'default with BM25'" in text  # it is like others; a part of an ablation is no method
 
 
 def test_a_model_of_an_ablation_differs_in_what_its_name_says_alone(dataset: SteeringDataset, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.steering.data import FILTERED, MODES, Data
-from experiments.steering.methods import METRICS, PLAIN, PREDICTORS, RANKED, ROUTED, STAGED, Scores
+from experiments.steering.methods import DEFAULT_WITH_BM25, METRICS, PLAIN, PREDICTORS, RANKED, ROUTED, STAGED, Scores
 from experiments.steering.settings import SteeringSettings
 from sightline.agents.evaluation import Interval, bootstrap_interval, paired_difference, ratio_interval, show_interval
 
@@ -154,11 +154,15 @@ class DataFindings:
         return shown, self.difference(method, mode, name, best)
 
     def _best(self, modes: Sequence[str]) -> str:
-        """Return the method that validation prefers under one of the modes; parts of ablations are no methods."""
+        """Return the method that validation prefers under one of the modes, of equals the default.
+
+        Parts of ablations are no methods.
+        """
         options = [
             (name, mode) for name in self.scores.validation if not name.startswith(f"{PLAIN}, ") for mode in modes
         ]
-        name, mode = max(options, key=lambda option: self.scores.validation[option[0]][option[1]])
+        validation = self.scores.validation
+        name, mode = max(options, key=lambda option: (validation[option[0]][option[1]], option[0] == DEFAULT_WITH_BM25))
         return f"{name!r}{' behind a hard filter' if mode in FILTERED else ''}"
 
     def _ranking(self, predictor: str) -> list[Claim]:
