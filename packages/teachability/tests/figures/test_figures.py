@@ -26,6 +26,7 @@ from sightline.teachability.figures import (
     interval_text,
     pair_up,
 )
+from sightline.teachability.figures.finding import p_text
 from sightline.teachability.labels import Thresholds
 from sightline.teachability.selection import Lead, SelectionRow
 from sightline.teachability.statistics import Estimate
@@ -59,6 +60,7 @@ def test_tables_escape_what_pages_and_models_are_called():
 def test_intervals_as_text():
     assert interval_text(Estimate(0.0312, -0.01, 0.0724), points=True) == "+3.1 [-1.0, +7.2]"
     assert interval_text(Estimate(math.nan, 0.0, 1.0)) == "- [+0.000, +1.000]"
+    assert [p_text(p) for p in (0.2, 0.001, 0.0005, 0.0)] == ["p = 0.200", "p = 0.001", "p < 0.001", "p < 0.001"]
 
 
 def labelled_crowd(scene, effect, size=160):

@@ -63,3 +63,8 @@ def interval_text(estimate: Estimate, *, points: bool = False) -> str:
     numbers = [number * scale for number in (estimate.value, estimate.low, estimate.high)]
     value, low, high = (f"{number:+.{digits}f}" if number == number else "-" for number in numbers)
     return f"{value} [{low}, {high}]"
+
+
+def p_text(p: float) -> str:
+    """Return `p = 0.114`, or `p < 0.001` where three digits would show none."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sightline.teachability.figures.finding import Finding, Verdict
+from sightline.teachability.figures.finding import Finding, Verdict, p_text
 from sightline.teachability.labels.quadrants import Thresholds
 from sightline.teachability.records import QUADRANTS, LabelledSnapshot
 from sightline.teachability.statistics import cluster_mean, permute_clusters
@@ -59,7 +59,7 @@ def analyse_h1(labelled: Sequence[LabelledSnapshot], *, patches_work: bool = Tru
         spread = max(row[2] for row in filled) - min(row[2] for row in filled)
         sentence = (
             f"Mean {what} of the quadrants spreads over {spread:.3f} in {len(usable)} moments; with quadrants "
-            f"exchanged between groups p = {p:.3f}."
+            f"exchanged between groups {p_text(p)}."
         )
     columns = ("quadrant", "moments", f"mean {what}", "low", "high", "route demo", "route contrast", "route hint")
     return Finding("H1", CLAIM, verdict, sentence, Table(f"H1: {what} by quadrant", columns, tuple(rows)))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.teachability.figures.finding import Finding, Verdict
+from sightline.teachability.figures.finding import Finding, Verdict, p_text
 from sightline.teachability.records import PATCH_FORMATS, QUADRANTS
 from sightline.teachability.statistics import cluster_mean, permute_clusters
 from sightline.teachability.tables import Cell, Table
@@ -60,7 +60,7 @@ def analyse_h3(rows: Sequence[MicroRow], *, seed: int = 0) -> Finding:
     if not math.isnan(p):
         verdict = "supported" if p < 0.05 and len(set(best.values())) > 1 else "cannot tell"
     chosen = ", ".join(f"{quadrant} {format_}" for quadrant, format_ in best.items())
-    sentence = f"Best format by first-step gain over {len(gains)} moments: {chosen or 'none'}; interaction p = {p:.3f}."
+    sentence = f"Best format by first-step gain over {len(gains)} moments: {chosen or 'none'}; interaction {p_text(p)}."
     if not math.isnan(p) and p < 0.05 and len(set(best.values())) == 1:
         verdict = "not supported"
         sentence += " The formats differ by more in some quadrants than in others, but the best is the same."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sightline.teachability.evaluation.records import OverallRow, RetentionRow
-from sightline.teachability.figures.finding import Finding, Verdict, excludes, interval_text
+from sightline.teachability.figures.finding import Finding, Verdict, excludes, interval_text, p_text
 from sightline.teachability.statistics import Estimate
 from sightline.teachability.tables import Table
 
@@ -39,7 +39,7 @@ def analyse_h5(overall: Sequence[OverallRow], retention: Sequence[RetentionRow])
         gain = Estimate(best.delta or 0.0, best.delta_low or 0.0, best.delta_high or 0.0)
         sentence = (
             f"Best of {len(trained)}: {best.model}, {interval_text(gain, points=True)} points of success (adjusted "
-            f"p = {best.p_holm if best.p_holm is not None else 1:.3f})"
+            f"{p_text(best.p_holm if best.p_holm is not None else 1)})"
         )
         if best.model in kept:
             row = kept[best.model]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sightline.teachability.figures.finding import Finding, Verdict, excludes, interval_text
+from sightline.teachability.figures.finding import Finding, Verdict, excludes, interval_text, p_text
 from sightline.teachability.selection.experiment import Lead, SelectionRow
 from sightline.teachability.statistics import Estimate
 from sightline.teachability.tables import Table
@@ -34,7 +34,7 @@ def analyse_h7(rows: Sequence[SelectionRow], leads: Sequence[Lead], *, tasks: in
         verdict = "not supported"
     parts = [
         f"{interval_text(Estimate(lead.delta, lead.low, lead.high), points=True)} against {rival} "
-        f"(adjusted p = {lead.p_holm:.3f})"
+        f"(adjusted {p_text(lead.p_holm)})"
         for rival, lead in against.items()
     ]
     sentence = "Predictor, points of success: " + ("; ".join(parts) if parts else "was not among the arms") + "."

@@ -51,7 +51,8 @@ def heat(axes: Any, values: Any, rows: list[str], columns: list[str], *, unit: s
         for column in range(len(columns)):
             value = table[row, column]
             text = "empty" if np.isnan(value) else f"{value:+.3f}"
-            axes.text(column, row, text, ha="center", va="center", fontsize=8)
+            dark = abs(value) > 0.6 * limit  # False for an empty cell
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
     axes.figure.colorbar(image, ax=axes, label=unit)
