@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,8 +27,8 @@ from experiments.steering.settings import EncoderTuning, SteeringSettings
 from experiments.steering.stages import Stage
 from lab.encoder import open_model
 from lab.run import RunDirectory, write_metrics
-from sightline.jepa import Steering, SteeringDataset, batch_info_nce
-from sightline.jepa.baselines import softly_filtered
+from sightline.jepa import SteeringDataset, batch_info_nce, fit_adapter
+from sightline.jepa.baselines import GRID, fit_cosine, softly_filtered
 from sightline.jepa.data import Ids
 from sightline.jepa.ranking import LexicalIndex, Method, with_bm25
 from sightline.retrieval import CachedEncoder, SentenceTransformerEncoder
@@ -40,10 +40,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TUNED: Final = "tuned encoder"
-TUNED_SOFT: Final = f"{TUNED}, soft filter"
-TUNED_WITH_BM25: Final = f"{TUNED_SOFT} with BM25"
-TUNED_METHODS: Final = (TUNED, TUNED_SOFT, TUNED_WITH_BM25)
-"""The rows: the cosine of tuned vectors alone, with a soft filter by the category, and with BM25 as well."""
+TUNED_ADAPTER: Final = f"{TUNED}, adapter"
+_SOFT, _WITH_BM25 = ", soft filter", " with BM25"
+TUNED_METHODS: Final = (TUNED, TUNED + _SOFT, TUNED + _SOFT + _WITH_BM25, TUNED_ADAPTER + _SOFT + _WITH_BM25)
+"""The rows: the cosine of tuned vectors alone, with a soft filter by the category, with BM25 as well, and all of it
+behind a linear adapter, as the frozen vectors have one."""
 
 _TRAIN: Final = 0  # of `pair_split`
 _WARM_UP: Final = 0.1  # share of the steps, as sentence-transformers' examples have it
@@ -75,20 +76,18 @@ def tuned_method(
         words: function to the index of the sources' words, asked where BM25 is added.
     """
     share = settings.unreliable_share
-    if name == TUNED_WITH_BM25:
-        soft = tuned_method(settings, run, data, TUNED_SOFT, seed, words)
-        return with_bm25(soft, words(), data.dataset, unreliable_share=share)
-    if name == TUNED_SOFT:
-        plain = tuned_method(settings, run, data, TUNED, seed, words)
-        return softly_filtered(plain, data.dataset, unreliable_share=share)
+    if name.endswith(_WITH_BM25):
+        base = tuned_method(settings, run, data, name.removesuffix(_WITH_BM25), seed, words)
+        return with_bm25(base, words(), data.dataset, unreliable_share=share)
+    if name.endswith(_SOFT):
+        base = tuned_method(settings, run, data, name.removesuffix(_SOFT), seed, words)
+        return softly_filtered(base, data.dataset, unreliable_share=share)
     with np.load(tune_and_embed_stages(settings, run, data, seed) / "vectors.npz", allow_pickle=False) as file:
-        questions, sources = file["questions"], file["sources"]
-
-    def query_vectors(question_ids: Ids, steered: Steering) -> NDArray[np.float32]:
-        del steered
-        return questions[question_ids]
-
-    return Method(TUNED, sources, query_vectors)
+        tuned = replace(data.dataset, questions=file["questions"], sources=file["sources"])
+    if name == TUNED_ADAPTER:  # unsteered, so that no vector but those two parts' is read
+        grid = tuple(replace(each, max_epochs=settings.adapter_epochs) for each in GRID[: settings.adapter_choices])
+        return fit_adapter(tuned, seed, kind="none", grid=grid)
+    return replace(fit_cosine(tuned, seed), name=TUNED)
 
 
 def tune_encoder_stage(settings: SteeringSettings, run: RunDirectory, data: Data, seed: int) -> Path:
