@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.steering.data import MODES, Data, embed_in_parts
+from experiments.steering.data import FILTERED, MODES, Data, embed_in_parts
+from experiments.steering.methods import score_tuned_stages
 from experiments.steering.settings import EncoderTuning, SteeringSettings
 from experiments.steering.tuned_encoder import (
     TUNED,
@@ -234,6 +235,25 @@ def test_stages_give_rows_that_a_second_start_reads_from_the_disk(
     rows = [json.loads(line) for line in (kept / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_the_experiment_has_a_row_of_each_for_as_many_seeds_as_are_asked_for(
+    model_folder: Path, dataset: SteeringDataset, tmp_path: Path
+) -> None:
+    tuning = TUNING.model_copy(update={"epochs": 1, "seeds": 2})
+    settings = settings_of(model_folder, tuning).model_copy(update={"seeds": (3, 4, 5), "adapter_epochs": 2})
+    run = RunDirectory(tmp_path / "run", settings.identity())
+    data = Data("shop", dataset, seed=0, unreliable_share=0.3)
+    found = score_tuned_stages(settings, run, data, lambda: fit_lexical_index(dataset))
+    assert tuple(found) == TUNED_METHODS
+    count = len(dataset.queries("test"))
+    for rows in found.values():
+        assert len(rows) == 2
+        assert all(row[f"{mode}/reciprocal_rank"].shape == (count,) for row in rows for mode in (*MODES, *FILTERED))
+    first, second = found[TUNED]
+    assert not np.array_equal(first["none/reciprocal_rank"], second["none/reciprocal_rank"])
+    off = settings_of(model_folder, EncoderTuning())
+    assert score_tuned_stages(off, run, data, lambda: fit_lexical_index(dataset)) == {}
 
 
 def test_embedding_in_parts_gives_the_rows_of_the_texts_in_their_order(model_folder: Path, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Da
             settled.setdefault(name, chosen)
         found[name] = rows
     kept = add_default(found)
-    found |= _score_tuned_stages(settings, run, data, words)
+    found |= score_tuned_stages(settings, run, data, words)
     return _collected(found, data.groups(data.dataset.queries("test")), kept)
 
 
@@ -157,10 +157,20 @@ def add_default(found: dict[str, list[dict[str, NDArray[np.float64]]]]) -> list[
     return kept
 
 
-def _score_tuned_stages(
+def score_tuned_stages(
     settings: SteeringSettings, run: RunDirectory, data: Data, words: Callable[[], LexicalIndex]
 ) -> dict[str, list[dict[str, NDArray[np.float64]]]]:
-    """Return method -> one row for each training seed, of what ranks by a tuned encoder; nothing without tuning."""
+    """Score what ranks by a tuned encoder, each method in a stage of its own.
+
+    Args:
+        settings: settings of the run.
+        run: folder of the run.
+        data: data set.
+        words: function to the index of the sources' words.
+
+    Returns:
+        Method -> one row for each seed of the tuning, as `_score_stage` returns them; nothing without tuning.
+    """
     found: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
     for name in tuned_methods(settings):
         for seed in settings.seeds[: settings.tuning.seeds]:
