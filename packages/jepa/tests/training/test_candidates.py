@@ -146,6 +146,7 @@ def test_validation_decides_whether_there_is_a_residual():
     better = max(("none", "plain"), key=lambda residual: kinds[residual].best_score)
     assert kinds["auto"].history == kinds[better].history
     assert kinds["auto"].model.config.scorer.residual == better
+    assert kinds["auto"].model.config.scorer.filter == "joint"
 
 
 def test_training_stops_when_validation_no_longer_improves():
@@ -162,6 +163,7 @@ def test_training_stops_when_validation_no_longer_improves():
         ({"loss": {"info_nce": 0.0}}, "set info_nce above 0"),
         ({"training": {"batches": "balanced"}}, "training.batches 'random'"),
         ({"training": {"precision": "bfloat16"}}, "training.precision 'float32'"),
+        ({"scorer": {"filter": "staged"}}, "set scorer.filter to 'joint'"),
         ({"scorer": {}}, f"scorer.steering_dimension {WIDTH}, not {DIMENSION} and {DIMENSION}"),
     ],
 )

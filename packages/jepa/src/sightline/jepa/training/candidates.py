@@ -91,7 +91,8 @@ def train_on_candidates(
     kinds = ("none", "plain") if config.scorer.residual == "auto" else (config.scorer.residual,)
     found = []
     for residual in kinds:
-        settled = config.model_copy(update={"scorer": config.scorer.model_copy(update={"residual": residual})})
+        scorer = config.scorer.model_copy(update={"residual": residual, "filter": "joint"})
+        settled = config.model_copy(update={"scorer": scorer})
         found.append(_train(settled, pages, training, validation))
         logger.info("residual %s: validation MRR %.4f", residual, found[-1].best_score)
     return max(found, key=lambda each: each.best_score)
@@ -173,6 +174,8 @@ def _check(config: JEPAConfig, examples: CandidateExamples, training: Sequence[i
             "a question is contrasted with its own candidates, which is the only term: set info_nce above 0 and "
             f"{', '.join((*asked, 'num_negatives'))} of loss to 0"
         )
+    if config.scorer.filter == "staged":
+        raise ValueError("training on candidates knows no stages; set scorer.filter to 'joint' or 'auto'")
     if config.training.batches != "random" or config.training.precision != "float32":
         raise ValueError("training on candidates needs training.batches 'random' and training.precision 'float32'")
     dimension, width = examples.questions.shape[1], examples.steering.shape[1]
