@@ -82,6 +82,7 @@ def explain_stages(
 class _Ranking:
     """What ranks sources: a model, what it searches, and the words that add to its scores, if any do."""
 
+    model: JEPAModel
     predict: PredictFunction
     index: SourceIndex
     words: Method | None
@@ -117,7 +118,7 @@ def _explain_stage(
         if name in PREDICTORS:
             found["obedience"] = _steering_strength(predict, index, data, seed)
         if name == ROUTED:
-            found["faithfulness"] = _faithfulness(open_model(settings, run, data, name, seed), ranking, data, seed)
+            found["faithfulness"] = _faithfulness(ranking, data, seed)
             if seed == settings.seeds[0]:
                 notice = SMOKE_NOTICE if run.smoke else ""
                 _write_cards(folder, Explainer(predict, index, policy), data, settings.cards, notice)
@@ -132,11 +133,11 @@ def _ranking(
 ) -> _Ranking:
     """Return how a model ranks, with words as validation weighs them if they are to be added."""
     model = open_model(settings, run, data, name, seed)
-    words = None
+    index, words = index_for(model, data.dataset), None
     if with_words:
-        method, lexical = model_method(settings, run, data, name, seed), fit_lexical_index(data.dataset)
+        method, lexical = model_method(name, model, index, data), fit_lexical_index(data.dataset)
         words = with_bm25(method, lexical, data.dataset, unreliable_share=settings.unreliable_share).added
-    return _Ranking(_function(model, data, name), index_for(model, data.dataset), words)
+    return _Ranking(model, _function(model, data, name), index, words)
 
 
 def _policy(ranking: _Ranking, data: Data, folds: Sequence[_Observed]) -> AnswerPolicy:
@@ -248,9 +249,9 @@ def _steering_strength(predict: PredictFunction, index: SourceIndex, data: Data,
     return found
 
 
-def _faithfulness(model: JEPAModel, ranking: _Ranking, data: Data, seed: int) -> dict[str, float | list[float]]:
+def _faithfulness(ranking: _Ranking, data: Data, seed: int) -> dict[str, float | list[float]]:
     """Intervene on the routing of a routed predictor, and return means over the test questions."""
-    predict, index = ranking.predict, ranking.index
+    model, predict, index = ranking.model, ranking.predict, ranking.index
     ids = data.dataset.queries("test")
     steered = data.ask("test", "category").steering
     asked = Questions(

@@ -22,6 +22,7 @@ from lab.run import RunDirectory, write_metrics
 from sightline.jepa import (
     JEPAConfig,
     JEPAModel,
+    SourceIndex,
     Steering,
     SteeringDataset,
     Trainer,
@@ -115,7 +116,8 @@ def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Da
             method = fitted(FUSED[name], seed)
             return with_bm25(method, words(), data.dataset, unreliable_share=settings.unreliable_share)
         if name in models:
-            return model_method(settings, run, data, name, seed)
+            model = open_model(settings, run, data, name, seed)
+            return model_method(name, model, index_for(model, data.dataset), data)
         if name == _SOFT:
             return softly_filtered(unsteered(seed), data.dataset, unreliable_share=settings.unreliable_share)
         if name == _UNSTEERED:
@@ -284,9 +286,8 @@ def open_model(settings: SteeringSettings, run: RunDirectory, data: Data, name: 
     return JEPAModel.from_pretrained(train_predictor_stage(settings, run, data, name, seed) / "model")
 
 
-def model_method(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> Method:
-    """Return a trained model as a method."""
-    model = open_model(settings, run, data, name, seed)
+def model_method(name: str, model: JEPAModel, index: SourceIndex, data: Data) -> Method:
+    """Return a trained model, with the index of its sources, as a method."""
 
     def query_vectors(question_ids: Ids, steered: Steering) -> NDArray[np.float32]:
         questions = torch.from_numpy(np.array(data.dataset.questions[question_ids]))
@@ -294,7 +295,7 @@ def model_method(settings: SteeringSettings, run: RunDirectory, data: Data, name
             questions, torch.from_numpy(steered.vectors), torch.from_numpy(steered.has_steering)
         ).numpy()
 
-    return Method(name, index_for(model, data.dataset).sources, query_vectors)
+    return Method(name, index.sources, query_vectors)
 
 
 def _score_stage(

@@ -109,6 +109,19 @@ class Checkpoint:
             raise CheckpointError(f"{path}, field {field!r}: {first['msg']}; delete it to train anew") from error
         return cls(state, tensors)
 
+    @classmethod
+    def resume(cls, path: Path, dataset: SteeringDataset) -> Checkpoint:
+        """Read what `save` wrote, for going on with the data that it was made with.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            CheckpointError: the file is damaged, of another version, or was made with other data.
+        """
+        checkpoint = cls.load(path)
+        if checkpoint.state.dataset != fingerprint(dataset):
+            raise CheckpointError(f"{path} was made with another data set; resume with that one or train anew")
+        return checkpoint
+
 
 def fingerprint(dataset: SteeringDataset) -> str:
     """Return the SHA-256 of everything that training reads from a data set."""

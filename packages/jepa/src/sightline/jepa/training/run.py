@@ -68,11 +68,7 @@ class TrainingRun:
             ValueError: configuration, data and negatives do not fit together, or there is no such device.
         """
         assert config.loss.negatives != "auto", "the trainer settles what is contrasted with"
-        dimension = dataset.sources.shape[1]
-        if config.predictor.dimension != dimension:
-            raise ValueError(
-                f"predictor.dimension is {config.predictor.dimension}, but the data set's vectors have {dimension}"
-            )
+        check_dimension(config, dataset)
         if config.training.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("training.device is 'cuda', but PyTorch finds no such device; set it to 'cpu'")
         self._config = config
@@ -88,7 +84,9 @@ class TrainingRun:
         with seeded(config.training.seed, 0, self._device):
             predictor = make_predictor(config, pairs.centroids, pairs.descriptions)
             encoder = (
-                EMAEncoder(SharedProjection(dimension), config.ema) if config.target == "projection" else FrozenTarget()
+                EMAEncoder(SharedProjection(config.predictor.dimension), config.ema)
+                if config.target == "projection"
+                else FrozenTarget()
             )
         self._predictor, self._encoder = predictor.to(self._device), encoder.to(self._device)
         self._objective = Objective(config.loss).to(self._device)
@@ -125,10 +123,8 @@ class TrainingRun:
             ValueError: fewer epochs are asked for than are done.
         """
         path = folder / "checkpoint.safetensors"
-        checkpoint = Checkpoint.load(path)
+        checkpoint = Checkpoint.resume(path, dataset)
         state, tensors = checkpoint.state, checkpoint.tensors
-        if state.dataset != fingerprint(dataset):
-            raise CheckpointError(f"{path} was made with another data set; resume with that one or train anew")
         if state.negatives != negatives_fingerprint(negatives):
             given = "none" if negatives is None else "others"
             asked = "without mined negatives" if state.negatives is None else "with mined negatives"
@@ -382,3 +378,16 @@ class TrainingRun:
     @property
     def _total_steps(self) -> int:
         return self._config.training.epochs * self._steps_per_epoch
+
+
+def check_dimension(config: JEPAConfig, dataset: SteeringDataset) -> None:
+    """Refuse a configuration for vectors of another length.
+
+    Raises:
+        ValueError: the configuration's dimension is not that of the data set's vectors.
+    """
+    dimension = dataset.sources.shape[1]
+    if config.predictor.dimension != dimension:
+        raise ValueError(
+            f"predictor.dimension is {config.predictor.dimension}, but the data set's vectors have {dimension}"
+        )

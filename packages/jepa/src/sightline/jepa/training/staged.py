@@ -23,6 +23,7 @@ from sightline.jepa.models.scorer import FilterAwareScorer
 from sightline.jepa.models.target import frozen_copy
 from sightline.jepa.training.checkpoint import Checkpoint, CheckpointError, CheckpointState, fingerprint
 from sightline.jepa.training.history import EpochRecord, TrainingResult, write_history, write_history_csv
+from sightline.jepa.training.run import check_dimension
 from sightline.jepa.training.seeding import seeded
 from sightline.jepa.training.validation import Validation
 
@@ -52,11 +53,7 @@ class StagedRun:
         Raises:
             ValueError: configuration and data do not fit together.
         """
-        dimension = dataset.sources.shape[1]
-        if config.predictor.dimension != dimension:
-            raise ValueError(
-                f"predictor.dimension is {config.predictor.dimension}, but the data set's vectors have {dimension}"
-            )
+        check_dimension(config, dataset)
         self._config = config
         self._dataset = dataset
         self._folder = folder
@@ -83,9 +80,7 @@ class StagedRun:
             CheckpointError: the checkpoint is damaged, or was made with other data.
         """
         path = folder / "checkpoint.safetensors"
-        checkpoint = Checkpoint.load(path)
-        if checkpoint.state.dataset != fingerprint(dataset):
-            raise CheckpointError(f"{path} was made with another data set; resume with that one or train anew")
+        checkpoint = Checkpoint.resume(path, dataset)
         run = cls(checkpoint.state.extended(epochs, patience), dataset, folder=folder)
         try:
             run._scorer.load_state_dict(with_prefix(checkpoint.tensors, "best.predictor."))
