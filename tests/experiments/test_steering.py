@@ -29,6 +29,7 @@ from experiments.steering.methods import (
     trained_models,
 )
 from experiments.steering.overview import HARD_FILTER, QUALITIES, overview_section
+from experiments.steering.report import answer
 from experiments.steering.settings import SteeringSettings
 from experiments.steering.shop_texts import COUNTERFACTUAL, counterfactuals, page_text, satisfies, shop_texts
 from lab.run import RunDirectory
@@ -147,11 +148,21 @@ def test_what_is_recommended_is_the_best_on_validation_for_each_kind_of_steering
     assert "meet every aim of ranking" in better
     assert "no model meets every aim of ranking" in equal
     for text in (better, equal):
-        assert "given and right 'adapter, unsteered' behind a hard filter" in text
+        assert "given and right 'adapter, unsteered behind a hard filter'" in text
         assert "where they are unreliable 'predictor'" in text
         assert "without steering 'predictor'" in text  # by however little
         assert "The default is the scorer in two stages with 1 of 2 training seeds" in text
         assert "with keywords 'default with BM25'" in text  # it is like others; a part of an ablation is no method
+
+
+@pytest.mark.parametrize(("gain", "models"), [(0.1, "the scorer, the predictor"), (0.0, "no model")])
+def test_the_answer_counts_the_aims_of_all_data_sets_and_how_often_the_default_is_preferred(
+    gain: float, models: str
+) -> None:
+    found = _findings(gain=gain)
+    text = answer([found, found])
+    assert f"is met on shop, shop by {models}" in text
+    assert "Of 8 pairs of data and steering, validation prefers the default with BM25 in 2;" in text
 
 
 def test_a_model_of_an_ablation_differs_in_what_its_name_says_alone(dataset: SteeringDataset, tmp_path: Path) -> None:
@@ -220,11 +231,13 @@ def test_the_first_screen_names_the_best_method_of_every_kind_of_steering(tmp_pa
     section = overview_section(tmp_path, [found, found])
     (table,) = section.tables
     assert len(table.rows) == 2 * len(QUALITIES)
-    best = {row[1]: row[2] for row in table.rows}
+    by_mode = {row[1]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    best = {mode: row["best on test"] for mode, row in by_mode.items()}
     assert best["category (oracle)"] == HARD_FILTER
+    assert by_mode["category (oracle)"]["best on validation"] == "adapter, unsteered behind a hard filter"
+    assert by_mode["none"]["best on validation"] == "predictor"
     assert best["keywords"] in RANKED
     assert not any("SigReg" in name for name in best.values())
-    by_mode = {row[1]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
     assert by_mode["none"][HARD_FILTER] == ""
     assert by_mode["category (oracle)"][HARD_FILTER] == "0.950"
     assert "oracle" in section.paragraphs[0]

@@ -118,25 +118,47 @@ class DataFindings:
         """Return every aim, those of ranking before those of explanations."""
         return [claim for name in RANKED for claim in (*self._ranking(name), *self._trust(name))]
 
+    @property
+    def models_that_meet_the_aims(self) -> list[str]:
+        """Models that meet every aim of ranking on this data."""
+        failed = {claim.method for name in RANKED for claim in self._ranking(name) if not claim.met}
+        return [name for name in RANKED if name not in failed]
+
     def recommendation(self) -> str:
         """Return which models meet the aims on this data, and what validation recommends for each kind of steering."""
-        failed = {claim.method for name in RANKED for claim in self._ranking(name) if not claim.met}
-        good = [name for name in RANKED if name not in failed]
+        good = self.models_that_meet_the_aims
         opening = (
             f"the {' and the '.join(good)} {'meets' if len(good) == 1 else 'meet'} every aim of ranking"
             if good
             else "no model meets every aim of ranking"
         )
         modes = {
-            "where categories are given and right": ("category", "filter, category"),
-            "where they are unreliable": ("unreliable", "filter, unreliable"),
-            "with keywords": ("keywords",),
-            "without steering": ("none",),
+            "where categories are given and right": "category",
+            "where they are unreliable": "unreliable",
+            "with keywords": "keywords",
+            "without steering": "none",
         }
-        advice = "; ".join(f"{when} {self._best(each)}" for when, each in modes.items())
+        advice = "; ".join(f"{when} {self.preferred(mode)!r}" for when, mode in modes.items())
         staged, seeds = list(self.scores.kept).count(STAGED), len(self.scores.kept)
         default = f"The default is the {STAGED} with {staged} of {seeds} training seeds, else the scorer"
         return f"On {self.data.name}, {opening}. {default}. The best by MRR on validation questions: {advice}."
+
+    def preferred(self, mode: str) -> str:
+        """Return the method that validation prefers under a mode, behind a hard filter or not.
+
+        Of methods that are equal to the third digit it is the default. Parts of ablations are no methods.
+        """
+        validation = self.scores.validation
+        options = [
+            (name, each)
+            for name in validation
+            if not name.startswith(f"{PLAIN}, ")
+            for each in (mode, *(filtered for filtered, steered in FILTERED.items() if steered == mode))
+        ]
+        name, best = max(
+            options, key=lambda option: (round(validation[option[0]][option[1]], 3), option[0] == DEFAULT_WITH_BM25)
+        )
+        return f"{name}{' behind a hard filter' if best in FILTERED else ''}"
 
     def best_other(self, method: str, mode: str) -> tuple[str, Interval]:
         """Return the best other method on test under a kind of steering, behind a hard filter or not, and the gain.
@@ -152,18 +174,6 @@ class DataFindings:
         name, best = max(options, key=lambda option: self.scores.of(*option).mean())
         shown = f"{name}{' behind a hard filter' if best in FILTERED else ''}"
         return shown, self.difference(method, mode, name, best)
-
-    def _best(self, modes: Sequence[str]) -> str:
-        """Return the method that validation prefers under one of the modes, of equals the default.
-
-        Parts of ablations are no methods.
-        """
-        options = [
-            (name, mode) for name in self.scores.validation if not name.startswith(f"{PLAIN}, ") for mode in modes
-        ]
-        validation = self.scores.validation
-        name, mode = max(options, key=lambda option: (validation[option[0]][option[1]], option[0] == DEFAULT_WITH_BM25))
-        return f"{name!r}{' behind a hard filter' if mode in FILTERED else ''}"
 
     def _ranking(self, predictor: str) -> list[Claim]:
         gain = self.difference(predictor, "category", STEERED_ADAPTER, "category")

@@ -51,16 +51,17 @@ def main_table(findings: Sequence[DataFindings]) -> Table:
                 (
                     found.data.name,
                     found.data.label_of(mode),
+                    found.preferred(mode),
                     best,
                     "" if leading is None else show_interval(leading, ".3f"),
                     *(f"{value:.3f}" if np.isfinite(value) else "" for value in values),
                 )
             )
     return Table(
-        columns=("data", "steering", "best on test", "its MRR", *shown),
+        columns=("data", "steering", "best on validation", "best on test", "its MRR", *shown),
         rows=tuple(rows),
         caption="Means over test questions and training seeds; brackets hold 95 % bootstrap intervals over "
-        f"{resampled_by(intervals)}. The best of many on test is flattered; validation recommends, above.",
+        f"{resampled_by(intervals)}. The best of many on test is flattered; the best on validation is the one to take.",
     )
 
 

@@ -63,8 +63,21 @@ def write_report(run: RunDirectory, findings: Sequence[DataFindings]) -> Report:
     overview = overview_section(run.path / "plots", findings)
     tables = [*overview.tables, *tables]
     sections = [overview, *(section for found in findings for section in _sections(run, found))]
-    answer = " ".join(found.recommendation() for found in findings)
-    return Report(TITLE, [answer, *(str(claim) for found in findings for claim in found.claims())], tables, sections)
+    return Report(
+        TITLE, [answer(findings), *(str(claim) for found in findings for claim in found.claims())], tables, sections
+    )
+
+
+def answer(findings: Sequence[DataFindings]) -> str:
+    """Return which models meet the aims of ranking on every data set, and how often validation prefers the default."""
+    good = [name for name in RANKED if all(name in found.models_that_meet_the_aims for found in findings)]
+    models = ", ".join(f"the {name}" for name in good) if good else "no model"
+    preferred = [found.preferred(mode) for found in findings for mode in MODES]
+    return (
+        f"Every aim of ranking is met on {', '.join(found.data.name for found in findings)} by {models}. Of "
+        f"{len(preferred)} pairs of data and steering, validation prefers the {DEFAULT_WITH_BM25} in "
+        f"{preferred.count(DEFAULT_WITH_BM25)}; the first table names the best of each."
+    )
 
 
 def claims_table(found: DataFindings) -> Table:
