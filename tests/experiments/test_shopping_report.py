@@ -114,3 +114,12 @@ def test_an_actor_that_shops_worse_than_a_printed_rule_earns_gating_no_verdict(t
     assert [row["agent"] for row in found["agents"]][-2:] == ["rule_full_page", "first_hit_full_page"]
     _, found = report(tmp_path / "as good", rates, {"rule_full_page": 0.51})
     assert "beats baseline_rag" in found["claims"][0]
+
+
+def test_what_was_best_is_counted_for_agents_and_rules_by_kind_of_page(tmp_path: Path) -> None:
+    page, found = report(tmp_path, {TRAINED: 0.8, **dict.fromkeys(OTHERS, 0.5)}, {"first_hit_full_page": 0.3})
+    agreement = found["agreement_by_page"]
+    assert agreement["first_hit_full_page"]["product"]["interval"]["value"] == 0.3
+    assert agreement[TRAINED]["product"]["interval"]["value"] == 0.8
+    assert agreement[TRAINED]["product"]["decisions"] == 60
+    assert "product pages: agreement %" in page

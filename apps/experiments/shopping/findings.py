@@ -19,11 +19,12 @@ from sightline.agents.chat import TokenPrices
 from sightline.agents.evaluation import (
     AgentSummary,
     Comparison,
+    DecisionRate,
     EpisodesBySeed,
     Failure,
     Interval,
-    Recall,
     adjust_together,
+    agreement_by_page,
     bootstrap_interval,
     compare,
     detectable_difference,
@@ -89,10 +90,15 @@ class Findings:
     teachers: Teachers | None = None
     """What the expert and an honest reader reach there."""
 
+    @property
+    def all_episodes(self) -> Mapping[str, EpisodesBySeed]:
+        """Episodes of the agents, then of the printed rules."""
+        return {**self.episodes, **self.rules}
+
     @cached_property
     def summaries(self) -> list[AgentSummary]:
         """One row per agent, then one per printed rule; made once, as many ask for them."""
-        return summarise({**self.episodes, **self.rules}, seed=self.seed)
+        return summarise(self.all_episodes, seed=self.seed)
 
     def incompetence(self) -> str | None:
         """Return why nothing can be said of gating: the actor shops worse than a rule; None where it does not."""
@@ -159,7 +165,7 @@ class Findings:
             if name != "state_gated_trained"
         }
 
-    def recall_by_step(self) -> dict[str, dict[int, Recall]]:
+    def recall_by_step(self) -> dict[str, dict[int, DecisionRate]]:
         """Return agent -> step -> how often the needed chunk was read; agents that read whole pages are left out."""
         found = {
             agent: recall_by_step(episodes, webshop_grammar, self.chunking, seed=self.seed)
@@ -167,7 +173,7 @@ class Findings:
         }
         return {agent: recall for agent, recall in found.items() if recall}
 
-    def recall_by_page(self) -> dict[str, dict[str, Recall]]:
+    def recall_by_page(self) -> dict[str, dict[str, DecisionRate]]:
         """Return agent -> kind of page -> the same."""
         found = {
             agent: recall_by_page(episodes, webshop_grammar, self.chunking, seed=self.seed)
@@ -212,6 +218,13 @@ def results(findings: Findings) -> dict[str, Any]:
         "recall_by_page": {
             agent: {str(kind): asdict(recall) for kind, recall in found.items()}
             for agent, found in findings.recall_by_page().items()
+        },
+        "agreement_by_page": {
+            agent: {
+                str(kind): asdict(rate)
+                for kind, rate in agreement_by_page(episodes, webshop_grammar, seed=seed).items()
+            }
+            for agent, episodes in findings.all_episodes.items()
         },
         "failures": [
             {"goal": failure.trajectory.goal, "ending": failure.ending, "evidence": failure.evidence.value}

@@ -18,6 +18,9 @@ from lab.run import RunDirectory, write_text
 from sightline.agents import Table, summarise
 from sightline.agents.evaluation import (
     VERDICT_RULE,
+    DecisionRate,
+    EpisodesBySeed,
+    agreement_by_page,
     comparisons_table,
     cost_table,
     pareto_frontier,
@@ -27,7 +30,7 @@ from sightline.agents.evaluation import (
     results_table,
     show_interval,
 )
-from sightline.agents.grammar import ShopPage
+from sightline.agents.grammar import ShopPage, webshop_grammar
 from sightline.agents.state import NextActionMetrics
 
 PREDICTORS = ("model_acc", "baseline_last_obs_acc", "majority_class_baseline")
@@ -80,6 +83,22 @@ def retrieval_table(findings: Findings) -> Table:
     )
 
 
+def agreement_table(episodes: Mapping[str, EpisodesBySeed], seed: int) -> Table:
+    """Return how often agents did what was best, by kind of page.
+
+    Args:
+        episodes: agent -> its labelled episodes by training seed.
+        seed: seed of the bootstrap.
+    """
+    return _by_page_table(
+        {agent: agreement_by_page(of_agent, webshop_grammar, seed=seed) for agent, of_agent in episodes.items()},
+        tuple(ShopPage),
+        "agreement",
+        "How often what an agent did is best for one who knows the goal, on the pages that it came to; 95 % "
+        "intervals, and the number of decisions.",
+    )
+
+
 def _agents_section(plots: Path, findings: Findings) -> Section:
     summaries = findings.summaries
     points = {
@@ -122,26 +141,36 @@ def _step_recall_section(plots: Path, findings: Findings) -> Section:
     }
     figure = save_figure(recall_curves(curves, over="step of the episode"), plots / "recall_by_step.svg")
     kinds = (ShopPage.RESULTS, ShopPage.PRODUCT, ShopPage.DETAIL)
+    recall = _by_page_table(
+        findings.recall_by_page(),
+        kinds,
+        "recall",
+        "How often the chunk with the expert's target was among those read, on the pages that the agent itself came "
+        "to; 95 % intervals, and the number of decisions.",
+    )
+    agreement = agreement_table(findings.all_episodes, findings.seed)
+    sentence = (
+        "Later steps are reached by fewer episodes, and mostly by those that went astray; the figure ends where fewer "
+        f"than {_GOALS_PER_STEP} goals are left."
+    )
+    return Section("Was the needed chunk read, and what was best done?", (sentence,), (recall, agreement), (figure,))
+
+
+def _by_page_table(
+    rates: Mapping[str, Mapping[str, DecisionRate]], kinds: Sequence[ShopPage], what: str, caption: str
+) -> Table:
+    """Return rates of agents by kind of page."""
     rows = []
-    for agent, found in findings.recall_by_page().items():
+    for agent, found in rates.items():
         cells = [
             f"{show_interval(found[kind].interval, '.1f', scale=100)} ({found[kind].decisions:,})"
             if kind in found
             else "none"
             for kind in kinds
         ]
-        rows.append((agent, *cells, resampled_by(recall.interval for recall in found.values())))
-    table = Table(
-        columns=("agent", *(f"{kind} pages: recall %" for kind in kinds), "resampled"),
-        rows=tuple(rows),
-        caption="How often the chunk with the expert's target was among those read, on the pages that the agent itself "
-        "came to; 95 % intervals, and the number of decisions.",
-    )
-    sentence = (
-        "Later steps are reached by fewer episodes, and mostly by those that went astray; the figure ends where fewer "
-        f"than {_GOALS_PER_STEP} goals are left."
-    )
-    return Section("Was the needed chunk read, step by step?", (sentence,), (table,), (figure,))
+        rows.append((agent, *cells, resampled_by(rate.interval for rate in found.values())))
+    columns = ("agent", *(f"{kind} pages: {what} %" for kind in kinds), "resampled")
+    return Table(columns=columns, rows=tuple(rows), caption=caption)
 
 
 def _retrieval_section(plots: Path, findings: Findings) -> Section:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experiments.shopping.learning import packaged_student
 from experiments.shopping.plots import success_curves
+from experiments.shopping.report import agreement_table
 from experiments.shopping.study.training import Compared
 from experiments.shopping.study.trials import (
     PLAN,
@@ -35,7 +36,8 @@ def study_sections(
     sections = [Section("What was planned, and what came out", (PLAN,), (planned_table(planned),))]
     sections += [_pages_section(plots, study) for study in studies]
     if actors:
-        sections.append(Section("Another actor on fresh goals", (), (results_table(summarise(actors, seed=seed)),)))
+        tables = (results_table(summarise(actors, seed=seed)), agreement_table(actors, seed))
+        sections.append(Section("Another actor on fresh goals", (), tables))
     return sections
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Final, Literal
 
-from experiments.shopping.agents import STEERED, TRAINED, Workbench
+from experiments.shopping.agents import STEERED, TRAINED, Workbench, rules
 from experiments.shopping.settings import Pages, Phase2Settings
 from experiments.shopping.stages import Stage
 from experiments.shopping.study.training import Compared
@@ -172,7 +172,7 @@ def study_pages(compared: Compared, pages: Pages, *, sweeps: bool) -> PagesStudy
 
 
 def let_act(compared: Compared, actor: Actor, name: str, goals: int) -> dict[str, EpisodesBySeed]:
-    """Return what another actor does on some fresh goals with whole pages, query RAG and the gate."""
+    """Return what another actor does on some fresh goals with whole pages, query RAG and the gate, and a first rule."""
     bench, settings = compared.bench, compared.bench.settings
     fresh = replace(bench, world=open_fresh_world(settings, settings.pages), actor=actor)
     scorer = compared.trained.trained[0].scorer(compared.recipe, bench.encoder)
@@ -180,11 +180,10 @@ def let_act(compared: Compared, actor: Actor, name: str, goals: int) -> dict[str
         f"{name}, full page": fresh.react(),
         f"{name}, query RAG": fresh.query_rag(),
         f"{name}, trained gate": fresh.gated(TRAINED, scorer),
+        "first hit, full page": fresh.react(rules(settings)["first_hit"]),
     }
     chosen = fresh.world.splits["test"][:goals]
-    return {
-        each: [fresh.attempt_stage(agent, Stage.STUDY, each, chosen, labelled=False)] for each, agent in agents.items()
-    }
+    return {each: [fresh.attempt_stage(agent, Stage.STUDY, each, chosen)] for each, agent in agents.items()}
 
 
 def judge(studies: Sequence[PagesStudy]) -> list[Planned]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sightline.agents.evaluation.step_recall import (
+    agreement_by_page,
     chunks_of_step,
     recall_by_page,
     recall_by_step,
@@ -114,3 +115,25 @@ def test_recall_by_page_tells_results_from_products() -> None:
     found = recall_by_page([[episode(0, MISS, buy), episode(1, MISS, buy)]], webshop_grammar, CHUNKING, seed=0)
     assert list(found) == [ShopPage.RESULTS, ShopPage.PRODUCT]
     assert [value.interval.value for value in found.values() if value.interval is not None] == [0, 1]
+
+
+def test_agreement_counts_decisions_at_which_it_is_known_what_was_best() -> None:
+    unknown = step(ITEM, None)
+    valued = step(ITEM, None).model_copy(update={"values": (0.1, 0.7, 0.7)})  # two are best, and it does one of them
+    episodes = [[episode(0, HIT, MISS), episode(1, HIT, unknown, valued)], [episode(0, MISS), episode(1, HIT)]]
+    found = agreement_by_page(episodes, webshop_grammar, seed=0)
+    assert list(found) == [ShopPage.RESULTS, ShopPage.PRODUCT]
+    results, product = found[ShopPage.RESULTS], found[ShopPage.PRODUCT]
+    assert (results.goals, results.decisions) == (2, 5)
+    assert results.interval is not None
+    assert results.interval.value == pytest.approx((1 / 3 + 1) / 2)  # the mean of two goals
+    assert (product.goals, product.decisions, product.interval) == (1, 1, None)
+
+
+def test_whole_pages_count_for_agreement_and_broken_episodes_do_not() -> None:
+    whole, wrong = step(RESULTS, "click[b0aaaaaaaa]"), step(RESULTS, "click[b0bbbbbbbb]")
+    episodes = [[episode(0, whole), episode(1, wrong), episode(2, wrong, error="the server is gone")]]
+    found = agreement_by_page(episodes, webshop_grammar, seed=0)[ShopPage.RESULTS]
+    assert (found.goals, found.decisions) == (2, 2)
+    assert found.interval is not None
+    assert found.interval.value == pytest.approx(0.5)

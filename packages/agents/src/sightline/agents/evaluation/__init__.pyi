@@ -33,7 +33,8 @@ from .power import power_table as power_table
 from .significance import holm as holm
 from .significance import mcnemar_test as mcnemar_test
 from .significance import sign_flip_test as sign_flip_test
-from .step_recall import Recall as Recall
+from .step_recall import DecisionRate as DecisionRate
+from .step_recall import agreement_by_page as agreement_by_page
 from .step_recall import recall_by_page as recall_by_page
 from .step_recall import recall_by_step as recall_by_step
 from .summaries import AgentSummary as AgentSummary

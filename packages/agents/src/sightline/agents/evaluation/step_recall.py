@@ -1,4 +1,4 @@
-"""How often agents read the chunk they needed, by step of the episode and by kind of page.
+"""How often agents read the chunk they needed, and did what was best, by step of the episode and by kind of page.
 
 The chunks that were needed are those that hold what a best action in the agent's own situation acts on, so these
 figures speak of the pages that the agent saw, not of the expert's. This module knows nothing of models.
@@ -40,13 +40,13 @@ class PageChunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Recall:
-    """How often the needed chunk was read."""
+class DecisionRate:
+    """The share of decisions at which something holds, such as that the needed chunk was read."""
 
     goals: int
-    """Goals with at least one such decision."""
+    """Goals with at least one decision that counts."""
     decisions: int
-    """Decisions at which one of the page's chunks was needed."""
+    """Decisions that count: where one of the page's chunks was needed, or where it is known what was best."""
     interval: Interval | None
     """Interval of the mean over goals; None for fewer than two."""
 
@@ -93,7 +93,7 @@ def target_read(chunks: Sequence[PageChunk]) -> bool | None:
 
 def recall_by_step(
     episodes: EpisodesBySeed, grammar: TaskGrammar, chunking: ChunkingConfig, *, seed: int
-) -> dict[int, Recall]:
+) -> dict[int, DecisionRate]:
     """Return the recall of the needed chunk by number of the step, counted from 1, in ascending order.
 
     Args:
@@ -108,39 +108,67 @@ def recall_by_step(
     Raises:
         ValueError: the agent read chunks that this chunking does not give.
     """
-    return dict(sorted(_recall(episodes, grammar, chunking, lambda number, _: number, seed).items()))
+    found = _rates(episodes, _reads_the_needed(grammar, chunking), lambda number, _: number, seed)
+    return dict(sorted(found.items()))
 
 
 def recall_by_page(
     episodes: EpisodesBySeed, grammar: TaskGrammar, chunking: ChunkingConfig, *, seed: int
-) -> dict[str, Recall]:
+) -> dict[str, DecisionRate]:
     """Return the recall of the needed chunk by kind of page; otherwise as `recall_by_step`."""
-    found = _recall(episodes, grammar, chunking, lambda _, step: grammar.page_kind(step.available_actions), seed)
+    return _by_page(episodes, _reads_the_needed(grammar, chunking), grammar, seed)
+
+
+def agreement_by_page(episodes: EpisodesBySeed, grammar: TaskGrammar, *, seed: int) -> dict[str, DecisionRate]:
+    """Return how often an agent did what was best, by kind of page.
+
+    Args:
+        episodes: episodes by training seed, with values or an expert's actions; those that an error broke off, and
+            steps where it is not known what was best, are left out.
+        grammar: which kinds of pages there are.
+        seed: seed of the bootstrap over goals, and training seeds where there are several.
+    """
+
+    def agrees(step: Step, _: str) -> bool | None:
+        return step.action in step.best_actions if step.best_actions else None
+
+    return _by_page(episodes, agrees, grammar, seed)
+
+
+def _reads_the_needed(grammar: TaskGrammar, chunking: ChunkingConfig) -> Callable[[Step, str], bool | None]:
+    def reads(step: Step, instruction: str) -> bool | None:
+        return target_read(chunks_of_step(step, instruction, grammar, chunking)) if step.attention else None
+
+    return reads
+
+
+def _by_page(
+    episodes: EpisodesBySeed, judge: Callable[[Step, str], bool | None], grammar: TaskGrammar, seed: int
+) -> dict[str, DecisionRate]:
+    found = _rates(episodes, judge, lambda _, step: grammar.page_kind(step.available_actions), seed)
     return {kind: found[kind] for kind in grammar.page_kinds if kind in found}
 
 
-def _recall(
+def _rates(
     episodes: EpisodesBySeed,
-    grammar: TaskGrammar,
-    chunking: ChunkingConfig,
+    judge: Callable[[Step, str], bool | None],
     key: Callable[[int, Step], Key],
     seed: int,
-) -> dict[Key, Recall]:
-    # group -> goal -> for every training seed, whether the needed chunk was read at each decision
-    read: dict[Key, dict[int, list[list[bool]]]] = defaultdict(lambda: defaultdict(lambda: [[] for _ in episodes]))
+) -> dict[Key, DecisionRate]:
+    """Return the rate of each group of decisions; `judge` gets a step and its instruction, None does not count."""
+    # group -> goal -> for every training seed, whether it holds at each decision
+    held: dict[Key, dict[int, list[list[bool]]]] = defaultdict(lambda: defaultdict(lambda: [[] for _ in episodes]))
     for goal, of_goal in by_goal(episodes).items():
         for position, trajectory in ((place, each) for place, of_seed in enumerate(of_goal) for each in of_seed):
             for number, step in enumerate(trajectory.steps, start=1):
-                if not step.attention:
-                    continue
-                hit = target_read(chunks_of_step(step, trajectory.instruction, grammar, chunking))
-                if hit is not None:
-                    read[key(number, step)][goal][position].append(hit)
-    return {group: _of_goals(list(goals.values()), seed) for group, goals in read.items()}
+                holds = judge(step, trajectory.instruction)
+                if holds is not None:
+                    held[key(number, step)][goal][position].append(holds)
+    return {group: _of_goals(list(goals.values()), seed) for group, goals in held.items()}
 
 
-def _of_goals(goals: Sequence[Sequence[Sequence[bool]]], seed: int) -> Recall:
+def _of_goals(goals: Sequence[Sequence[Sequence[bool]]], seed: int) -> DecisionRate:
     weights = np.array([[len(hits) for hits in goal] for goal in goals], dtype=np.float64)
     sums = np.array([[sum(hits) for hits in goal] for goal in goals], dtype=np.float64)
     interval = rate_interval(sums / np.maximum(weights, 1), np.random.default_rng(seed), weights=weights)
-    return Recall(len(goals), int(weights.sum()), interval)
+    return DecisionRate(len(goals), int(weights.sum()), interval)
