@@ -24,3 +24,11 @@ class HeadroomStage(StrEnum):
     RULES = "5-rules"
     POLICIES = "6-policies"
     PLAYED = "7-policies-play"
+
+
+class StudentStage(StrEnum):
+    """Names of the stages' folders where the shop's student grows; demonstrations are the shop's own first stage."""
+
+    DECISIONS = "2-decisions"
+    POLICIES = "3-policies"
+    STUDENTS = "4-students"

@@ -229,7 +229,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_towards_zero(
 def test_every_epoch_holds_every_example_once_and_batches_hold_like_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "_POOL_BATCHES", 3)
     lengths = np.random.default_rng(0).integers(1, 100, 20).tolist()
-    batches = training._batches(lengths, 2, np.random.default_rng(1))
+    batches = training.batches_by_length(lengths, 2, np.random.default_rng(1))
     epochs = [[next(batches) for _ in range(10)] for _ in range(3)]
     for epoch in epochs:
         assert sorted(index for batch in epoch for index in batch) == list(range(20))

@@ -23,7 +23,7 @@ CONFIG = GrowthConfig(
 
 
 def test_what_is_left_pays_for_some_modules_and_not_for_others() -> None:
-    budget = Budget(token_blueprints(), 2)
+    budget = Budget({index: module.parameter_count for index, module in token_blueprints().items()}, 2)
     budget.start(np.array([300.0, np.inf]))
     budget.buy(torch.tensor([[True, False], [True, True]]), torch.tensor([[DEPTHWISE, -1], [MLP, MLP]]))
     assert budget.spent.tolist() == [256.0, 1088.0]

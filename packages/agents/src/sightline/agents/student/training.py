@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -94,7 +94,7 @@ def train_student(
         tokenizer_object=Tokenizer.from_str(state.tokenizer), model_max_length=config.context
     )
     encoded = encode_examples(examples, tokenizer, config.context)
-    model = _make_model(config, len(tokenizer))
+    model = make_student(config, len(tokenizer))
     if start_from is not None:
         _load_weights(model, start_from)
     report = fit(model, encoded, config, precision, state, checkpoint, progress)
@@ -174,7 +174,13 @@ def _target(example: StudentExample) -> Tensor:
     return torch.tensor(example.target, dtype=torch.float32)
 
 
-def _make_model(config: StudentTrainingConfig, vocabulary_size: int) -> LlamaForCausalLM:
+def make_student(config: StudentTrainingConfig, vocabulary_size: int) -> LlamaForCausalLM:
+    """Return a student as it is before it has learnt anything; its first weights depend on the config's seed.
+
+    Args:
+        config: size and seed.
+        vocabulary_size: tokens of its tokenizer.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return LlamaForCausalLM(
@@ -234,24 +240,20 @@ def fit(
     """
     parameters = {name: each for name, each in model.named_parameters() if each.requires_grad}
     place = model.device.type
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters.values() if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in parameters.values() if p.ndim == 1], "weight_decay": 0.0},
-        ],
-        betas=(0.9, 0.95),
-    )
+    optimizer = make_optimizer(parameters.values(), config.weight_decay)
     done = len(state.losses)
     if done:
         restore(state.tensors, parameters, optimizer, done)
-    batches = _batches([packed.length for packed, _ in examples], config.batch_size, np.random.default_rng(config.seed))
+    batches = batches_by_length(
+        [packed.length for packed, _ in examples], config.batch_size, np.random.default_rng(config.seed)
+    )
     model.train()
     for step, batch in enumerate(islice(batches, done, config.steps), start=done):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _schedule(step, config)
         chosen = [examples[index] for index in batch]
         with torch.autocast(place, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = _loss(model, chosen, config.temperature)
+            loss = student_loss(model, chosen, config.temperature)
         if not torch.isfinite(loss):
             raise ArithmeticError(f"the loss of step {step + 1} is {loss.item()}; train with a lower learning_rate")
         loss.backward()
@@ -277,6 +279,14 @@ def fit(
     )
 
 
+def make_optimizer(parameters: Iterable[torch.nn.Parameter], weight_decay: float) -> torch.optim.AdamW:
+    """Return the optimiser of a student; decay is for matrices alone, and rates are set before every step."""
+    chosen = list(parameters)
+    matrices, vectors = ([p for p in chosen if (p.ndim > 1) == wanted] for wanted in (True, False))
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.95))
+
+
 def _schedule(step: int, config: StudentTrainingConfig | AdapterTrainingConfig) -> float:
     """Return the share of the peak learning rate: a linear rise over `warmup` steps, then a linear fall to zero."""
     warmup = min(config.warmup, config.steps - 1)
@@ -285,7 +295,7 @@ def _schedule(step: int, config: StudentTrainingConfig | AdapterTrainingConfig) 
     return (config.steps - step) / (config.steps - warmup)
 
 
-def _batches(lengths: Sequence[int], batch_size: int, rng: np.random.Generator) -> Iterator[list[int]]:
+def batches_by_length(lengths: Sequence[int], batch_size: int, rng: np.random.Generator) -> Iterator[list[int]]:
     """Yield endless batches of indices: every epoch in a new order, examples of like length together."""
     while True:
         order = rng.permutation(len(lengths))
@@ -296,7 +306,7 @@ def _batches(lengths: Sequence[int], batch_size: int, rng: np.random.Generator) 
                 yield groups[number]
 
 
-def _loss(model: Any, examples: Sequence[tuple[PackedPrompt, Tensor]], temperature: float) -> Tensor:
+def student_loss(model: Any, examples: Sequence[tuple[PackedPrompt, Tensor]], temperature: float) -> Tensor:
     """Return the mean over the examples of two cross-entropies, in nats.
 
     The first is of the target (the expert's action) among the candidates, scored as the actor scores them; the second

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sightline.tamiyo_policy.experiment.records import Episode, GrowthRecord
-from sightline.tamiyo_policy.growth.environment import GrowthEnvironment
+from sightline.tamiyo_policy.growth.networks_environment import NetworksEnvironment
 from sightline.tamiyo_policy.growth.observation import HostSignals
 from sightline.tamiyo_policy.growth.records import GrowthObservation, GrowthStep
 from sightline.tamiyo_policy.growth.rewards import final_accuracy
@@ -49,7 +49,7 @@ Method: TypeAlias = Callable[[Sequence[Episode]], Act]
 
 
 def play_episodes(
-    environment: GrowthEnvironment, episodes: Sequence[Episode], method: Method, *, read_test: bool = False
+    environment: NetworksEnvironment, episodes: Sequence[Episode], method: Method, *, read_test: bool = False
 ) -> Iterator[list[GrowthRecord]]:
     """Play episodes with one method, a stack of E at a time.
 
@@ -85,7 +85,7 @@ def topology_record(result: TopologyResult) -> GrowthRecord:
 
 
 def _play(
-    environment: GrowthEnvironment, episodes: Sequence[Episode], method: Method, *, read_test: bool
+    environment: NetworksEnvironment, episodes: Sequence[Episode], method: Method, *, read_test: bool
 ) -> list[GrowthRecord]:
     act = method(episodes)
     observation = environment.reset([episode.seed for episode in episodes], [episode.family for episode in episodes])
@@ -101,7 +101,7 @@ def _play(
 
 
 def _records(
-    environment: GrowthEnvironment,
+    environment: NetworksEnvironment,
     episodes: Sequence[Episode],
     taken: Sequence[GrowthStep],
     stages: Tensor,

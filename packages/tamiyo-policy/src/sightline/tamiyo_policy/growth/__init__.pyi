@@ -6,6 +6,9 @@ from .config import ShapedRewardConfig as ShapedRewardConfig
 from .heuristic import HeuristicMemory as HeuristicMemory
 from .heuristic import heuristic_actions as heuristic_actions
 from .heuristic import random_legal_actions as random_legal_actions
+from .networks import GrowingNetworks as GrowingNetworks
+from .networks import Snapshots as Snapshots
+from .networks_environment import NetworksEnvironment as NetworksEnvironment
 from .observation import ObservationLayout as ObservationLayout
 from .records import GrowthStep as GrowthStep
 from .rewards import growth_score as growth_score

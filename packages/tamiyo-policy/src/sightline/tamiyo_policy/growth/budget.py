@@ -9,22 +9,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sightline.tamiyo_policy.hosts.blueprints import Blueprint
 from sightline.tamiyo_policy.hosts.operations import NOOP, NUM_BLUEPRINTS
 
 
 class Budget:
     """The budgets of E hosts. A module's price is its number of parameters, without a gate's.
 
+    Args:
+        prices: price of each module there is, by the blueprint's id.
+        num_envs: E.
+
     Attributes:
         spent: float32 [E], parameters that were bought.
     """
 
-    def __init__(self, blueprints: Mapping[int, Blueprint], num_envs: int) -> None:
+    def __init__(self, prices: Mapping[int, int], num_envs: int) -> None:
         self._prices = torch.full((NUM_BLUEPRINTS,), torch.inf)
-        for index, module in blueprints.items():
+        for index, price in prices.items():
             if index != NOOP:
-                self._prices[index] = module.parameter_count
+                self._prices[index] = price
         self._allowance = torch.full((num_envs,), torch.inf)
         self.spent = torch.zeros(num_envs)
 

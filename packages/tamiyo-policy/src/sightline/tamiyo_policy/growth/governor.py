@@ -84,7 +84,7 @@ class GovernorOutcome(NamedTuple):
 
 
 def judge(
-    state: GovernorState, loss: Tensor, config: GovernorConfig, *, num_classes: int
+    state: GovernorState, loss: Tensor, config: GovernorConfig, *, num_classes: float
 ) -> tuple[GovernorState, Tensor]:
     """Judge the validation losses of an epoch.
 
@@ -142,7 +142,7 @@ def govern(
     loss: Tensor,
     config: GovernorConfig,
     *,
-    num_classes: int,
+    num_classes: float,
 ) -> GovernorOutcome:
     """Judge an epoch, take lost hosts back, and remember healthy ones every `snapshot_every` epochs.
 

@@ -25,4 +25,6 @@ from .slots import AlphaMode as AlphaMode
 from .slots import Operator as Operator
 from .slots import SlotStates as SlotStates
 from .slots import Stage as Stage
+from .stacked.routing import SeedSetting as SeedSetting
 from .tables import table_data as table_data
+from .training import TrainingReport as TrainingReport

@@ -3,7 +3,7 @@
 Joins the slots' states to the networks they describe; knows nothing about actions, rewards or episodes.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,16 @@ from sightline.tamiyo_policy.hosts.counterfactual import (
 )
 from sightline.tamiyo_policy.hosts.slots import SlotStates, Stage
 from sightline.tamiyo_policy.hosts.stacked.routing import SeedSetting
-from sightline.tamiyo_policy.hosts.training import StackedTraining
+
+
+class Measurable(Protocol):
+    """Networks whose coalitions of seeds can be validated."""
+
+    def measure(
+        self, setting: SeedSetting, wanted: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return accuracies in percent and losses in nats of wanted coalitions, [E, 2^K], NaN where not wanted."""
+        ...
 
 
 class HostMeasurement(NamedTuple):
@@ -48,7 +57,7 @@ def seed_setting(slots: SlotStates) -> SeedSetting:
     )
 
 
-def measure_hosts(training: StackedTraining, slots: SlotStates, *, counterfactuals: bool = True) -> HostMeasurement:
+def measure_hosts(training: Measurable, slots: SlotStates, *, counterfactuals: bool = True) -> HostMeasurement:
     """Validate every host with all seeds, without any, and with every coalition of live seeds that pairs need.
 
     Args:
@@ -71,7 +80,7 @@ def measure_hosts(training: StackedTraining, slots: SlotStates, *, counterfactua
     return HostMeasurement(*(torch.from_numpy(values.astype(np.float32)) for values in found))
 
 
-def measure_shapley(training: StackedTraining, slots: SlotStates) -> Tensor:
+def measure_shapley(training: Measurable, slots: SlotStates) -> Tensor:
     """Return exact Shapley values of all seeds that have an effect, fossils too: float32 [E, K] in points, else NaN.
 
     Args:

@@ -87,6 +87,39 @@ class StackedTraining:
         self._order = torch.zeros(shape, dtype=torch.int64, device=self.model.device)
 
     @property
+    def num_networks(self) -> int:
+        """E."""
+        return len(self._seeds)
+
+    @property
+    def num_slots(self) -> int:
+        """K."""
+        return self.model.host.num_slots
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Names of the kinds of host that can be drawn."""
+        return self.model.host.families
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the data."""
+        return self.data.num_classes
+
+    @property
+    def prices(self) -> dict[int, int]:
+        """Parameters of each module, without a gate's, by the blueprint's id."""
+        return {index: module.parameter_count for index, module in self.model.blueprints.items()}
+
+    def host_sizes(self) -> NDArray[np.int64]:
+        """Return [E] int64, trained parameters of each host."""
+        return self.model.host_sizes()
+
+    def seed_sizes(self, blueprint: NDArray[np.int64], operator: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return [E, K] int64, parameters of the module in each slot; see `StackedModel.seed_sizes`."""
+        return self.model.seed_sizes(blueprint, operator)
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """The seed of each network."""
         return tuple(self._seeds)
@@ -98,7 +131,7 @@ class StackedTraining:
 
     def allowances(self) -> NDArray[np.float64]:
         """Return [E], parameters that may be planted in each host in all; infinite where there is no budget."""
-        return self.model.host_sizes() * np.array([instance.budget for instance in self._instances])
+        return self.host_sizes() * np.array([instance.budget for instance in self._instances])
 
     def reset(self, seeds: Sequence[int], families: Sequence[str]) -> None:
         """Draw fresh hosts and their orders of samples.

@@ -1,0 +1,199 @@
+"""What the experiment with a student that grows found, in tables and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.growth.student.arms import Arm, StudentRecord
+from experiments.growth.student.networks import BLOCK, FEED_FORWARD
+from experiments.growth.student.settings import GrownStudentSettings
+from lab.figures import differences_with_intervals, save_figure
+from lab.report import Report, Section
+from sightline.agents import Table
+from sightline.agents.evaluation import Interval, bootstrap_interval, show_interval
+from sightline.tamiyo_policy.hosts import NOOP, Stage
+
+Measure = Literal["test_loss", "test_agreement"]
+
+_NAMES: Final = {NOOP: "nothing", BLOCK: "block", FEED_FORWARD: "feed-forward"}
+_TRANSFER: Final = (
+    "What is tested is transfer without any training on the target: policies learned on token hosts of a few hundred "
+    "parameters, and act on a transformer in the shop as they are."
+)
+
+
+@dataclass(frozen=True)
+class GrownStudents:
+    """What was measured."""
+
+    settings: GrownStudentSettings
+    """Settings of the run."""
+    records: Mapping[Arm, list[StudentRecord]]
+    """Trainings of each arm, in the order of the seeds."""
+
+    def values(self, arm: Arm, measure: Measure) -> NDArray[np.float64]:
+        """Return `[goals, seeds]`, means over the decisions of each test goal."""
+        columns = [getattr(record, measure) for record in self.records[arm]]
+        return np.array([[column[goal] for column in columns] for goal in sorted(columns[0])])
+
+    def mean(self, arm: Arm, measure: Measure) -> Interval:
+        """Return a measure's mean over test goals and seeds."""
+        return bootstrap_interval(self.values(arm, measure), self._generator())
+
+    def difference(self, candidate: Arm, baseline: Arm, measure: Measure) -> Interval:
+        """Return candidate minus baseline, paired by goal and seed.
+
+        Equal seeds are pairs here: they fix the order of batches, the compute, and for students that begin small the
+        first weights.
+        """
+        values = self.values(candidate, measure) - self.values(baseline, measure)
+        return bootstrap_interval(values, self._generator())
+
+    def _generator(self) -> np.random.Generator:
+        return np.random.default_rng(self.settings.seed)
+
+    def claims(self) -> list[str]:
+        """Return the answer in sentences, whatever it is."""
+        others = [arm for arm in Arm if arm is not Arm.LEARNED]
+        losses = {arm: self.difference(Arm.LEARNED, arm, "test_loss") for arm in others}
+        return [
+            f"A student {Arm.LEARNED} has a loss on the test goals that is {_verdict(losses[Arm.FINAL])} that of the "
+            f"{Arm.FINAL}, at equal compute: {show_interval(losses[Arm.FINAL], '+.3f')} nats (95 % interval; "
+            f"resampled: {losses[Arm.FINAL].resampled}).",
+            *(
+                f"Against the arm '{arm}' its loss is {_verdict(losses[arm])}: {show_interval(losses[arm], '+.3f')}."
+                for arm in others
+                if arm is not Arm.FINAL
+            ),
+            _TRANSFER,
+        ]
+
+
+def _verdict(difference: Interval) -> str:
+    """Return what an interval of losses allows to say."""
+    if difference.low <= 0 <= difference.high:
+        return "not to be told apart from"
+    return "below" if difference.value < 0 else "above"
+
+
+def arms_table(students: GrownStudents) -> Table:
+    """Return how every arm did, and what it took."""
+    rows = []
+    for arm, records in students.records.items():
+        spent = [record.spent / record.compute for record in records]
+        rows.append(
+            (
+                arm.value,
+                show_interval(students.mean(arm, "test_loss"), ".3f"),
+                show_interval(students.mean(arm, "test_agreement"), ".3f"),
+                f"{np.mean([record.validation_loss for record in records]):.3f}",
+                f"{np.mean([record.parameters for record in records]):,.0f}",
+                f"{np.mean([record.steps for record in records]):.0f}",
+                f"{min(spent):.3f} to {max(spent):.3f}",
+                f"{np.mean([record.looked / record.compute for record in records]):.2f}",
+            )
+        )
+    return Table(
+        columns=(
+            "arm", "test loss, nats", "agreement", "validation loss", "parameters at the end", "steps",
+            "compute spent", "validations, not charged",
+        ),
+        rows=tuple(rows),
+        caption="Loss is the cross-entropy of soft targets over the candidates, agreement the share of decisions at "
+        "which a best action is the most probable. Means over test goals and seeds; 95 % bootstrap intervals resample "
+        "both. Compute is counted in floating-point operations of matrix products, as a multiple of what the final "
+        "size from the start may spend.",
+    )  # fmt: skip
+
+
+def differences_table(students: GrownStudents) -> Table:
+    """Return the policy's students minus the others."""
+    rows = []
+    for arm in Arm:
+        if arm is not Arm.LEARNED:
+            loss, agreement = (
+                students.difference(Arm.LEARNED, arm, measure) for measure in ("test_loss", "test_agreement")
+            )
+            rows.append((arm.value, show_interval(loss, "+.3f"), show_interval(agreement, "+.3f"), loss.resampled))
+    return Table(
+        columns=("grown by the policy minus", "test loss, nats", "agreement", "resampled"),
+        rows=tuple(rows),
+        caption="Paired by goal and seed; less loss is better. 95 % bootstrap intervals, without adjustment.",
+    )
+
+
+def growth_table(students: GrownStudents) -> Table:
+    """Return what stood in the places at the end, and from which decision on the students learned with it."""
+    rows = []
+    for arm in (Arm.LEARNED, Arm.FIFTEEN):
+        for record in students.records[arm]:
+            places = [
+                f"{_NAMES[blueprint]}{_since(stages)}"
+                for blueprint, stages in zip(record.topology, record.stages, strict=True)
+            ]
+            rows.append((arm.value, str(record.seed), *places, str(record.rollbacks)))
+    return Table(
+        columns=("arm", "seed", "before the first block", "among the blocks", "behind the last", "rollbacks"),
+        rows=tuple(rows),
+        caption=f"Decisions are numbered from 0 to {students.settings.epochs - 1}; the arm "
+        f"'{Arm.HALFWAY}' plants at decision {students.settings.epochs // 2}, in the last places.",
+    )
+
+
+def _since(stages: str) -> str:
+    """Return when what stands in a place at the end was planted; nothing where there is nothing."""
+    empty = {f"{int(stage):x}" for stage in Stage} - {
+        f"{int(stage):x}"
+        for stage in (Stage.GERMINATED, Stage.TRAINING, Stage.BLENDING, Stage.HOLDING, Stage.FOSSILIZED)
+    }
+    planted = len(stages) - next((at for at, stage in enumerate(reversed(stages)) if stage in empty), len(stages))
+    return f" since {planted}" if planted < len(stages) else ""
+
+
+def results(students: GrownStudents) -> dict[str, Any]:
+    """Return what was found, for `results.json`."""
+    return {
+        "claims": students.claims(),
+        "arms": [
+            {
+                "arm": arm.value,
+                "test_loss": asdict(students.mean(arm, "test_loss")),
+                "test_agreement": asdict(students.mean(arm, "test_agreement")),
+                "trainings": [record.model_dump(mode="json") for record in records],
+            }
+            for arm, records in students.records.items()
+        ],
+        "comparisons": [
+            {
+                "baseline": arm.value,
+                "test_loss": asdict(students.difference(Arm.LEARNED, arm, "test_loss")),
+                "test_agreement": asdict(students.difference(Arm.LEARNED, arm, "test_agreement")),
+            }
+            for arm in Arm
+            if arm is not Arm.LEARNED
+        ],
+    }
+
+
+def write_report(students: GrownStudents, plots: Path) -> Report:
+    """Return the report, and draw its figure into a folder."""
+    losses = {arm.value: students.difference(Arm.LEARNED, arm, "test_loss") for arm in Arm if arm is not Arm.LEARNED}
+    drawing = differences_with_intervals(losses, "test loss of students grown by the policy minus the arm's, nats")
+    figure = save_figure(drawing, plots / "differences.svg")
+    tables = (differences_table(students), arms_table(students), growth_table(students))
+    claims = students.claims()
+    return Report(
+        "Does a policy that learned on token hosts know when and where the shop's student should grow?",
+        claims,
+        tables,
+        (
+            Section("At equal compute", tuple(claims[1:]), tables[:2], (figure,)),
+            Section("What grew", (), tables[2:]),
+        ),
+    )
