@@ -201,7 +201,7 @@ def test_the_answer_says_what_the_paired_interval_allows(lead: float, verdict: s
     assert f"is {verdict} that of the final size" in students.claims()[0]
     found = json.loads(json.dumps(results(students)))
     assert [row["baseline"] for row in found["comparisons"]] == [arm for arm in Arm if arm is not Arm.LEARNED]
-    assert {row["test_loss"]["value"] for row in found["comparisons"]} == {pytest.approx(lead)}
+    assert [row["test_loss"]["value"] for row in found["comparisons"]] == pytest.approx([lead] * 4)
     assert growth_table(students).rows[0][2:5] == ("nothing", "block since 1", "nothing")
 
 
@@ -215,6 +215,7 @@ def test_a_place_is_as_old_as_what_stands_in_it_at_the_end() -> None:
         ({"small_layers": 4}, "small_layers must be 1 to 3 less than student.layers, which is 4"),
         ({"student": {"steps": 119}}, "student.steps must be at least 120"),
         ({"policy_seeds": ()}, "at least one of --policy-seeds"),
+        ({"policies": ("nowhere",)}, "nowhere holds no trained policy"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(change: dict[str, Any], message: str) -> None:
@@ -237,4 +238,5 @@ def test_a_smoke_run_trains_every_arm_and_a_second_one_reads_it(tmp_path: Path) 
         assert [training["seed"] for training in row["trainings"]] == [0, 1]
         for training in row["trainings"]:
             assert 0 <= training["spent"] - training["compute"] < training["last_step"]
+            assert len(training["test_loss"]) == SETTINGS.test_goals
     assert "A smoke run" in (tmp_path / "grown_student" / "smoke" / "report.html").read_text()

@@ -34,15 +34,15 @@ class GrownStudentSettings(RunSettings):
 
     processes: int = Field(default=2, ge=1)
     """Worker processes of one thread each; the results do not depend on it."""
-    training_goals: int = Field(default=400, ge=8)
+    training_goals: int = Field(default=800, ge=8)
     """Goals of the shop whose demonstrations the student learns from."""
-    validation_goals: int = Field(default=40, ge=4)
+    validation_goals: int = Field(default=20, ge=4)
     """Held-out goals that the growing student is validated on in its training."""
-    validation_decisions: int = Field(default=96, ge=2)
+    validation_decisions: int = Field(default=64, ge=2)
     """Decisions of a validation, the first of those goals."""
     test_goals: int = Field(default=100, ge=4)
     """Goals of the test split, which nothing reads before the final figures."""
-    student: StudentTrainingConfig = StudentTrainingConfig(steps=240, batch_size=8)
+    student: StudentTrainingConfig = StudentTrainingConfig(steps=360, batch_size=8)
     """Final size, and training; its steps are those that the compute pays for at this size from the start. The rate
     rises and falls with the share of the compute that is spent; the seed, the warm-up and checkpoints are not used."""
     small_layers: int = Field(default=2, ge=1)
@@ -88,4 +88,7 @@ class GrownStudentSettings(RunSettings):
             raise ValueError(f"student.steps must be at least {2 * self.epochs}, two for each decision")
         if not self.policies and not self.policy_seeds:
             raise ValueError("without --policies, at least one of --policy-seeds must be trained")
+        for folder in self.policies:
+            if not (folder / "checkpoint.safetensors").is_file():
+                raise ValueError(f"{folder} holds no trained policy: there is no checkpoint.safetensors in it")
         return self
