@@ -7,8 +7,9 @@
     uv run apps/headroom.py --instances 100 --processes 8
 
 Search for a schedule and for a probing rule, each with a training's environment steps -> an oracle that searches on
-every instance -> training of policies -> paired differences on the test split, by instance. Growing is worth learning
-only where the oracle leads the best schedule clearly: by at least 5 points of J.
+every instance -> training of policies -> growth methods of the field, with as many parameters as the oracle's choice
+-> paired differences on the test split, by instance. Growing is worth learning only where the oracle leads the best
+schedule clearly: by at least 5 points of J.
 
 The work is spread over processes. A job writes its episodes to a file of its own, so that one that was stopped goes on
 after its last complete stack.
@@ -28,14 +29,16 @@ def main() -> None:
     from experiments.growth.bounds import measure_bounds_stages
     from experiments.growth.headroom import Headroom, results, write_report
     from experiments.growth.learning import leave_out_stages, train_and_play_stages
+    from experiments.growth.rivals import play_rivals_stages
     from lab.jobs import Workers
 
     with Workers.of(settings.processes) as workers:
         bounds = measure_bounds_stages(settings, run, workers)
         learned = train_and_play_stages(settings, run, workers, bounds.problems)
         left_out = leave_out_stages(settings, run, workers, bounds.problems)
+        rivals = play_rivals_stages(settings, run, workers, bounds)
 
-    headroom = Headroom(settings, bounds, learned, left_out)
+    headroom = Headroom(settings, bounds, rivals, learned, left_out)
     report = write_report(headroom)
     conclude(
         run,

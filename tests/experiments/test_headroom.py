@@ -24,15 +24,18 @@ from experiments.growth.bounds import (
     _timetables,
     _topologies,
 )
-from experiments.growth.headroom import Headroom, left_out_table, results
+from experiments.growth.headroom import Headroom, left_out_table, methods_table, results
 from experiments.growth.learning import LEARNED, LeftOut
 from experiments.growth.playing import GREEDY, _parts
 from experiments.growth.problem import HeadroomSettings, Problem, problems_from
+from experiments.growth.rivals import Rivals
 from sightline.tamiyo_policy.experiment import EVALUATION_SEED, GrowthRecord, Probe, Schedule
+from sightline.tamiyo_policy.experiment.rivals import Rival
 from sightline.tamiyo_policy.hosts import NOOP, NORM
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = HeadroomSettings()
+RIVALS = ("Net2Net", "GradMax", "Firefly", "AutoGrow")
 
 
 def instance_of(problem: Problem):
@@ -114,7 +117,8 @@ def headroom_of(lead: float) -> Headroom:
     )
     learned = [records[PROBE], records[PROBE]]
     left_out = [LeftOut("wine", (0, 1, 2), [records[PROBE][:3]])]
-    return Headroom(SETTINGS, bounds, learned, left_out)
+    rivals = Rivals((Rival("GradMax", 1 / 3),), {"GradMax": [records[NO_GROWTH]]}, 300)
+    return Headroom(SETTINGS, bounds, rivals, learned, left_out)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +135,9 @@ def test_the_problem_counts_only_if_the_oracle_leads_by_the_threshold(lead: floa
     assert headroom.headroom.value == pytest.approx(lead)
     found = results(headroom)
     assert found["verdict"] == verdict
+    (row,) = (row for row in methods_table(headroom).rows if row[0] == "GradMax")
+    assert row[4].startswith(f"{15 + lead:+.2f}")
+    assert any("GradMax over the first 33 %; chosen on 300 steps" in claim for claim in found["claims"])
     assert "norm in slot 2; from step 0 on, tempo fast" in found["best_schedule"]
     better = next(item for item in headroom.learned_comparisons if item.baseline == SCHEDULE)
     assert (better.difference.value, better.outcome) == (2.0, "better")
@@ -156,8 +163,16 @@ def test_a_smoke_run_measures_everything_and_a_second_one_reads_it(tmp_path: Pat
         outputs.append(json.loads((tmp_path / "headroom" / "smoke" / "results.json").read_text()))
     assert outputs[0] == outputs[1]
     methods = {row["method"]: row for row in outputs[0]["methods"]}
-    assert list(methods) == [NO_GROWTH, FIFTEEN_LINES, GREEDY, SCHEDULE, PROBE, LEARNED, ORACLE]
+    assert list(methods) == [
+        *(NO_GROWTH, FIFTEEN_LINES, GREEDY, SCHEDULE, PROBE),
+        *RIVALS,
+        *(LEARNED, ORACLE),
+    ]
     assert methods[NO_GROWTH]["parameters"] == 0
     # The oracle chose among the best schedule and others, by the validation part.
     assert methods[ORACLE]["validation_score"]["value"] >= methods[SCHEDULE]["validation_score"]["value"] - 1e-6
     assert methods[ORACLE]["validation_score"]["value"] >= methods[NO_GROWTH]["validation_score"]["value"] - 1e-6
+    # At the oracle's parameters, less what no whole unit fills; and none where it planted nothing.
+    assert all(methods[name]["parameters"] <= methods[ORACLE]["parameters"] for name in RIVALS)
+    for row in outputs[0]["instances"]:
+        assert any(row[ORACLE][0]["topology"]) or not any(any(row[name][0]["topology"]) for name in RIVALS)

@@ -14,6 +14,7 @@ from experiments.growth.bounds import FIFTEEN_LINES, NO_GROWTH, ORACLE, PROBE, S
 from experiments.growth.learning import LEARNED, LeftOut
 from experiments.growth.playing import GREEDY
 from experiments.growth.problem import HeadroomSettings
+from experiments.growth.rivals import Rivals, rival_text
 from lab.report import Report, Section
 from sightline.agents import Table
 from sightline.agents.evaluation import (
@@ -41,7 +42,9 @@ class Headroom:
     settings: HeadroomSettings
     """Settings of the run."""
     bounds: Bounds
-    """Episodes of all methods but learned ones."""
+    """Episodes of rules and of the oracle."""
+    rivals: Rivals
+    """Episodes of growth methods of the field."""
     learned: list[list[GrowthRecord]]
     """Episodes of each training seed; none if nothing was trained."""
     left_out: list[LeftOut]
@@ -51,11 +54,11 @@ class Headroom:
     def methods(self) -> tuple[str, ...]:
         """Names of the methods, the oracle last."""
         learned = (LEARNED,) if self.learned else ()
-        return (NO_GROWTH, FIFTEEN_LINES, GREEDY, SCHEDULE, PROBE, *learned, ORACLE)
+        return (NO_GROWTH, FIFTEEN_LINES, GREEDY, SCHEDULE, PROBE, *self.rivals.records, *learned, ORACLE)
 
     def values(self, method: str, field: str = "test_score") -> NDArray[np.float64]:
         """Return `[instances, training seeds]`: a field of a method's records; one column where nothing was trained."""
-        records = self.learned if method == LEARNED else self.bounds.records[method]
+        records = {LEARNED: self.learned, **self.bounds.records, **self.rivals.records}[method]
         return np.array([[getattr(record, field) for record in of] for of in records], np.float64).T
 
     def mean(self, method: str, field: str = "test_score") -> Interval:
@@ -98,6 +101,7 @@ class Headroom:
     def claims(self) -> list[str]:
         """Return the answer in sentences."""
         by_name = {item.baseline: item.difference for item in self.comparisons}
+        leads = [f"{show_interval(by_name[name], '+.2f')} ({name})" for name in self.rivals.records]
         count = len(self.bounds.problems)
         return [
             f"On {count} instances an oracle leads the best schedule by {show_interval(self.headroom, '+.2f')} points "
@@ -105,12 +109,15 @@ class Headroom:
             f"{self.verdict}.",
             "Against a probing rule, which looks at gradients and contributions, the oracle's lead is "
             f"{show_interval(by_name[PROBE], '+.2f')}.",
+            "Against growth methods of the field, which grow as many parameters as the oracle's choice on each "
+            f"instance, its lead is {', '.join(leads)}.",
             *self._learned_claims(),
             f"The oracle tried {self.bounds.tried / count:.0f} topologies and schedules per instance and chose by the "
             f"validation part. The searches took {self.bounds.searched_steps[0]:,} and "
             f"{self.bounds.searched_steps[1]:,} environment steps.",
             f"The best schedule: {schedule_text(self.bounds.schedule)}. The best probing rule: "
-            f"{probe_text(self.bounds.probe)}.",
+            f"{probe_text(self.bounds.probe)}. When methods of the field grow: "
+            f"{', '.join(map(rival_text, self.rivals.ways))}; chosen on {self.rivals.searched_steps:,} steps.",
         ]
 
     def _learned_claims(self) -> list[str]:
@@ -155,7 +162,10 @@ def methods_table(headroom: Headroom) -> Table:
         ),
         caption="On the test split, which nothing that was chosen has read. J is accuracy minus rent, in points, and "
         "rent grows with a module's share of its host. 95 % bootstrap intervals; resampled: "
-        f"{resampled_by(item.difference for item in headroom.comparisons)}.",
+        f"{resampled_by(item.difference for item in headroom.comparisons)}. Equal parameters: "
+        f"{', '.join(headroom.rivals.records)} may grow as many on each instance as the oracle's choice has there, in "
+        "whole hidden units, so that a few are left over; AutoGrow may end earlier. They are told this number, and no "
+        "other method is.",
     )
 
 
@@ -251,14 +261,18 @@ def results(headroom: Headroom) -> dict[str, Any]:
             {
                 **asdict(problem.shape),
                 **asdict(problem.episode),
-                **{name: [_row(of[place]) for of in records] for name, records in headroom.bounds.records.items()},
+                **{
+                    name: [_row(of[place]) for of in records]
+                    for name, records in (*headroom.bounds.records.items(), *headroom.rivals.records.items())
+                },
                 LEARNED: [_row(of[place]) for of in headroom.learned],
             }
             for place, problem in enumerate(headroom.bounds.problems)
         ],
         "best_schedule": schedule_text(headroom.bounds.schedule),
         "best_probing_rule": probe_text(headroom.bounds.probe),
-        "searched_steps": list(headroom.bounds.searched_steps),
+        "methods_of_the_field": [asdict(way) for way in headroom.rivals.ways],
+        "searched_steps": [*headroom.bounds.searched_steps, headroom.rivals.searched_steps],
         "oracle_tried": headroom.bounds.tried,
     }
 

@@ -27,6 +27,7 @@ from sightline.tamiyo_policy.experiment import (
     probing,
     scheduled,
 )
+from sightline.tamiyo_policy.experiment.rivals import Rival, train_rivals
 from sightline.tamiyo_policy.growth import Topology, TopologyRun, train_topologies
 from sightline.tamiyo_policy.hosts import DEPTHWISE, LORA, MLP_SMALL, NORM, TokenHost, token_blueprints
 
@@ -42,7 +43,7 @@ class Trained:
     """Folder of its training."""
 
 
-Way: TypeAlias = Schedule | Probe | Trained | Literal["greedy counterfactual"]
+Way: TypeAlias = Schedule | Probe | Trained | Rival | Literal["greedy counterfactual"]
 """What acts in one episode."""
 
 Play: TypeAlias = tuple[Problem, Way]
@@ -131,18 +132,25 @@ def _play(settings: HeadroomSettings, plays: Sequence[Play], read_test: bool, fi
             continue
         if complete > done - len(stack):
             complete = lines.cut(done - len(stack))
-        shape, (_, first) = stack[0][0].shape, stack[0]
-        environment = GrowthEnvironment(
-            data_of(shape.data),
-            len(stack),
-            config=settings.growth,
-            channels=shape.channels,
-            counterfactuals=not isinstance(first, Schedule),
-        )
-        method = _method(settings, environment, [way for _, way in stack])
-        episodes = [problem.episode for problem, _ in stack]
-        (records,) = play_episodes(environment, episodes, method, read_test=read_test)
+        records = _play_stack(settings, stack, read_test=read_test)
         lines.append(*(record.model_dump_json().encode() for record in records))
+
+
+def _play_stack(settings: HeadroomSettings, stack: Sequence[Play], *, read_test: bool) -> list[GrowthRecord]:
+    """Play alike episodes side by side."""
+    shape, (_, first) = stack[0][0].shape, stack[0]
+    if rivals := [(way, problem.episode) for problem, way in stack if isinstance(way, Rival)]:
+        return train_rivals(rivals, data_of(shape.data), host_of(shape), config=settings.growth, read_test=read_test)
+    environment = GrowthEnvironment(
+        data_of(shape.data),
+        len(stack),
+        config=settings.growth,
+        channels=shape.channels,
+        counterfactuals=not isinstance(first, Schedule),
+    )
+    method = _method(settings, environment, [way for _, way in stack])
+    (records,) = play_episodes(environment, [problem.episode for problem, _ in stack], method, read_test=read_test)
+    return records
 
 
 def _method(settings: HeadroomSettings, environment: GrowthEnvironment, ways: Sequence[Way]) -> Method:

@@ -24,6 +24,7 @@ class HeadroomStage(StrEnum):
     RULES = "5-rules"
     POLICIES = "6-policies"
     PLAYED = "7-policies-play"
+    RIVALS = "8-methods-of-the-field"
 
 
 class StudentStage(StrEnum):

@@ -189,12 +189,23 @@ class StackedTraining:
             IndexError: the episode has no such step.
         """
         self._step = step
-        order = self._order[step]
-        batches = len(order)
-        inputs = self._inputs[order].transpose(2, 3).contiguous()
-        labels = self._labels.expand(batches, -1, -1).gather(2, order)
-        found = self.model.train(self._connected(setting), frozen, inputs, labels)
+        found = self.model.train(self._connected(setting), frozen, *self.minibatches(step))
         return TrainingReport(*(part.cpu() for part in found))
+
+    def minibatches(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return what networks are trained on in an interval: inputs [M, E, C, B, S] and labels int64 [M, E, B].
+
+        Raises:
+            IndexError: the episode has no such step.
+        """
+        order = self._order[step]
+        inputs = self._inputs[order].transpose(2, 3).contiguous()
+        return inputs, self._labels.expand(len(order), -1, -1).gather(2, order)
+
+    def severed(self, step: int) -> NDArray[np.bool_]:
+        """Return bool [E, K], slots that are without any effect or gradient at a step."""
+        share = step / self.config.steps
+        return np.stack([instance.severed[int(share >= instance.drift_at)] for instance in self._instances])
 
     def measure(
         self, setting: SeedSetting, wanted: NDArray[np.bool_]
@@ -228,8 +239,7 @@ class StackedTraining:
 
     def _connected(self, setting: SeedSetting) -> SeedSetting:
         """Return the setting without the modules in slots that are severed at this step."""
-        share = self._step / self.config.steps
-        severed = np.stack([instance.severed[int(share >= instance.drift_at)] for instance in self._instances])
+        severed = self.severed(self._step)
         return replace(setting, blueprint=np.where(severed, -1, setting.blueprint)) if severed.any() else setting
 
     def _draw_samples(self, seed: int, instance: Instance) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
