@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from experiments.steering.cross_encoder import lessons_stages
 from experiments.steering.data import FILTERED, MODES, Data
+from experiments.steering.distillation import distilled_method, distilled_methods
 from experiments.steering.settings import DataName, SteeringSettings
 from experiments.steering.stages import Stage
-from experiments.steering.tuned_encoder import tune_and_embed_stages, tuned_method, tuned_methods
+from experiments.steering.tuned_encoder import tune_and_embed_stages, tuned_method, tuned_methods, with_additions
 from lab.run import RunDirectory, write_metrics
 from sightline.jepa import (
     JEPAConfig,
@@ -30,7 +32,7 @@ from sightline.jepa import (
     fit_adapter,
     mine_negatives,
 )
-from sightline.jepa.baselines import BASELINES, GRID, softly_filtered
+from sightline.jepa.baselines import BASELINES, softly_filtered
 from sightline.jepa.data import Ids, Split, SteeringKind
 from sightline.jepa.explaining import index_for
 from sightline.jepa.ranking import LexicalIndex, Method, QueryMetrics, fit_lexical_index, with_bm25
@@ -139,6 +141,7 @@ def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Da
         found[name] = rows
     kept = add_default(found)
     found |= score_tuned_stages(settings, run, data, words)
+    found |= score_distilled_stages(settings, run, data, words, unsteered)
     return _collected(found, data.groups(data.dataset.queries("test")), kept)
 
 
@@ -182,6 +185,41 @@ def score_tuned_stages(
     return found
 
 
+def score_distilled_stages(
+    settings: SteeringSettings,
+    run: RunDirectory,
+    data: Data,
+    words: Callable[[], LexicalIndex],
+    unsteered: Callable[[int], Method],
+) -> dict[str, list[dict[str, NDArray[np.float64]]]]:
+    """Score what a cross-encoder ranks or has taught, each method in a stage of its own.
+
+    Args:
+        settings: settings of the run.
+        run: folder of the run.
+        data: data set.
+        words: function to the index of the sources' words.
+        unsteered: function from a seed to its adapter, trained without steering.
+
+    Returns:
+        Method -> one row for each seed of the cross-encoder, as `_score_stage` returns them; nothing without one.
+    """
+
+    @cache
+    def base(seed: int, name: str) -> Method:
+        return distilled_method(settings, run, data, name, seed, unsteered)
+
+    def fit(name: str, seed: int) -> Method:
+        return with_additions(name, partial(base, seed), data.dataset, words, settings.unreliable_share)
+
+    found: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
+    for name in distilled_methods(settings):
+        for seed in settings.seeds[: settings.distillation.seeds]:
+            lessons_stages(settings, run, data, seed, partial(unsteered, seed))  # stages of their own, as above
+            found.setdefault(name, []).append(_score_stage(run, data, name, seed, partial(fit, name, seed))[0])
+    return found
+
+
 def _seeds_of(settings: SteeringSettings, name: str, models: Sequence[str]) -> tuple[int, ...]:
     """Return the training seeds of a method; the first for what does not depend on any."""
     if name.startswith(f"{PLAIN}, "):
@@ -212,15 +250,7 @@ def _adapter(
 ) -> Method:
     """Return one adapter, with the setting an earlier seed has settled on, or the best on validation of several."""
     kind, withheld = _ADAPTERS[name]
-    grid = tuple(replace(each, max_epochs=settings.adapter_epochs) for each in GRID[: settings.adapter_choices])
-    if chosen is not None:
-        corpus = bool(chosen["corpus"])
-        grid = tuple(
-            each
-            for each in grid
-            if each.temperature == chosen["temperature"] and (each.negatives == "corpus") == corpus
-        )
-    return fit_adapter(dataset, seed, kind=kind, withheld=withheld, grid=grid)
+    return fit_adapter(dataset, seed, kind=kind, withheld=withheld, grid=settings.adapter_grid(chosen))
 
 
 def train_predictor_stage(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> Path:

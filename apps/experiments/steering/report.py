@@ -9,7 +9,9 @@ from urllib.parse import quote
 
 import numpy as np
 
+from experiments.steering.cross_encoder import cross_encoder_seconds
 from experiments.steering.data import FILTERED, MODES
+from experiments.steering.distillation import DISTILLED_WITH_BM25, distilled_methods
 from experiments.steering.explaining import FORCED, STRENGTHS
 from experiments.steering.findings import (
     COSINE,
@@ -19,6 +21,7 @@ from experiments.steering.findings import (
     DataFindings,
 )
 from experiments.steering.methods import (
+    DEFAULT,
     DEFAULT_WITH_BM25,
     FUSED,
     METRICS,
@@ -119,12 +122,14 @@ def rivals_table(found: DataFindings) -> Table:
     )
 
 
-def scorer_tables(found: DataFindings) -> tuple[Table, Table]:
-    """Return the scorer, and the default with BM25, minus their rivals under every kind of steering."""
+def scorer_tables(found: DataFindings) -> tuple[Table, ...]:
+    """Return the scorer, the default with BM25, and what is distilled, minus their rivals under every steering."""
     rivals = (SOFT_FILTER, ROUTED, PLAIN, COSINE, UNSTEERED_ADAPTER, STEERED_ADAPTER)
-    fused = (SCORER, "BM25", *FUSED, *rivals, *tuned_methods(found.settings))
-    without, with_words = (SCORER, rivals, RESIDUAL), (DEFAULT_WITH_BM25, fused, None)
-    return _compared(found, *without), _compared(found, *with_words)
+    distilled = distilled_methods(found.settings)
+    fused = (SCORER, "BM25", *FUSED, *rivals, *tuned_methods(found.settings), *distilled)
+    taught = (DEFAULT, DEFAULT_WITH_BM25, SOFT_FILTER, *FUSED, *distilled)
+    tables = (_compared(found, SCORER, rivals, RESIDUAL), _compared(found, DEFAULT_WITH_BM25, fused, None))
+    return (*tables, _compared(found, DISTILLED_WITH_BM25, taught, None)) if distilled else tables
 
 
 def _compared(found: DataFindings, base: str, rivals: Sequence[str], extended: str | None) -> Table:
@@ -322,7 +327,17 @@ def _training_section(run: RunDirectory, found: DataFindings) -> Section:
         for seed in found.settings.seeds
     ]
     caption = f"Wall time on {found.settings.threads} threads, with validation after every epoch."
-    return Section(f"{found.data.name}: training", (), (Table(("method", "seed", "seconds"), tuple(rows), caption),))
+    table = Table(("method", "seed", "seconds"), tuple(rows), caption)
+    return Section(f"{found.data.name}: training", cost_of_distillation(run, found), (table,))
+
+
+def cost_of_distillation(run: RunDirectory, found: DataFindings) -> tuple[str, ...]:
+    """Return a sentence on the time that a cross-encoder took, a mean over its seeds; none where there is none."""
+    if not distilled_methods(found.settings):
+        return ()
+    seeds = found.settings.seeds[: found.settings.distillation.seeds]
+    spent = np.mean([cross_encoder_seconds(run, found.data.label, seed) for seed in seeds], axis=0)
+    return (f"A cross-encoder took {spent[0]:.0f} CPU seconds to tune, and its scores {spent[1]:.0f}.",)
 
 
 def _cards_section(run: RunDirectory, found: DataFindings) -> Section:

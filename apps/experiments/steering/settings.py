@@ -3,38 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lab.settings import HASHING, EncoderSettings
 from sightline.jepa import JEPAConfig
-from sightline.jepa.baselines import GRID
+from sightline.jepa.baselines import GRID, AdapterSettings
 
 DataName = Literal["shop", "documentation", "docstrings"]
 
 
-class EncoderTuning(BaseModel):
-    """How the encoder itself is tuned by LoRA on the training pairs of each data set."""
+class LowRankTuning(BaseModel):
+    """How a transformer is tuned by LoRA on the training pairs of each data set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     epochs: int = Field(default=0, ge=0)
-    """Passes over the training pairs; 0 leaves the tuned encoder out, as it takes minutes where others take seconds."""
+    """Passes over the training pairs; 0 leaves it out, as it takes minutes where others take seconds."""
     seeds: int = Field(default=1, ge=1)
     """How many of the seeds it is tuned with."""
-    batch_size: int = Field(default=32, ge=2)
-    """Pairs of a step, each contrasted with the sources of all others."""
     max_tokens: int = Field(default=64, ge=8)
-    """Tokens of a text that are read while it is tuned; embedding reads what the model reads."""
+    """Tokens of a text, or of a pair of texts, that are read while it is tuned."""
     rank: int = Field(default=16, ge=1)
     """Rank of the adapters, whose scale is 2."""
     learning_rate: float = Field(default=5e-4, gt=0)
     """Largest learning rate of AdamW, after a warm-up of a tenth of the steps; then it falls to 0."""
-    temperature: float = Field(default=0.05, gt=0)
-    """Divisor of the cosines."""
     checkpoint_steps: int = Field(default=10, ge=1)
     """Steps after which a checkpoint is written, for a run that is killed."""
+
+
+class EncoderTuning(LowRankTuning):
+    """How the encoder itself is tuned. Embedding reads as many tokens of a text as the model reads."""
+
+    batch_size: int = Field(default=32, ge=2)
+    """Pairs of a step, each contrasted with the sources of all others."""
+    temperature: float = Field(default=0.05, gt=0)
+    """Divisor of the cosines."""
+
+
+class Distillation(LowRankTuning):
+    """How a cross-encoder, which reads question and source together, is tuned and teaches an adapter."""
+
+    batch_size: int = Field(default=8, ge=1)
+    """Training pairs of a step, each with its candidates."""
+    pairs: int = Field(default=700, ge=1)
+    """Training pairs of an epoch at most, drawn at random; once tuned, it scores candidates of every training pair."""
+    candidates: int = Field(default=6, ge=2)
+    """Sources of a training pair that are told apart: the right one, and wrong ones drawn among the nearest."""
+    reranked: int = Field(default=20, ge=2)
+    """How many of the best sources of a validation or test question the cross-encoder scores."""
 
 
 class SteeringSettings(EncoderSettings):
@@ -97,6 +116,8 @@ class SteeringSettings(EncoderSettings):
     """The predictor with named subspaces."""
     tuning: EncoderTuning = EncoderTuning()
     """The encoder itself, tuned by LoRA; left out unless --tuning.epochs says otherwise."""
+    distillation: Distillation = Distillation()
+    """A cross-encoder, and an adapter that it teaches; left out unless --distillation.epochs says otherwise."""
     folds: int = Field(default=4, ge=0)
     """Parts of the training questions that predictors of the first seed do without, one at a time, to be asked them as
     further evidence of when an answer is right; 0 for the validation questions alone."""
@@ -113,6 +134,21 @@ class SteeringSettings(EncoderSettings):
         for name, values in (("seeds", self.seeds), ("data", self.data)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} must not hold anything twice: {list(values)}")
-        if self.tuning.epochs and self.encoder == HASHING:
-            raise ValueError(f"tuning.epochs needs an encoder with a model, which {HASHING!r} has not")
+        for name, tuned in (("tuning", self.tuning), ("distillation", self.distillation)):
+            if tuned.epochs and self.encoder == HASHING:
+                raise ValueError(f"{name}.epochs needs an encoder with a model, which {HASHING!r} has not")
         return self
+
+    def adapter_grid(self, chosen: Mapping[str, float] | None = None) -> tuple[AdapterSettings, ...]:
+        """Return the settings of adapters that are tried.
+
+        Args:
+            chosen: settings of an adapter, as its method names them, to try no others than these.
+        """
+        grid = (replace(each, max_epochs=self.adapter_epochs) for each in GRID[: self.adapter_choices])
+        return tuple(
+            each
+            for each in grid
+            if chosen is None
+            or (each.temperature == chosen["temperature"] and (each.negatives == "corpus") == bool(chosen["corpus"]))
+        )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from sightline.jepa.baselines.adapter import fit_adapter
+from sightline.jepa.baselines.adapter import TeacherScores, fit_adapter
 from sightline.jepa.baselines.config import AdapterSettings
 from sightline.jepa.baselines.simple import (
     BASELINES,
@@ -113,6 +113,60 @@ def test_an_adapter_that_was_denied_steering_half_the_time_does_better_without(l
     always = fit_adapter(learnable, 0, grid=grid)
     half = fit_adapter(learnable, 0, withheld=0.5, grid=grid)
     assert _mrr(learnable, half, "none") > _mrr(learnable, always, "none")
+
+
+def _teacher(dataset: SteeringDataset, *, wrong: bool) -> TeacherScores:
+    """One that is sure of each pair's own source, or of another one."""
+    own = dataset.pairs[dataset.pair_split == 0, 1]
+    candidates = np.stack([own, np.roll(own, 1), np.roll(own, 2)], axis=1)
+    scores = np.tile(np.array([0, 9, 0] if wrong else [9, 0, 0], dtype=np.float32), (len(own), 1))
+    return TeacherScores(candidates, scores)
+
+
+def test_an_adapter_learns_what_its_teacher_believes(learnable: SteeringDataset) -> None:
+    own = learnable.pairs[learnable.pair_split == 0]
+    grid = (AdapterSettings(learning_rate=0.02, max_epochs=15, patience=15, taught=1.0),)
+    right, wrong = (
+        fit_adapter(learnable, 0, kind="none", grid=grid, teacher=_teacher(learnable, wrong=each))
+        for each in (False, True)
+    )
+    unsteered = steering(learnable, own[:, 0], "none")
+    others = np.roll(own[:, 1], 1)
+
+    def preferring(method: Method) -> float:
+        vectors = method.query_vectors(own[:, 0], unsteered)
+        own_scores, other_scores = ((vectors * learnable.sources[ids]).sum(axis=1) for ids in (own[:, 1], others))
+        return float((own_scores > other_scores).mean())
+
+    assert preferring(right) > preferring(fit_cosine(learnable, 0))
+    assert _mrr(learnable, right, "none") > _mrr(learnable, fit_cosine(learnable, 0)) + 0.02
+    assert wrong.settings["taught"] == 1.0
+    assert _mrr(learnable, wrong, "none") <= _mrr(learnable, fit_cosine(learnable, 0)) + 0.02  # validation stops it
+
+
+def test_a_teacher_that_counts_for_nothing_changes_no_bit(learnable: SteeringDataset) -> None:
+    questions = learnable.queries("test")
+    unsteered = steering(learnable, questions, "none")
+    plain = fit_adapter(learnable, 0, kind="none", grid=_QUICK)
+    taught = fit_adapter(learnable, 0, kind="none", grid=_QUICK, teacher=_teacher(learnable, wrong=True))
+    assert np.array_equal(plain.query_vectors(questions, unsteered), taught.query_vectors(questions, unsteered))
+    assert plain.settings == taught.settings
+
+
+def test_validation_chooses_whether_a_teacher_counts(learnable: SteeringDataset) -> None:
+    grid = (_QUICK[0], replace(_QUICK[0], taught=0.9))
+    misled = fit_adapter(learnable, 0, kind="none", grid=grid, teacher=_teacher(learnable, wrong=True))
+    assert "taught" not in misled.settings
+
+
+def test_a_taught_adapter_needs_a_teacher_of_these_pairs(learnable: SteeringDataset) -> None:
+    grid = (AdapterSettings(taught=0.5),)
+    with pytest.raises(ValueError, match="there is none"):
+        fit_adapter(learnable, 0, grid=grid)
+    teacher = _teacher(learnable, wrong=False)
+    fewer = TeacherScores(teacher.source_ids[:5], teacher.scores[:5])
+    with pytest.raises(ValueError, match="training pairs; it has 5"):
+        fit_adapter(learnable, 0, grid=grid, teacher=fewer)
 
 
 def test_the_same_seed_trains_the_same_adapter(learnable: SteeringDataset) -> None:

@@ -16,6 +16,7 @@ from sightline.jepa.losses.losses import (
     candidate_info_nce,
     centroid_loss,
     corpus_info_nce,
+    distillation_loss,
     regression_loss,
     steering_loss,
     vicreg_loss,
@@ -334,3 +335,37 @@ def test_rows_without_a_right_candidate_are_refused(positive: torch.Tensor):
     mask = torch.tensor([[True, True, True], [True, True, False]])
     with pytest.raises(ValueError, match="needs a right candidate"):
         candidate_info_nce(torch.zeros(2, 3), positive, mask, 0.1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 5), st.floats(0.5, 5.0), st.integers(0, 100))
+def test_distillation_is_the_divergence_that_torch_computes(rows: int, candidates: int, temperature: float, seed: int):
+    student, teacher = (3 * torch.randn(rows, candidates, generator=_generator(seed + each)) for each in range(2))
+    found = distillation_loss(student, teacher, temperature)["loss"]
+    wanted = torch.softmax(teacher / temperature, dim=1)
+    own = torch.log_softmax(student / temperature, dim=1)
+    expected = temperature**2 * torch.nn.functional.kl_div(own, wanted, reduction="batchmean")
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_distillation_has_the_gradient_of_finite_differences_and_none_for_the_teacher():
+    student, teacher = (torch.randn(3, 4, dtype=torch.float64, generator=_generator(each)) for each in range(2))
+    student.requires_grad_(True)
+    teacher.requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda scores: distillation_loss(scores, teacher.detach(), 2.0)["loss"], student)
+    distillation_loss(student, teacher, 2.0)["loss"].backward()
+    assert teacher.grad is None
+
+
+def test_distillation_is_nothing_where_student_and_teacher_agree_but_for_a_constant():
+    scores = torch.randn(3, 4, generator=_generator(0))
+    parts = distillation_loss(scores, scores + torch.tensor([[1.0], [-2.0], [5.0]]), 0.7)
+    assert float(parts["loss"]) == pytest.approx(0, abs=1e-6)
+    assert float(parts["agreement"]) == 1
+    for wrong in (scores[:, :2], scores[:0]):
+        with pytest.raises(ValueError, match="one shape"):
+            distillation_loss(wrong, scores if len(wrong) else wrong)
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)

@@ -124,6 +124,19 @@ def test_a_soft_filter_keeps_what_was_added(worded: SteeringDataset) -> None:
     assert softly_filtered(fused, worded).added is fused.added
 
 
+def test_words_are_added_to_what_was_added_before(worded: SteeringDataset) -> None:
+    cosine, questions = fit_cosine(worded, 0), worded.queries("test")
+    twice = replace(cosine, added=replace(cosine, name="again"))
+    index, unsteered = fit_lexical_index(worded), steering(worded, questions, "none")
+    fused = with_bm25(twice, index, worded)
+    assert fused.settings["words"] > 0
+    everything = slice(0, len(questions))
+    found = method_scores(fused, questions, unsteered)(everything)
+    shares = index.shares([worded.question_texts[question] for question in questions])
+    cosines = worded.questions[questions] @ worded.sources.T
+    np.testing.assert_allclose(found, 2 * cosines + fused.settings["words"] * shares, atol=1e-5)
+
+
 def test_shared_words_need_texts(toy_dataset: SteeringDataset) -> None:
     with pytest.raises(ValueError, match="need the texts"):
         fit_lexical_index(toy_dataset)

@@ -1,3 +1,4 @@
+from .adapter import TeacherScores as TeacherScores
 from .config import GRID as GRID
 from .config import AdapterSettings as AdapterSettings
 from .simple import BASELINES as BASELINES

@@ -1,7 +1,8 @@
 """The linear adapter: `unit(q + q A + s B)` with A and B trained by InfoNCE, the baseline that is hardest to beat.
 
-It has `2 D^2` weights, all zero at the start, where it is plain cosine. The module knows the data set, the losses and
-how methods are evaluated; it knows nothing of the predictor.
+It has `2 D^2` weights, all zero at the start, where it is plain cosine. It may be taught by whatever has scored a few
+sources of each training pair. The module knows the data set, the losses and how methods are evaluated; it knows nothing
+of the predictor, nor of what a teacher is.
 """
 
 from __future__ import annotations
@@ -10,16 +11,27 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from sightline.jepa.baselines.config import GRID, AdapterSettings
 from sightline.jepa.data.batches import TrainingPairs
 from sightline.jepa.data.dataset import Ids, SteeringDataset, Vectors
 from sightline.jepa.data.steering import Steering, SteeringKind, steering
-from sightline.jepa.losses.losses import batch_info_nce, corpus_info_nce
+from sightline.jepa.losses.losses import batch_info_nce, corpus_info_nce, distillation_loss
 from sightline.jepa.ranking.evaluation import Method, evaluate
 
 _BATCH_SIZE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherScores:
+    """What a teacher thinks of a few sources, for each of P training pairs in the data set's order."""
+
+    source_ids: Ids
+    """`[P, N]` int64, the candidates of each pair, its own source among them."""
+    scores: NDArray[np.float32]
+    """`[P, N]` float32, logits: their softmax is what the teacher believes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,8 @@ class Adapter:
     def method(self, dataset: SteeringDataset) -> Method:
         """Return it as a way of asking the questions of a data set."""
         chosen = {"temperature": self.settings.temperature, "corpus": float(self.settings.negatives == "corpus")}
+        if self.settings.taught:
+            chosen |= {"taught": self.settings.taught, "teacher_temperature": self.settings.teacher_temperature}
         weights = torch.cat([self.question_weights, self.steering_weights])
         return replace(_method(dataset, weights.numpy()), settings=chosen)
 
@@ -47,9 +61,10 @@ def fit_adapter(
     kind: SteeringKind = "category",
     withheld: float = 0.0,
     grid: tuple[AdapterSettings, ...] = GRID,
+    teacher: TeacherScores | None = None,
 ) -> Method:
     """Train an adapter, and return it as a method; arguments and errors are those of `train_adapter`."""
-    adapter = train_adapter(dataset, seed, kind=kind, withheld=withheld, grid=grid)
+    adapter = train_adapter(dataset, seed, kind=kind, withheld=withheld, grid=grid, teacher=teacher)
     name = f"adapter ({kind}{f', {withheld:.0%} withheld' if withheld else ''})"
     return replace(adapter.method(dataset), name=name)
 
@@ -61,6 +76,7 @@ def train_adapter(
     kind: SteeringKind = "category",
     withheld: float = 0.0,
     grid: tuple[AdapterSettings, ...] = GRID,
+    teacher: TeacherScores | None = None,
 ) -> Adapter:
     """Train one adapter per setting, and keep the one with the highest validation MRR under this steering.
 
@@ -70,14 +86,19 @@ def train_adapter(
         kind: the steering in training, and in validation.
         withheld: the share of training steps' questions whose steering is held back, in [0, 1).
         grid: settings to choose from.
+        teacher: scores for settings that are `taught`.
 
     Raises:
-        ValueError: the grid is empty, or the data set has no training pairs.
+        ValueError: the grid is empty, the data set has no training pairs, or a setting is taught where there is no
+            teacher, or one of other pairs.
     """
     pairs = TrainingPairs.of(dataset, None)
+    if any(settings.taught for settings in grid) and (teacher is None or len(teacher.scores) != len(pairs)):
+        given = "there is none" if teacher is None else f"it has {len(teacher.scores):,}"
+        raise ValueError(f"a taught adapter needs a teacher's scores for {len(pairs):,} training pairs; {given}")
     best: tuple[float, torch.Tensor, AdapterSettings] | None = None
     for settings in grid:
-        score, weights = _train(dataset, pairs, kind, withheld, settings, seed)
+        score, weights = _train(dataset, pairs, kind, withheld, settings, seed, teacher)
         if best is None or score > best[0]:
             best = score, weights, settings
     if best is None:
@@ -93,6 +114,7 @@ def _train(
     withheld: float,
     settings: AdapterSettings,
     seed: int,
+    teacher: TeacherScores | None,
 ) -> tuple[float, torch.Tensor]:
     """Return the best validation MRR of a run and the weights `[2D, D]` that had it."""
     rng = np.random.default_rng(seed)
@@ -106,6 +128,9 @@ def _train(
             kept = torch.from_numpy(rng.random((len(rows), 1)) >= withheld)
             vectors = _adapt(pairs.questions[rows], steered[rows] * kept, weights)
             loss = _loss(vectors, pairs, torch.from_numpy(rows), settings)
+            if teacher is not None and settings.taught:
+                lesson = _lesson(vectors, pairs, rows, settings, teacher)
+                loss = (1 - settings.taught) * loss + settings.taught * lesson
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -126,6 +151,16 @@ def _loss(vectors: torch.Tensor, pairs: TrainingPairs, rows: torch.Tensor, setti
     right[others] = True
     right[torch.arange(len(rows)), targets] = True
     return batch_info_nce(vectors, pairs.corpus[targets], right[:, targets], settings.temperature)["loss"]
+
+
+def _lesson(
+    vectors: torch.Tensor, pairs: TrainingPairs, rows: Ids, settings: AdapterSettings, teacher: TeacherScores
+) -> torch.Tensor:
+    """Return how far the queries `[b, D]` of some pairs are from what the teacher thinks of these pairs' candidates."""
+    candidates = pairs.index[torch.from_numpy(teacher.source_ids[rows])]
+    scores = torch.einsum("bd,bnd->bn", vectors, candidates) / settings.temperature
+    wanted = torch.from_numpy(teacher.scores[rows])
+    return distillation_loss(scores, wanted, settings.teacher_temperature)["loss"]
 
 
 def _adapt(questions: torch.Tensor, steered: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

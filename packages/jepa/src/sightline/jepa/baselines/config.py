@@ -20,6 +20,10 @@ class AdapterSettings:
     """Number of epochs at most; training stops early when validation MRR has not risen for `patience`."""
     patience: int = 6
     """Epochs without a better validation MRR after which training stops."""
+    taught: float = 0.0
+    """Share of the loss, in [0, 1], that asks for a teacher's softmax over candidates; the rest asks for the answer."""
+    teacher_temperature: float = 1.0
+    """Divisor of the teacher's scores, and of the adapter's own beside its temperature."""
 
 
 GRID = (

@@ -1,6 +1,7 @@
 from .losses import candidate_info_nce as candidate_info_nce
 from .losses import centroid_loss as centroid_loss
 from .losses import corpus_info_nce as corpus_info_nce
+from .losses import distillation_loss as distillation_loss
 from .losses import regression_loss as regression_loss
 from .losses import vicreg_loss as vicreg_loss
 from .routing import disentanglement_loss as disentanglement_loss

@@ -158,6 +158,31 @@ def candidate_info_nce(scores: Tensor, positive: Tensor, mask: Tensor, temperatu
     }
 
 
+def distillation_loss(scores: Tensor, teacher: Tensor, temperature: float = 1.0) -> LossParts:
+    """Compute how far a softmax over candidates is from a teacher's (Hinton et al. 2015).
+
+    `T^2 KL(softmax(teacher / T) || softmax(scores / T))`, a mean over rows. The square keeps the gradient's size where
+    the temperature is changed. The teacher has no gradient.
+
+    Args:
+        scores: `[B, N]`, logits of each row's candidates.
+        teacher: `[B, N]`, the teacher's.
+        temperature: divisor of both; above 1 it tells more of how the teacher ranks wrong candidates.
+
+    Returns:
+        `loss` and `agreement`, the share of rows whose best candidate is the teacher's.
+
+    Raises:
+        ValueError: the batch is empty, or the shapes differ.
+    """
+    if not len(scores) or scores.shape != teacher.shape:
+        raise ValueError(f"scores and teacher must be of one shape [B, N]: {list(scores.shape)}, {list(teacher.shape)}")
+    student, wanted = (functional.log_softmax(each / temperature, dim=1) for each in (scores, teacher.detach()))
+    divergence = (wanted.exp() * (wanted - student)).sum(dim=1).mean()
+    agreement = (scores.argmax(dim=1) == teacher.argmax(dim=1)).float().mean()
+    return {"loss": temperature**2 * divergence, "agreement": agreement}
+
+
 def centroid_loss(predictions: Tensor, centroids: Tensor, category: Tensor, temperature: float = 0.1) -> LossParts:
     """Compute the cross-entropy of the true source's category under the cosines to all centroids.
 

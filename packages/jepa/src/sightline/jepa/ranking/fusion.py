@@ -131,7 +131,7 @@ def with_bm25(
     if not words.weight:
         return fused
     added = of_fixed_vectors("BM25", index.sources, np.float32(words.weight) * index.normalised(texts))
-    return replace(fused, added=added)
+    return replace(fused, added=replace(added, added=method.added))
 
 
 def texts_of(dataset: SteeringDataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
