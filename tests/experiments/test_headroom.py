@@ -24,7 +24,7 @@ from experiments.growth.bounds import (
     _timetables,
     _topologies,
 )
-from experiments.growth.headroom import Headroom, left_out_table, methods_table, results
+from experiments.growth.headroom import Headroom, left_out_table, methods_table, results, sizes_table
 from experiments.growth.learning import LEARNED, LeftOut
 from experiments.growth.playing import GREEDY, _parts
 from experiments.growth.problem import HeadroomSettings, Problem, problems_from
@@ -117,7 +117,7 @@ def headroom_of(lead: float) -> Headroom:
     )
     learned = [records[PROBE], records[PROBE]]
     left_out = [LeftOut("wine", (0, 1, 2), [records[PROBE][:3]])]
-    rivals = Rivals((Rival("GradMax", 1 / 3),), {"GradMax": [records[NO_GROWTH]]}, 300)
+    rivals = Rivals((Rival("GradMax", 1 / 3),), {"GradMax": [records[NO_GROWTH]]}, {"GradMax": [records[GREEDY]]}, 300)
     return Headroom(SETTINGS, bounds, rivals, learned, left_out)
 
 
@@ -137,6 +137,8 @@ def test_the_problem_counts_only_if_the_oracle_leads_by_the_threshold(lead: floa
     assert found["verdict"] == verdict
     (row,) = (row for row in methods_table(headroom).rows if row[0] == "GradMax")
     assert row[4].startswith(f"{15 + lead:+.2f}")
+    assert [row[0] for row in sizes_table(headroom).rows] == ["GradMax"]
+    assert sizes_table(headroom).rows[0][-1].startswith(f"{5 + lead:+.2f}")
     assert any("GradMax over the first 33 %; chosen on 300 steps" in claim for claim in found["claims"])
     assert "norm in slot 2; from step 0 on, tempo fast" in found["best_schedule"]
     better = next(item for item in headroom.learned_comparisons if item.baseline == SCHEDULE)

@@ -59,15 +59,15 @@ class Headroom:
     def values(self, method: str, field: str = "test_score") -> NDArray[np.float64]:
         """Return `[instances, training seeds]`: a field of a method's records; one column where nothing was trained."""
         records = {LEARNED: self.learned, **self.bounds.records, **self.rivals.records}[method]
-        return np.array([[getattr(record, field) for record in of] for of in records], np.float64).T
+        return _table(records, field)
 
     def mean(self, method: str, field: str = "test_score") -> Interval:
         """Return a field's mean over instances."""
-        return bootstrap_interval(self.values(method, field), self._generator(), unit=_UNIT)
+        return bootstrap_interval(self.values(method, field), self.generator(), unit=_UNIT)
 
     def regret(self, method: str) -> Interval:
         """Return the interquartile mean over instances of what the oracle reaches more."""
-        return interquartile_interval(self.values(ORACLE) - self.values(method), self._generator(), unit=_UNIT)
+        return interquartile_interval(self.values(ORACLE) - self.values(method), self.generator(), unit=_UNIT)
 
     @cached_property
     def comparisons(self) -> list[MethodDifference]:
@@ -128,7 +128,8 @@ class Headroom:
             if item.baseline in (SCHEDULE, PROBE)
         ]
 
-    def _generator(self) -> np.random.Generator:
+    def generator(self) -> np.random.Generator:
+        """Return the generator of all intervals."""
         return np.random.default_rng(self.settings.seed)
 
 
@@ -166,6 +167,34 @@ def methods_table(headroom: Headroom) -> Table:
         f"{', '.join(headroom.rivals.records)} may grow as many on each instance as the oracle's choice has there, in "
         "whole hidden units, so that a few are left over; AutoGrow may end earlier. They are told this number, and no "
         "other method is.",
+    )
+
+
+def sizes_table(headroom: Headroom) -> Table:
+    """Return growth methods of the field at the oracle's parameters and at those of the best schedule."""
+    rows, leads = [], []
+    for name in headroom.rivals.records:
+        fields = ("test_score", "parameters")
+        score, parameters = (_table(headroom.rivals.untold[name], field) for field in fields)
+        mean = bootstrap_interval(score, headroom.generator(), unit=_UNIT)
+        leads.append(paired_difference(headroom.values(ORACLE), score, headroom.generator(), unit=_UNIT))
+        told = show_interval(headroom.mean(name), ".2f"), f"{headroom.values(name, 'parameters').mean():.0f}"
+        rows.append(
+            (name, *told, show_interval(mean, ".2f"), f"{parameters.mean():.0f}", show_interval(leads[-1], "+.2f"))
+        )
+    return Table(
+        columns=(
+            "method",
+            "J, oracle's size",
+            "parameters",
+            "J, best schedule's size",
+            "parameters",
+            "oracle minus it",
+        ),
+        rows=tuple(rows),
+        caption="What it is worth to be told how much to grow: the best schedule's size tells nothing of an instance "
+        "but what its budget pays for. On the test split, not adjusted; 95 % bootstrap intervals; resampled: "
+        f"{resampled_by(leads)}.",
     )
 
 
@@ -226,7 +255,7 @@ def write_report(headroom: Headroom) -> Report:
     learned = ((learned_table(headroom),) if headroom.learned else ()) + (
         (left_out_table(headroom),) if headroom.left_out else ()
     )
-    tables = (methods_table(headroom), *learned, parts_table(headroom))
+    tables = (methods_table(headroom), *learned, sizes_table(headroom), parts_table(headroom))
     sections = [
         Section("On unseen instances", tuple(headroom.claims()[1:]), tables[:-1]),
         Section("By kind of instance", (), tables[-1:]),
@@ -257,6 +286,10 @@ def results(headroom: Headroom) -> dict[str, Any]:
             }
             for name in headroom.methods
         ],
+        "methods_at_the_schedules_size": [
+            {"method": name, **{field: _table(records, field).mean() for field in ("test_score", "parameters")}}
+            for name, records in headroom.rivals.untold.items()
+        ],
         "instances": [
             {
                 **asdict(problem.shape),
@@ -275,6 +308,11 @@ def results(headroom: Headroom) -> dict[str, Any]:
         "searched_steps": [*headroom.bounds.searched_steps, headroom.rivals.searched_steps],
         "oracle_tried": headroom.bounds.tried,
     }
+
+
+def _table(records: Sequence[Sequence[GrowthRecord]], field: str) -> NDArray[np.float64]:
+    """Return `[instances, training seeds]`: a field of records."""
+    return np.array([[getattr(record, field) for record in of] for of in records], np.float64).T
 
 
 def _row(record: GrowthRecord) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Growth methods of the field on the instances of a growth problem, each at as many parameters as the oracle's choice.
 
-They are told how much to grow, which every other method must find out; what and where is left to them. Over which part
-of an episode a method grows is chosen on instances of their own, by the validation part.
+They are told how much to grow, which every other method must find out; what and where is left to them. What that is
+worth is seen beside it, at as many parameters as the best schedule grows, which knows nothing of an instance. Over
+which part of an episode a method grows is chosen on instances of their own, by the validation part.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from experiments.growth.bounds import ORACLE, Bounds, play_stage
+from experiments.growth.bounds import ORACLE, SCHEDULE, Bounds, play_stage
 from experiments.growth.playing import Play
 from experiments.growth.problem import HeadroomSettings, problems_from
 from experiments.growth.stages import HeadroomStage
@@ -34,7 +35,9 @@ class Rivals:
     ways: tuple[Rival, ...]
     """The methods, as they were chosen."""
     records: dict[str, list[list[GrowthRecord]]]
-    """One list of episodes for each, by name, in the order of the instances."""
+    """At the oracle's parameters: one list of episodes for each, by name, in the order of the instances."""
+    untold: dict[str, list[list[GrowthRecord]]]
+    """The same at the best schedule's parameters."""
     searched_steps: int
     """Environment steps of the choice."""
 
@@ -42,18 +45,18 @@ class Rivals:
 def play_rivals_stages(settings: HeadroomSettings, run: RunDirectory, workers: Workers, bounds: Bounds) -> Rivals:
     """Choose over which part of an episode each method grows, and play all instances at the oracle's parameters."""
     ways, steps = _choose(settings, run, workers)
-    (oracle,) = bounds.records[ORACLE]
-    plays: list[Play] = [
-        (problem, replace(way, parameters=best.parameters))
-        for way in ways
-        for problem, best in zip(bounds.problems, oracle, strict=True)
-    ]
-    played = play_stage(settings, run, workers, HeadroomStage.RIVALS, plays, variant="instances", read_test=True)
-    count = len(bounds.problems)
-    records: dict[str, list[list[GrowthRecord]]] = {
-        way.name: [played[at * count : (at + 1) * count]] for at, way in enumerate(ways)
-    }
-    return Rivals(ways, records, steps)
+    found = []
+    for other, variant in ((ORACLE, "instances"), (SCHEDULE, "instances-of-the-schedules-size")):
+        (records,) = bounds.records[other]
+        plays: list[Play] = [
+            (problem, replace(way, parameters=record.parameters))
+            for way in ways
+            for problem, record in zip(bounds.problems, records, strict=True)
+        ]
+        played = play_stage(settings, run, workers, HeadroomStage.RIVALS, plays, variant=variant, read_test=True)
+        count = len(bounds.problems)
+        found.append({str(way.name): [played[at * count : (at + 1) * count]] for at, way in enumerate(ways)})
+    return Rivals(ways, *found, steps)
 
 
 def _choose(settings: HeadroomSettings, run: RunDirectory, workers: Workers) -> tuple[tuple[Rival, ...], int]:
