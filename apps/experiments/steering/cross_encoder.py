@@ -59,7 +59,7 @@ class CrossEncoder(torch.nn.Module):
         self._max_tokens = distillation.max_tokens
         self.transformer: Any = add_adapters(model.transformers_model, distillation.rank, seed)
         # A random head would have to learn from a thousand pairs what the encoder knows.
-        self.head = torch.nn.Parameter(torch.ones(self.transformer.config.hidden_size))
+        self.head = torch.nn.Parameter(torch.ones(self.transformer.config.hidden_size, device=model.device))
 
     def forward(self, questions: list[str], sources: list[str]) -> Tensor:
         """Return logits `[n]` of n questions, each with one source."""

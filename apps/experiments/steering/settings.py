@@ -44,7 +44,7 @@ class EncoderTuning(LowRankTuning):
 
 
 class Distillation(LowRankTuning):
-    """How a cross-encoder, which reads question and source together, is tuned and teaches an adapter."""
+    """How a cross-encoder, which never reads longer pairs than in its tuning, is tuned and teaches an adapter."""
 
     batch_size: int = Field(default=8, ge=1)
     """Training pairs of a step, each with its candidates."""
