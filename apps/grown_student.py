@@ -26,7 +26,7 @@ def main() -> None:
 
     # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.
     from experiments.growth.student.arms import students_stage
-    from experiments.growth.student.examples import encode_stage
+    from experiments.growth.student.examples import encode_stage, read_decisions, yardsticks
     from experiments.growth.student.report import GrownStudents, arms_table, differences_table, results, write_report
     from experiments.shopping.settings import Phase1Settings
     from experiments.shopping.world import collect_demonstrations_stage, open_world
@@ -41,7 +41,9 @@ def main() -> None:
     episodes = collect_demonstrations_stage(shop, run, open_world(shop))
     decisions = encode_stage(settings, run, episodes)
     with Workers.of(settings.processes) as workers:
-        students = GrownStudents(settings, students_stage(settings, run, workers, decisions))
+        records = students_stage(settings, run, workers, decisions)
+    test = read_decisions(decisions, settings.validation_decisions).test
+    students = GrownStudents(settings, records, yardsticks(test))
 
     plots = run.path / "plots"
     plots.mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.growth.student import arms
 from experiments.growth.student.arms import Arm, StudentRecord, _train_student, whole
-from experiments.growth.student.examples import EncodedDecision, read_decisions
+from experiments.growth.student.examples import EncodedDecision, Yardsticks, read_decisions, yardsticks
 from experiments.growth.student.networks import BLOCK, FAMILY, FEED_FORWARD, StudentNetworks, StudentSnapshot, rate_at
 from experiments.growth.student.report import GrownStudents, _since, growth_table, results
 from experiments.growth.student.settings import GrownStudentSettings
@@ -157,6 +157,16 @@ def test_the_environment_of_token_hosts_takes_the_student_and_shows_what_policie
     assert networks.num_classes == pytest.approx(2)
 
 
+def test_guessing_and_knowing_the_targets_bound_what_a_student_can_do(folder: Path, networks: StudentNetworks) -> None:
+    decisions = read_decisions(folder, 6).test
+    bounds = yardsticks(decisions)
+    assert bounds.guessing_loss == pytest.approx(np.log(2))
+    assert bounds.guessing_agreement == 0.75  # one of two at every second decision, else both
+    knowing = -0.9 * np.log(0.9) - 0.1 * np.log(0.1)
+    assert bounds.least_loss == pytest.approx((knowing + np.log(2)) / 2)
+    assert networks.test(standing(-1, -1, -1)).losses.mean() > bounds.least_loss
+
+
 class KilledError(Exception):
     """Stands for the death of the process."""
 
@@ -197,7 +207,7 @@ def record_of(arm: Arm, seed: int, loss: float) -> StudentRecord:
 @pytest.mark.parametrize(("lead", "verdict"), [(-0.5, "below"), (0.0, "not to be told apart from"), (0.5, "above")])
 def test_the_answer_says_what_the_paired_interval_allows(lead: float, verdict: str) -> None:
     records = {arm: [record_of(arm, seed, 1.0 + lead * (arm is Arm.LEARNED)) for seed in range(3)] for arm in Arm}
-    students = GrownStudents(SETTINGS, records)
+    students = GrownStudents(SETTINGS, records, Yardsticks(2.0, 0.25, 1.0))
     assert f"is {verdict} that of the final size" in students.claims()[0]
     found = json.loads(json.dumps(results(students)))
     assert [row["baseline"] for row in found["comparisons"]] == [arm for arm in Arm if arm is not Arm.LEARNED]

@@ -105,3 +105,29 @@ def read_decisions(folder: Path, validation_decisions: int) -> StudentData:
 
     goals = [row.goal for row in rows if row.split == "test"]
     return StudentData(of("train"), of("dev")[:validation_decisions], of("test"), goals)
+
+
+class Yardsticks(NamedTuple):
+    """What can be said of decisions without any student."""
+
+    guessing_loss: float
+    """Mean cross-entropy of guessing evenly among the candidates, in nats."""
+    guessing_agreement: float
+    """Share of decisions at which it takes a best action, as expected."""
+    least_loss: float
+    """Mean entropy of the targets, below which no loss can be, in nats."""
+
+
+def yardsticks(decisions: Sequence[Decision]) -> Yardsticks:
+    """Return what guessing and knowing the targets would reach on decisions."""
+    targets = [target.double() for _, target in decisions]
+    return Yardsticks(
+        guessing_loss=float(np.mean([np.log(len(target)) for target in targets])),
+        guessing_agreement=float(np.mean([float(best_actions(target).double().mean()) for target in targets])),
+        least_loss=float(np.mean([float(torch.special.entr(target).sum()) for target in targets])),
+    )
+
+
+def best_actions(target: Tensor) -> Tensor:
+    """Return bool [candidates]: those of the largest probability, up to rounding."""
+    return target >= target.max() - 1e-6

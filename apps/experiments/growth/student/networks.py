@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from experiments.growth.student.examples import Decision, StudentData
+from experiments.growth.student.examples import Decision, StudentData, best_actions
 from experiments.growth.student.settings import PLACES, GrownStudentSettings
 from sightline.agents.actors import candidate_log_probabilities
 from sightline.agents.student import (
@@ -244,7 +244,7 @@ class StudentNetworks:
                 prompt, target = decisions[index]
                 scores = of_candidates / prompt.lengths / self._config.temperature
                 losses[index] = float(scores.logsumexp(0) - (target * scores).sum())
-                right[index] = bool(target[scores.argmax()] >= target.max() - 1e-6)
+                right[index] = bool(best_actions(target)[scores.argmax()])
         return Assessment(losses, right, cost)
 
     def _arrange(self, setting: SeedSetting, alpha: NDArray[np.float64], through: NDArray[np.bool_]) -> None:

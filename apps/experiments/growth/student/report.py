@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.growth.student.arms import Arm, StudentRecord
+from experiments.growth.student.examples import Yardsticks
 from experiments.growth.student.networks import BLOCK, FEED_FORWARD
 from experiments.growth.student.settings import GrownStudentSettings
 from lab.figures import differences_with_intervals, save_figure
@@ -36,6 +37,8 @@ class GrownStudents:
     """Settings of the run."""
     records: Mapping[Arm, list[StudentRecord]]
     """Trainings of each arm, in the order of the seeds."""
+    yardsticks: Yardsticks
+    """What guessing and knowing the targets would reach on the test part."""
 
     def values(self, arm: Arm, measure: Measure) -> NDArray[np.float64]:
         """Return `[goals, seeds]`, means over the decisions of each test goal."""
@@ -106,9 +109,11 @@ def arms_table(students: GrownStudents) -> Table:
         ),
         rows=tuple(rows),
         caption="Loss is the cross-entropy of soft targets over the candidates, agreement the share of decisions at "
-        "which a best action is the most probable. Means over test goals and seeds; 95 % bootstrap intervals resample "
-        "both. Compute is counted in floating-point operations of matrix products, as a multiple of what the final "
-        "size from the start may spend.",
+        "which a best action is the most probable. Guessing evenly loses "
+        f"{students.yardsticks.guessing_loss:.3f} and agrees at {students.yardsticks.guessing_agreement:.3f}; no loss "
+        f"is below the targets' entropy, {students.yardsticks.least_loss:.3f}. Means over test goals and seeds; 95 % "
+        "bootstrap intervals resample both. Compute is counted in floating-point operations of matrix products, as a "
+        "multiple of what the final size from the start may spend.",
     )  # fmt: skip
 
 
@@ -160,6 +165,7 @@ def results(students: GrownStudents) -> dict[str, Any]:
     """Return what was found, for `results.json`."""
     return {
         "claims": students.claims(),
+        "yardsticks": students.yardsticks._asdict(),
         "arms": [
             {
                 "arm": arm.value,
