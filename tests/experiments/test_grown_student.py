@@ -135,6 +135,25 @@ def test_every_operator_is_the_identity_at_birth_and_learns_where_it_only_learns
     assert all(torch.equal(*pair) for pair in zip(frozen, networks.places[0].parameters(), strict=True))
 
 
+@pytest.mark.parametrize("operator", list(Operator))
+def test_what_only_learns_leaves_the_rest_of_the_student_alone(folder: Path, operator: Operator) -> None:
+    found = []
+    for blueprint in (-1, BLOCK):
+        networks = StudentNetworks(read_decisions(folder, 6), SETTINGS, SETTINGS.small_layers)
+        networks.reset([1], [FAMILY])
+        networks.plant(0, 0, BLOCK, 0)
+        there = np.array([[blueprint, -1, -1]])
+        alpha = np.zeros((1, 3), np.float32)
+        setting = SeedSetting(there, alpha, np.full((1, 3), int(operator)), there >= 0)
+        networks._arrange(setting, alpha[0], setting.straight_through[0])
+        for batch in ([0, 1], [2, 3]):
+            networks.spent = 0  # on which the rate depends
+            networks._step(batch, NEVER[0])
+        places = {id(parameter) for place in networks.places for parameter in place.parameters()}
+        found.append([each for each in networks.model.parameters() if id(each) not in places])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 def test_a_snapshot_brings_the_student_back(networks: StudentNetworks) -> None:
     snapshot = StudentSnapshot(networks)
     networks.interval(standing(-1, -1, -1), NEVER, 0)

@@ -187,11 +187,11 @@ class StudentNetworks:
         ]
         planted = {id(parameter) for parameters in of_places for parameter in parameters}
         own = [parameter for parameter in self.model.parameters() if id(parameter) not in planted]
-        norms = [_norm(own), *(_norm(parameters) for parameters in of_places)]
+        # Each apart, as in token hosts: what only learns must not shorten the student's own steps.
+        norms = [nn.utils.clip_grad_norm_(parameters, config.clip) for parameters in (own, *of_places)]
         for stopped, parameters in zip(frozen, of_places, strict=True):
             for parameter in parameters if stopped else ():
                 parameter.grad = None
-        nn.utils.clip_grad_norm_([*self.model.parameters(), *self.gates.parameters()], config.clip)
         optimizer.step()
         optimizer.zero_grad()
         self.last_cost = self._cost(self.model, batch)
@@ -287,12 +287,6 @@ def rate_at(spent: float, warmup: float) -> float:
 
 def _size(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Return the norm of the gradients there are; 0 where there are none."""
-    found = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return torch.nn.utils.get_total_norm(found) if found else torch.zeros(())
 
 
 class StudentSnapshot:
