@@ -20,14 +20,15 @@ from sightline.tamiyo_policy.experiment import (
     Method,
     MixedEnvironment,
     Probe,
+    Rival,
     Schedule,
     greedy_counterfactual,
     learned,
     play_episodes,
     probing,
     scheduled,
+    train_rivals,
 )
-from sightline.tamiyo_policy.experiment.rivals import Rival, train_rivals
 from sightline.tamiyo_policy.growth import Topology, TopologyRun, train_topologies
 from sightline.tamiyo_policy.hosts import DEPTHWISE, LORA, MLP_SMALL, NORM, TokenHost, token_blueprints
 

@@ -17,8 +17,7 @@ from experiments.growth.problem import HeadroomSettings, problems_from
 from experiments.growth.stages import HeadroomStage
 from lab.jobs import Workers
 from lab.run import RunDirectory
-from sightline.tamiyo_policy.experiment import SELECTION_SEED, GrowthRecord
-from sightline.tamiyo_policy.experiment.rivals import Rival, RivalName
+from sightline.tamiyo_policy.experiment import SELECTION_SEED, GrowthRecord, Rival, RivalName
 
 _SPREADING: tuple[RivalName, ...] = ("Net2Net", "GradMax", "Firefly")
 """Methods that leave open when they grow; AutoGrow does not."""

@@ -13,6 +13,9 @@ from .records import SELECTION_SEED as SELECTION_SEED
 from .records import Episode as Episode
 from .records import GrowthRecord as GrowthRecord
 from .records import episodes_from as episodes_from
+from .rivals.growing import RivalName as RivalName
+from .rivals.training import Rival as Rival
+from .rivals.training import train_rivals as train_rivals
 from .schedules import Probe as Probe
 from .schedules import Schedule as Schedule
 from .schedules import draw_schedules as draw_schedules
