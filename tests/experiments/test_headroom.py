@@ -29,8 +29,7 @@ from experiments.growth.learning import LEARNED, LeftOut
 from experiments.growth.playing import GREEDY, _parts
 from experiments.growth.problem import HeadroomSettings, Problem, problems_from
 from experiments.growth.rivals import Rivals
-from sightline.tamiyo_policy.experiment import EVALUATION_SEED, GrowthRecord, Probe, Schedule
-from sightline.tamiyo_policy.experiment.rivals import Rival
+from sightline.tamiyo_policy.experiment import EVALUATION_SEED, GrowthRecord, Probe, Rival, Schedule
 from sightline.tamiyo_policy.hosts import NOOP, NORM
 
 ROOT = Path(__file__).resolve().parents[2]

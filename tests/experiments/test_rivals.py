@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments.growth.playing import _play
 from experiments.growth.problem import HeadroomSettings, problems_from
 from experiments.growth.rivals import rival_text
-from sightline.tamiyo_policy.experiment.rivals import Rival
+from sightline.tamiyo_policy.experiment import Rival
 
 SMOKE = HeadroomSettings.model_validate({**HeadroomSettings.SMOKE, "stack": 1})
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sightline.tamiyo_policy.experiment import Episode, no_growth, play_episodes
-from sightline.tamiyo_policy.experiment.rivals import Rival, train_rivals
+from sightline.tamiyo_policy.experiment import Episode, Rival, no_growth, play_episodes, train_rivals
 from sightline.tamiyo_policy.experiment.rivals.training import slot_signals, timetable
 from sightline.tamiyo_policy.experiment.rivals.units import UNITS, units_blueprint
 from sightline.tamiyo_policy.growth.config import GrowthConfig
