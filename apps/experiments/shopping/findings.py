@@ -63,6 +63,11 @@ def estimate_difference(candidate: np.ndarray, baseline: np.ndarray, seed: int) 
     return paired_difference(candidate, baseline, np.random.default_rng(seed))
 
 
+def agreements(episodes: Mapping[str, EpisodesBySeed], seed: int) -> dict[str, dict[str, DecisionRate]]:
+    """Return agent -> kind of page -> how often it did what was best there, with intervals by a seed."""
+    return {name: agreement_by_page(of_agent, webshop_grammar, seed=seed) for name, of_agent in episodes.items()}
+
+
 @dataclass(frozen=True)
 class Findings:
     """Everything that phase 2 measured."""
@@ -165,21 +170,28 @@ class Findings:
             if name != "state_gated_trained"
         }
 
+    @cached_property
     def recall_by_step(self) -> dict[str, dict[int, DecisionRate]]:
-        """Return agent -> step -> how often the needed chunk was read; agents that read whole pages are left out."""
+        """Agent -> step -> how often the needed chunk was read; agents that read whole pages are left out."""
         found = {
             agent: recall_by_step(episodes, webshop_grammar, self.chunking, seed=self.seed)
             for agent, episodes in self.episodes.items()
         }
         return {agent: recall for agent, recall in found.items() if recall}
 
+    @cached_property
     def recall_by_page(self) -> dict[str, dict[str, DecisionRate]]:
-        """Return agent -> kind of page -> the same."""
+        """Agent -> kind of page -> the same."""
         found = {
             agent: recall_by_page(episodes, webshop_grammar, self.chunking, seed=self.seed)
             for agent, episodes in self.episodes.items()
         }
         return {agent: recall for agent, recall in found.items() if recall}
+
+    @cached_property
+    def agreement_by_page(self) -> dict[str, dict[str, DecisionRate]]:
+        """Agent or printed rule -> kind of page -> how often it did what was best there."""
+        return agreements(self.all_episodes, self.seed)
 
     def failures(self) -> list[Failure]:
         """Return the trained agent's failed episodes, over all training seeds."""
@@ -213,18 +225,15 @@ def results(findings: Findings) -> dict[str, Any]:
         "recall_by_target": None if findings.by_target is None else [list(row) for row in findings.by_target.rows],
         "recall_by_step": {
             agent: {str(step): asdict(recall) for step, recall in found.items()}
-            for agent, found in findings.recall_by_step().items()
+            for agent, found in findings.recall_by_step.items()
         },
         "recall_by_page": {
             agent: {str(kind): asdict(recall) for kind, recall in found.items()}
-            for agent, found in findings.recall_by_page().items()
+            for agent, found in findings.recall_by_page.items()
         },
         "agreement_by_page": {
-            agent: {
-                str(kind): asdict(rate)
-                for kind, rate in agreement_by_page(episodes, webshop_grammar, seed=seed).items()
-            }
-            for agent, episodes in findings.all_episodes.items()
+            agent: {str(kind): asdict(rate) for kind, rate in found.items()}
+            for agent, found in findings.agreement_by_page.items()
         },
         "failures": [
             {"goal": failure.trajectory.goal, "ending": failure.ending, "evidence": failure.evidence.value}

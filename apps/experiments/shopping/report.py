@@ -19,8 +19,6 @@ from sightline.agents import Table, summarise
 from sightline.agents.evaluation import (
     VERDICT_RULE,
     DecisionRate,
-    EpisodesBySeed,
-    agreement_by_page,
     comparisons_table,
     cost_table,
     pareto_frontier,
@@ -30,7 +28,7 @@ from sightline.agents.evaluation import (
     results_table,
     show_interval,
 )
-from sightline.agents.grammar import ShopPage, webshop_grammar
+from sightline.agents.grammar import ShopPage
 from sightline.agents.state import NextActionMetrics
 
 PREDICTORS = ("model_acc", "baseline_last_obs_acc", "majority_class_baseline")
@@ -83,15 +81,10 @@ def retrieval_table(findings: Findings) -> Table:
     )
 
 
-def agreement_table(episodes: Mapping[str, EpisodesBySeed], seed: int) -> Table:
-    """Return how often agents did what was best, by kind of page.
-
-    Args:
-        episodes: agent -> its labelled episodes by training seed.
-        seed: seed of the bootstrap.
-    """
+def agreement_table(rates: Mapping[str, Mapping[str, DecisionRate]]) -> Table:
+    """Return how often agents did what was best, by kind of page; `rates` are those of `agreements`."""
     return _by_page_table(
-        {agent: agreement_by_page(of_agent, webshop_grammar, seed=seed) for agent, of_agent in episodes.items()},
+        rates,
         tuple(ShopPage),
         "agreement",
         "How often what an agent did is best for one who knows the goal, on the pages that it came to; 95 % "
@@ -137,18 +130,18 @@ def _step_recall_section(plots: Path, findings: Findings) -> Section:
             for step, recall in found.items()
             if recall.interval is not None and recall.goals >= _GOALS_PER_STEP
         }
-        for agent, found in findings.recall_by_step().items()
+        for agent, found in findings.recall_by_step.items()
     }
     figure = save_figure(recall_curves(curves, over="step of the episode"), plots / "recall_by_step.svg")
     kinds = (ShopPage.RESULTS, ShopPage.PRODUCT, ShopPage.DETAIL)
     recall = _by_page_table(
-        findings.recall_by_page(),
+        findings.recall_by_page,
         kinds,
         "recall",
         "How often the chunk with the expert's target was among those read, on the pages that the agent itself came "
         "to; 95 % intervals, and the number of decisions.",
     )
-    agreement = agreement_table(findings.all_episodes, findings.seed)
+    agreement = agreement_table(findings.agreement_by_page)
     sentence = (
         "Later steps are reached by fewer episodes, and mostly by those that went astray; the figure ends where fewer "
         f"than {_GOALS_PER_STEP} goals are left."

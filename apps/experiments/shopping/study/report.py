@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from experiments.shopping.findings import agreements
 from experiments.shopping.learning import packaged_student
 from experiments.shopping.plots import success_curves
 from experiments.shopping.report import agreement_table
@@ -36,7 +37,7 @@ def study_sections(
     sections = [Section("What was planned, and what came out", (PLAN,), (planned_table(planned),))]
     sections += [_pages_section(plots, study) for study in studies]
     if actors:
-        tables = (results_table(summarise(actors, seed=seed)), agreement_table(actors, seed))
+        tables = (results_table(summarise(actors, seed=seed)), agreement_table(agreements(actors, seed)))
         sections.append(Section("Another actor on fresh goals", (), tables))
     return sections
 
