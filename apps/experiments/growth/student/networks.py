@@ -86,6 +86,11 @@ class StudentNetworks:
         self.model, self.places = student_with_places(config, config.vocabulary_size, self._behind)
         self.gates = nn.ModuleList(nn.Linear(config.width, 1) for _ in self.places)
         self._optimizer = make_optimizer([*self.model.parameters(), *self.gates.parameters()], config.weight_decay)
+        self._of_places = [
+            [*place.parameters(), *gate.parameters()] for place, gate in zip(self.places, self.gates, strict=True)
+        ]
+        planted = {id(parameter) for parameters in self._of_places for parameter in parameters}
+        self._own = [parameter for parameter in self.model.parameters() if id(parameter) not in planted]
         wanted = self._order()
         self.compute = sum(self._cost(self._final, next(wanted)) for _ in range(config.steps))
         self._batches = self._order()
@@ -158,7 +163,7 @@ class StudentNetworks:
         place.plant(_KINDS[blueprint], torch.Generator().manual_seed(int(state)))
         for parameter in self.gates[slot].parameters():
             nn.init.zeros_(parameter)
-        for parameter in (*place.parameters(), *self.gates[slot].parameters()):
+        for parameter in self._of_places[slot]:
             self._optimizer.state.pop(parameter, None)
 
     @torch.inference_mode(mode=False)
@@ -182,14 +187,9 @@ class StudentNetworks:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision == "bfloat16"):
             loss = student_loss(self.model, [self._data.train[index] for index in batch], config.temperature)
         loss.backward()
-        of_places = [
-            [*place.parameters(), *gate.parameters()] for place, gate in zip(self.places, self.gates, strict=True)
-        ]
-        planted = {id(parameter) for parameters in of_places for parameter in parameters}
-        own = [parameter for parameter in self.model.parameters() if id(parameter) not in planted]
         # Each apart, as in token hosts: what only learns must not shorten the student's own steps.
-        norms = [nn.utils.clip_grad_norm_(parameters, config.clip) for parameters in (own, *of_places)]
-        for stopped, parameters in zip(frozen, of_places, strict=True):
+        norms = [nn.utils.clip_grad_norm_(parameters, config.clip) for parameters in (self._own, *self._of_places)]
+        for stopped, parameters in zip(frozen, self._of_places, strict=True):
             for parameter in parameters if stopped else ():
                 parameter.grad = None
         optimizer.step()
