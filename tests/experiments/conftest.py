@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -68,3 +70,22 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def dataset(model_folder: Path) -> SteeringDataset:
     return build_dataset(texts(), SentenceTransformerEncoder(model_folder).encode, encoder="small")
+
+
+@pytest.fixture
+def kill_at_call(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType, str, int], list[int]]:
+    """Function that interrupts one call of a function in a module, and returns a list that grows by every call."""
+
+    def kill(module: ModuleType, name: str, number: int) -> list[int]:
+        real, seen = getattr(module, name), []
+
+        def killed(*arguments: object) -> object:
+            seen.append(1)
+            if len(seen) == number:
+                raise KeyboardInterrupt
+            return real(*arguments)
+
+        monkeypatch.setattr(module, name, killed)
+        return seen
+
+    return kill

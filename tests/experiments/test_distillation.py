@@ -161,18 +161,13 @@ def test_what_validation_and_test_say_changes_no_weight_of_the_teacher(
 
 
 def test_a_teacher_that_was_killed_goes_on_to_the_same_weights(
-    model_folder: Path, dataset: SteeringDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_folder: Path,
+    dataset: SteeringDataset,
+    tmp_path: Path,
+    kill_at_call: Callable[..., list[int]],
 ) -> None:
     whole, losses = tuned(model_folder, dataset, tmp_path / "whole")
-    real, seen = cross_encoder._logits, []
-
-    def killed(*arguments: object) -> torch.Tensor:
-        seen.append(1)
-        if len(seen) == 8:
-            raise KeyboardInterrupt
-        return real(*arguments)  # ty: ignore[invalid-argument-type]
-
-    monkeypatch.setattr(cross_encoder, "_logits", killed)
+    seen = kill_at_call(cross_encoder, "_logits", 8)
     with pytest.raises(KeyboardInterrupt):
         tuned(model_folder, dataset, tmp_path / "killed")
     again, all_losses = tuned(model_folder, dataset, tmp_path / "killed")
@@ -182,21 +177,17 @@ def test_a_teacher_that_was_killed_goes_on_to_the_same_weights(
 
 
 def test_scores_that_were_on_the_disk_are_not_made_again(
-    model_folder: Path, dataset: SteeringDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_folder: Path,
+    dataset: SteeringDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kill_at_call: Callable[..., list[int]],
 ) -> None:
     monkeypatch.setattr(cross_encoder, "_PAIRS_OF_PART", 7)
     model, questions = opened(model_folder).eval(), np.arange(10)
     sources = np.stack([questions, (questions + 1) % 10], axis=1)
     whole, _ = score_pairs(model, dataset, questions, sources, tmp_path / "whole")
-    real, seen = cross_encoder._logits, []
-
-    def killed(*arguments: object) -> torch.Tensor:
-        seen.append(1)
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-        return real(*arguments)  # ty: ignore[invalid-argument-type]
-
-    monkeypatch.setattr(cross_encoder, "_logits", killed)
+    seen = kill_at_call(cross_encoder, "_logits", 2)
     with pytest.raises(KeyboardInterrupt):
         score_pairs(model, dataset, questions, sources, tmp_path / "killed")
     again, seconds = score_pairs(model, dataset, questions, sources, tmp_path / "killed")

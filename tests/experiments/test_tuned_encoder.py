@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,20 +83,15 @@ def test_what_validation_and_test_say_changes_no_weight(
 
 
 def test_a_tuning_that_was_killed_goes_on_to_the_same_weights(
-    model_folder: Path, dataset: SteeringDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_folder: Path,
+    dataset: SteeringDataset,
+    tmp_path: Path,
+    kill_at_call: Callable[..., list[int]],
 ) -> None:
     import experiments.steering.tuned_encoder as module
 
     whole = tuned_weights(model_folder, dataset, tmp_path / "whole.pt")
-    real, seen = module.contrastive_loss, []
-
-    def killed(*arguments: object) -> torch.Tensor:
-        seen.append(1)
-        if len(seen) == 8:
-            raise KeyboardInterrupt
-        return real(*arguments)  # ty: ignore[invalid-argument-type]
-
-    monkeypatch.setattr(module, "contrastive_loss", killed)
+    seen = kill_at_call(module, "contrastive_loss", 8)
     with pytest.raises(KeyboardInterrupt):
         tuned_weights(model_folder, dataset, tmp_path / "killed.pt")
     assert same(whole, tuned_weights(model_folder, dataset, tmp_path / "killed.pt"))
