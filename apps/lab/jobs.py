@@ -54,10 +54,11 @@ class Workers:
     @classmethod
     @contextmanager
     def of(cls, processes: int) -> Generator[Workers]:
-        """Yield workers in so many processes of this machine."""
+        """Yield workers in so many processes of this machine, which start once for all stages of the block."""
         from sightline.agents.rollout import ProcessEngine
 
-        yield cls(ProcessEngine(processes))
+        with ProcessEngine(processes).kept() as engine:
+            yield cls(engine)
 
     def stage(self, run: RunDirectory, stage: str, jobs: Callable[[Path], Sequence[Job]], variant: str = "") -> Path:
         """Do jobs as a stage of a run and return the stage's folder.

@@ -29,6 +29,10 @@ def greet(file: Path) -> None:
     DurableLines(file).append(b"hello")
 
 
+def tell_process(file: Path) -> None:
+    DurableLines(file).append(str(os.getpid()).encode())
+
+
 def die(file: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -46,6 +46,18 @@ def test_jobs_are_done_in_workers_of_one_thread_and_one_that_needs_another_comes
     assert workers.stage(run, "1-sum", lambda work: pytest.fail("is complete")) == folder
 
 
+def test_the_workers_of_a_block_stay_from_stage_to_stage(tmp_path, at_work) -> None:
+    run = RunDirectory(tmp_path / "run", {})
+
+    def jobs(work: Path) -> list[Job]:
+        return [Job(work / "process", 1, at_work.tell_process, (work / "process",))]
+
+    with Workers.of(1) as workers:
+        folders = [workers.stage(run, stage, jobs) for stage in ("1-one", "2-other")]
+    first, second = ((folder / "process").read_text() for folder in folders)
+    assert first == second != f"{os.getpid()}\n"
+
+
 def test_a_job_that_fails_ends_the_stage_and_what_was_done_is_kept_for_the_next_start(tmp_path, at_work) -> None:
     run = RunDirectory(tmp_path / "run", {})
 

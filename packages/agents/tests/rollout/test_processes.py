@@ -41,6 +41,26 @@ def test_no_goals_start_no_worker(toys: ModuleType) -> None:
     assert toys.run(toys.make_job(make_environments=toys.make_corridors_or_die), [], ProcessEngine(2)) == []
 
 
+def test_processes_that_are_kept_do_the_next_work_and_only_those_that_died_are_replaced(toys: ModuleType) -> None:
+    job, squares = toys.make_job(make_agent=toys.CompanyAgent), [0, 1, 4, 9, 16]
+    with ProcessEngine(2).kept() as engine:
+        assert engine.map(toys.square, range(5)) == squares
+        processes = multiprocessing.active_children()
+        assert len(processes) == 2
+        expected = toys.lines(toys.run(job, range(14), InProcessEngine()))
+        assert toys.lines(toys.run(job, range(14), engine)) == expected
+        assert set(multiprocessing.active_children()) == set(processes)
+        dead, alive = processes
+        dead.kill()
+        dead.join()
+        assert engine.map(toys.square, range(5)) == squares
+        assert alive in multiprocessing.active_children()
+        with pytest.raises(RolloutError, match="no idea of"):
+            engine.map(toys.refuse, range(5))
+        assert engine.map(toys.square, range(5)) == squares
+    assert multiprocessing.active_children() == []
+
+
 def test_no_process_is_left_behind(toys: ModuleType) -> None:
     toys.run(toys.make_job(), range(9), ProcessEngine(2))
     with pytest.raises(RolloutError):

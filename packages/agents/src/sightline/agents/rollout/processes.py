@@ -11,8 +11,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Generator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from threading import Thread
 from typing import Any
@@ -25,6 +25,7 @@ from sightline.agents.rollout.supervision import Supervision, WorkerDeathError
 
 _JOIN_SECONDS = 5.0
 _SHOWN_CHARACTERS = 4000
+_OVER = b""  # in place of a batch: this work is over
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,21 @@ class ProcessEngine(MapMethod):
 
     count: int
     """Most processes at a time."""
+    _kept: list[_Process] | None = field(default=None, repr=False, compare=False)  # by `kept`
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"count should be at least 1, not {self.count!r}")
+
+    @contextmanager
+    def kept(self) -> Generator[ProcessEngine]:
+        """Yield an engine whose processes stay for its next work, with all that they imported, until the block ends."""
+        kept: list[_Process] = []
+        try:
+            yield ProcessEngine(self.count, kept)
+        finally:
+            while kept:
+                kept.pop().end()
 
     def run(
         self, work: Work[Item, Result], batches: Batches[Item], progress: ProgressFn
@@ -61,13 +73,27 @@ class ProcessEngine(MapMethod):
                 f"the work cannot be sent to another process ({error}); let its functions open files, connections and "
                 "locks themselves rather than hold them"
             ) from error
-        return Supervision(lambda: _Process(sent), _with_news, work, batches, progress).run(self.count)
+        return Supervision(lambda: self._process(sent), _with_news, work, batches, progress).run(self.count)
+
+    def _process(self, sent: bytes) -> _Process:
+        """Return one that is kept, or a new one."""
+        while self._kept:
+            process = self._kept.pop()
+            if process.begin_anew(sent):
+                return process
+        return _Process(sent, self._kept)
 
 
 class _Process:
-    """A worker process, seen from its parent."""
+    """A worker process, seen from its parent.
 
-    def __init__(self, sent: bytes) -> None:
+    Args:
+        sent: pickled function that makes the player.
+        kept: where it waits for other work when it is closed; None if it ends then.
+    """
+
+    def __init__(self, sent: bytes, kept: list[_Process] | None) -> None:
+        self._kept, self._busy = kept, True
         # Started afresh, since the fork of a process with threads (NumPy's, PyTorch's) may hang.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
@@ -77,7 +103,18 @@ class _Process:
         finally:
             theirs.close()
 
+    def begin_anew(self, sent: bytes) -> bool:
+        """Give it other work, for which it has to make ready; return whether it was still there."""
+        self._busy = True
+        try:
+            self.connection.send_bytes(sent)
+        except OSError:  # it died since
+            self.end()
+            return False
+        return True
+
     def begin(self, batch: Sequence[Any]) -> None:
+        self._busy = True
         with suppress(OSError):  # it died since; receive() will say so
             self.connection.send_bytes(cloudpickle.dumps(list(batch)))
 
@@ -92,9 +129,20 @@ class _Process:
             ) from None
         if isinstance(message, str):
             raise RolloutError(f"a worker's job raised:\n{message}")
+        self._busy = message is not None
         return message
 
     def close(self) -> None:
+        """Let it wait for other work if it is to be kept and has nothing to do, and end it otherwise."""
+        if self._kept is None or self._busy:
+            self.end()
+            return
+        with suppress(OSError):  # it died since; `begin_anew` will notice
+            self.connection.send_bytes(_OVER)
+        self._kept.append(self)
+
+    def end(self) -> None:
+        """Stop it, whatever it is doing."""
         self.connection.close()  # which ends an idle worker's loop
         if self._process.is_alive():
             self._process.terminate()
@@ -116,24 +164,31 @@ def use_one_thread() -> None:
 
 
 def _work(connection: Connection, sent: bytes) -> None:
-    """Live as a worker: make the player, then do batches until the other end of the connection is closed."""
+    """Live as a worker: do one work after another until the other end of the connection is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end takes this process along
     _end_with_parent()
     # What is sent is imported after this, and PyTorch with it: it reads how many threads it may have when it is loaded.
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     try:
-        player = cloudpickle.loads(sent)()
-        use_one_thread()
-        connection.send(None)
         while True:
-            for message in player.play(cloudpickle.loads(connection.recv_bytes())):
-                connection.send(message)
-            connection.send(None)
+            _do(connection, sent)
+            sent = connection.recv_bytes()
     except (EOFError, BrokenPipeError):
         return
     except Exception:
         with suppress(OSError):
             connection.send(traceback.format_exc()[-_SHOWN_CHARACTERS:])
+
+
+def _do(connection: Connection, sent: bytes) -> None:
+    """Make the player, and do batches until this work is over; nothing of it stays in memory then."""
+    player = cloudpickle.loads(sent)()
+    use_one_thread()
+    connection.send(None)
+    while batch := connection.recv_bytes():
+        for message in player.play(cloudpickle.loads(batch)):
+            connection.send(message)
+        connection.send(None)
 
 
 def _end_with_parent() -> None:
