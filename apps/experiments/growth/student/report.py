@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from sightline.tamiyo_policy.hosts import NOOP, Stage
 
 Measure = Literal["test_loss", "test_agreement"]
 
+_MEASURES: Final[tuple[Measure, ...]] = get_args(Measure)
 _NAMES: Final = {NOOP: "nothing", BLOCK: "block", FEED_FORWARD: "feed-forward"}
 _TRANSFER: Final = (
     "What is tested is transfer without any training on the target: policies learned on token hosts of a few hundred "
@@ -45,33 +47,38 @@ class GrownStudents:
         columns = [getattr(record, measure) for record in self.records[arm]]
         return np.array([[column[goal] for column in columns] for goal in sorted(columns[0])])
 
-    def mean(self, arm: Arm, measure: Measure) -> Interval:
-        """Return a measure's mean over test goals and seeds."""
-        return bootstrap_interval(self.values(arm, measure), self._generator())
+    @cached_property
+    def means(self) -> dict[Arm, dict[Measure, Interval]]:
+        """Every arm's means over test goals and seeds."""
+        return {arm: {measure: self._interval(self.values(arm, measure)) for measure in _MEASURES} for arm in Arm}
 
-    def difference(self, candidate: Arm, baseline: Arm, measure: Measure) -> Interval:
-        """Return candidate minus baseline, paired by goal and seed.
+    @cached_property
+    def differences(self) -> dict[Arm, dict[Measure, Interval]]:
+        """The policy's students minus those of every other arm, paired by goal and seed.
 
         Equal seeds are pairs here: they fix the order of batches, the compute, and for students that begin small the
         first weights.
         """
-        values = self.values(candidate, measure) - self.values(baseline, measure)
-        return bootstrap_interval(values, self._generator())
+        own = {measure: self.values(Arm.LEARNED, measure) for measure in _MEASURES}
+        return {
+            arm: {measure: self._interval(own[measure] - self.values(arm, measure)) for measure in _MEASURES}
+            for arm in Arm
+            if arm is not Arm.LEARNED
+        }
 
-    def _generator(self) -> np.random.Generator:
-        return np.random.default_rng(self.settings.seed)
+    def _interval(self, values: NDArray[np.float64]) -> Interval:
+        return bootstrap_interval(values, np.random.default_rng(self.settings.seed))
 
     def claims(self) -> list[str]:
         """Return the answer in sentences, whatever it is."""
-        others = [arm for arm in Arm if arm is not Arm.LEARNED]
-        losses = {arm: self.difference(Arm.LEARNED, arm, "test_loss") for arm in others}
+        losses = {arm: intervals["test_loss"] for arm, intervals in self.differences.items()}
         return [
             f"A student {Arm.LEARNED} has a loss on the test goals that is {_verdict(losses[Arm.FINAL])} that of the "
             f"{Arm.FINAL}, at equal compute: {show_interval(losses[Arm.FINAL], '+.3f')} nats (95 % interval; "
             f"resampled: {losses[Arm.FINAL].resampled}).",
             *(
-                f"Against the arm '{arm}' its loss is {_verdict(losses[arm])}: {show_interval(losses[arm], '+.3f')}."
-                for arm in others
+                f"Against the arm '{arm}' its loss is {_verdict(loss)}: {show_interval(loss, '+.3f')}."
+                for arm, loss in losses.items()
                 if arm is not Arm.FINAL
             ),
             _TRANSFER,
@@ -93,8 +100,7 @@ def arms_table(students: GrownStudents) -> Table:
         rows.append(
             (
                 arm.value,
-                show_interval(students.mean(arm, "test_loss"), ".3f"),
-                show_interval(students.mean(arm, "test_agreement"), ".3f"),
+                *(show_interval(students.means[arm][measure], ".3f") for measure in _MEASURES),
                 f"{np.mean([record.validation_loss for record in records]):.3f}",
                 f"{np.mean([record.parameters for record in records]):,.0f}",
                 f"{np.mean([record.steps for record in records]):.0f}",
@@ -119,16 +125,16 @@ def arms_table(students: GrownStudents) -> Table:
 
 def differences_table(students: GrownStudents) -> Table:
     """Return the policy's students minus the others."""
-    rows = []
-    for arm in Arm:
-        if arm is not Arm.LEARNED:
-            loss, agreement = (
-                students.difference(Arm.LEARNED, arm, measure) for measure in ("test_loss", "test_agreement")
-            )
-            rows.append((arm.value, show_interval(loss, "+.3f"), show_interval(agreement, "+.3f"), loss.resampled))
     return Table(
         columns=("grown by the policy minus", "test loss, nats", "agreement", "resampled"),
-        rows=tuple(rows),
+        rows=tuple(
+            (
+                arm.value,
+                *(show_interval(intervals[measure], "+.3f") for measure in _MEASURES),
+                intervals["test_loss"].resampled,
+            )
+            for arm, intervals in students.differences.items()
+        ),
         caption="Paired by goal and seed; less loss is better. 95 % bootstrap intervals, without adjustment.",
     )
 
@@ -169,27 +175,24 @@ def results(students: GrownStudents) -> dict[str, Any]:
         "arms": [
             {
                 "arm": arm.value,
-                "test_loss": asdict(students.mean(arm, "test_loss")),
-                "test_agreement": asdict(students.mean(arm, "test_agreement")),
+                **_as_dicts(students.means[arm]),
                 "trainings": [record.model_dump(mode="json") for record in records],
             }
             for arm, records in students.records.items()
         ],
         "comparisons": [
-            {
-                "baseline": arm.value,
-                "test_loss": asdict(students.difference(Arm.LEARNED, arm, "test_loss")),
-                "test_agreement": asdict(students.difference(Arm.LEARNED, arm, "test_agreement")),
-            }
-            for arm in Arm
-            if arm is not Arm.LEARNED
+            {"baseline": arm.value, **_as_dicts(intervals)} for arm, intervals in students.differences.items()
         ],
     }
 
 
+def _as_dicts(intervals: Mapping[Measure, Interval]) -> dict[str, Any]:
+    return {measure: asdict(interval) for measure, interval in intervals.items()}
+
+
 def write_report(students: GrownStudents, plots: Path) -> Report:
     """Return the report, and draw its figure into a folder."""
-    losses = {arm.value: students.difference(Arm.LEARNED, arm, "test_loss") for arm in Arm if arm is not Arm.LEARNED}
+    losses = {arm.value: intervals["test_loss"] for arm, intervals in students.differences.items()}
     drawing = differences_with_intervals(losses, "test loss of students grown by the policy minus the arm's, nats")
     figure = save_figure(drawing, plots / "differences.svg")
     tables = (differences_table(students), arms_table(students), growth_table(students))
