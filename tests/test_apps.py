@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from graphlib import TopologicalSorter
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import yaml
@@ -184,11 +186,12 @@ def test_the_check_sees_a_stage_in_quotes() -> None:
 
 
 @pytest.mark.parametrize("app", ["phase2", "jepa", "tamiyo"])
-def test_a_run_of_version_0_1_is_refused_with_a_sentence_and_left_as_it_was(app: str, tmp_path: Path) -> None:
+def test_a_run_of_version_0_1_is_refused_with_a_sentence_and_left_as_it_was(
+    app: str, tmp_path: Path, start_app: Callable[..., CompletedProcess[str]]
+) -> None:
     shutil.copytree(RECORDED / app, tmp_path / app / "base")
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    command = [sys.executable, str(APPS / f"{app}.py"), "--smoke", "--name", "base", "--output", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = start_app(app, tmp_path, "--smoke", "--name", "base")
     assert done.returncode == 1
     assert "was made by version 0.1" in done.stderr
     assert "choose another --name, or delete the folder" in done.stderr

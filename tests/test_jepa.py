@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import html
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
 MODES = {"none", "category", "keywords", "unreliable", "filter, category", "filter, unreliable"}
 
 
 @pytest.mark.slow
-def test_the_experiment_compares_all_methods_and_a_second_start_ends_in_the_same_results(tmp_path: Path) -> None:
-    shown = _run(tmp_path)
+def test_the_experiment_compares_all_methods_and_a_second_start_ends_in_the_same_results(
+    tmp_path: Path, run_app: Callable[..., str]
+) -> None:
+    shown = run_app("jepa", tmp_path, "--smoke")
     folder = tmp_path / "jepa" / "smoke"
     first = (folder / "results.json").read_bytes()
     found = json.loads(first)
@@ -39,21 +40,15 @@ def test_the_experiment_compares_all_methods_and_a_second_start_ends_in_the_same
         for file in (stages / stage).iterdir():
             file.unlink()
         (stages / stage).rmdir()
-    _run(tmp_path)
+    run_app("jepa", tmp_path, "--smoke")
     assert (folder / "results.json").read_bytes() == first
 
 
-def test_a_predictor_of_the_wrong_kind_is_explained(tmp_path: Path) -> None:
+def test_a_predictor_of_the_wrong_kind_is_explained(
+    tmp_path: Path, start_app: Callable[..., CompletedProcess[str]]
+) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("plain:\n  model: routed\n")
-    command = [sys.executable, str(ROOT / "apps" / "jepa.py"), "--config", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = start_app("jepa", tmp_path, "--config", str(file))
     assert done.returncode != 0
     assert "plain.model must be 'plain'" in done.stdout + done.stderr
-
-
-def _run(output: Path) -> str:
-    command = [sys.executable, str(ROOT / "apps" / "jepa.py"), "--output", str(output), "--smoke"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout

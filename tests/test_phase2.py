@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
 GOALS = ["--training-goals", "16", "--validation-goals", "4", "--test-goals", "4"]
 TINY = ["--smoke", *GOALS, "--no-ablations", "--encoder", "hashing"]
 
 
-def command(output: Path, *flags: str, app: str = "phase2.py") -> list[str]:
-    return [sys.executable, str(ROOT / "apps" / app), "--output", str(output), *flags]
-
-
-def run(output: Path, *flags: str, app: str = "phase2.py") -> str:
-    done = subprocess.run(command(output, *flags, app=app), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_phase1_writes_its_three_accuracies_and_a_report(tmp_path: Path) -> None:
-    shown = run(tmp_path, "--smoke", "--training-goals", "16", app="phase1.py")
+def test_phase1_writes_its_three_accuracies_and_a_report(tmp_path: Path, run_app: Callable[..., str]) -> None:
+    shown = run_app("phase1", tmp_path, "--smoke", "--training-goals", "16")
     for name in ("model_acc", "baseline_last_obs_acc", "majority_class_baseline"):
         assert name in shown
     assert "<img" in (tmp_path / "phase1" / "smoke" / "report.html").read_text()
 
 
-def test_phase2_prints_the_table_and_writes_everything(tmp_path: Path) -> None:
-    shown = run(tmp_path, *TINY)
+def test_phase2_prints_the_table_and_writes_everything(tmp_path: Path, run_app: Callable[..., str]) -> None:
+    shown = run_app("phase2", tmp_path, *TINY)
     folder = tmp_path / "phase2" / "smoke"
     results = json.loads((folder / "results.json").read_text())
     agents = [row["agent"] for row in results["agents"]]
@@ -62,8 +51,10 @@ def test_phase2_prints_the_table_and_writes_everything(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_full_study_judges_short_long_and_control_pages_by_its_plan(tmp_path: Path) -> None:
-    shown = run(tmp_path, *TINY, "--study", "full", "--fresh-goals", "6", "--student-goals", "2")
+def test_a_full_study_judges_short_long_and_control_pages_by_its_plan(
+    tmp_path: Path, run_app: Callable[..., str]
+) -> None:
+    shown = run_app("phase2", tmp_path, *TINY, "--study", "full", "--fresh-goals", "6", "--student-goals", "2")
     study = json.loads((tmp_path / "phase2" / "smoke" / "results.json").read_text())["study"]
     assert study["plan"] in " ".join(shown.split())
     assert [(one["pages"], one["asked"]) for one in study["planned"]] == [
@@ -83,19 +74,23 @@ def test_a_full_study_judges_short_long_and_control_pages_by_its_plan(tmp_path: 
 
 
 @pytest.mark.slow
-def test_the_student_can_be_trained_anew(tmp_path: Path) -> None:
-    run(tmp_path, *TINY, "--student", "train", "--student-training.steps", "3", "--student-data.views", "1")
+def test_the_student_can_be_trained_anew(tmp_path: Path, run_app: Callable[..., str]) -> None:
+    run_app(
+        "phase2", tmp_path, *TINY, "--student", "train", "--student-training.steps", "3", "--student-data.views", "1"
+    )
     student = tmp_path / "phase2" / "smoke" / "stages" / "5-student" / "model"
     assert json.loads((student / "report.json").read_text())["steps"] == 3
     assert "--student train" in (student / "README.md").read_text()
 
 
-def test_a_flag_that_does_not_exist_and_a_bad_file_are_explained(tmp_path: Path) -> None:
-    typo = subprocess.run(command(tmp_path, "--tset-goals", "4"), capture_output=True, text=True, check=False)
+def test_a_flag_that_does_not_exist_and_a_bad_file_are_explained(
+    tmp_path: Path, start_app: Callable[..., CompletedProcess[str]]
+) -> None:
+    typo = start_app("phase2", tmp_path, "--tset-goals", "4")
     assert typo.returncode != 0
     assert "test-goals" in typo.stdout + typo.stderr
     file = tmp_path / "settings.yaml"
     file.write_text("phase2:\n  top_kk: 3\n")
-    unknown = subprocess.run(command(tmp_path, "--config", str(file)), capture_output=True, text=True, check=False)
+    unknown = start_app("phase2", tmp_path, "--config", str(file))
     assert unknown.returncode != 0
     assert "phase2.top_kk" in unknown.stdout + unknown.stderr

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def run(output: Path, *flags: str) -> str:
-    command = [sys.executable, str(ROOT / "apps" / "reasoning.py"), "--output", str(output), "--smoke", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
 
 @pytest.mark.slow
-def test_every_experiment_makes_its_chapter_and_a_selection_goes_on_from_the_same_run(tmp_path: Path) -> None:
-    shown = run(tmp_path, "--only", "puzzles")
+def test_every_experiment_makes_its_chapter_and_a_selection_goes_on_from_the_same_run(
+    tmp_path: Path, run_app: Callable[..., str]
+) -> None:
+    shown = run_app("reasoning", tmp_path, "--smoke", "--only", "puzzles")
     folder = tmp_path / "reasoning" / "smoke"
     assert set(json.loads((folder / "results.json").read_text())) == {"puzzles"}
     assert "A smoke run" in shown
-    run(tmp_path)
+    run_app("reasoning", tmp_path, "--smoke")
     results = json.loads((folder / "results.json").read_text())
     assert {"puzzles", "ablations", "hybrid", "players"} <= set(results)
     assert {row["method"] for row in results["puzzles"]} >= {"TRM", "HRM", "plain, equal parameters", "TRM, K = 1"}
@@ -35,8 +27,8 @@ def test_every_experiment_makes_its_chapter_and_a_selection_goes_on_from_the_sam
 
 
 @pytest.mark.slow
-def test_a_student_is_taught_by_search_and_shops_before_and_after(tmp_path: Path) -> None:
-    run(tmp_path, "--only", "teaching")
+def test_a_student_is_taught_by_search_and_shops_before_and_after(tmp_path: Path, run_app: Callable[..., str]) -> None:
+    run_app("reasoning", tmp_path, "--smoke", "--only", "teaching")
     folder = tmp_path / "reasoning" / "smoke"
     assert set(json.loads((folder / "results.json").read_text())["teaching"]) == {"before", "after"}
     assert "Search as a teacher" in (folder / "report.html").read_text()

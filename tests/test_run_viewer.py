@@ -6,7 +6,7 @@ import html
 import re
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -16,7 +16,6 @@ import pytest
 
 from sightline.webshop_env.episodes import Recording, read_recordings
 
-ROOT = Path(__file__).resolve().parents[1]
 SERVE = "import sys; from sightline.webshop_env.commands.main import main; sys.exit(main())"
 
 
@@ -80,10 +79,8 @@ def check_run(run: Path) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-def test_every_page_of_a_smoke_run_is_shown_as_its_own_and_forks(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "apps" / "phase2.py"), "--smoke", "--name", "look", "--output", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_every_page_of_a_smoke_run_is_shown_as_its_own_and_forks(tmp_path: Path, run_app: Callable[..., str]) -> None:
+    run_app("phase2", tmp_path, "--smoke", "--name", "look")
     run = tmp_path / "phase2" / "look"
     names = set(recorded_files(run))
     assert {"1-demonstrations.test.jsonl", "7-agent-baseline_rag.episodes.jsonl"} <= names

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
 BASELINES = [
     "no growth",
     "random legal",
@@ -26,19 +25,11 @@ BASELINES = [
 ]
 
 
-def command(output: Path, *flags: str) -> list[str]:
-    return [sys.executable, str(ROOT / "apps" / "tamiyo.py"), "--output", str(output), "--smoke", *flags]
-
-
-def run(output: Path, *flags: str) -> str:
-    done = subprocess.run(command(output, *flags), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.mark.slow
-def test_the_experiment_compares_with_all_baselines_and_writes_everything(tmp_path: Path) -> None:
-    shown = run(tmp_path)
+def test_the_experiment_compares_with_all_baselines_and_writes_everything(
+    tmp_path: Path, run_app: Callable[..., str]
+) -> None:
+    shown = run_app("tamiyo", tmp_path, "--smoke")
     folder = tmp_path / "tamiyo" / "smoke"
     results = json.loads((folder / "results.json").read_text())
     assert [row["baseline"] for row in results["comparisons"]] == BASELINES
@@ -57,10 +48,11 @@ def test_the_experiment_compares_with_all_baselines_and_writes_everything(tmp_pa
     assert {(row["policy"], row["seed"], row["round"]) for row in rows} >= {("learned", 1, 2.0), ("memoryless", 0, 1.0)}
 
 
-def test_settings_that_contradict_each_other_are_explained(tmp_path: Path) -> None:
+def test_settings_that_contradict_each_other_are_explained(
+    tmp_path: Path, start_app: Callable[..., CompletedProcess[str]]
+) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("growth:\n  training:\n    steps: 10\n")
-    plain = [sys.executable, str(ROOT / "apps" / "tamiyo.py"), "--config", str(file)]
-    done = subprocess.run(plain, capture_output=True, text=True, check=False)
+    done = start_app("tamiyo", tmp_path, "--config", str(file))
     assert done.returncode != 0
     assert "search_steps must be at most 10" in done.stdout + done.stderr

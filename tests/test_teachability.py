@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -33,16 +33,6 @@ STAGES = {
 }
 
 
-def command(output: Path, *flags: str) -> list[str]:
-    return [sys.executable, str(ROOT / "apps" / "teachability.py"), *flags, "--output", str(output)]
-
-
-def run(output: Path, *flags: str) -> str:
-    done = subprocess.run(command(output, *flags), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
 def test_the_example_settings_are_settings(file: Path) -> None:
     settings = parse_settings(TeachingSettings, ["--config", str(file)])
@@ -54,8 +44,10 @@ def test_there_is_an_example_for_each_use() -> None:
 
 
 @pytest.mark.slow
-def test_the_experiment_answers_seven_hypotheses_and_its_stages_run_alone(tmp_path: Path) -> None:
-    shown = run(tmp_path, "--smoke")
+def test_the_experiment_answers_seven_hypotheses_and_its_stages_run_alone(
+    tmp_path: Path, run_app: Callable[..., str]
+) -> None:
+    shown = run_app("teachability", tmp_path, "--smoke")
     folder = tmp_path / "teachability" / "smoke"
     results = json.loads((folder / "results.json").read_text())
     assert list(results["verdicts"]) == [f"H{number}" for number in range(1, 8)]
@@ -74,21 +66,17 @@ def test_the_experiment_answers_seven_hypotheses_and_its_stages_run_alone(tmp_pa
     assert page.count("<img") >= 3
 
     labelled = folder / "stages" / "05-labels" / "labeled_snapshots.jsonl"
-    run(tmp_path, "predict", "--labelled", str(labelled), "--kind", "ridge")
+    run_app("teachability", tmp_path, "predict", "--labelled", str(labelled), "--kind", "ridge")
     predictions = tmp_path / "teachability" / "predict" / "stages" / "10-predictor"
     assert (predictions / "predictor" / "predictor.json").exists()
-    run(tmp_path, "recover", "--labelled", str(labelled), "--expert", "teacher", "--max-trajectories", "3")
+    flags = ["--labelled", str(labelled), "--expert", "teacher", "--max-trajectories", "3"]
+    run_app("teachability", tmp_path, "recover", *flags)
     recovered = tmp_path / "teachability" / "recover" / "stages" / "12-recovery" / "recovery_trajectories.jsonl"
     assert len(recovered.read_text().splitlines()) == 3
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    done = subprocess.run(
-        command(tmp_path, "predict", "--labelled", str(tmp_path / "none.jsonl")),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, start_app: Callable[..., CompletedProcess[str]]) -> None:
+    done = start_app("teachability", tmp_path, "predict", "--labelled", str(tmp_path / "none.jsonl"))
     assert done.returncode == 1
     assert "none.jsonl" in done.stderr
     assert "Traceback" not in done.stderr

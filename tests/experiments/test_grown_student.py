@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from sightline.retrieval.jsonl import read_jsonl, write_jsonl
 from sightline.tamiyo_policy.growth import GrowingNetworks, NetworksEnvironment
 from sightline.tamiyo_policy.hosts import Operator, SeedSetting
 
-ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = GrownStudentSettings.model_validate({"smoke": True, **GrownStudentSettings.SMOKE})
 NEVER = np.zeros((1, 3), np.bool_)
 EVERY = np.ones((1, 8), np.bool_)
@@ -254,12 +252,10 @@ def test_settings_that_contradict_each_other_are_refused(change: dict[str, Any],
 
 
 @pytest.mark.slow
-def test_a_smoke_run_trains_every_arm_and_a_second_one_reads_it(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "apps" / "grown_student.py"), "--smoke", "--output", str(tmp_path)]
+def test_a_smoke_run_trains_every_arm_and_a_second_one_reads_it(tmp_path: Path, run_app: Callable[..., str]) -> None:
     outputs = []
     for _ in range(2):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        run_app("grown_student", tmp_path, "--smoke")
         outputs.append(json.loads((tmp_path / "grown_student" / "smoke" / "results.json").read_text()))
     assert outputs[0] == outputs[1]
     assert [row["arm"] for row in outputs[0]["arms"]] == list(Arm)

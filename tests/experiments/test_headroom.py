@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,6 @@ from experiments.growth.rivals import Rivals
 from sightline.tamiyo_policy.experiment import EVALUATION_SEED, GrowthRecord, Probe, Rival, Schedule
 from sightline.tamiyo_policy.hosts import NOOP, NORM
 
-ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = HeadroomSettings()
 RIVALS = ("Net2Net", "GradMax", "Firefly", "AutoGrow")
 
@@ -155,12 +153,10 @@ def test_settings_that_contradict_each_other_are_refused(change: dict[str, int],
 
 
 @pytest.mark.slow
-def test_a_smoke_run_measures_everything_and_a_second_one_reads_it(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "apps" / "headroom.py"), "--smoke", "--output", str(tmp_path)]
+def test_a_smoke_run_measures_everything_and_a_second_one_reads_it(tmp_path: Path, run_app: Callable[..., str]) -> None:
     outputs = []
     for _ in range(2):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        run_app("headroom", tmp_path, "--smoke")
         outputs.append(json.loads((tmp_path / "headroom" / "smoke" / "results.json").read_text()))
     assert outputs[0] == outputs[1]
     methods = {row["method"]: row for row in outputs[0]["methods"]}
