@@ -116,12 +116,15 @@ class WaitTrap(MemoryTask):
         return np.ones((self.num_envs, 1), np.float32)
 
 
-def collected(task: MemoryTask, steps: int, *, rollouts: int = 1) -> tuple[RecurrentActorCritic, RolloutBuffer]:
+def collected(
+    task: MemoryTask, steps: int, *, rollouts: int = 1, entrance: bool = True
+) -> tuple[RecurrentActorCritic, RolloutBuffer]:
     """An untrained network and the last of some rollouts with it."""
     reader = InputReader(task, RecurrentPPOConfig(), torch.device("cpu"))
     space = reader.codec.heads
     generator = torch.Generator().manual_seed(7)
-    network = RecurrentActorCritic(InputShape(2), space, NetworkConfig(hidden_dim=16), generator=generator)
+    config = NetworkConfig(hidden_dim=16, entrance=entrance)
+    network = RecurrentActorCritic(InputShape(2), space, config, generator=generator)
     buffer = RolloutBuffer(task.num_envs, steps, 2, space)
     collector = RolloutCollector(task, TrainedPolicy(network, None), reader, seed=0)
     for _ in range(rollouts):
@@ -136,7 +139,6 @@ def blank_step(environments: int, *, starts: bool, valid: bool = True) -> Rollou
         states=torch.zeros(environments, 2),
         actions=torch.zeros(environments, 1, dtype=torch.int64),
         log_probs=torch.zeros(environments, 1),
-        values=torch.zeros(environments),
         rewards=torch.ones(environments),
         terminated=never,
         truncated=never,
@@ -219,11 +221,12 @@ def test_pitfall_03_truncated_steps_bootstrap_with_the_memory_of_their_episode(k
 
 
 def test_pitfall_04_an_episode_does_not_remember_the_one_before() -> None:
-    _, calm = collected(NoisyEpisodes(2, gain=1.0), 9)
-    _, loud = collected(NoisyEpisodes(2, gain=50.0), 9)
+    # An entrance would take the size out of what is observed.
+    _, calm = collected(NoisyEpisodes(2, gain=1.0), 9, entrance=False)
+    _, loud = collected(NoisyEpisodes(2, gain=50.0), 9, entrance=False)
     first, second = calm.sequences(), loud.sequences()
-    assert not torch.allclose(first.values[0, :3], second.values[0, :3])
-    assert torch.allclose(first.values[0, 3:], second.values[0, 3:], atol=1e-6)
+    assert not torch.allclose(first.log_probs[0, :3], second.log_probs[0, :3])
+    assert torch.allclose(first.log_probs[0, 3:], second.log_probs[0, 3:], atol=1e-6)
 
 
 def test_pitfall_04_the_update_forgets_where_the_rollout_forgot() -> None:

@@ -150,6 +150,21 @@ def test_get_action(conditioned):
                 assert output.log_probs[row, head] == 0
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_an_action_without_its_value_is_the_same_action(mode):
+    network = make_network(value_mode=mode)
+    state, indices = random_inputs(5, 1)
+    asked, not_asked = (
+        network.get_action(state, indices, generator=torch.Generator().manual_seed(2), with_value=with_value)
+        for with_value in (True, False)
+    )
+    assert torch.equal(asked.actions, not_asked.actions)
+    assert torch.equal(asked.log_probs, not_asked.log_probs)
+    assert asked.value.isfinite().all()
+    assert not_asked.value.shape == (5,)
+    assert not_asked.value.isnan().all()
+
+
 def test_evaluate_actions():
     network = make_network()
     state, indices = random_inputs(2, 5)

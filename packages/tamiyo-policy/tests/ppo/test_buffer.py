@@ -26,7 +26,6 @@ def step(number: int, *, environments: int = 2, heads: int = 2, **changes: objec
         states=numbers[:, None].repeat(1, 3),
         actions=torch.zeros(environments, heads, dtype=torch.int64),
         log_probs=-numbers[:, None].repeat(1, heads),
-        values=numbers + 0.5,
         rewards=numbers,
         terminated=torch.zeros(environments, dtype=torch.bool),
         truncated=torch.zeros(environments, dtype=torch.bool),
@@ -51,7 +50,6 @@ def growth_masks(op: list[list[bool]]) -> dict[str, Tensor]:
 def test_rows_hold_the_steps_of_one_environment_in_order() -> None:
     rows = filled(step(0), step(1), step(2)).sequences()
     assert rows.rewards.tolist() == [[0.0, 10.0, 20.0], [1.0, 11.0, 21.0]]
-    assert rows.values.tolist() == [[0.5, 10.5, 20.5], [1.5, 11.5, 21.5]]
     assert rows.states[1, 2].tolist() == [21.0, 21.0, 21.0]
     assert rows.log_probs[0, 1].tolist() == [-10.0, -10.0]
 

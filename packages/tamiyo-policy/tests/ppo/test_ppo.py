@@ -61,7 +61,6 @@ def rollout(
                 states=states,
                 actions=output.actions,
                 log_probs=output.log_probs,
-                values=output.value,
                 rewards=output.sampled_op.float(),
                 terminated=never,
                 truncated=never,
@@ -155,6 +154,21 @@ def test_rewards_that_are_not_finite_spoil_neither_weights_nor_scales(network: R
     assert int(ppo.value_normaliser.moments.updates) == 0
 
 
+def test_a_critic_that_is_not_finite_spoils_neither_weights_nor_scales(
+    network: RecurrentActorCritic, caplog: pytest.LogCaptureFixture
+) -> None:
+    buffer = rollout(network)
+    with torch.no_grad():
+        network.value_output.bias.fill_(float("nan"))
+    before = copies(network)
+    ppo = PPO(network, PPOConfig(), seed=0)
+    with caplog.at_level(logging.WARNING):
+        assert ppo.update(buffer)["gradient_steps"] == 0
+    assert "values (of this rollout, environment 0 at step 0" in caplog.text
+    assert moved(network, before) == {"critic.8.bias"}  # a NaN is never equal
+    assert int(ppo.value_normaliser.moments.updates) == 0
+
+
 def test_a_policy_that_moved_too_far_takes_no_further_step(network: RecurrentActorCritic) -> None:
     ppo = PPO(network, PPOConfig(target_divergence=1e-7, minibatches=1, epochs=50), seed=0)
     metrics = ppo.update(rollout(network))
@@ -214,8 +228,7 @@ def test_the_critic_speaks_the_unit_of_rewards_through_its_normaliser(network: R
             rows.states, rows.categories, rows.actions, masks=rows.masks, hidden=rows.initial_hidden
         )
         rows.log_probs.copy_(output.log_probs.detach())
-        rows.values.copy_(output.value.detach())
-    values = ppo.value_normaliser.denormalise(buffer.sequences().values)
+    values = ppo.value_normaliser.denormalise(output.value.detach())
     assert float(values.mean()) == pytest.approx(float(buffer.sequences().rewards.mean()), abs=1.0)
 
 
@@ -236,7 +249,6 @@ def test_an_update_on_a_cuda_device_equals_that_on_the_processor(network: Recurr
                 states=rows.states[:, at].cuda(),
                 actions=rows.actions[:, at].cuda(),
                 log_probs=rows.log_probs[:, at].cuda(),
-                values=rows.values[:, at].cuda(),
                 rewards=rows.rewards[:, at].cuda(),
                 terminated=rows.terminated[:, at].cuda(),
                 truncated=rows.truncated[:, at].cuda(),

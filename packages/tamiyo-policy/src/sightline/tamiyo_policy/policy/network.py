@@ -172,6 +172,7 @@ class RecurrentActorCritic(nn.Module):
         episode_starts: Tensor | None = None,
         deterministic: bool = False,
         generator: torch.Generator | None = None,
+        with_value: bool = True,
     ) -> ActionOutput:
         """Act for one step. The value belongs to the operation in the returned action, so it also serves as bootstrap.
 
@@ -183,6 +184,7 @@ class RecurrentActorCritic(nn.Module):
             episode_starts: bool [B, 1], True where the step is the first of its episode.
             deterministic: takes the most probable operation, slot and so on instead of drawing them.
             generator: draws the actions, on the network's device; None is torch's default.
+            with_value: whether the critic is asked; else the value is NaN.
 
         Raises:
             ValueError: as `forward`, or T is not 1.
@@ -194,7 +196,7 @@ class RecurrentActorCritic(nn.Module):
             actions = run.distribution.mode() if deterministic else run.distribution.sample(generator)
             log_probs = run.distribution.log_prob(actions)
             op = self._op(actions)
-            value = self._value(run, op)
+            value = self._value(run, op) if with_value else log_probs.new_full((len(state),), torch.nan)
         op_head = self.action_space.op_head
         op_logits = None if op_head is None else run.logits[self.action_space.names[op_head]]
         return ActionOutput(actions, log_probs, value, run.hidden, op, op_logits, run.distribution)

@@ -107,7 +107,7 @@ class ActionOutput(NamedTuple):
     log_probs: Tensor
     """float [B, H], 0 for heads that do not matter."""
     value: Tensor
-    """[B], for the operation in `actions` where the critic depends on it."""
+    """[B], for the operation in `actions` where the critic depends on it; NaN where the critic was not asked."""
     hidden: Hidden
     """State after the step."""
     sampled_op: Tensor | None

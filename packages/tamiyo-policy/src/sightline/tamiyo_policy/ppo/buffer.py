@@ -26,8 +26,6 @@ class RolloutStep:
     """[E, H] int64, in the order of the action space's heads."""
     log_probs: Tensor
     """[E, H] float, of the actions, 0 for heads that did not matter."""
-    values: Tensor
-    """[E] float, outputs of the critic."""
     rewards: Tensor
     """[E] float."""
     terminated: Tensor
@@ -60,7 +58,6 @@ class Sequences:
     states: Tensor
     actions: Tensor
     log_probs: Tensor
-    values: Tensor
     rewards: Tensor
     terminated: Tensor
     truncated: Tensor
@@ -91,7 +88,7 @@ class Sequences:
         return replace(self, **chosen)
 
 
-_REQUIRED = ("states", "actions", "log_probs", "values", "rewards", "terminated", "truncated", "episode_starts")
+_REQUIRED = ("states", "actions", "log_probs", "rewards", "terminated", "truncated", "episode_starts")
 _DEFAULTS = {"valid": True, "bootstrap_values": 0.0}
 _OPTIONAL = ("categories", "slot_targets", "slot_targets_known")
 
@@ -124,7 +121,7 @@ class RolloutBuffer:
         self.device = torch.device(device)
         heads = len(action_space.sizes)
         size = (num_environments, num_steps)
-        floats = {"rewards": (), "values": (), "bootstrap_values": (), "states": (state_dim,), "log_probs": (heads,)}
+        floats = {"rewards": (), "bootstrap_values": (), "states": (state_dim,), "log_probs": (heads,)}
         self._fields = {name: torch.zeros(*size, *shape, device=self.device) for name, shape in floats.items()}
         for name in ("terminated", "truncated", "episode_starts", "valid"):
             self._fields[name] = torch.zeros(size, dtype=torch.bool, device=self.device)

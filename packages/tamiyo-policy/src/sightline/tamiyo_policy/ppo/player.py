@@ -86,6 +86,7 @@ class Player:
                 episode_starts=starts,
                 deterministic=self._deterministic,
                 generator=self._generator,
+                with_value=False,
             )
             taken = self._stepper.take(output.actions)
         self._hidden = output.hidden

@@ -1,8 +1,9 @@
 """Proximal policy optimisation of a recurrent policy with factored actions, on whole rows of a rollout.
 
-An update estimates advantages, checks that the network still gives the actions the log-probabilities they were chosen
-with, and then takes gradient steps on minibatches of environments, each row unrolled from its first step. Knows nothing
-about environments, and of the network only `evaluate_actions` and the last layer of its critic.
+An update values all steps at once, checks that the network still gives the actions the log-probabilities they were
+chosen with, estimates advantages, and then takes gradient steps on minibatches of environments, each row unrolled from
+its first step. Knows nothing about environments, and of the network only `evaluate_actions` and the last layer of its
+critic.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ LOG_PROB_TOLERANCE = 1e-4
 
 SLOT_TARGET_BOUND = 10.0
 
-_MEASURED = ("states", "rewards", "values", "bootstrap_values")
-"""Fields that spoil running statistics for good if they are not finite, so that such a rollout is not learned from."""
+_MEASURED = ("states", "rewards", "bootstrap_values")
+"""Fields that, as the values, spoil running statistics for good if they are not finite; such a rollout is skipped."""
 
 
 class StaleRolloutError(RuntimeError):
@@ -99,12 +100,17 @@ class PPO:
             ValueError: the rollout is not full.
         """
         batch = buffer.sequences()
-        broken = [name for name in _MEASURED if not bool(getattr(batch, name)[batch.valid].isfinite().all())]
+        with torch.no_grad():
+            output = self._evaluate(batch)
+        measured = {name: getattr(batch, name) for name in _MEASURED} | {"values": output.value}
+        broken = [
+            _places(name, field, batch.valid) for name, field in measured.items() if not _finite(field, batch.valid)
+        ]
         if broken:
-            logger.warning("skipped an update: not finite in %s", "; ".join(_places(batch, name) for name in broken))
+            logger.warning("skipped an update: not finite in %s", "; ".join(broken))
             return {"gradient_steps": 0.0, "skipped_steps": float(self.config.epochs * self.config.minibatches)}
-        metrics = self._check_log_probs(batch)
-        targets, statistics = self._targets(batch)
+        metrics = self._check_log_probs(batch, output)
+        targets, statistics = self._targets(batch, output.value)
         if self.config.autocast:
             batch = replace(batch, log_probs=self._reference_log_probs(batch))
         metrics |= statistics | self._optimise(batch, targets)
@@ -167,10 +173,8 @@ class PPO:
     def _autocast(self) -> Any:
         return torch.autocast(self.device.type, torch.bfloat16) if self.config.autocast else nullcontext()
 
-    @torch.no_grad()
-    def _check_log_probs(self, batch: Sequences) -> dict[str, float]:
+    def _check_log_probs(self, batch: Sequences, output: EvaluationOutput) -> dict[str, float]:
         """Return the largest difference of stored and recomputed log-probabilities, and the entropy of each head."""
-        output = self._evaluate(batch)
         difference = (output.log_probs - batch.log_probs).abs()[batch.valid]
         difference = difference[difference.isfinite()]
         worst = float(difference.max()) if difference.numel() else 0.0
@@ -194,7 +198,8 @@ class PPO:
             return self._evaluate(batch).log_probs.float()
 
     @torch.no_grad()
-    def _targets(self, batch: Sequences) -> tuple[_Targets, dict[str, float]]:
+    def _targets(self, batch: Sequences, outputs: Tensor) -> tuple[_Targets, dict[str, float]]:
+        """Return what to aim at, from the critic's outputs [E, T] before the update, and statistics of it."""
         config, scale = self.config, self.value_normaliser
         rewards, valid = batch.rewards, batch.valid
         endings = (batch.terminated, batch.truncated)
@@ -203,7 +208,7 @@ class PPO:
             rewards = self.reward_scaler.scale(rewards, sums[valid])
         if not scale.initialised:
             scale.initialise(discounted_sums(rewards, *endings, gamma=config.gamma)[valid])
-        values = scale.denormalise(batch.values)
+        values = scale.denormalise(outputs)
         bootstrap_values = scale.denormalise(batch.bootstrap_values)
         advantages = generalised_advantages(
             rewards, values, *endings, bootstrap_values, gamma=config.gamma, gae_lambda=config.gae_lambda
@@ -298,10 +303,14 @@ class PPO:
         self.train_steps = int(state["train_steps"])
 
 
-def _places(batch: Sequences, name: str) -> str:
+def _finite(field: Tensor, valid: Tensor) -> bool:
+    """Return whether a field [E, T, ...] is finite at all valid steps."""
+    return bool(field[valid].isfinite().all())
+
+
+def _places(name: str, field: Tensor, valid: Tensor) -> str:
     """Return a field's name and where its first values are that are not finite."""
-    values = getattr(batch, name)
-    wrong = ~values.isfinite().reshape(*values.shape[:2], -1).all(-1) & batch.valid
+    wrong = ~field.isfinite().reshape(*field.shape[:2], -1).all(-1) & valid
     found = wrong.nonzero().tolist()
     some = ", ".join(f"environment {environment} at step {step}" for environment, step in found[:5])
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""

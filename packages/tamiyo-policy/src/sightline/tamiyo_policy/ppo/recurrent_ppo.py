@@ -237,7 +237,9 @@ class RecurrentPPO:
         last, hidden = self._remembered(len(rows), state, starts, rewards)
         seen = self._reader.put_together(rows, last, information.get("categories"), masks)
         with torch.inference_mode():
-            output = self.policy.act(seen, hidden, deterministic=deterministic, generator=self._generator)
+            output = self.policy.act(
+                seen, hidden, deterministic=deterministic, generator=self._generator, with_value=False
+            )
         choices = output.actions.cpu().numpy()
         codec = self._reader.codec
         actions = codec.single(choices) if single else codec.taken(choices)

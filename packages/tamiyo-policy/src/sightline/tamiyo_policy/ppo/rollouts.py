@@ -1,7 +1,8 @@
 """Plays a policy in a Gymnasium vector environment and writes what happens into a rollout buffer.
 
 The collector keeps the recurrent state of every environment across rollouts, resets it where episodes start, and values
-the state after a truncated step before anything is reset. Knows nothing about learning.
+the state after a truncated step before anything is reset. All other values an update reads out of the whole rollout at
+once. Knows nothing about learning.
 
 An environment's information about the state that follows may hold `masks` and `categories`; that about the step
 just taken `effective_ops` [E] int64, operations as they were carried out, `slot_targets` [E, K] float, NaN where none
@@ -109,8 +110,9 @@ class RolloutCollector:
         stepper = self._stepper
         seen, starts = stepper.seen, stepper.starts
         self._raw_states.append(seen.states)
-        output = self._act(seen, self._before(starts), deterministic=False)
-        if stepper.resets_in_next_step and truncated_before.any():
+        bootstraps = stepper.resets_in_next_step and bool(truncated_before.any())
+        output = self._act(seen, self._before(starts), deterministic=False, with_value=bootstraps)
+        if bootstraps:
             buffer.set_bootstrap_values(at - 1, output.value, torch.from_numpy(truncated_before).to(self._device))
         self._hidden = output.hidden
         taken = stepper.take(output.actions)
@@ -123,7 +125,6 @@ class RolloutCollector:
                 states=self._policy.normalised(seen.states),
                 actions=output.actions,
                 log_probs=output.log_probs,
-                values=output.value,
                 rewards=taken.last.rewards,
                 terminated=torch.as_tensor(taken.terminated & ~rolled_back, device=self._device),
                 truncated=torch.as_tensor(taken.truncated, device=self._device),
@@ -174,8 +175,10 @@ class RolloutCollector:
         values[rows] = self._act(seen, hidden, deterministic=True).value
         return values
 
-    def _act(self, seen: PolicyInput, hidden: Hidden, *, deterministic: bool) -> ActionOutput:
-        return self._policy.act(seen, hidden, deterministic=deterministic, generator=self._generator)
+    def _act(self, seen: PolicyInput, hidden: Hidden, *, deterministic: bool, with_value: bool = True) -> ActionOutput:
+        return self._policy.act(
+            seen, hidden, deterministic=deterministic, generator=self._generator, with_value=with_value
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the rollouts stand, and the environment's own state where it has a `state_dict` method."""

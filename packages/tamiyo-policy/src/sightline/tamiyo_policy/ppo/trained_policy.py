@@ -42,6 +42,7 @@ class TrainedPolicy:
         episode_starts: Tensor | None = None,
         deterministic: bool,
         generator: torch.Generator | None = None,
+        with_value: bool = True,
     ) -> ActionOutput:
         """Return what the policy does in one step of B environments.
 
@@ -51,6 +52,7 @@ class TrainedPolicy:
             episode_starts: bool [B], True where the step is the first of its episode; None for nowhere.
             deterministic: the most probable choice of every head; else one drawn at random.
             generator: source of the draws, on the network's device; None is torch's default.
+            with_value: whether the critic is asked; else the value is NaN.
         """
         return self.network.get_action(
             self.normalised(seen.states).unsqueeze(1),
@@ -60,4 +62,5 @@ class TrainedPolicy:
             episode_starts=None if episode_starts is None else episode_starts.unsqueeze(1),
             deterministic=deterministic,
             generator=generator,
+            with_value=with_value,
         )
