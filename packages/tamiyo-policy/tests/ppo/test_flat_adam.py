@@ -46,6 +46,28 @@ def test_a_change_made_by_others_between_steps_is_kept() -> None:
     torch.testing.assert_close(list(module.parameters())[-1].detach(), torch.full((2,), 4.0), atol=2e-3, rtol=0)
 
 
+def test_parameters_that_were_given_other_memory_move_as_before() -> None:
+    module, other = make_module(), make_module()
+    shared = FlatAdam(module, learning_rate=0.05, max_norm=1.0)
+    apart = FlatAdam(other, learning_rate=0.05, max_norm=1.0)
+    for number in range(3):
+        for parameter in list(other.parameters())[number:]:
+            parameter.data = parameter.data.clone()
+        shared.step(loss_of(module, number))
+        apart.step(loss_of(other, number))
+        torch.testing.assert_close(values(module), values(other))
+
+
+def test_two_optimisers_of_one_module_see_what_the_other_does() -> None:
+    module = make_module()
+    optimisers = [FlatAdam(module, learning_rate=0.05, max_norm=1.0) for _ in range(2)]
+    for optimiser in optimisers:
+        before = values(module)
+        optimiser.step(loss_of(module, 0))
+        # The first step of Adam is as long as the learning rate.
+        assert float((values(module) - before).abs().max()) == pytest.approx(0.05, rel=1e-2)
+
+
 def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
     module = make_module()
     optimiser = FlatAdam(module, learning_rate=0.05, max_norm=1.0)

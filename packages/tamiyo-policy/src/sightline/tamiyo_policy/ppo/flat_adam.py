@@ -15,6 +15,9 @@ from torch import Tensor, nn
 class FlatAdam:
     """Adam (Kingma and Ba 2015) with a clip of the whole gradient; for small modules, whose many tensors cost time.
 
+    On a CPU the parameters become parts of one vector, which a step moves in place. Those that have memory of their
+    own, there or on other devices, are copied to the vector and back.
+
     Args:
         module: its parameters are changed in place; they may also be changed by others between steps.
         learning_rate: step size.
@@ -32,6 +35,9 @@ class FlatAdam:
             [part.view_as(each) for part, each in zip(flat.split(self._sizes), self._parameters, strict=True)]
             for flat in (self._vector.detach(), self._gradient)
         )
+        if self._vector.device.type == "cpu":  # elsewhere recurrent layers want their weights in a block of their own
+            for parameter, value in zip(self._parameters, self._values, strict=True):
+                parameter.data = value
         self._adam = torch.optim.Adam([self._vector], lr=learning_rate, eps=1e-5, fused=True)
 
     @property
@@ -61,10 +67,14 @@ class FlatAdam:
             norm = torch.linalg.vector_norm(self._gradient).item()
             if not norm < torch.inf:
                 return norm
-            torch._foreach_copy_(self._values, self._parameters)
+            pairs = zip(self._parameters, self._values, strict=True)
+            apart = any(parameter.data_ptr() != value.data_ptr() for parameter, value in pairs)
+            if apart:
+                torch._foreach_copy_(self._values, self._parameters)
             self._vector.grad = self._gradient.mul_(min(1.0, self._max_norm / max(norm, 1e-12)))
             self._adam.step()
-            torch._foreach_copy_(self._parameters, self._values)
+            if apart:
+                torch._foreach_copy_(self._parameters, self._values)
         return norm
 
     def state_dict(self) -> dict[str, Any]:
