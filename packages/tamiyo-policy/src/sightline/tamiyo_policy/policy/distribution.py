@@ -51,10 +51,9 @@ class FactoredDistribution:
             raise ValueError(f"epsilon must be in [0, 1), not {epsilon!r}")
         self.table = table
         names = table.space.names
-        joined = torch.cat(
-            [logits[name] if table.shares_logits(h) else logits[name].flatten(-2) for h, name in enumerate(names)], -1
-        ).float()
-        padded = self._padded(joined)
+        rows = [logits[name] if table.shares_logits(h) else logits[name].flatten(-2) for h, name in enumerate(names)]
+        joined = rows[0] if len(rows) == 1 else torch.cat(rows, -1)
+        padded = self._padded(joined.float())
         self._legal = table.choices if masks is None else self._legal_choices(masks, padded.shape[:-2])
         self._all_legal = masks is None and table.direct  # and no row is padded
         if not self._all_legal:

@@ -130,7 +130,7 @@ class PPO:
             # A minibatch has at least one whole row, so that few environments make few minibatches.
             for part in _parts(len(order), min(self.config.minibatches, len(order))):
                 loss, report = self._loss(shuffled.rows(part), aims.rows(part))
-                if not bool(loss.isfinite()):
+                if not math.isfinite(loss.item()):
                     skipped += 1
                     continue
                 if self._moved_too_far(report["divergence"]):
@@ -269,7 +269,7 @@ class PPO:
             report["auxiliary_loss"] = auxiliary_loss
         groups = names if config.ratio == "head" else ("joint",)
         report |= {f"clip_fraction/{name}": part for name, part in zip(groups, policy.clip_fraction, strict=True)}
-        if not bool(loss.isfinite()):
+        if not math.isfinite(loss.item()):
             finite = (log_probs + batch.log_probs).isfinite().flatten(0, -2).all(0).tolist()
             broken = [f"log-probabilities of head {name!r}" for name, ok in zip(names, finite, strict=True) if not ok]
             logger.warning("skipped a gradient step: not finite in %s", ", ".join(broken) or "values or entropy")

@@ -85,20 +85,20 @@ class RolloutCollector:
         self._raw_states.clear()
         buffer.start(self._hidden)
         truncated = np.zeros_like(stepper.starts)
-        for at in range(buffer.num_steps):
-            with torch.inference_mode():
+        with torch.inference_mode():
+            for at in range(buffer.num_steps):
                 taken = self._step(buffer, at, truncated)
-            truncated, ended = taken.truncated, taken.ended
-            if ended.any():
-                ended_returns.extend(self._returns[ended].tolist())
-                ended_lengths.extend(self._lengths[ended].tolist())
-                self._returns[ended] = 0.0
-                self._lengths[ended] = 0
+                truncated, ended = taken.truncated, taken.ended
+                if ended.any():
+                    ended_returns.extend(self._returns[ended].tolist())
+                    ended_lengths.extend(self._lengths[ended].tolist())
+                    self._returns[ended] = 0.0
+                    self._lengths[ended] = 0
         # The state that follows the row is valued with the memory of the row. It is the last one of a truncated episode
         # where resets come in the next step; where they came already, the value is in place.
         follows = np.ones_like(truncated) if stepper.resets_in_next_step else ~truncated
         values = self._act(stepper.seen, self._before(stepper.starts), deterministic=True).value
-        buffer.set_bootstrap_values(buffer.num_steps - 1, values, torch.from_numpy(follows).to(self._device))
+        buffer.set_bootstrap_values(buffer.num_steps - 1, values, self._flags(follows))
         metrics = {"episodes": float(len(ended_returns))}
         if ended_returns:
             metrics["episode_return"] = float(np.mean(ended_returns))
@@ -113,10 +113,10 @@ class RolloutCollector:
         bootstraps = stepper.resets_in_next_step and bool(truncated_before.any())
         output = self._act(seen, self._before(starts), deterministic=False, with_value=bootstraps)
         if bootstraps:
-            buffer.set_bootstrap_values(at - 1, output.value, torch.from_numpy(truncated_before).to(self._device))
+            buffer.set_bootstrap_values(at - 1, output.value, self._flags(truncated_before))
         self._hidden = output.hidden
         taken = stepper.take(output.actions)
-        rolled_back = np.asarray(taken.information.get("rollbacks", np.zeros_like(starts)))
+        rolled_back = np.asarray(taken.information.get("rollbacks", False))
         final_values = None
         if not stepper.resets_in_next_step and taken.truncated.any():
             final_values = self._final_values(taken)
@@ -126,10 +126,10 @@ class RolloutCollector:
                 actions=output.actions,
                 log_probs=output.log_probs,
                 rewards=taken.last.rewards,
-                terminated=torch.as_tensor(taken.terminated & ~rolled_back, device=self._device),
-                truncated=torch.as_tensor(taken.truncated, device=self._device),
-                episode_starts=torch.as_tensor(starts, device=self._device),
-                valid=torch.as_tensor(taken.counted, device=self._device),
+                terminated=self._flags(taken.terminated & ~rolled_back),
+                truncated=self._flags(taken.truncated),
+                episode_starts=self._flags(starts),
+                valid=self._flags(taken.counted),
                 bootstrap_values=final_values,
                 masks=seen.masks,
                 categories=seen.categories,
@@ -161,9 +161,13 @@ class RolloutCollector:
         """Return the recurrent state with which the next step begins: zero where an episode starts."""
         if not starts.any():
             return self._hidden
-        keeps = torch.from_numpy(~starts).to(self._device)[None, :, None]
+        keeps = self._flags(~starts)[None, :, None]
         # Not a product: what is not finite would stay so for ever.
         return self._hidden[0].where(keeps, 0.0), self._hidden[1].where(keeps, 0.0)
+
+    def _flags(self, flags: Flags) -> Tensor:
+        """Return flags [E] on the device."""
+        return torch.from_numpy(flags).to(self._device)
 
     def _final_values(self, taken: Taken) -> Tensor:
         """Return outputs of the critic for the last states of the truncated episodes, 0 for the others: [E]."""

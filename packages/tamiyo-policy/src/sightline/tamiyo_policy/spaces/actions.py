@@ -7,6 +7,7 @@ well as Gaussian ones (Tang and Agrawal 2020), and keep masks and the exact entr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import gymnasium
@@ -79,6 +80,8 @@ class ActionCodec:
         elif heads.sizes != sizes:
             raise ValueError(f"factored_action_space has heads of {heads.sizes!r} choices, the action space {sizes!r}")
         self.heads = heads
+        bounds = np.cumsum([0, *(len(leaf.sizes) for leaf in self._leaves)]).tolist()
+        self._columns = [slice(*pair) for pair in pairwise(bounds)]
 
     def taken(self, choices: Choices) -> Any:
         """Return a batch of actions as vector environments take it: every part [B, ...].
@@ -93,8 +96,7 @@ class ActionCodec:
         return assemble(self._space, iter([leaf.single(part) for leaf, part in self._parts(choices)]))
 
     def _parts(self, choices: Choices) -> list[tuple[_Leaf, Choices]]:
-        bounds = np.cumsum([0, *(len(leaf.sizes) for leaf in self._leaves)])
-        return [(leaf, choices[:, at : at + len(leaf.sizes)]) for leaf, at in zip(self._leaves, bounds, strict=False)]
+        return [(leaf, choices[:, columns]) for leaf, columns in zip(self._leaves, self._columns, strict=True)]
 
 
 def _leaf(path: str, space: gymnasium.Space[Any], bins: int) -> _Leaf:

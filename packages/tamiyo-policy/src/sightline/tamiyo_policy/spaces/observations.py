@@ -7,6 +7,7 @@ reads them by convolution). Knows nothing about networks or environments.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import gymnasium
@@ -50,8 +51,14 @@ class _Leaf:
                 f"{self.path} goes from {low} to {high}, environment {row} says {choices[row, element] + low}"
             )
         codes = np.zeros((len(batch), self.columns.stop - self.columns.start), np.float32)
-        codes[np.arange(len(batch))[:, None], choices + (np.cumsum(self.sizes) - self.sizes)] = 1.0
+        codes[np.arange(len(batch))[:, None], choices + self._first] = 1.0
         return codes
+
+    @cached_property
+    def _first(self) -> NDArray[np.int64]:
+        """Which column is the first of each element's code."""
+        assert self.sizes is not None
+        return np.cumsum(self.sizes) - self.sizes
 
 
 class ObservationEncoder:
