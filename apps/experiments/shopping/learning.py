@@ -15,9 +15,9 @@ from rich.progress import Progress
 from experiments.shopping.settings import Phase1Settings, Phase2Settings
 from experiments.shopping.stages import Stage
 from lab.run import RunDirectory, read_metrics, write_metrics
-from sightline.agents import Actor, ChatActor, LanguageModelActor, Trajectory
+from sightline.agents import Actor, ChatActor, LanguageModelActor, Situation, Trajectory
 from sightline.agents.chat import AnswerCache, ChatConfig, TokenLedger
-from sightline.agents.grammar import webshop_grammar
+from sightline.agents.grammar import first_hit, webshop_grammar
 from sightline.agents.reading import instruction_similarity
 from sightline.agents.state import NextActionMetrics, RecurrentStateModel, train_next_action
 from sightline.agents.student import PACKAGED_STUDENT, student_examples, train_adapter, train_student, value_targets
@@ -38,6 +38,13 @@ def train_state_model_stage(
     folder = run.stage(Stage.STATE_MODEL, compute)
     history = [NextActionMetrics(**row) for row in read_metrics(folder)]
     return RecurrentStateModel.from_pretrained(folder), history
+
+
+def _rule_would(situation: Situation) -> str:
+    """Return what the twelve-line rule does with the whole page in sight: which best action one who reads can follow."""
+    memory = webshop_grammar.memory(situation.events, situation.instruction)
+    shown = "\n".join([*memory, webshop_grammar.page_text(situation.observation, situation.instruction)])
+    return first_hit(webshop_grammar.task_text(situation.instruction), shown, situation.actions)
 
 
 def open_actor(
@@ -107,7 +114,10 @@ def train_student_stage(
             for situation, action in episode.situations()
         ]
         rng = np.random.default_rng(settings.seed)
-        targets = value_targets([situation for situation, _ in decisions], temperature=settings.value_temperature)
+        situations = [situation for situation, _ in decisions]
+        targets = value_targets(
+            situations, temperature=settings.value_temperature, preferred=[_rule_would(each) for each in situations]
+        )
         scorers = [instruction_similarity(encoder)]
         examples = student_examples(decisions, webshop_grammar, settings.student_data, rng, scorers, own=targets)
         steps = settings.adapter_training.steps if adapts else settings.student_training.steps

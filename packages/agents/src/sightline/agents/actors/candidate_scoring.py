@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from sightline.agents.actors.prefix_cache import PrefixCache
+    from sightline.agents.actors.prefix_cache import PrefixCache, RecalledPrefixes
 
 
 _PLACE = "\ue000"  # of Unicode's private use, so that no template holds it
@@ -131,12 +131,55 @@ def candidate_log_probabilities(
     prompts = [packed.prompt for packed in packed_prompts]
     recalled = prefixes.recall(prompts) if prefixes else None
     held = recalled.lengths if recalled else [0] * len(packed_prompts)
+    sequences = _align(packed_prompts, held)
+    logits = _logits(model, sequences, sequences.tail, recalled)
+    if prefixes and recalled:
+        prefixes.remember(prompts, recalled, sequences.padding)
+    return [_candidate_sums(logits[row], packed) for row, packed in enumerate(packed_prompts)]
+
+
+def candidate_and_prompt_log_probabilities(
+    model: Any, packed_prompts: Sequence[PackedPrompt]
+) -> tuple[list[Tensor], Tensor]:
+    """Return the same without a cache, and how well the model foresees the prompts themselves, for training.
+
+    Returns:
+        The sums of every candidate, and float32 `[B]`: the mean log-probability of a prompt's tokens after its first, 0
+        where there are none.
+    """
+    sequences = _align(packed_prompts, [0] * len(packed_prompts))
+    logits = _logits(model, sequences, sequences.tokens.shape[1], None)
+    read = []
+    for row, packed in enumerate(packed_prompts):
+        foreseen = logits[row, sequences.padding[row] :][: len(packed.prompt) - 1].float()
+        tokens = torch.tensor(packed.prompt[1:], device=logits.device)
+        read.append(-torch.nn.functional.cross_entropy(foreseen, tokens, reduction="sum") / max(len(tokens), 1))
+    sums = [_candidate_sums(logits[row, -sequences.tail :], packed) for row, packed in enumerate(packed_prompts)]
+    return sums, torch.stack(read)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sequences:
+    """Packed prompts side by side, aligned at their ends; int64 [B, T] each."""
+
+    tokens: Tensor
+    positions: Tensor
+    owners: Tensor
+    """0 the prompt's, n the n-th candidate's, -1 padding."""
+    held: list[int]
+    """Tokens of each prompt that come before these."""
+    padding: list[int]
+    """Places of each row before its first token."""
+    tail: int
+    """Last places that hold all which predict candidates."""
+
+
+def _align(packed_prompts: Sequence[PackedPrompt], held: list[int]) -> _Sequences:
     unread = [packed.length - length for packed, length in zip(packed_prompts, held, strict=True)]
     width = max(unread)
-    tail = max(packed.length - len(packed.prompt) for packed in packed_prompts) + 1
     tokens = torch.zeros(len(packed_prompts), width, dtype=torch.long)
     positions = torch.zeros_like(tokens)
-    owners = torch.full_like(tokens, -1)  # 0 prompt, n the n-th candidate, -1 padding
+    owners = torch.full_like(tokens, -1)
     for row, (packed, length) in enumerate(zip(packed_prompts, held, strict=True)):
         read = [packed.prompt[length:], *(candidate[:-1] for candidate in packed.candidates)]
         starts = [length, *[len(packed.prompt)] * len(packed.candidates)]
@@ -146,17 +189,21 @@ def candidate_log_probabilities(
             [torch.arange(start, start + len(part)) for start, part in zip(starts, read, strict=True)]
         )
         owners[row, begin:] = torch.repeat_interleave(torch.tensor([len(part) for part in read]))
-    logits = model(
-        input_ids=tokens.to(model.device),
-        attention_mask=_tree_mask(owners.to(model.device), torch.tensor(held, device=model.device), model.dtype),
-        position_ids=positions.to(model.device),
-        logits_to_keep=tail,
+    tail = max(packed.length - len(packed.prompt) for packed in packed_prompts) + 1
+    return _Sequences(tokens, positions, owners, held, [width - length for length in unread], tail)
+
+
+def _logits(model: Any, sequences: _Sequences, kept: int, recalled: RecalledPrefixes | None) -> Tensor:
+    """Return the logits of the last `kept` places, [B, kept, vocabulary]."""
+    held = torch.tensor(sequences.held, device=model.device)
+    return model(
+        input_ids=sequences.tokens.to(model.device),
+        attention_mask=_tree_mask(sequences.owners.to(model.device), held, model.dtype),
+        position_ids=sequences.positions.to(model.device),
+        logits_to_keep=kept,
         past_key_values=recalled.states if recalled else None,
         use_cache=recalled is not None,
-    ).logits[:, -tail:]
-    if prefixes and recalled:
-        prefixes.remember(prompts, recalled, [width - length for length in unread])
-    return [_candidate_sums(logits[row], packed) for row, packed in enumerate(packed_prompts)]
+    ).logits[:, -kept:]
 
 
 def plain_log_probabilities(model: Any, packed: PackedPrompt) -> Tensor:

@@ -76,6 +76,9 @@ class StudentTrainingConfig(BaseModel):
     """Largest norm of the gradient."""
     temperature: float = Field(default=0.25, gt=0)
     """Divides a candidate's mean log-probability per token before the softmax."""
+    reading: float = Field(default=0.5, ge=0)
+    """Weight of foreseeing the prompt's own tokens beside choosing an action. Pages repeat words of the task and of
+    themselves, so every token teaches a small model to look back and copy; a model that can need not be taught."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """Arithmetic of training; auto is bfloat16 where the processor has instructions for it."""
     checkpoint_every: int = Field(default=100, ge=1)
@@ -112,6 +115,8 @@ class AdapterTrainingConfig(BaseModel):
     """Largest norm of the gradient."""
     temperature: float = Field(default=0.25, gt=0)
     """Divides a candidate's mean log-probability per token before the softmax."""
+    reading: float = Field(default=0.0, ge=0)
+    """Weight of foreseeing the prompt's own tokens beside choosing an action."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """Arithmetic of training; auto is bfloat16 where the processor, or the GPU, has instructions for it."""
     checkpoint_every: int = Field(default=20, ge=1)

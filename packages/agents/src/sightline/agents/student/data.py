@@ -72,12 +72,19 @@ def student_examples(
     return examples
 
 
-def value_targets(situations: Sequence[Situation], *, temperature: float) -> list[tuple[float, ...]]:
+def value_targets(
+    situations: Sequence[Situation], *, temperature: float, preferred: Sequence[str] | None = None
+) -> list[tuple[float, ...]]:
     """Return the softmax of what candidates are worth, per situation: equally good actions are equally right.
+
+    That holds for one who sees the goal. Whoever must read may get on with some of them only: every search that the
+    right product answers is worth the same, but it stands first after one and fortieth after another. So of equally
+    good actions one may be preferred, such as what a rule that reads would do.
 
     Args:
         situations: situations with values.
         temperature: difference of values at which an action is e times as likely to be learnt.
+        preferred: one action per situation, which takes the share of all best ones if it is among them.
 
     Raises:
         ValueError: a situation has no values.
@@ -85,8 +92,14 @@ def value_targets(situations: Sequence[Situation], *, temperature: float) -> lis
     if any(situation.values is None for situation in situations):
         raise ValueError("a situation has no values; collect the demonstrations with `values`")
     targets = []
-    for values in (np.asarray(situation.values, dtype=np.float64) for situation in situations):
+    for position, situation in enumerate(situations):
+        values = np.asarray(situation.values, dtype=np.float64)
         weights = np.exp((values - values.max()) / temperature)
+        best = [action in situation.best_actions for action in situation.actions]
+        if preferred is not None and preferred[position] in situation.best_actions:
+            shared = weights[best].sum()
+            weights[best] = 0.0
+            weights[situation.actions.index(preferred[position])] = shared
         targets.append(tuple((weights / weights.sum()).tolist()))
     return targets
 

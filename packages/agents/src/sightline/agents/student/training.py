@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sightline.agents.actors.candidate_scoring import (
     PackedPrompt,
+    candidate_and_prompt_log_probabilities,
     candidate_log_probabilities,
     encode_actions,
     encode_prompts,
@@ -253,7 +254,7 @@ def fit(
             group["lr"] = config.learning_rate * _schedule(step, config)
         chosen = [examples[index] for index in batch]
         with torch.autocast(place, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = student_loss(model, chosen, config.temperature)
+            loss = student_loss(model, chosen, config.temperature, reading=config.reading)
         if not torch.isfinite(loss):
             raise ArithmeticError(f"the loss of step {step + 1} is {loss.item()}; train with a lower learning_rate")
         loss.backward()
@@ -306,17 +307,29 @@ def batches_by_length(lengths: Sequence[int], batch_size: int, rng: np.random.Ge
                 yield groups[number]
 
 
-def student_loss(model: Any, examples: Sequence[tuple[PackedPrompt, Tensor]], temperature: float) -> Tensor:
-    """Return the mean over the examples of two cross-entropies, in nats.
+def student_loss(
+    model: Any, examples: Sequence[tuple[PackedPrompt, Tensor]], temperature: float, *, reading: float = 0.0
+) -> Tensor:
+    """Return the mean over the examples of two cross-entropies, or three, in nats.
 
     The first is of the target (the expert's action) among the candidates, scored as the actor scores them; the second
     of the tokens of the target's actions. Ranking is what the student is for, but writing the action out is what makes
-    a small model learn early to copy words from the task and the page.
+    a small model learn early to copy words from the task and the page. The third is that of the prompt's own tokens.
+
+    Args:
+        model: a causal language model.
+        examples: decisions in tokens, each with the distribution to learn.
+        temperature: divisor of a candidate's mean log-probability per token.
+        reading: weight of the third.
     """
     packed_prompts = [packed for packed, _ in examples]
+    if reading:
+        found, read = candidate_and_prompt_log_probabilities(model, packed_prompts)
+    else:
+        found, read = candidate_log_probabilities(model, packed_prompts), torch.zeros(())
     losses = []
-    for sums, (packed, target) in zip(candidate_log_probabilities(model, packed_prompts), examples, strict=True):
+    for sums, (packed, target) in zip(found, examples, strict=True):
         means = sums / packed.lengths.to(sums.device)
         learnt = (target.to(means.device) * means).sum()
         losses.append(torch.logsumexp(means / temperature, dim=0) - learnt / temperature - learnt)
-    return torch.stack(losses).mean()
+    return torch.stack(losses).mean() - reading * read.mean()
