@@ -41,7 +41,7 @@ def train_state_model_stage(
 
 
 def _rule_would(situation: Situation) -> str:
-    """Return what the twelve-line rule does with the whole page in sight: which best action one who reads can follow."""
+    """Return what the twelve-line rule does with the whole page in sight, as one does who can only read."""
     memory = webshop_grammar.memory(situation.events, situation.instruction)
     shown = "\n".join([*memory, webshop_grammar.page_text(situation.observation, situation.instruction)])
     return first_hit(webshop_grammar.task_text(situation.instruction), shown, situation.actions)

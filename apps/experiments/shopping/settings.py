@@ -123,7 +123,7 @@ class Phase2Settings(Phase1Settings):
     """Training of the student."""
     student_data: StudentDataConfig = StudentDataConfig(history="memory", ranked_share=0.75, target_share=0.5, views=2)
     """What the student's training prompts show: whole pages, what query RAG would let through, and chunks at random."""
-    value_temperature: float = Field(default=0.0005, gt=0)
+    value_temperature: float = Field(default=0.0001, gt=0)
     """Softness of what the student learns, in units of reward; a step is worth 0.001."""
     history: Literal["memory", "turns", "none"] = "memory"
     """What all agents see of the episode so far: what is worth remembering of it, or (the full page) earlier turns."""

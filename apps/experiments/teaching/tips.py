@@ -89,7 +89,9 @@ def train_stage(settings: TipStudentSettings, run: RunDirectory) -> Path:
         train_student(
             [make_example(moments, generator) for _ in range(settings.examples)],
             webshop_grammar,
-            StudentTrainingConfig(steps=settings.steps, learning_rate=settings.learning_rate, warmup=_WARMUP),
+            StudentTrainingConfig(
+                steps=settings.steps, learning_rate=settings.learning_rate, warmup=_WARMUP, reading=0
+            ),
             folder / "model",
             start_from=PACKAGED_STUDENT,
             checkpoint=run.work_folder(Stage.STUDENT) / "checkpoint.safetensors",

@@ -44,7 +44,8 @@ class GrownStudentSettings(RunSettings):
     """Goals of the test split, which nothing reads before the final figures."""
     student: StudentTrainingConfig = StudentTrainingConfig(steps=360, batch_size=8)
     """Final size, and training; its steps are those that the compute pays for at this size from the start. The rate
-    rises and falls with the share of the compute that is spent; the seed, the warm-up and checkpoints are not used."""
+    rises and falls with the share of the compute that is spent; the seed, the warm-up, checkpoints and `reading` are
+    not used."""
     small_layers: int = Field(default=2, ge=1)
     """Blocks of a student that is to grow, as it begins."""
     warmup_share: float = Field(default=0.0625, gt=0, lt=1)
@@ -53,7 +54,7 @@ class GrownStudentSettings(RunSettings):
         views=1, full_page_share=0.0, history="memory", max_chunks=4, target_share=0.9
     )
     """What the student's prompts show: chunks of pages, at random."""
-    value_temperature: float = Field(default=0.0005, gt=0)
+    value_temperature: float = Field(default=0.0001, gt=0)
     """Softness of what the student learns, in units of reward; a step is worth 0.001."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Seeds of the student's first weights and order of batches; every arm trains one student for each."""

@@ -135,7 +135,7 @@ def learn(settings: ShopSettings, folder: Path) -> None:
     examples = student_examples(demonstrations, webshop_grammar, config, rng)
     if not (folder / _STUDENT).exists():
         training = StudentTrainingConfig(
-            steps=settings.teaching_steps, learning_rate=5e-4, warmup=20, seed=settings.seed
+            steps=settings.teaching_steps, learning_rate=5e-4, warmup=20, reading=0, seed=settings.seed
         )
         train_student(
             examples,

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralC
 
 from sightline.agents.actors.candidate_scoring import (
     PackedPrompt,
+    candidate_and_prompt_log_probabilities,
     candidate_log_probabilities,
     encode_prompts,
     plain_log_probabilities,
@@ -84,6 +85,20 @@ def test_every_way_of_scoring_gives_what_plain_passes_give(
             assert [sums.tolist() for sums in candidate_log_probabilities(model, batch, prefixes)] == expected
             assert [plain_log_probabilities(model, packed).tolist() for packed in batch] == expected
             assert prefixes.held_bytes <= blocks * BLOCK_BYTES
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@settings(deadline=None, max_examples=10)
+@given(batch=st.lists(st.builds(PackedPrompt, PROMPTS, CANDIDATES), min_size=1, max_size=3))
+def test_prompts_are_foreseen_as_plain_passes_foresee_them(name: str, batch: list[PackedPrompt]) -> None:
+    model = make_model(name)
+    with torch.inference_mode():
+        sums, read = candidate_and_prompt_log_probabilities(model, batch)
+        assert [found.tolist() for found in sums] == [pytest.approx(truth(model, packed), abs=2e-4) for packed in batch]
+        for packed, found in zip(batch, read.tolist(), strict=True):
+            logs = model(torch.tensor([packed.prompt])).logits[0].log_softmax(-1)
+            foreseen = [float(logs[place, token]) for place, token in enumerate(packed.prompt[1:])]
+            assert found == pytest.approx(sum(foreseen) / max(len(foreseen), 1), abs=2e-4)
 
 
 @torch.inference_mode()

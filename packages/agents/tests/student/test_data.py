@@ -197,6 +197,15 @@ def test_equally_good_actions_are_equally_right_and_worse_ones_the_less_the_wors
         value_targets([SITUATION], temperature=1.0)
 
 
+def test_of_equally_good_actions_the_preferred_one_is_learnt_and_no_other_takes_its_share() -> None:
+    one = replace(SITUATION, values=(0.0, 0.9, 0.9, 0.899, 0.5, 0.0))
+    (spread,) = value_targets([one], temperature=0.001)
+    (target,) = value_targets([one], temperature=0.001, preferred=[one.actions[2]])
+    assert target == pytest.approx((spread[0], 0.0, spread[1] + spread[2], *spread[3:]))
+    worse = value_targets([one, one], temperature=0.001, preferred=[one.actions[3], "click[nowhere]"])
+    assert worse == [spread, spread]
+
+
 def test_prompts_can_remember_in_place_of_earlier_turns() -> None:
     for share in (0, 1):
         config = StudentDataConfig(views=4, full_page_share=share, history="memory")

@@ -11,12 +11,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from sightline.agents.actors.candidate_scoring import candidate_and_prompt_log_probabilities
 from sightline.agents.actors.language_model import LanguageModelActor
 from sightline.agents.grammar import webshop_grammar
 from sightline.agents.student import training
 from sightline.agents.student.config import StudentTrainingConfig
 from sightline.agents.student.records import StudentExample, StudentReport
-from sightline.agents.student.training import train_student
+from sightline.agents.student.tokenizer import train_tokenizer
+from sightline.agents.student.training import encode_examples, make_student, student_loss, train_student
 
 GRAMMAR = webshop_grammar
 SMALL = StudentTrainingConfig(
@@ -321,6 +323,30 @@ def test_the_tokens_read_are_those_of_all_steps(tmp_path: Path) -> None:
     tokens += sum(len(train_tokens(tmp_path / "student", f" {action}\n")) - 1 for action in example.actions)
     assert report.longest == tokens
     assert report.tokens == 3 * tokens
+
+
+def test_reading_adds_what_the_prompt_costs_to_foresee_and_is_learnt() -> None:
+    examples = make_examples(8)
+    tokenizer = train_tokenizer([example.prompt for example in examples], (), 300, 128)
+    encoded = encode_examples(examples, tokenizer, 128)
+    model = make_student(SMALL, len(tokenizer))
+    with torch.inference_mode():
+        _, read = candidate_and_prompt_log_probabilities(model, [packed for packed, _ in encoded])
+        plain, both = (float(student_loss(model, encoded, 0.25, reading=weight)) for weight in (0.0, 0.3))
+    assert both == pytest.approx(plain - 0.3 * float(read.mean()), rel=1e-5)
+    losses = []
+    for weight in (0.0, 1.0):
+        student = make_student(SMALL, len(tokenizer))
+        for _ in range(20):
+            student_loss(student, encoded, 0.25, reading=weight).backward()
+            with torch.no_grad():
+                for parameter in student.parameters():
+                    parameter -= 0.05 * (parameter.grad if parameter.grad is not None else 0)
+                    parameter.grad = None
+        with torch.inference_mode():
+            _, read = candidate_and_prompt_log_probabilities(student, [packed for packed, _ in encoded])
+        losses.append(-float(read.mean()))
+    assert losses[1] < 0.9 * losses[0]
 
 
 def test_a_target_is_learnt_in_place_of_one_action(tmp_path: Path) -> None:

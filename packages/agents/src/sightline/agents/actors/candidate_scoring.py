@@ -135,7 +135,7 @@ def candidate_log_probabilities(
     logits = _logits(model, sequences, sequences.tail, recalled)
     if prefixes and recalled:
         prefixes.remember(prompts, recalled, sequences.padding)
-    return [_candidate_sums(logits[row], packed) for row, packed in enumerate(packed_prompts)]
+    return [_candidate_sums(own, packed) for own, packed in zip(logits.unbind(), packed_prompts, strict=True)]
 
 
 def candidate_and_prompt_log_probabilities(
@@ -149,12 +149,13 @@ def candidate_and_prompt_log_probabilities(
     """
     sequences = _align(packed_prompts, [0] * len(packed_prompts))
     logits = _logits(model, sequences, sequences.tokens.shape[1], None)
-    read = []
-    for row, packed in enumerate(packed_prompts):
-        foreseen = logits[row, sequences.padding[row] :][: len(packed.prompt) - 1].float()
-        tokens = torch.tensor(packed.prompt[1:], device=logits.device)
+    sums, read = [], []
+    # One `unbind`, since the gradient of each `logits[row]` would be as large as all of them.
+    for own, padding, packed in zip(logits.unbind(), sequences.padding, packed_prompts, strict=True):
+        tokens = torch.tensor(packed.prompt[1:], dtype=torch.long, device=logits.device)
+        foreseen = own[padding : padding + len(tokens)].float()
         read.append(-torch.nn.functional.cross_entropy(foreseen, tokens, reduction="sum") / max(len(tokens), 1))
-    sums = [_candidate_sums(logits[row, -sequences.tail :], packed) for row, packed in enumerate(packed_prompts)]
+        sums.append(_candidate_sums(own[-sequences.tail :], packed))
     return sums, torch.stack(read)
 
 
