@@ -62,7 +62,7 @@ class StudentTrainingConfig(BaseModel):
     """Hidden units of a gated feed-forward layer."""
     context: int = Field(default=1024, ge=64)
     """Longest prompt and action together, in tokens."""
-    steps: int = Field(default=1600, ge=1)
+    steps: int = Field(default=2000, ge=1)
     """Optimiser steps."""
     batch_size: int = Field(default=32, ge=1)
     """Examples a step."""

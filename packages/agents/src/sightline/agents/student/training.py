@@ -61,8 +61,9 @@ def train_student(
     """Train a Llama-style model (rotary positions, tied embeddings) to rank the expert's action first.
 
     The loss is the cross-entropy over a prompt's candidates, each scored by its log-probability as when the actor acts.
-    Cross-entropy of the action's tokens alone would spend a small model on how to spell words that it never writes. On
-    one machine equal examples and config give equal weights bit for bit, killed and started again or not.
+    Cross-entropy of the action's tokens alone would spend a small model on how to spell words that it never writes.
+    `student_loss` adds the rest. On one machine equal examples and config give equal weights bit for bit, killed and
+    started again or not.
 
     Args:
         examples: decisions to learn.
