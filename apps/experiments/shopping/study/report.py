@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from experiments.shopping.agents import rules
 from experiments.shopping.findings import agreements
 from experiments.shopping.learning import packaged_student
 from experiments.shopping.plots import success_curves
@@ -15,6 +16,7 @@ from experiments.shopping.study.trials import (
     PLAN,
     PagesStudy,
     Planned,
+    compare_actors,
     judge,
     let_act,
     study_pages,
@@ -23,7 +25,14 @@ from experiments.shopping.study.trials import (
 from lab.figures import save_figure
 from lab.report import Section
 from sightline.agents import Table, summarise
-from sightline.agents.evaluation import EpisodesBySeed, pareto_frontier, resampled_by, results_table, show_interval
+from sightline.agents.evaluation import (
+    EpisodesBySeed,
+    comparisons_table,
+    pareto_frontier,
+    resampled_by,
+    results_table,
+    show_interval,
+)
 
 
 def study_sections(
@@ -37,8 +46,12 @@ def study_sections(
     sections = [Section("What was planned, and what came out", (PLAN,), (planned_table(planned),))]
     sections += [_pages_section(plots, study) for study in studies]
     if actors:
-        tables = (results_table(summarise(actors, seed=seed)), agreement_table(agreements(actors, seed)))
-        sections.append(Section("Another actor on fresh goals", (), tables))
+        tables = (
+            results_table(summarise(actors, seed=seed)),
+            comparisons_table(compare_actors(actors, seed)),
+            agreement_table(agreements(actors, seed)),
+        )
+        sections.append(Section("Other actors on fresh goals", (), tables))
     return sections
 
 
@@ -109,11 +122,13 @@ def add_study(compared: Sequence[Compared]) -> Compared:
     studies = [study_pages(first, "short", sweeps=True)] if full else []
     studies.append(study_pages(first, "control", sweeps=False))
     studies += [study_pages(other, other.bench.settings.pages, sweeps=True) for other in others]
-    actors = let_act(first, packaged_student(settings), "student", settings.student_goals)
+    others_act = {"student": packaged_student(settings), "lexical": rules(settings)["lexical"]}
+    actors = let_act(first, others_act, settings.student_goals)
     planned = judge(studies)
     sections = study_sections(plots, studies, planned, actors, settings.seed)
     found = study_results(studies, planned)
     found["actors"] = [row.model_dump(mode="json") for row in summarise(actors, seed=settings.seed)]
+    found["actors_compared"] = [row.model_dump(mode="json") for row in compare_actors(actors, settings.seed)]
     report = replace(first.report, sections=[*sections, *first.report.sections])
     return replace(
         first, results={**first.results, "study": found}, report=report, shown=(*first.shown, planned_table(planned))

@@ -17,7 +17,16 @@ from experiments.shopping.stages import Stage
 from experiments.shopping.study.training import Compared
 from experiments.shopping.world import open_fresh_world
 from sightline.agents import Actor, ReadingAgent, Trajectory, summarise
-from sightline.agents.evaluation import AgentSummary, EpisodesBySeed, Interval, compare, holm, within_margin
+from sightline.agents.evaluation import (
+    AgentSummary,
+    Comparison,
+    EpisodesBySeed,
+    Interval,
+    adjust_together,
+    compare,
+    holm,
+    within_margin,
+)
 from sightline.agents.grammar import webshop_grammar
 from sightline.agents.reading import expert_target, instruction_similarity, random_scores
 from sightline.retrieval import ChunkingConfig
@@ -55,6 +64,8 @@ FULL_PAGE, GATE, STEERED_GATE, FRUGAL_GATE, RAG = (
     "trained gate, 40 % of tokens",
     "query RAG, equal tokens",
 )
+WHOLE_PAGE_RULES: Final[Mapping[str, str]] = {"first hit, full page": "first_hit", "rule, full page": "rule"}
+"""Agents that stand beside other actors, and the rules that they act by."""
 _ORACLE: Final = "oracle"
 _CUTOFFS: Final = (1, 2, 3, 4, 6, 9, 12)
 """The k that operating points are chosen from, and that are swept."""
@@ -171,19 +182,34 @@ def study_pages(compared: Compared, pages: Pages, *, sweeps: bool) -> PagesStudy
     return PagesStudy(pages, reading, episodes, settings.seed)
 
 
-def let_act(compared: Compared, actor: Actor, name: str, goals: int) -> dict[str, EpisodesBySeed]:
-    """Return what another actor does on some fresh goals with whole pages, query RAG and the gate, and a first rule."""
+def let_act(compared: Compared, actors: Mapping[str, Actor], goals: int) -> dict[str, EpisodesBySeed]:
+    """Return what other actors do on some fresh goals with whole pages, query RAG and the gate, and rules beside them.
+
+    Args:
+        compared: the training whose gate is used.
+        actors: actors by name.
+        goals: number of goals, the first of the fresh ones.
+    """
     bench, settings = compared.bench, compared.bench.settings
-    fresh = replace(bench, world=open_fresh_world(settings, settings.pages), actor=actor)
+    fresh = replace(bench, world=open_fresh_world(settings, settings.pages))
     scorer = compared.trained.trained[0].scorer(compared.recipe, bench.encoder)
-    agents = {
-        f"{name}, full page": fresh.react(),
-        f"{name}, query RAG": fresh.query_rag(),
-        f"{name}, trained gate": fresh.gated(TRAINED, scorer),
-        "first hit, full page": fresh.react(rules(settings)["first_hit"]),
-    }
+    agents: dict[str, ReadingAgent] = {}
+    for name, actor in actors.items():
+        there = replace(fresh, actor=actor)
+        agents[f"{name}, full page"] = there.react()
+        agents[f"{name}, query RAG"] = there.query_rag()
+        agents[f"{name}, trained gate"] = there.gated(TRAINED, scorer)
+    for name, rule in WHOLE_PAGE_RULES.items():
+        agents[name] = fresh.react(rules(settings)[rule])
     chosen = fresh.world.splits["test"][:goals]
     return {each: [fresh.attempt_stage(agent, Stage.STUDY, each, chosen)] for each, agent in agents.items()}
+
+
+def compare_actors(actors: Mapping[str, EpisodesBySeed], seed: int) -> list[Comparison]:
+    """Return the student less each rule on whole pages, and less the lexical actor with the same view; one family."""
+    rules_beside = [("student, full page", rule) for rule in WHOLE_PAGE_RULES]
+    views = [(f"student, {view}", f"lexical, {view}") for view in ("full page", "query RAG", "trained gate")]
+    return adjust_together([compare(actors, *pair, seed=seed) for pair in rules_beside + views])
 
 
 def judge(studies: Sequence[PagesStudy]) -> list[Planned]:
