@@ -56,7 +56,7 @@ def test_the_experiment_answers_seven_hypotheses_and_its_stages_run_alone(
     for stage, name in STAGES.items():
         assert (folder / "stages" / stage / name).exists(), name
     for name in TABLES:
-        rows = list(csv.DictReader((folder / "evaluation" / f"{name}.csv").open()))
+        rows = list(csv.DictReader((folder / "evaluation" / f"{name}.csv").read_text().splitlines()))
         assert rows or name == "transfer_matrix"
         assert all(row["model"] for row in rows)
     for name in ("selection_summary.json", "selection_summary.csv", "random.csv", "entropy.csv"):

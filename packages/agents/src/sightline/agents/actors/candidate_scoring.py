@@ -141,7 +141,7 @@ def candidate_log_probabilities(
 def candidate_and_prompt_log_probabilities(
     model: Any, packed_prompts: Sequence[PackedPrompt]
 ) -> tuple[list[Tensor], Tensor]:
-    """Return the same without a cache, and how well the model foresees the prompts themselves, for training.
+    """Return what `candidate_log_probabilities` does, and how well the model foresees the prompts, for training.
 
     Returns:
         The sums of every candidate, and float32 `[B]`: the mean log-probability of a prompt's tokens after its first, 0
