@@ -14,6 +14,8 @@ from experiments.shopping.study.trials import (
     GATE,
     RAG,
     STEERED_GATE,
+    WHOLE_PAGE_RULES,
+    ActorsStudy,
     PagesStudy,
     judge,
     long_settings,
@@ -111,7 +113,11 @@ def test_all_comparisons_of_a_study_are_one_family() -> None:
 def test_the_report_holds_the_plan_its_outcomes_and_a_frontier(tmp_path: Path) -> None:
     studies = [a_study("short", WON, LESS, WON), a_study("control", WON, WON, WON)]
     planned = judge(studies)
-    sections = study_sections(tmp_path, studies, planned, {"student": [episodes(LESS, 500)]}, 0)
+    views = [
+        f"{actor}, {view}" for actor in ("student", "lexical") for view in ("full page", "query RAG", "trained gate")
+    ]
+    actors = ActorsStudy({name: [episodes(LESS, 500)] for name in (*views, *WHOLE_PAGE_RULES)}, 0)
+    sections = study_sections(tmp_path, studies, planned, actors)
     assert [len(section.figures) for section in sections] == [0, 1, 1, 0]
     assert len(planned_table(planned).rows) == 8
     results = study_results(studies, planned)

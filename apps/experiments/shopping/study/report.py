@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from experiments.shopping.report import agreement_table
 from experiments.shopping.study.training import Compared
 from experiments.shopping.study.trials import (
     PLAN,
+    ActorsStudy,
     PagesStudy,
     Planned,
-    compare_actors,
     judge,
     let_act,
     study_pages,
@@ -24,9 +24,8 @@ from experiments.shopping.study.trials import (
 )
 from lab.figures import save_figure
 from lab.report import Section
-from sightline.agents import Table, summarise
+from sightline.agents import Table
 from sightline.agents.evaluation import (
-    EpisodesBySeed,
     comparisons_table,
     pareto_frontier,
     resampled_by,
@@ -39,20 +38,17 @@ def study_sections(
     plots: Path,
     studies: Sequence[PagesStudy],
     planned: Sequence[Planned],
-    actors: Mapping[str, EpisodesBySeed],
-    seed: int,
+    actors: ActorsStudy,
 ) -> list[Section]:
     """Return the plan's table, a section for each kind of page, and one for other actors; figures go to `plots`."""
     sections = [Section("What was planned, and what came out", (PLAN,), (planned_table(planned),))]
     sections += [_pages_section(plots, study) for study in studies]
-    if actors:
-        tables = (
-            results_table(summarise(actors, seed=seed)),
-            comparisons_table(compare_actors(actors, seed)),
-            agreement_table(agreements(actors, seed)),
-        )
-        sections.append(Section("Other actors on fresh goals", (), tables))
-    return sections
+    tables = (
+        results_table(actors.summaries),
+        comparisons_table(actors.comparisons),
+        agreement_table(agreements(actors.episodes, actors.seed)),
+    )
+    return [*sections, Section("Other actors on fresh goals", (), tables)]
 
 
 def planned_table(planned: Sequence[Planned]) -> Table:
@@ -125,10 +121,10 @@ def add_study(compared: Sequence[Compared]) -> Compared:
     others_act = {"student": packaged_student(settings), "lexical": rules(settings)["lexical"]}
     actors = let_act(first, others_act, settings.student_goals)
     planned = judge(studies)
-    sections = study_sections(plots, studies, planned, actors, settings.seed)
+    sections = study_sections(plots, studies, planned, actors)
     found = study_results(studies, planned)
-    found["actors"] = [row.model_dump(mode="json") for row in summarise(actors, seed=settings.seed)]
-    found["actors_compared"] = [row.model_dump(mode="json") for row in compare_actors(actors, settings.seed)]
+    found["actors"] = [row.model_dump(mode="json") for row in actors.summaries]
+    found["actors_compared"] = [row.model_dump(mode="json") for row in actors.comparisons]
     report = replace(first.report, sections=[*sections, *first.report.sections])
     return replace(
         first, results={**first.results, "study": found}, report=report, shown=(*first.shown, planned_table(planned))

@@ -182,7 +182,29 @@ def study_pages(compared: Compared, pages: Pages, *, sweeps: bool) -> PagesStudy
     return PagesStudy(pages, reading, episodes, settings.seed)
 
 
-def let_act(compared: Compared, actors: Mapping[str, Actor], goals: int) -> dict[str, EpisodesBySeed]:
+@dataclass(frozen=True)
+class ActorsStudy:
+    """What other actors did on fresh goals, and rules beside them."""
+
+    episodes: Mapping[str, EpisodesBySeed]
+    """Actor and view -> episodes; agents are named as in `let_act`."""
+    seed: int
+    """Seed of the intervals."""
+
+    @cached_property
+    def summaries(self) -> Sequence[AgentSummary]:
+        """A row for each agent."""
+        return summarise(self.episodes, seed=self.seed)
+
+    @cached_property
+    def comparisons(self) -> Sequence[Comparison]:
+        """The student less each rule on whole pages, and less the lexical actor with the same view; one family."""
+        beside = [("student, full page", rule) for rule in WHOLE_PAGE_RULES]
+        beside += [(f"student, {view}", f"lexical, {view}") for view in ("full page", "query RAG", "trained gate")]
+        return adjust_together([compare(self.episodes, *pair, seed=self.seed) for pair in beside])
+
+
+def let_act(compared: Compared, actors: Mapping[str, Actor], goals: int) -> ActorsStudy:
     """Return what other actors do on some fresh goals with whole pages, query RAG and the gate, and rules beside them.
 
     Args:
@@ -202,14 +224,8 @@ def let_act(compared: Compared, actors: Mapping[str, Actor], goals: int) -> dict
     for name, rule in WHOLE_PAGE_RULES.items():
         agents[name] = fresh.react(rules(settings)[rule])
     chosen = fresh.world.splits["test"][:goals]
-    return {each: [fresh.attempt_stage(agent, Stage.STUDY, each, chosen)] for each, agent in agents.items()}
-
-
-def compare_actors(actors: Mapping[str, EpisodesBySeed], seed: int) -> list[Comparison]:
-    """Return the student less each rule on whole pages, and less the lexical actor with the same view; one family."""
-    rules_beside = [("student, full page", rule) for rule in WHOLE_PAGE_RULES]
-    views = [(f"student, {view}", f"lexical, {view}") for view in ("full page", "query RAG", "trained gate")]
-    return adjust_together([compare(actors, *pair, seed=seed) for pair in rules_beside + views])
+    episodes = {each: [fresh.attempt_stage(agent, Stage.STUDY, each, chosen)] for each, agent in agents.items()}
+    return ActorsStudy(episodes, settings.seed)
 
 
 def judge(studies: Sequence[PagesStudy]) -> list[Planned]:

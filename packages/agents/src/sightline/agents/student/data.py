@@ -95,10 +95,11 @@ def value_targets(
     for position, situation in enumerate(situations):
         values = np.asarray(situation.values, dtype=np.float64)
         weights = np.exp((values - values.max()) / temperature)
-        best = [action in situation.best_actions for action in situation.actions]
-        if preferred is not None and preferred[position] in situation.best_actions:
-            shared = weights[best].sum()
-            weights[best] = 0.0
+        best = situation.best_actions
+        if preferred is not None and preferred[position] in best:
+            places = [place for place, action in enumerate(situation.actions) if action in best]
+            shared = weights[places].sum()
+            weights[places] = 0.0
             weights[situation.actions.index(preferred[position])] = shared
         targets.append(tuple((weights / weights.sum()).tolist()))
     return targets
