@@ -30,6 +30,7 @@ def main() -> None:
     from experiments.growth.student.report import GrownStudents, arms_table, differences_table, results, write_report
     from experiments.shopping.settings import Phase1Settings
     from experiments.shopping.world import collect_demonstrations_stage, open_world
+    from lab.engine import open_engine
     from lab.jobs import Workers
 
     shop = Phase1Settings(
@@ -38,7 +39,8 @@ def main() -> None:
         validation_goals=settings.validation_goals,
         test_goals=settings.test_goals,
     )
-    episodes = collect_demonstrations_stage(shop, run, open_world(shop))
+    with open_engine(shop) as engine:
+        episodes = collect_demonstrations_stage(shop, run, open_world(shop), engine)
     decisions = encode_stage(settings, run, episodes)
     with Workers.of(settings.processes) as workers:
         records = students_stage(settings, run, workers, decisions)

@@ -26,10 +26,12 @@ def main() -> None:
     from experiments.shopping.report import next_action_section
     from experiments.shopping.world import collect_demonstrations_stage, open_world
     from lab.encoder import open_encoder
+    from lab.engine import open_engine
 
     world = open_world(settings)
     encoder = open_encoder(settings, run)
-    episodes = collect_demonstrations_stage(settings, run, world)
+    with open_engine(settings) as engine:
+        episodes = collect_demonstrations_stage(settings, run, world, engine)
     _, history = train_state_model_stage(settings, run, episodes["train"], encoder)
 
     best = max(history, key=lambda epoch: epoch.model_acc)

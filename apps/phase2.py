@@ -43,23 +43,23 @@ def main() -> None:
     introduce(world)
 
     # This loads PyTorch, which neither `--help` nor a wrong flag nor the first episode shall wait for.
-    from experiments.shopping.study.training import compare_agents
-
-    if not settings.has_study:
-        tell(compare_agents(settings, run, world))
-        return
-
     from experiments.shopping.study.report import add_study
+    from experiments.shopping.study.training import compare_agents
     from experiments.shopping.study.trials import PLAN, long_settings, short_settings
+    from lab.engine import open_engine
 
-    say(PLAN)
-    compared = [compare_agents(short_settings(settings), run, world)]
-    if settings.study == "full":
-        long = long_settings(settings)
-        folder = RunDirectory(run.path.with_name(f"{run.path.name}-long"), long.identity(), making=MAKING)
-        compared.append(compare_agents(long, folder, open_world(long)))
-        tell(compared[1])
-    tell(add_study(compared))
+    with open_engine(settings) as engine:
+        if not settings.has_study:
+            tell(compare_agents(settings, run, world, engine))
+            return
+        say(PLAN)
+        compared = [compare_agents(short_settings(settings), run, world, engine)]
+        if settings.study == "full":
+            long = long_settings(settings)
+            folder = RunDirectory(run.path.with_name(f"{run.path.name}-long"), long.identity(), making=MAKING)
+            compared.append(compare_agents(long, folder, open_world(long), engine))
+            tell(compared[1])
+        tell(add_study(compared))
 
 
 def tell(compared: Compared) -> None:

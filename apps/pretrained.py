@@ -30,31 +30,32 @@ def main() -> None:
     from experiments.shopping.learning import train_student_stage
     from experiments.shopping.world import collect_demonstrations_stage, open_world
     from lab.encoder import open_encoder
+    from lab.engine import open_engine
     from sightline.agents import Actor, LanguageModelActor, LexicalActor, Trajectory, summarise
     from sightline.agents.evaluation import results_table
     from sightline.agents.grammar import webshop_grammar
 
     world, encoder = open_world(settings), open_encoder(settings, run)
-    episodes = collect_demonstrations_stage(settings, run, world)
-    test = world.splits["test"]
-    gates = Gates(run, episodes, run.stage_folder(Stage.STATE_MODEL), encoder)
-    rule = LexicalActor(webshop_grammar)
-    bench = Workbench(settings, run, world, encoder, rule, gates)
+    test, rule = world.splits["test"], LexicalActor(webshop_grammar)
+    with open_engine(settings) as engine:
+        episodes = collect_demonstrations_stage(settings, run, world, engine)
+        gates = Gates(run, episodes, run.stage_folder(Stage.STATE_MODEL), encoder, engine)
+        bench = Workbench(settings, run, world, encoder, rule, gates)
 
-    def attempt(name: str, actor: Actor, goals: Sequence[int]) -> list[list[Trajectory]]:
-        return [bench.attempt_stage(replace(bench.query_rag(actor), name=name), Stage.AGENT, name, goals)]
+        def attempt(name: str, actor: Actor, goals: Sequence[int]) -> list[list[Trajectory]]:
+            return [bench.attempt_stage(replace(bench.query_rag(actor), name=name), Stage.AGENT, name, goals)]
 
-    temperature = settings.adapter_training.temperature
-    model = LanguageModelActor(settings.model, length_normalised=True, temperature=temperature)
-    attempts = {
-        "lexical actor": attempt("lexical actor", rule, test),
-        "model as it is": attempt("model as it is", model, test[: settings.control_goals]),
-    }
-    del model
-    if settings.student == "lora":
-        adapter = train_student_stage(settings, run, episodes["train"], encoder)
-        tuned = LanguageModelActor(settings.model, adapter=adapter, length_normalised=True, temperature=temperature)
-        attempts["model with adapter"] = attempt("model with adapter", tuned, test)
+        temperature = settings.adapter_training.temperature
+        model = LanguageModelActor(settings.model, length_normalised=True, temperature=temperature)
+        attempts = {
+            "lexical actor": attempt("lexical actor", rule, test),
+            "model as it is": attempt("model as it is", model, test[: settings.control_goals]),
+        }
+        del model
+        if settings.student == "lora":
+            adapter = train_student_stage(settings, run, episodes["train"], encoder)
+            tuned = LanguageModelActor(settings.model, adapter=adapter, length_normalised=True, temperature=temperature)
+            attempts["model with adapter"] = attempt("model with adapter", tuned, test)
 
     summaries = summarise(attempts, seed=settings.seed)
     table = results_table(summaries)

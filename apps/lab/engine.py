@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -45,12 +46,21 @@ def map_splits(
         yield split, list(chain.from_iterable(results for (name, _), results in found if name == split))
 
 
-def open_engine(settings: EngineSettings) -> AnyEngine:
-    """Return the engine that the settings ask for; where Ray is wanted and not installed, say so and end."""
+@contextmanager
+def open_engine(settings: EngineSettings) -> Generator[AnyEngine]:
+    """Yield the engine that the settings ask for; its workers start once for all stages of the block.
+
+    Where Ray is wanted and not installed, say so and end.
+    """
     if settings.engine == "in-process":
-        return InProcessEngine()
-    if settings.engine == "processes":
-        return ProcessEngine(settings.workers)
+        yield InProcessEngine()
+        return
+    kind = ProcessEngine(settings.workers) if settings.engine == "processes" else _on_ray(settings)
+    with kind.kept() as engine:
+        yield engine
+
+
+def _on_ray(settings: EngineSettings) -> RayEngine:
     # Under `uv run`, Ray would build the project's environment once more for its workers.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:

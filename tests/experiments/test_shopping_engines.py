@@ -22,13 +22,13 @@ def files(folder: Path, settings: Phase2Settings) -> dict[str, bytes]:
     run = RunDirectory(folder / settings.engine, settings.identity())
     world = open_world(settings)
     encoder = CachedEncoder(HashingEncoder(64), run.path / "embeddings.sqlite")
-    episodes = collect_demonstrations_stage(settings, run, world)
-    gates = Gates(
-        run, episodes, run.stage_folder(Stage.STATE_MODEL), encoder, open_engine(settings), needed_by(settings)
-    )
-    gates.label_examples_stage(RetrieverRecipe.of(settings))
-    bench = Workbench(settings, run, world, encoder, rules(settings)["rule"], gates)
-    bench.attempt_stage(bench.query_rag(), Stage.AGENT, "rag", world.splits["test"])
+    with open_engine(settings) as engine:
+        episodes = collect_demonstrations_stage(settings, run, world, engine)
+        model_folder = run.stage_folder(Stage.STATE_MODEL)
+        gates = Gates(run, episodes, model_folder, encoder, engine, needed_by(settings))
+        gates.label_examples_stage(RetrieverRecipe.of(settings))
+        bench = Workbench(settings, run, world, encoder, rules(settings)["rule"], gates)
+        bench.attempt_stage(bench.query_rag(), Stage.AGENT, "rag", world.splits["test"])
     return {
         file.relative_to(run.path).as_posix(): file.read_bytes() for file in sorted(run.path.glob("stages/*/*.jsonl"))
     }
@@ -44,7 +44,9 @@ def test_worker_processes_leave_the_files_of_this_process(tmp_path: Path) -> Non
 def test_the_engine_is_no_part_of_what_a_run_is_known_by() -> None:
     settings = Phase2Settings(engine="processes", workers=7)
     assert settings.identity() == Phase2Settings().identity()
-    assert open_engine(settings) == ProcessEngine(7)
-    assert open_engine(Phase2Settings()) == InProcessEngine()
+    with open_engine(settings) as engine:
+        assert engine == ProcessEngine(7)
+    with open_engine(Phase2Settings()) as engine:
+        assert engine == InProcessEngine()
     with pytest.raises(ValueError, match="--address is that of a Ray cluster"):
         Phase2Settings(address="auto")

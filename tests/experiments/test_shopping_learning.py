@@ -11,6 +11,7 @@ from experiments.shopping import learning
 from experiments.shopping.settings import Phase2Settings
 from experiments.shopping.world import collect_demonstrations_stage, open_world
 from lab.run import RunDirectory
+from sightline.agents.rollout import InProcessEngine
 from sightline.agents.student import StudentExample
 from sightline.retrieval import CachedEncoder, HashingEncoder
 
@@ -30,7 +31,7 @@ def test_a_student_is_taught_the_search_of_the_rule_and_only_best_actions(
     monkeypatch.setattr(learning, "train_student", remember)
     run = RunDirectory(tmp_path / "run", settings.identity())
     encoder = CachedEncoder(HashingEncoder(64), run.path / "embeddings.sqlite")
-    episodes = collect_demonstrations_stage(settings, run, open_world(settings))["train"]
+    episodes = collect_demonstrations_stage(settings, run, open_world(settings), InProcessEngine())["train"]
     learning.train_student_stage(settings, run, episodes, encoder)
 
     situations = [each for episode in episodes for each, _ in episode.situations() for _ in range(2)]

@@ -16,6 +16,7 @@ from experiments.shopping.stages import Stage
 from experiments.shopping.world import collect_demonstrations_stage, open_world
 from lab.run import RunDirectory, read_metrics
 from sightline.agents.reading import example_situation, score_pages
+from sightline.agents.rollout import InProcessEngine
 from sightline.retrieval import CachedEncoder, HashingEncoder, reciprocal_rank
 from sightline.retrieval.conditioned import RetrievalExample
 
@@ -60,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Gates, RetrieverR
     )
     run = RunDirectory(tmp_path_factory.mktemp("run"), settings.identity())
     encoder = CachedEncoder(HashingEncoder(64), run.path / "embeddings.sqlite")
-    episodes = collect_demonstrations_stage(settings, run, open_world(settings))
+    episodes = collect_demonstrations_stage(settings, run, open_world(settings), InProcessEngine())
     train_state_model_stage(settings, run, episodes["train"], encoder)
     gates = Gates(run, episodes, run.stage_folder(Stage.STATE_MODEL), encoder, needed=needed_by(settings))
     recipe = RetrieverRecipe.of(settings)

@@ -12,7 +12,6 @@ from experiments.shopping.gates.steered import SteeredGate, train_steered_stage
 from experiments.shopping.settings import Phase2Settings
 from experiments.shopping.stages import Stage
 from experiments.shopping.world import LIVE_EPISODES, World, action_values, expert
-from lab.engine import open_engine
 from lab.run import RunDirectory
 from sightline.agents import (
     Actor,
@@ -149,7 +148,7 @@ class Workbench:
                 batch_size=LIVE_EPISODES,
             )
             journal = self.run.work_folder(stage, variant) / "episodes.jsonl"
-            episodes = run_job(job, goals, engine=open_engine(self.settings), journal=journal)
+            episodes = run_job(job, goals, engine=self.gates.engine, journal=journal)
             write_trajectories(folder / "episodes.jsonl", episodes)
             self.encoder.save()
 

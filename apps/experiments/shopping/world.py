@@ -10,7 +10,7 @@ from pathlib import Path
 
 from experiments.shopping.settings import Pages, Phase1Settings, Phase2Settings
 from experiments.shopping.stages import Stage
-from lab.engine import map_splits, open_engine
+from lab.engine import AnyEngine, map_splits
 from lab.run import RunDirectory
 from sightline.agents import Trajectory, read_trajectories, write_trajectories
 from sightline.agents.grammar import propose_queries, webshop_grammar
@@ -132,15 +132,15 @@ def _splits(count: int) -> dict[str, range]:
 
 
 def collect_demonstrations_stage(
-    settings: Phase1Settings, run: RunDirectory, world: World
+    settings: Phase1Settings, run: RunDirectory, world: World, engine: AnyEngine
 ) -> dict[str, list[Trajectory]]:
-    """Return expert episodes of every split; only those for training are disturbed by random clicks."""
+    """Return expert episodes of every split, played by an engine; only those for training have random clicks."""
     # So that `sightline-webshop serve --run` can open the shop in which everything was recorded.
     write_shop(run.path / "shop.json", world.shop, world.source)
 
     def compute(folder: Path) -> None:
         demonstrate = partial(_demonstrate, world, settings)
-        for split, episodes in map_splits(open_engine(settings), demonstrate, world.splits, GOALS_AT_ONCE):
+        for split, episodes in map_splits(engine, demonstrate, world.splits, GOALS_AT_ONCE):
             write_trajectories(folder / f"{split}.jsonl", episodes)
 
     folder = run.stage(Stage.DEMONSTRATIONS, compute)

@@ -116,7 +116,7 @@ class Gates:
     encoder: CachedEncoder
     """Encoder of events and chunks."""
     engine: AnyEngine = InProcessEngine()  # noqa: RUF009  (frozen)
-    """What labels examples."""
+    """What labels examples, and plays the episodes of those who use the gates."""
     needed: ChunkLabel | None = None
     """What the actor must have read; None for one that is not asked."""
 
@@ -125,8 +125,10 @@ class Gates:
         chunking = recipe.chunking
 
         def compute(folder: Path) -> None:
+            needed = self.needed  # workers are sent this, and not the trainer with all of its episodes
+
             def label(part: tuple[str, Sequence[Trajectory]]) -> list[RetrievalExample]:
-                return self.label(recipe, part[1])
+                return _label(recipe, needed, part[1])
 
             for split, examples in map_splits(self.engine, label, self.demonstrations, _EPISODES_AT_ONCE):
                 write_examples(folder / f"{split}.jsonl", examples)
@@ -141,14 +143,7 @@ class Gates:
 
     def label(self, recipe: RetrieverRecipe, episodes: Sequence[Trajectory]) -> list[RetrievalExample]:
         """Return the retrieval examples of episodes."""
-        return retrieval_examples(
-            episodes,
-            webshop_grammar,
-            recipe.chunking,
-            navigation=recipe.navigation,
-            needed=None if recipe.labels == "clicks" else self.needed,
-            targets=recipe.labels != "needed" or self.needed is None,
-        )
+        return _label(recipe, self.needed, episodes)
 
     def joined_pages(
         self, recipe: RetrieverRecipe, own_pages: Sequence[Trajectory]
@@ -194,6 +189,19 @@ class Gates:
             RecurrentStateModel.from_pretrained(folder / "state-model"),
             StateConditionedRetriever.from_pretrained(folder / "retriever"),
         )
+
+
+def _label(
+    recipe: RetrieverRecipe, needed: ChunkLabel | None, episodes: Sequence[Trajectory]
+) -> list[RetrievalExample]:
+    return retrieval_examples(
+        episodes,
+        webshop_grammar,
+        recipe.chunking,
+        navigation=recipe.navigation,
+        needed=None if recipe.labels == "clicks" else needed,
+        targets=recipe.labels != "needed" or needed is None,
+    )
 
 
 def page_conditions(

@@ -27,7 +27,7 @@ from experiments.shopping.stages import Stage
 from experiments.shopping.teachers import watch_teachers_stage
 from experiments.shopping.world import World, collect_demonstrations_stage
 from lab.encoder import open_encoder
-from lab.engine import open_engine
+from lab.engine import AnyEngine
 from lab.report import Report
 from lab.run import RunDirectory
 from lab.terminal import print_table
@@ -57,17 +57,17 @@ class Compared:
     """Tables for the terminal."""
 
 
-def compare_agents(settings: Phase2Settings, run: RunDirectory, world: World) -> Compared:
-    """Train everything, let all agents shop in a world, and return what came out."""
+def compare_agents(settings: Phase2Settings, run: RunDirectory, world: World, engine: AnyEngine) -> Compared:
+    """Train everything, let all agents shop in a world on an engine, and return what came out."""
     encoder = open_encoder(settings, run)
     print_table(power_table(len(world.splits["test"]), tests=2 * COMPARISONS))
 
-    episodes = collect_demonstrations_stage(settings, run, world)
+    episodes = collect_demonstrations_stage(settings, run, world, engine)
     state_model, history = train_state_model_stage(settings, run, episodes["train"], encoder)
     recipe = RetrieverRecipe.of(settings)
     actor = rule_actor(settings) or open_actor(settings, run, episodes["train"], encoder)
     needed = needed_by(settings)
-    gates = Gates(run, episodes, run.stage_folder(Stage.STATE_MODEL), encoder, open_engine(settings), needed)
+    gates = Gates(run, episodes, run.stage_folder(Stage.STATE_MODEL), encoder, engine, needed)
     bench = Workbench(settings, run, world, encoder, actor, gates)
     trained = train_gates(bench, recipe, state_model)
     unskilled, skilled = (

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from types import ModuleType
 from typing import Any
 
@@ -19,3 +21,22 @@ def test_a_ray_actor_gets_the_share_of_a_gpu_that_it_asks_for(toys: ModuleType, 
     )
     with pytest.raises(RolloutError, match="no GPU"):
         toys.run(job, range(5), cluster(1))
+
+
+def test_actors_that_are_kept_do_the_next_work_and_only_those_that_died_are_replaced(
+    toys: ModuleType, cluster: Any
+) -> None:
+    job, squares = toys.make_job(make_agent=toys.CompanyAgent), [0, 1, 4, 9, 16]
+    with cluster(1).kept() as engine:
+        (first,) = set(engine.map(toys.process_id, range(3)))
+        expected = toys.lines(toys.run(job, range(14), InProcessEngine()))
+        assert toys.lines(toys.run(job, range(14), engine)) == expected
+        assert engine.map(toys.process_id, [0]) == [first]
+        os.kill(first, signal.SIGKILL)
+        (second,) = engine.map(toys.process_id, [0])
+        assert second != first
+        with pytest.raises(RolloutError, match="no idea of"):
+            engine.map(toys.refuse, range(5))
+        assert engine.map(toys.square, range(5)) == squares
+    (outside,) = cluster(1).map(toys.process_id, [0])
+    assert outside not in (first, second)

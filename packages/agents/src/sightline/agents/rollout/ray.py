@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from sightline.agents.rollout.job import Batches, DoneBatch, Item, ProgressFn, Result, RolloutError, Work
@@ -18,7 +19,7 @@ from sightline.agents.rollout.supervision import Supervision, WorkerDeathError
 
 try:
     import ray
-    from ray.exceptions import RayActorError, RayTaskError
+    from ray.exceptions import RayActorError, RayError, RayTaskError
 except ImportError as error:
     raise ImportError("Ray is not installed; install it with: pip install 'sightline-agents[ray]'") from error
 
@@ -42,10 +43,26 @@ class RayEngine(MapMethod):
     """Address of the cluster, for example `auto` or `ray://host:10001`; None for this machine."""
     gpus: float = 0.0
     """Share of a GPU that each actor takes."""
+    _kept: list[_Actor] | None = field(default=None, repr=False, compare=False)  # by `kept`
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.gpus < 0:
             raise ValueError(f"count should be at least 1 and gpus at least 0, not {self.count!r} and {self.gpus!r}")
+
+    @contextmanager
+    def kept(self) -> Generator[RayEngine]:
+        """Yield an engine whose actors stay for its next work, with all that they imported, until the block ends.
+
+        Raises:
+            ConnectionError: there is no cluster at the address.
+        """
+        kept: list[_Actor] = []
+        with self._connected():
+            try:
+                yield RayEngine(self.count, self.address, self.gpus, kept)
+            finally:
+                while kept:
+                    kept.pop().end()
 
     def run(
         self, work: Work[Item, Result], batches: Batches[Item], progress: ProgressFn
@@ -56,36 +73,54 @@ class RayEngine(MapMethod):
             RolloutError: an actor could not begin, or what it called raised; the message has the actor's traceback.
             ConnectionError: there is no cluster at the address.
         """
-        own = not ray.is_initialized()
-        if own:
-            self._connect()
-        try:
-            actor = ray.remote(num_cpus=1, num_gpus=self.gpus)(_RemotePlayer)
+        with self._connected():
             stored = ray.put(work.make_player)
-            yield from Supervision(lambda: _Actor(actor, stored), _with_news, work, batches, progress).run(self.count)
-        finally:
-            if own:
-                ray.shutdown()
+            yield from Supervision(lambda: self._actor(stored), _with_news, work, batches, progress).run(self.count)
 
-    def _connect(self) -> None:
+    @contextmanager
+    def _connected(self) -> Generator[None]:
+        if ray.is_initialized():
+            yield
+            return
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         if self.address is None:
             ray.init(num_cpus=self.count, include_dashboard=False, **quiet)
         else:
             ray.init(address=self.address, **quiet)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+    def _actor(self, stored: Any) -> _Actor:
+        """Return one that is kept, or a new one, which makes ready for this work."""
+        while self._kept:
+            actor = self._kept.pop()
+            if actor.is_alive():
+                actor.begin_anew(stored)
+                return actor
+        actor = _Actor(self.gpus, self._kept)
+        actor.begin_anew(stored)
+        return actor
 
 
 class _RemotePlayer:
     """What runs in an actor."""
 
-    def __init__(self, stored: Sequence[Any], path: Sequence[str]) -> None:
-        # As a spawned process does, it finds the modules that the driver finds; then the work can be unpickled.
+    def __init__(self, path: Sequence[str]) -> None:
+        # As a spawned process does, it finds the modules that the driver finds; then work can be unpickled.
         sys.path.extend(place for place in path if place not in sys.path)
+        self._player: Any = None
+
+    def is_alive(self) -> bool:
+        """Answer."""
+        return True
+
+    def make_ready(self, stored: Sequence[Any]) -> None:
+        """Make the player of some work; nothing of the work before stays in memory."""
+        self._player = None
         self._player = ray.get(stored[0])()
         use_one_thread()
-
-    def ready(self) -> None:
-        """Return when the actor is made."""
 
     def play(self, batch: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         """Stream the results of a batch."""
@@ -93,13 +128,31 @@ class _RemotePlayer:
 
 
 class _Actor:
-    """An actor, seen from the driver."""
+    """An actor, seen from the driver.
 
-    def __init__(self, actor: Any, stored: Any) -> None:
-        self._actor = actor.remote([stored], sys.path)  # Ray would unpickle what is no list's element
-        self.pending: Any = self._actor.ready.remote()
+    Args:
+        gpus: share of a GPU that it takes.
+        kept: where it waits for other work when it is closed; None if it ends then.
+    """
+
+    def __init__(self, gpus: float, kept: list[_Actor] | None) -> None:
+        self._kept, self._busy = kept, False
+        self._actor: Any = ray.remote(num_cpus=1, num_gpus=gpus)(_RemotePlayer).remote(sys.path)
+        self.pending: Any = None
+
+    def is_alive(self) -> bool:
+        try:
+            return ray.get(self._actor.is_alive.remote())
+        except RayError:
+            return False
+
+    def begin_anew(self, stored: Any) -> None:
+        """Give it work, for which it has to make ready."""
+        self._busy = True
+        self.pending = self._actor.make_ready.remote([stored])  # Ray would unpickle what is no list's element
 
     def begin(self, batch: Sequence[Any]) -> None:
+        self._busy = True
         self.pending = self._actor.play.options(num_returns="streaming").remote(list(batch))
 
     def receive(self) -> tuple[int, Any] | None:
@@ -107,14 +160,23 @@ class _Actor:
             ready = isinstance(self.pending, ray.ObjectRef)
             message: Any = ray.get(self.pending if ready else next(self.pending))
         except StopIteration:
-            return None
+            message = None
         except RayActorError as death:
             raise WorkerDeathError(f"its actor died: {str(death)[-_SHOWN_CHARACTERS:]}") from None
         except RayTaskError as failure:
             raise RolloutError(f"a worker's job raised:\n{str(failure)[-_SHOWN_CHARACTERS:]}") from None
+        self._busy = message is not None
         return message
 
     def close(self) -> None:
+        """Let it wait for other work if it is to be kept and has nothing to do, and end it otherwise."""
+        if self._kept is None or self._busy:
+            self.end()
+        else:
+            self._kept.append(self)
+
+    def end(self) -> None:
+        """Stop it, whatever it is doing."""
         ray.kill(self._actor)
 
 
