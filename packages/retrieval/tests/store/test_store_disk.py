@@ -77,8 +77,11 @@ def test_a_second_writer_is_told_who_is_in_its_way(tmp_path: Path):
 
 def test_a_store_that_is_forgotten_lets_go_of_its_folder(tmp_path: Path):
     store = LocalEmbeddingStore(ENCODER, tmp_path)
+    with pytest.raises(StoreLockedError):
+        LocalEmbeddingStore(ENCODER, tmp_path)
     del store
-    LocalEmbeddingStore(ENCODER, tmp_path).close()
+    with LocalEmbeddingStore(ENCODER, tmp_path) as another:
+        assert len(another) == 0
 
 
 def test_a_reader_stays_on_its_state_until_it_refreshes(tmp_path: Path):

@@ -91,10 +91,11 @@ def test_a_set_that_mostly_turns_back_is_refused_and_replay_makes_it_good():
     audit([*TURN_BACK, *replay])
 
 
-def test_what_the_student_does_itself_may_dominate():
-    audit(
-        [*(example("find[x]", "index") for _ in range(20)), *(example("find[y]", "index", "replay") for _ in range(5))]
-    )
+def test_only_what_the_student_does_itself_may_dominate():
+    searches = [example("find[x]", "index") for _ in range(20)]
+    audit([*searches, *(example("find[y]", "index", "replay") for _ in range(5))])
+    with pytest.raises(AuditError, match="say 'find', which is 0% of the replay"):
+        audit([*searches, *(example("buy[]", "item", "replay") for _ in range(5))])
 
 
 def test_pages_without_the_action_that_they_are_for_are_refused():

@@ -97,7 +97,7 @@ def as_lists() -> list[dict[str, Any]]:
     return [rows[0] | {"usd": "12.5"}, rows[1]]
 
 
-def check(catalogue: Catalogue) -> None:
+def assert_read(catalogue: Catalogue) -> None:
     lamp, mug = catalogue
     assert (lamp.asin, lamp.title, lamp.description) == ("A1", "Desk Lamp", "It shines.")
     assert (lamp.bullets, lamp.attributes) == (("dimmable", "steel"), ("dimmable", "steel"))
@@ -112,23 +112,23 @@ def check(catalogue: Catalogue) -> None:
 
 
 def test_csv(tmp_path: Path, mapping: Path) -> None:
-    check(Catalogue.from_table(write_csv(tmp_path / "products.csv", ROWS), mapping))
+    assert_read(Catalogue.from_table(write_csv(tmp_path / "products.csv", ROWS), mapping))
 
 
 def test_parquet_with_lists_and_with_text(tmp_path: Path, mapping: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     for name, rows in (("lists", as_lists()), ("text", ROWS)):
         parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
-        check(Catalogue.from_table(tmp_path / f"{name}.parquet", mapping))
+        assert_read(Catalogue.from_table(tmp_path / f"{name}.parquet", mapping))
 
 
 def test_a_data_set_open_and_saved(tmp_path: Path, mapping: Path) -> None:
     datasets = pytest.importorskip("datasets")
     held = datasets.Dataset.from_list(as_lists())
-    check(Catalogue.from_table(held, mapping))
-    check(Catalogue.from_table(held.to_iterable_dataset(), mapping))
+    assert_read(Catalogue.from_table(held, mapping))
+    assert_read(Catalogue.from_table(held.to_iterable_dataset(), mapping))
     held.save_to_disk(str(tmp_path / "saved"))
-    check(Catalogue.from_table(tmp_path / "saved", mapping))
+    assert_read(Catalogue.from_table(tmp_path / "saved", mapping))
     datasets.DatasetDict({"train": held}).save_to_disk(str(tmp_path / "splits"))
     with pytest.raises(CatalogueError, match=r"splits: holds several splits \(train\)"):
         Catalogue.from_table(tmp_path / "splits", mapping)
@@ -219,7 +219,7 @@ def test_the_command_imports_a_table_and_names_what_it_left_out(
     assert main(arguments) == 2
     assert "row 3, field 'price'" in capsys.readouterr().err
     assert main([*arguments, "--skip-invalid", "1", "--faults", str(tmp_path / "faults.jsonl")]) == 0
-    check(Catalogue.open(tmp_path / "out"))
+    assert_read(Catalogue.open(tmp_path / "out"))
     assert json.loads((tmp_path / "faults.jsonl").read_text())["field"] == "price"
     assert main(["import", "--table", str(table), "--out", str(tmp_path / "b")]) == 2
     assert "--table and --mapping belong together" in capsys.readouterr().err

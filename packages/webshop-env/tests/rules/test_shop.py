@@ -276,7 +276,7 @@ ACTIONS = st.one_of(
 )
 
 
-def check_random_play(shop: Shop, goal: int, actions: list[str | tuple[str, int]]) -> None:
+def assert_rules_hold(shop: Shop, goal: int, actions: list[str | tuple[str, int]]) -> None:
     state = shop.start(goal)
     for action in actions:
         if isinstance(action, tuple):
@@ -292,7 +292,7 @@ def check_random_play(shop: Shop, goal: int, actions: list[str | tuple[str, int]
 
 @given(st.integers(0, 2), st.lists(ACTIONS, max_size=30))
 def test_random_actions_never_raise(shop: Shop, goal: int, actions: list[str | tuple[str, int]]) -> None:
-    check_random_play(shop, goal, actions)
+    assert_rules_hold(shop, goal, actions)
 
 
 @pytest.mark.slow
@@ -304,7 +304,7 @@ def test_ten_thousand_random_actions_never_raise() -> None:
         odd = ["search[<r>]", "search[the]", "click[search]", "", "search[" + chr(rng.randrange(0x20, 0x2FFF)) + "]"]
         actions = [rng.choice(odd) if rng.random() < 0.2 else ("label", rng.randrange(60)) for _ in range(40)]
         words = catalogue[rng.randrange(len(catalogue))].title
-        check_random_play(shop, rng.randrange(len(shop.goals)), [f"search[{words}]", *actions])
+        assert_rules_hold(shop, rng.randrange(len(shop.goals)), [f"search[{words}]", *actions])
 
 
 def test_an_option_without_text_is_not_offered_since_nothing_could_click_it(

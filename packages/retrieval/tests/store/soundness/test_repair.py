@@ -44,7 +44,7 @@ def folder(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "store"))
 
 
-def check(folder: Path, report: RepairReport, missing: Sequence[str] = ()) -> None:
+def assert_repaired(folder: Path, report: RepairReport, missing: Sequence[str] = ()) -> None:
     """The store is sound and holds all but the missing, each with its own vector."""
     with LocalEmbeddingStore(ENCODER, folder) as store:
         assert store.verify() == []
@@ -86,14 +86,14 @@ def test_what_lost_its_vector_is_given_up_without_an_encoder_and_kept_aside(fold
     assert [(damage.document_id, "no encoder was given" in damage.problem) for damage in report.lost] == [("d17", True)]
     assert report.aside == folder / "damaged-000"
     assert {path.name: path.read_bytes() for path in report.aside.iterdir()} == damaged
-    check(folder, report, missing=["d17"])
+    assert_repaired(folder, report, missing=["d17"])
 
 
 def test_what_lost_its_vector_is_embedded_again_with_the_encoder(folder: Path):
     overwrite(folder / VECTORS, 17 * 64, np.float32(np.nan).tobytes())
     report = LocalEmbeddingStore.repair(folder, ENCODER)
     assert report.lost == ()
-    check(folder, report)
+    assert_repaired(folder, report)
 
 
 @pytest.mark.parametrize("damage", ["gone", "short", "empty"])
@@ -107,21 +107,21 @@ def test_vectors_that_are_gone_are_made_again_from_the_texts(folder: Path, damag
         LocalEmbeddingStore(ENCODER, folder)
     report = LocalEmbeddingStore.repair(folder, ENCODER)
     assert report.lost == ()
-    check(folder, report)
+    assert_repaired(folder, report)
 
 
 def test_a_text_that_changed_is_given_up_and_the_version_it_replaced_does_not_come_back(folder: Path):
     execute(folder, "UPDATE documents SET content = x'41' WHERE row = (SELECT max(row) FROM documents)")
     report = LocalEmbeddingStore.repair(folder, ENCODER)
     assert [damage.document_id for damage in report.lost] == ["d6"]
-    check(folder, report, missing=["d6"])
+    assert_repaired(folder, report, missing=["d6"])
 
 
 def test_values_to_filter_by_are_made_again_from_the_metadata(folder: Path):
     execute(folder, "UPDATE attributes SET value = 1000")
     report = LocalEmbeddingStore.repair(folder)
     assert report.lost == ()
-    check(folder, report)
+    assert_repaired(folder, report)
 
 
 def test_where_deletions_are_lost_the_report_says_so_and_replaced_documents_stay_replaced(folder: Path):
@@ -189,7 +189,7 @@ def test_a_second_repair_keeps_its_files_apart_from_the_first(folder: Path):
         overwrite(vectors, int(name[1:]) * 64, b"\x01" * 64)
         report = LocalEmbeddingStore.repair(folder, ENCODER)
         assert report.aside == folder / f"damaged-{round_number:03d}"
-    check(folder, report)
+    assert_repaired(folder, report)
 
 
 STEPS = ["copy_aside", "copy_database", "take_repaired", "put_repaired_in_place"]
@@ -217,7 +217,7 @@ def test_a_repair_that_is_interrupted_loses_nothing_and_is_taken_up(
             with pytest.raises(StoreDamagedError, match="in the middle of a repair"):
                 LocalEmbeddingStore(ENCODER, folder, read_only=read_only)
     report = LocalEmbeddingStore.repair(folder)
-    check(folder, report, missing=["d17"])
+    assert_repaired(folder, report, missing=["d17"])
 
 
 def replacing_until(calls_before: int) -> Callable[[Path, Path], Path]:
@@ -244,4 +244,4 @@ def test_a_disk_that_gives_out_at_any_move_leaves_what_another_repair_can_end(
         with suppress(OSError, StoreError):
             LocalEmbeddingStore.repair(folder, ENCODER)
     report = LocalEmbeddingStore.repair(folder, ENCODER)
-    check(folder, report)
+    assert_repaired(folder, report)

@@ -75,7 +75,7 @@ def train_once(model, what, frozen, inputs, labels):
     ]
 
 
-def compare(one, other):
+def assert_alike(one, other):
     (reported, moments), (other_reported, other_moments) = one, other
     for a, b in zip(reported, other_reported, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
@@ -88,7 +88,7 @@ def compare(one, other):
 @given(slots, st.lists(st.booleans(), min_size=3 * NETWORKS, max_size=3 * NETWORKS))
 def test_training_is_that_of_torch(drawn, frozen):
     what, frozen = seed_setting(drawn), np.array(frozen).reshape(-1, 3)
-    compare(*(train_once(build(kind, what), what, frozen, *samples(1)) for kind in (AutogradModel, CompiledModel)))
+    assert_alike(*(train_once(build(kind, what), what, frozen, *samples(1)) for kind in (AutogradModel, CompiledModel)))
 
 
 @settings(max_examples=40, deadline=None)
@@ -114,7 +114,7 @@ def test_hosts_of_other_sizes_are_computed_as_well(host):
     what = SeedSetting(kinds, np.full(kinds.shape, 0.7, np.float32), kinds % 3, np.zeros(kinds.shape, np.bool_))
     models = [build(kind, what, host, blueprints, 6) for kind in (AutogradModel, CompiledModel)]
     batch = np.zeros(kinds.shape, np.bool_), *samples(1, 6, 7, host)
-    compare(*(train_once(model, what, *batch) for model in models))
+    assert_alike(*(train_once(model, what, *batch) for model in models))
 
 
 def test_a_network_is_the_same_to_the_last_bit_in_any_stack_and_with_any_number_of_workers():
