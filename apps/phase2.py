@@ -1,6 +1,6 @@
 """Does state-gated retrieval beat ReAct and query RAG in the shop, and at what token cost?
 
-    uv run apps/phase2.py                    # everything, twelve minutes on two cores; resumes if stopped
+    uv run apps/phase2.py                    # everything, a quarter of an hour on two cores; resumes if stopped
     uv run apps/phase2.py --smoke            # a small version of about a minute
     uv run apps/phase2.py --actor student    # let the packaged language model act; --student train trains another
     uv run apps/phase2.py --model ID         # let any Hugging Face causal language model act
