@@ -39,11 +39,10 @@ def main() -> None:
         validation_goals=settings.validation_goals,
         test_goals=settings.test_goals,
     )
-    with open_engine(shop) as engine:
+    with open_engine(settings) as engine:
         episodes = collect_demonstrations_stage(shop, run, open_world(shop), engine)
-    decisions = encode_stage(settings, run, episodes)
-    with Workers.of(settings.processes) as workers:
-        records = students_stage(settings, run, workers, decisions)
+        decisions = encode_stage(settings, run, episodes)
+        records = students_stage(settings, run, Workers(engine), decisions)
     test = read_decisions(decisions, settings.validation_decisions).test
     students = GrownStudents(settings, records, yardsticks(test))
 
@@ -55,7 +54,7 @@ def main() -> None:
         results(students),
         report,
         shown=(differences_table(students), arms_table(students)),
-        made_with=f"{settings.processes} processes",
+        made_with=f"{settings.workers} workers",
     )
 
 

@@ -4,15 +4,15 @@
     uv run apps/headroom.py --training-seeds   # the bounds alone
     uv run apps/headroom.py --smoke            # a small version of about a minute
     uv run apps/headroom.py --full             # ten policies, and some that never saw a family or a data set
-    uv run apps/headroom.py --instances 100 --processes 8
+    uv run apps/headroom.py --instances 100 --workers 8
 
 Search for a schedule and for a probing rule, each with a training's environment steps -> an oracle that searches on
 every instance -> training of policies -> growth methods of the field, with as many parameters as the oracle's choice
 -> paired differences on the test split, by instance. Growing is worth learning only where the oracle leads the best
 schedule clearly: by at least 5 points of J.
 
-The work is spread over processes. A job writes its episodes to a file of its own, so that one that was stopped goes on
-after its last complete stack.
+The work is spread over workers (`--engine`). A job writes its episodes to a file of its own, so that one that was
+stopped goes on after its last complete stack.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     from experiments.growth.rivals import play_rivals_stages
     from lab.jobs import Workers
 
-    with Workers.of(settings.processes) as workers:
+    with Workers.of(settings) as workers:
         bounds = measure_bounds_stages(settings, run, workers)
         learned = train_and_play_stages(settings, run, workers, bounds.problems)
         left_out = leave_out_stages(settings, run, workers, bounds.problems)
@@ -45,7 +45,7 @@ def main() -> None:
         results(headroom),
         report,
         shown=report.tables,
-        made_with=f"{settings.processes} processes",
+        made_with=f"{settings.workers} workers",
     )
 
 

@@ -30,7 +30,7 @@ def main() -> None:
     from lab.jobs import Workers
     from lab.report import Report
 
-    with Workers.of(settings.processes) as workers:
+    with Workers.of(settings) as workers:
         chapters = run_experiments(settings, run, workers)
     report = Report(
         "How far do small recursive reasoners and search get, and what of them does the work?",
@@ -43,7 +43,7 @@ def main() -> None:
         {name: value for chapter in chapters for name, value in chapter.results.items()},
         report,
         shown=report.tables,
-        made_with=f"{settings.processes} processes",
+        made_with=f"{settings.workers} workers",
     )
 
 

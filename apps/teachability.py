@@ -54,7 +54,7 @@ def main() -> None:
 
     print_table(power_table(settings.test_goals, tests=CELLS))
     world = open_world_stage(settings, run)
-    with Workers.of(settings.processes) as workers:
+    with Workers.of(settings) as workers:
         episodes = collect_episodes_stage(settings, run, workers, world)
         hinted = mine_moments_stage(settings, run, world, episodes)
         labelled, thresholds = label_stages(settings, run, workers, episodes, hinted)
@@ -79,7 +79,7 @@ def main() -> None:
         results(findings),
         write_report(run, findings),
         shown=(verdicts_table(findings), labels_table(findings)),
-        made_with=f"{settings.processes} processes",
+        made_with=f"{settings.workers} workers",
         training_seeds=list(settings.training_seeds),
     )
 

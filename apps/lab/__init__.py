@@ -27,7 +27,7 @@ refuses other settings; `uv run apps/tea.py --help` shows all of them.
 - `run`: `RunDirectory.stage` computes a stage once. Whatever a stage gives is read back from its folder, never kept
   from the computation, so that a resumed run sees the same. `work_folder` is for what a killed stage goes on from.
 - `engine`: `open_engine` gives what plays episodes and maps functions, for settings that are `EngineSettings`.
-- `jobs`: `Workers.stage` spreads a stage over processes, each job going on with its own file.
+- `jobs`: `Workers.stage` spreads a stage over an engine's workers, each job going on with its own file.
 - `report`, `figures`, `terminal`: the page, `@in_style` for functions that draw, and tables in the terminal.
 - `main`: `start` and `conclude`, the first and the last line of an experiment.
 

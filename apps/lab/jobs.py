@@ -12,14 +12,13 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lab.engine import AnyEngine, open_engine
 from lab.run import RunDirectory
-
-if TYPE_CHECKING:
-    from sightline.agents.rollout import InProcessEngine, ProcessEngine, RayEngine
+from lab.settings import EngineSettings
 
 _POLL_SECONDS = 0.5
 
@@ -41,23 +40,21 @@ class Job:
 
 
 class Workers:
-    """Workers of one thread each.
+    """Workers of one thread each, unless the work is done in this process.
 
     Args:
         engine: what gives jobs to processes or, where all of its machines see the run's folder, to a cluster; the
             results of jobs must not depend on it.
     """
 
-    def __init__(self, engine: ProcessEngine | RayEngine | InProcessEngine) -> None:
+    def __init__(self, engine: AnyEngine) -> None:
         self._engine = engine
 
     @classmethod
     @contextmanager
-    def of(cls, processes: int) -> Generator[Workers]:
-        """Yield workers in so many processes of this machine, which start once for all stages of the block."""
-        from sightline.agents.rollout import ProcessEngine
-
-        with ProcessEngine(processes).kept() as engine:
+    def of(cls, settings: EngineSettings) -> Generator[Workers]:
+        """Yield the workers that the settings ask for, which start once for all stages of the block."""
+        with open_engine(settings) as engine:
             yield cls(engine)
 
     def stage(self, run: RunDirectory, stage: str, jobs: Callable[[Path], Sequence[Job]], variant: str = "") -> Path:
@@ -76,7 +73,7 @@ class Workers:
         """
 
         def compute(folder: Path) -> None:
-            work = run.work_folder(stage, variant)
+            work = run.work_folder(stage, variant).resolve()  # a cluster's workers stand in another folder
             self._do(folder.name, jobs(work))
             shutil.copytree(work, folder, dirs_exist_ok=True)
 

@@ -82,6 +82,14 @@ class EngineSettings(RunSettings):
         return self
 
 
+class WorkerSettings(EngineSettings):
+    """Settings of experiments that consist of jobs, one for each worker at a time; see `lab.jobs.Workers`."""
+
+    engine: Literal["in-process", "processes", "ray"] = "processes"
+    """Where jobs are done: here one after another, in worker processes of this machine, or on Ray, all of whose
+    machines must see the output folder."""
+
+
 Settings = TypeVar("Settings", bound=RunSettings)
 
 

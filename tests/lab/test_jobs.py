@@ -13,6 +13,7 @@ import pytest
 
 from lab.jobs import Job, Workers
 from lab.run import RunDirectory
+from lab.settings import WorkerSettings
 from sightline.agents.rollout import ProcessEngine, RolloutError
 
 FOLDER = Path(__file__).parent
@@ -52,10 +53,13 @@ def test_the_workers_of_a_block_stay_from_stage_to_stage(tmp_path, at_work) -> N
     def jobs(work: Path) -> list[Job]:
         return [Job(work / "process", 1, at_work.tell_process, (work / "process",))]
 
-    with Workers.of(1) as workers:
+    with Workers.of(WorkerSettings(workers=1)) as workers:
         folders = [workers.stage(run, stage, jobs) for stage in ("1-one", "2-other")]
     first, second = ((folder / "process").read_text() for folder in folders)
     assert first == second != f"{os.getpid()}\n"
+    with Workers.of(WorkerSettings(engine="in-process")) as workers:
+        folder = workers.stage(run, "3-here", jobs)
+    assert (folder / "process").read_text() == f"{os.getpid()}\n"
 
 
 def test_a_job_that_fails_ends_the_stage_and_what_was_done_is_kept_for_the_next_start(tmp_path, at_work) -> None:

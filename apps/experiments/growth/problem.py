@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from lab.settings import RunSettings
+from lab.settings import WorkerSettings
 from sightline.tamiyo_policy import GrowthConfig, GrowthTrainingConfig
 from sightline.tamiyo_policy.experiment import Episode
 from sightline.tamiyo_policy.growth import GovernorConfig, RewardConfig
@@ -24,7 +24,7 @@ _SHAPE = 6  # after the streams that an instance's other draws come from
 DataSet = Literal["digits", "wine", "breast_cancer"]
 
 
-class HeadroomSettings(RunSettings):
+class HeadroomSettings(WorkerSettings):
     """Measure how much can be gained by deciding, host by host, what to grow."""
 
     SMOKE: ClassVar[Mapping[str, Any]] = {
@@ -50,10 +50,6 @@ class HeadroomSettings(RunSettings):
         "modules": 1,
     }
     FULL: ClassVar[Mapping[str, Any]] = {"training_seeds": tuple(range(10)), "leave_out_seeds": (0, 1, 2)}
-    INCIDENTAL: ClassVar[frozenset[str]] = RunSettings.INCIDENTAL | {"processes"}
-
-    processes: int = Field(default=2, ge=1)
-    """Worker processes of one thread each; the results do not depend on it."""
     growth: GrowthConfig = GrowthConfig(
         training=HostTrainingConfig(
             instances=InstanceDistribution(

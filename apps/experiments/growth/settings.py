@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from lab.settings import RunSettings
+from lab.settings import WorkerSettings
 from sightline.tamiyo_policy import GrowthConfig, GrowthTrainingConfig
 from sightline.tamiyo_policy.growth import GovernorConfig, HeuristicConfig, RewardConfig
 from sightline.tamiyo_policy.hosts import ATTENTION, DEPTHWISE, LORA, MLP_SMALL, NORM, LifecycleConfig
 
 
-class GrowthSettings(RunSettings):
+class GrowthSettings(WorkerSettings):
     """Train policies that grow networks while these train, and compare them with everything that does not learn to."""
 
     SMOKE: ClassVar[Mapping[str, Any]] = {
@@ -32,11 +32,6 @@ class GrowthSettings(RunSettings):
         "finalists": 3,
         "finalist_episodes": 5,
     }
-    INCIDENTAL: ClassVar[frozenset[str]] = RunSettings.INCIDENTAL | {"processes"}
-
-    processes: int = Field(default=2, ge=1)
-    """Worker processes of one thread each; the results do not depend on it."""
-
     growth: GrowthConfig = GrowthConfig(
         lifecycle=LifecycleConfig(mask_closed_gates=True, auto_forward=frozenset({"G1", "G2", "G3"})),
         reward=RewardConfig(gamma=0.995),

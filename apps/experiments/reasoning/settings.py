@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lab.settings import RunSettings
+from lab.settings import WorkerSettings
 from sightline.agents.reasoning import TrainerConfig
 from sightline.agents.selfplay import SelfPlayConfig
 
@@ -222,7 +222,7 @@ class ShopSettings(BaseModel):
     """Test goals on which the student shops before and after."""
 
 
-class ReasoningSettings(RunSettings):
+class ReasoningSettings(WorkerSettings):
     """How far do small recursive reasoners and search get, and what of them does the work?"""
 
     SMOKE: ClassVar[Mapping[str, Any]] = {
@@ -293,7 +293,7 @@ class ReasoningSettings(RunSettings):
         "boards": {"minutes": 10.0, "plies": (6, 10, 14), "solver_pairs": 100, "rating_pairs": 100},
         "shop": {"training_goals": 2000, "dev_goals": 500, "test_goals": 500},
     }
-    INCIDENTAL: ClassVar[frozenset[str]] = RunSettings.INCIDENTAL | {"processes", "only", "network"}
+    INCIDENTAL: ClassVar[frozenset[str]] = WorkerSettings.INCIDENTAL | {"only", "network"}
 
     full: bool = False
     """Longer trainings, more of them, and harder puzzles: hours on two cores."""
@@ -301,8 +301,6 @@ class ReasoningSettings(RunSettings):
     """Experiments to run; those that need another's models run it as well. Teaching is by search in the shop."""
     network: tuple[Network, ...] = ("conv", "trm", "hrm")
     """Networks that learn by self-play: the convolutional one, and reasoners that are matched against it."""
-    processes: int = Field(default=2, ge=1)
-    """Worker processes of one thread each; more of them share the machine and slow each other down."""
     puzzles: PuzzleSettings = PuzzleSettings()
     """Recursive reasoners against plain networks."""
     ablations: AblationSettings = AblationSettings()

@@ -104,7 +104,7 @@ def select(settings: SelectSettings, run: RunDirectory) -> None:
     _replay_stage(settings, run)
     tips = any(one.patches for one in labelled)
     recipe = Recipe(arms, settings.budget, settings.selection_seeds, predictions, tips)
-    with Workers.of(settings.processes) as workers:
+    with Workers.of(settings) as workers:
         chosen = select_and_train(settings, run, workers, Stage.SELECTION, labelled, recipe)
         if chosen.stopped:
             sys.exit(f"select: {chosen.stopped}")
@@ -158,7 +158,7 @@ def train_recovery(settings: TrainRecoverySettings, run: RunDirectory) -> None:
         sys.exit(f"train-recovery: {settings.recoveries} holds no successful recovery to learn from")
     replay = _replay_stage(settings, run) / REPLAY
     part = recovery_part(settings, replay, f"RECOVERY_steps_s{settings.training_seed}", steps, settings.training_seed)
-    with Workers.of(1) as workers:
+    with Workers.of(settings) as workers:
         (trained,) = spread(run, workers, Stage.RECOVERY, [part], Trained)
     if trained.report is None:
         sys.exit(f"train-recovery: {trained.refused}")
@@ -179,7 +179,7 @@ def evaluate(settings: EvaluateSettings, run: RunDirectory) -> None:
     adapters = {folder.name: folder for folder in settings.adapters}
     if missing := [str(folder) for folder in adapters.values() if not folder.is_dir()]:
         raise FileNotFoundError(f"there is no folder {missing[0]}")
-    with Workers.of(settings.processes) as workers:
+    with Workers.of(settings) as workers:
         suite: Suite = play_suite(settings, run, workers, Stage.SUITE, adapters, labelled)
     found = summarise_suite(suite, {}, list(adapters), settings.seed)
     write_summaries(run.path / "evaluation", found)

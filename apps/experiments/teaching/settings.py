@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lab.settings import RunSettings
+from lab.settings import RunSettings, WorkerSettings
 from sightline.agents.chat import ChatConfig
 from sightline.teachability.records import PatchFormat
 from sightline.teachability.training_records import LearnerConfig
@@ -35,10 +35,8 @@ class Stage(StrEnum):
 TeacherChoice = Literal["goal", "best", "chat"]
 
 
-class StudentSettings(RunSettings):
+class StudentSettings(WorkerSettings):
     """What every command of the experiment needs: a shop, a student, a teacher and how the student is trained."""
-
-    INCIDENTAL: ClassVar[frozenset[str]] = RunSettings.INCIDENTAL | {"processes"}
 
     generated_products: int = Field(default=1000, ge=100)
     """Products in the generated catalogue."""
@@ -59,8 +57,6 @@ class StudentSettings(RunSettings):
     learner: LearnerConfig = LearnerConfig()
     """Training of the student's adapters; it is scored there as it acts, whatever is said here of temperature and
     length."""
-    processes: int = Field(default=2, ge=1)
-    """Worker processes; results do not depend on their number."""
 
     @model_validator(mode="after")
     def _chat_is_described(self) -> Self:

@@ -19,7 +19,7 @@ def test_full_and_smoke_change_what_they_say_and_flags_win() -> None:
 
 
 def test_a_run_is_known_by_what_it_computes_and_not_by_what_it_shows() -> None:
-    one, two = (parse_settings(ReasoningSettings, flags) for flags in (["--only", "puzzles"], ["--processes", "1"]))
+    one, two = (parse_settings(ReasoningSettings, flags) for flags in (["--only", "puzzles"], ["--workers", "1"]))
     assert one.identity() == two.identity()
 
 

@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from experiments.growth.problem import HeadroomSettings
-from lab.settings import RunSettings
+from lab.settings import WorkerSettings
 from sightline.agents.student import StudentDataConfig, StudentTrainingConfig
 
 PLACES = 3
 """Places that a student can grow in, as many as token hosts have slots."""
 
 
-class GrownStudentSettings(RunSettings):
+class GrownStudentSettings(WorkerSettings):
     """Let a policy that learned on small token hosts decide when and where the shop's student grows in its training."""
 
     SMOKE: ClassVar[Mapping[str, Any]] = {
@@ -30,10 +30,6 @@ class GrownStudentSettings(RunSettings):
         "seeds": (0, 1),
         "policy_seeds": (0,),
     }  # fmt: skip
-    INCIDENTAL: ClassVar[frozenset[str]] = RunSettings.INCIDENTAL | {"processes"}
-
-    processes: int = Field(default=2, ge=1)
-    """Worker processes of one thread each; the results do not depend on it."""
     training_goals: int = Field(default=800, ge=8)
     """Goals of the shop whose demonstrations the student learns from."""
     validation_goals: int = Field(default=20, ge=4)
