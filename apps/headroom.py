@@ -3,7 +3,7 @@
     uv run apps/headroom.py                    # an oracle on 50 instances, three policies; resumes if stopped
     uv run apps/headroom.py --training-seeds   # the bounds alone
     uv run apps/headroom.py --smoke            # a small version of about a minute
-    uv run apps/headroom.py --full             # ten policies, and some that never saw a family or a data set
+    uv run apps/headroom.py --full             # ten policies and controls, some that never saw a family or a data set
     uv run apps/headroom.py --instances 100 --workers 8
 
 Search for a schedule and for a probing rule, each with a training's environment steps -> an oracle that searches on
@@ -28,17 +28,22 @@ def main() -> None:
     # These load PyTorch, which neither `--help` nor a wrong flag shall wait for.
     from experiments.growth.bounds import measure_bounds_stages
     from experiments.growth.headroom import Headroom, results, write_report
-    from experiments.growth.learning import leave_out_stages, train_and_play_stages
+    from experiments.growth.learning import (
+        leave_out_stages,
+        train_and_play_controls_stages,
+        train_and_play_stages,
+    )
     from experiments.growth.rivals import play_rivals_stages
     from lab.jobs import Workers
 
     with Workers.of(settings) as workers:
         bounds = measure_bounds_stages(settings, run, workers)
         learned = train_and_play_stages(settings, run, workers, bounds.problems)
+        controls = train_and_play_controls_stages(settings, run, workers, bounds.problems)
         left_out = leave_out_stages(settings, run, workers, bounds.problems)
         rivals = play_rivals_stages(settings, run, workers, bounds)
 
-    headroom = Headroom(settings, bounds, rivals, learned, left_out)
+    headroom = Headroom(settings, bounds, rivals, learned, controls, left_out)
     report = write_report(headroom)
     conclude(
         run,

@@ -24,10 +24,11 @@ from experiments.growth.bounds import (
     _topologies,
 )
 from experiments.growth.headroom import Headroom, left_out_table, methods_table, results, sizes_table
-from experiments.growth.learning import LEARNED, LeftOut
+from experiments.growth.learning import CONTROLS, LeftOut
 from experiments.growth.playing import GREEDY, _parts
 from experiments.growth.problem import HeadroomSettings, Problem, problems_from
 from experiments.growth.rivals import Rivals
+from experiments.growth.work import LEARNED, MEMORYLESS
 from sightline.tamiyo_policy.experiment import EVALUATION_SEED, GrowthRecord, Probe, Rival, Schedule
 from sightline.tamiyo_policy.hosts import NOOP, NORM
 
@@ -115,7 +116,7 @@ def headroom_of(lead: float) -> Headroom:
     learned = [records[PROBE], records[PROBE]]
     left_out = [LeftOut("wine", (0, 1, 2), [records[PROBE][:3]])]
     rivals = Rivals((Rival("GradMax", 1 / 3),), {"GradMax": [records[NO_GROWTH]]}, {"GradMax": [records[GREEDY]]}, 300)
-    return Headroom(SETTINGS, bounds, rivals, learned, left_out)
+    return Headroom(SETTINGS, bounds, rivals, learned, {MEMORYLESS: [records[GREEDY]] * 3}, left_out)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,12 @@ def test_the_problem_counts_only_if_the_oracle_leads_by_the_threshold(lead: floa
     better = next(item for item in headroom.learned_comparisons if item.baseline == SCHEDULE)
     assert (better.difference.value, better.outcome) == (2.0, "better")
     assert [row[:4] for row in left_out_table(headroom).rows] == [("wine", "3", "77.00", "75.00")]
-    assert json.loads(json.dumps(found, default=str))["instances"][3]["seed"] == EVALUATION_SEED + 3
+    control = next(item for item in headroom.learned_comparisons if item.baseline == MEMORYLESS)
+    assert (control.difference.value, control.outcome) == (7.0, "better")
+    stored = json.loads(json.dumps(found, default=str))
+    assert stored["instances"][3]["seed"] == EVALUATION_SEED + 3
+    assert len(stored["instances"][3][MEMORYLESS]) == 3
+    assert [part["part"] for part in stored["never_seen"]] == ["wine"]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +169,7 @@ def test_a_smoke_run_measures_everything_and_a_second_one_reads_it(tmp_path: Pat
     assert list(methods) == [
         *(NO_GROWTH, FIFTEEN_LINES, GREEDY, SCHEDULE, PROBE),
         *RIVALS,
-        *(LEARNED, ORACLE),
+        *(*CONTROLS, LEARNED, ORACLE),
     ]
     assert methods[NO_GROWTH]["parameters"] == 0
     # The oracle chose among the best schedule and others, by the validation part.

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.growth.bounds import FIFTEEN_LINES, NO_GROWTH, ORACLE, PROBE, SCHEDULE, Bounds
-from experiments.growth.learning import LEARNED, LeftOut
+from experiments.growth.learning import LeftOut
 from experiments.growth.playing import GREEDY
 from experiments.growth.problem import HeadroomSettings
 from experiments.growth.rivals import Rivals, rival_text
+from experiments.growth.work import LEARNED
 from lab.report import Report, Section
 from sightline.agents import Table
 from sightline.agents.evaluation import (
@@ -47,6 +48,8 @@ class Headroom:
     """Episodes of growth methods of the field."""
     learned: list[list[GrowthRecord]]
     """Episodes of each training seed; none if nothing was trained."""
+    controls: Mapping[str, list[list[GrowthRecord]]]
+    """Episodes of each training seed of other learners, by their name."""
     left_out: list[LeftOut]
     """Policies on what they never saw."""
 
@@ -54,12 +57,17 @@ class Headroom:
     def methods(self) -> tuple[str, ...]:
         """Names of the methods, the oracle last."""
         learned = (LEARNED,) if self.learned else ()
-        return (NO_GROWTH, FIFTEEN_LINES, GREEDY, SCHEDULE, PROBE, *self.rivals.records, *learned, ORACLE)
+        rules = (NO_GROWTH, FIFTEEN_LINES, GREEDY, SCHEDULE, PROBE)
+        return (*rules, *self.rivals.records, *self.controls, *learned, ORACLE)
+
+    @property
+    def records(self) -> Mapping[str, Sequence[Sequence[GrowthRecord]]]:
+        """Episodes by method and training seed."""
+        return {**self.bounds.records, **self.rivals.records, **self.controls, LEARNED: self.learned}
 
     def values(self, method: str, field: str = "test_score") -> NDArray[np.float64]:
         """Return `[instances, training seeds]`: a field of a method's records; one column where nothing was trained."""
-        records = {LEARNED: self.learned, **self.bounds.records, **self.rivals.records}[method]
-        return _table(records, field)
+        return _table(self.records[method], field)
 
     def mean(self, method: str, field: str = "test_score") -> Interval:
         """Return a field's mean over instances."""
@@ -294,13 +302,13 @@ def results(headroom: Headroom) -> dict[str, Any]:
             {
                 **asdict(problem.shape),
                 **asdict(problem.episode),
-                **{
-                    name: [_row(of[place]) for of in records]
-                    for name, records in (*headroom.bounds.records.items(), *headroom.rivals.records.items())
-                },
-                LEARNED: [_row(of[place]) for of in headroom.learned],
+                **{name: [_row(of[place]) for of in records] for name, records in headroom.records.items()},
             }
             for place, problem in enumerate(headroom.bounds.problems)
+        ],
+        "never_seen": [
+            {"part": part.name, "instances": part.places, LEARNED: [[_row(one) for one in of] for of in part.records]}
+            for part in headroom.left_out
         ],
         "best_schedule": schedule_text(headroom.bounds.schedule),
         "best_probing_rule": probe_text(headroom.bounds.probe),

@@ -9,11 +9,13 @@ from experiments.growth.bounds import play_stage
 from experiments.growth.playing import Play, Trained, training_job
 from experiments.growth.problem import HeadroomSettings, Problem
 from experiments.growth.stages import HeadroomStage
+from experiments.growth.work import JOINT, LEARNED, MEMORYLESS, training_config
 from lab.jobs import Workers
 from lab.run import RunDirectory, slug
 from sightline.tamiyo_policy.experiment import GrowthRecord
 
-LEARNED = "learned"
+CONTROLS = (MEMORYLESS, JOINT)
+"""The learner without memory, and the one with a single ratio for a whole action."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,17 @@ def train_and_play_stages(
 ) -> list[list[GrowthRecord]]:
     """Train a policy for each seed and play all instances; return the episodes of each seed."""
     return _learn(settings, run, workers, problems, settings.training_seeds, LEARNED)
+
+
+def train_and_play_controls_stages(
+    settings: HeadroomSettings, run: RunDirectory, workers: Workers, problems: Sequence[Problem]
+) -> dict[str, list[list[GrowthRecord]]]:
+    """Train the controls for each of their seeds and play all instances; return the episodes of each by seed."""
+    found = {}
+    for control in CONTROLS if settings.control_seeds else ():
+        other = settings.model_copy(update={"training": training_config(settings.training, control)})
+        found[control] = _learn(other, run, workers, problems, settings.control_seeds, control)
+    return found
 
 
 def leave_out_stages(

@@ -39,6 +39,7 @@ class HeadroomSettings(WorkerSettings):
             "policy": {"num_steps": 12, "hidden_dim": 16, "ppo": {"minibatches": 2}},
         },
         "training_seeds": (0, 1),
+        "control_seeds": (0,),
         "leave_out_seeds": (0,),
         "narrowest": 4,
         "widest": 5,
@@ -49,7 +50,11 @@ class HeadroomSettings(WorkerSettings):
         "finalists": 1,
         "modules": 1,
     }
-    FULL: ClassVar[Mapping[str, Any]] = {"training_seeds": tuple(range(10)), "leave_out_seeds": (0, 1, 2)}
+    FULL: ClassVar[Mapping[str, Any]] = {
+        "training_seeds": tuple(range(10)),
+        "control_seeds": tuple(range(10)),
+        "leave_out_seeds": (0, 1, 2),
+    }
     growth: GrowthConfig = GrowthConfig(
         training=HostTrainingConfig(
             instances=InstanceDistribution(
@@ -92,7 +97,7 @@ class HeadroomSettings(WorkerSettings):
     """Episodes played at once."""
 
     full: bool = False
-    """Ten training seeds, and policies that never saw one family or one data set."""
+    """Ten training seeds, two controls, and policies that never saw one family or one data set."""
     environments: int = Field(default=25, ge=1)
     """Hosts that grow side by side in training; with `training.copies` of each, five instances."""
     training: GrowthTrainingConfig = GrowthTrainingConfig(
@@ -102,6 +107,8 @@ class HeadroomSettings(WorkerSettings):
     """The learner; its families are those of the problem. In a YAML file, give its parts in full."""
     training_seeds: tuple[int, ...] = (0, 1, 2)
     """One policy is trained, and evaluated on all instances, for each; none, to measure headroom alone."""
+    control_seeds: tuple[int, ...] = ()
+    """Training seeds of two controls: the learner without memory, and with one ratio for a whole action."""
     leave_out_seeds: tuple[int, ...] = ()
     """Training seeds of policies that never saw one family or one data set, each judged on what it never saw."""
 

@@ -44,14 +44,14 @@ NO_GROWTH, RANDOM, HEURISTIC, SCHEDULE, GREEDY = (
 )
 
 
-def training_config(settings: GrowthSettings, variant: str) -> GrowthTrainingConfig:
+def training_config(training: GrowthTrainingConfig, variant: str) -> GrowthTrainingConfig:
     """Return the learner of a variant: all are the same but for what their name says."""
-    policy = settings.training.policy
+    policy = training.policy
     if variant == MEMORYLESS:
         policy = policy.model_copy(update={"recurrent": False})
     elif variant == JOINT:
         policy = policy.model_copy(update={"ppo": policy.ppo.model_copy(update={"ratio": "joint"})})
-    return settings.training.model_copy(update={"policy": policy})
+    return training.model_copy(update={"policy": policy})
 
 
 def evaluation(settings: GrowthSettings, count: int | None = None) -> tuple[Episode, ...]:
@@ -63,7 +63,7 @@ def evaluation(settings: GrowthSettings, count: int | None = None) -> tuple[Epis
 def train(settings: GrowthSettings, variant: str, seed: int, folder: Path) -> None:
     """Train one policy."""
     environment = GrowthEnvironment(_data(), settings.environments, config=settings.growth)
-    train_policy(environment, training_config(settings, variant), folder, seed=seed)
+    train_policy(environment, training_config(settings.training, variant), folder, seed=seed)
 
 
 def training_job(settings: GrowthSettings, variant: str, seed: int, folder: Path) -> Job:
@@ -77,7 +77,7 @@ def play_policy(
     """Play evaluation episodes with a trained policy."""
     trained_in = GrowthEnvironment(_data(), settings.environments, config=settings.growth)
     policy = load_trained_policy(
-        policies / policy_folder(variant, seed), trained_in, training_config(settings, variant)
+        policies / policy_folder(variant, seed), trained_in, training_config(settings.training, variant)
     )
     method = learned(policy, deterministic=deterministic, seed=settings.seed)
     _play(settings, method, evaluation(settings, count), file)
