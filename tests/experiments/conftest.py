@@ -17,6 +17,7 @@ from sightline.retrieval import SentenceTransformerEncoder
 KINDS, PER_KIND = 4, 15
 
 
+@pytest.fixture(scope="session")
 def texts() -> SteeringTexts:
     """Questions that share no word with their sources: which word means which must be learnt."""
     count = KINDS * PER_KIND
@@ -34,7 +35,7 @@ def texts() -> SteeringTexts:
 
 
 @pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_folder(texts: SteeringTexts, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sentence-transformers model with a small random BERT."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
@@ -42,8 +43,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("encoder")
-    given = texts()
-    said = dict.fromkeys(" ".join((*given.questions, *given.sources, *given.descriptions)).split())
+    said = dict.fromkeys(" ".join((*texts.questions, *texts.sources, *texts.descriptions)).split())
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *said]
     torch.manual_seed(0)
     config = BertConfig(
@@ -68,8 +68,8 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def dataset(model_folder: Path) -> SteeringDataset:
-    return build_dataset(texts(), SentenceTransformerEncoder(model_folder).encode, encoder="small")
+def dataset(texts: SteeringTexts, model_folder: Path) -> SteeringDataset:
+    return build_dataset(texts, SentenceTransformerEncoder(model_folder).encode, encoder="small")
 
 
 @pytest.fixture

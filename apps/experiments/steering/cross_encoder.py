@@ -21,7 +21,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from experiments.steering.data import Data
-from experiments.steering.lora import add_adapters, learned_weights, restore_weights, tune
 from experiments.steering.settings import Distillation, SteeringSettings
 from experiments.steering.stages import Stage
 from lab.encoder import open_model
@@ -29,6 +28,7 @@ from lab.run import RunDirectory, write_metrics, write_text
 from sightline.jepa import SteeringDataset, steering
 from sightline.jepa.data import Ids
 from sightline.jepa.ranking import Method, method_scores
+from sightline.jepa.tuning import add_adapters, learned_weights, restore_weights, tune
 from sightline.retrieval.files import atomic_file
 
 if TYPE_CHECKING:

@@ -134,7 +134,7 @@ def build_data_stage(settings: SteeringSettings, run: RunDirectory, name: DataNa
         encoder = open_encoder(settings, run)
 
         built = build_dataset(
-            _texts(settings, name),
+            load_texts(settings, name),
             partial(embed_in_parts, encoder, name=name),
             encoder=encoder.name,
             seed=settings.seed,
@@ -168,7 +168,8 @@ _TEXTS_AT_ONCE = 512
 """Texts after which embeddings are written to disk, so that a killed run loses a minute of them at most."""
 
 
-def _texts(settings: SteeringSettings, name: DataName) -> SteeringTexts:
+def load_texts(settings: SteeringSettings, name: DataName) -> SteeringTexts:
+    """Return what a data set says."""
     if name == "shop":
         return shop_texts(
             products=settings.generated_products,

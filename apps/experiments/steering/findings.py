@@ -10,7 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.steering.data import FILTERED, MODES, Data
-from experiments.steering.methods import DEFAULT_WITH_BM25, METRICS, PLAIN, PREDICTORS, RANKED, ROUTED, STAGED, Scores
+from experiments.steering.methods import (
+    DEFAULT_WITH_BM25,
+    DEFAULT_WITH_TUNING,
+    METRICS,
+    PLAIN,
+    PREDICTORS,
+    RANKED,
+    ROUTED,
+    STAGED,
+    Scores,
+)
 from experiments.steering.settings import SteeringSettings
 from sightline.agents.evaluation import Interval, bootstrap_interval, paired_difference, ratio_interval, show_interval
 
@@ -141,6 +151,8 @@ class DataFindings:
         advice = "; ".join(f"{when} {self.preferred(mode)!r}" for when, mode in modes.items())
         staged, seeds = list(self.scores.kept).count(STAGED), len(self.scores.kept)
         default = f"The default is the {STAGED} with {staged} of {seeds} training seeds, else the scorer"
+        if tuned := self.scores.tuned:
+            default += f". The {DEFAULT_WITH_TUNING} has the tuned encoder with {sum(tuned)} of {len(tuned)} seeds"
         return f"On {self.data.name}, {opening}. {default}. The best by MRR on validation questions: {advice}."
 
     def preferred(self, mode: str) -> str:

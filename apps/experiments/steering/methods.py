@@ -19,7 +19,14 @@ from experiments.steering.data import FILTERED, MODES, Data
 from experiments.steering.distillation import distilled_method, distilled_methods
 from experiments.steering.settings import DataName, SteeringSettings
 from experiments.steering.stages import Stage
-from experiments.steering.tuned_encoder import tune_and_embed_stages, tuned_method, tuned_methods, with_additions
+from experiments.steering.tuned_encoder import (
+    TUNED,
+    choose_encoders,
+    tuned_data,
+    tuned_method,
+    tuned_methods,
+    with_additions,
+)
 from lab.run import RunDirectory, write_metrics
 from sightline.jepa import (
     JEPAConfig,
@@ -72,6 +79,11 @@ _WITH_BM25 = " with BM25"
 DEFAULT_WITH_BM25 = DEFAULT + _WITH_BM25
 FUSED: Mapping[str, str] = {method + _WITH_BM25: method for method in (SCORER, _SOFT)}
 """Methods to whose scores BM25's are added, with a weight that validation may leave at zero; and what they add to."""
+_TUNED_DEFAULT = f"{TUNED}, {DEFAULT}"
+TUNED_DEFAULT_WITH_BM25 = _TUNED_DEFAULT + _WITH_BM25
+DEFAULT_WITH_TUNING = f"{DEFAULT} with tuning and BM25"
+"""What the command `train` of the package makes: the default on vectors of the tuned encoder or of the untuned one,
+with BM25, as validation prefers."""
 RANKED = (*PREDICTORS, DEFAULT_WITH_BM25)
 """What is explained, and held to the aims; the last is what an `Answerer` ranks by."""
 
@@ -93,6 +105,8 @@ class Scores:
     """`[q]` int64, questions that depend on each other."""
     kept: Sequence[str]
     """What the default is with each training seed: the scorer, trained jointly or in two stages."""
+    tuned: Sequence[bool] = ()
+    """Whether the default with tuning has the tuned encoder, with each seed of the tuning."""
 
     def of(self, method: str, mode: str, metric: str = "reciprocal_rank") -> NDArray[np.float64]:
         """`[seeds, q]`."""
@@ -141,8 +155,10 @@ def score_methods_stages(settings: SteeringSettings, run: RunDirectory, data: Da
         found[name] = rows
     kept = add_default(found)
     found |= score_tuned_stages(settings, run, data, words)
+    tuned_rows = found.get(TUNED_DEFAULT_WITH_BM25, [])
+    found[DEFAULT_WITH_TUNING], tuned = choose_encoders(found[DEFAULT_WITH_BM25], tuned_rows)
     found |= score_distilled_stages(settings, run, data, words, unsteered)
-    return _collected(found, data.groups(data.dataset.queries("test")), kept)
+    return _collected(found, data.groups(data.dataset.queries("test")), kept, tuned)
 
 
 def add_default(found: dict[str, list[dict[str, NDArray[np.float64]]]]) -> list[str]:
@@ -176,12 +192,22 @@ def score_tuned_stages(
     Returns:
         Method -> one row for each seed of the tuning, as `_score_stage` returns them; nothing without tuning.
     """
+
+    def fit_default(tuned: Data, seed: int) -> Method:
+        model = open_model(settings, run, tuned, _TUNED_DEFAULT, seed)
+        method = model_method(_TUNED_DEFAULT, model, index_for(model, tuned.dataset), tuned)
+        return with_bm25(method, words(), tuned.dataset, unreliable_share=settings.unreliable_share)
+
+    names = tuned_methods(settings)
     found: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
-    for name in tuned_methods(settings):
-        for seed in settings.seeds[: settings.tuning.seeds]:
-            tune_and_embed_stages(settings, run, data, seed)  # stages of their own, as above
+    for seed in settings.seeds[: settings.tuning.seeds] if names else ():
+        tuned = tuned_data(settings, run, data, seed)  # stages of their own, as above
+        train_predictor_stage(settings, run, tuned, _TUNED_DEFAULT, seed)
+        for name in names:
             fit = partial(tuned_method, settings, run, data, name, seed, words)
             found.setdefault(name, []).append(_score_stage(run, data, name, seed, fit)[0])
+        row, _ = _score_stage(run, tuned, TUNED_DEFAULT_WITH_BM25, seed, partial(fit_default, tuned, seed))
+        found.setdefault(TUNED_DEFAULT_WITH_BM25, []).append(row)
     return found
 
 
@@ -228,10 +254,13 @@ def _seeds_of(settings: SteeringSettings, name: str, models: Sequence[str]) -> t
 
 
 def _collected(
-    found: Mapping[str, Sequence[Mapping[str, NDArray[np.float64]]]], groups: Ids, kept: Sequence[str]
+    found: Mapping[str, Sequence[Mapping[str, NDArray[np.float64]]]],
+    groups: Ids,
+    kept: Sequence[str],
+    tuned: Sequence[bool],
 ) -> Scores:
-    """Return what was found, method -> one row for each seed, by method, mode and metric."""
-    modes = (*MODES, *FILTERED)
+    """Return what was found by method, mode and metric, of methods that have rows, one for each seed."""
+    modes, found = (*MODES, *FILTERED), {name: rows for name, rows in found.items() if rows}
     values = {
         name: {
             mode: {metric: np.stack([row[f"{mode}/{metric}"] for row in rows]) for metric in METRICS} for mode in modes
@@ -242,7 +271,7 @@ def _collected(
         name: {mode: float(np.mean([row[f"validation/{mode}"] for row in rows])) for mode in modes}
         for name, rows in found.items()
     }
-    return Scores(values, validation, groups, kept)
+    return Scores(values, validation, groups, kept, tuned)
 
 
 def _adapter(
@@ -291,7 +320,8 @@ def _training(name: str, data_label: str, seed: int) -> str:
 def configuration(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> JEPAConfig:
     """Return the configuration of a model for this data set and seed."""
     ablated = {f"{PLAIN}, {change}": values for change, values in ABLATIONS.items()}
-    base = SCORER if name in (RESIDUAL, STAGED) else PLAIN if name in ablated else name
+    base = SCORER if name in (RESIDUAL, STAGED, _TUNED_DEFAULT) else PLAIN if name in ablated else name
+    filters = {STAGED: "staged", _TUNED_DEFAULT: "auto"}
     config = {SCORER: settings.scorer, PLAIN: settings.plain, ROUTED: settings.routed}[base]
     negatives = settings.negatives
     if (name, seed, data.fold) != (base, settings.seeds[0], None):
@@ -302,7 +332,7 @@ def configuration(settings: SteeringSettings, run: RunDirectory, data: Data, nam
         {"predictor": {"dimension": data.dataset.sources.shape[1]}},
         {"loss": {"negatives": negatives}, "training": {"seed": seed}},
         {"scorer": {"residual": "plain" if name == RESIDUAL else "none"}},
-        {"scorer": {"filter": "staged" if name == STAGED else "joint"}},
+        {"scorer": {"filter": filters.get(name, "joint")}},
         ablated.get(name, {}),
     ]
     values = config.model_dump()

@@ -23,6 +23,7 @@ from experiments.steering.findings import (
 from experiments.steering.methods import (
     DEFAULT,
     DEFAULT_WITH_BM25,
+    DEFAULT_WITH_TUNING,
     FUSED,
     METRICS,
     PLAIN,
@@ -31,6 +32,7 @@ from experiments.steering.methods import (
     RESIDUAL,
     ROUTED,
     SCORER,
+    TUNED_DEFAULT_WITH_BM25,
     training_seconds,
 )
 from experiments.steering.overview import overview_section
@@ -123,13 +125,18 @@ def rivals_table(found: DataFindings) -> Table:
 
 
 def scorer_tables(found: DataFindings) -> tuple[Table, ...]:
-    """Return the scorer, the default with BM25, and what is distilled, minus their rivals under every steering."""
+    """Return the scorer, the defaults with BM25, and what is distilled, minus their rivals under every steering."""
     rivals = (SOFT_FILTER, ROUTED, PLAIN, COSINE, UNSTEERED_ADAPTER, STEERED_ADAPTER)
     distilled = distilled_methods(found.settings)
-    fused = (SCORER, "BM25", *FUSED, *rivals, *tuned_methods(found.settings), *distilled)
+    tuned = (*tuned_methods(found.settings), TUNED_DEFAULT_WITH_BM25, DEFAULT_WITH_TUNING) if found.scores.tuned else ()
+    fused = (SCORER, "BM25", *FUSED, *rivals, *tuned, *distilled)
     taught = (DEFAULT, DEFAULT_WITH_BM25, SOFT_FILTER, *FUSED, *distilled)
-    tables = (_compared(found, SCORER, rivals, RESIDUAL), _compared(found, DEFAULT_WITH_BM25, fused, None))
-    return (*tables, _compared(found, DISTILLED_WITH_BM25, taught, None)) if distilled else tables
+    tables = [_compared(found, SCORER, rivals, RESIDUAL), _compared(found, DEFAULT_WITH_BM25, fused, None)]
+    if tuned:
+        tables.append(_compared(found, DEFAULT_WITH_TUNING, (DEFAULT_WITH_BM25, *fused), None))
+    if distilled:
+        tables.append(_compared(found, DISTILLED_WITH_BM25, taught, None))
+    return tuple(tables)
 
 
 def _compared(found: DataFindings, base: str, rivals: Sequence[str], extended: str | None) -> Table:

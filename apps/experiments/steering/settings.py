@@ -6,46 +6,32 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from lab.settings import HASHING, EncoderSettings
 from sightline.jepa import JEPAConfig
 from sightline.jepa.baselines import GRID, AdapterSettings
+from sightline.jepa.tuning import EncoderTuning, LowRankTuning
 
 DataName = Literal["shop", "documentation", "docstrings"]
 
 
-class LowRankTuning(BaseModel):
-    """How a transformer is tuned by LoRA on the training pairs of each data set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+class TunedRows(EncoderTuning):
+    """How the encoder itself is tuned, for rows of its own."""
 
     epochs: int = Field(default=0, ge=0)
-    """Passes over the training pairs; 0 leaves it out, as it takes minutes where others take seconds."""
+    """Passes over the training pairs; 0 leaves these rows out, as they take minutes where others take seconds."""
     seeds: int = Field(default=1, ge=1)
     """How many of the seeds it is tuned with."""
-    max_tokens: int = Field(default=64, ge=8)
-    """Tokens of a text, or of a pair of texts, that are read while it is tuned."""
-    rank: int = Field(default=16, ge=1)
-    """Rank of the adapters, whose scale is 2."""
-    learning_rate: float = Field(default=5e-4, gt=0)
-    """Largest learning rate of AdamW, after a warm-up of a tenth of the steps; then it falls to 0."""
-    checkpoint_steps: int = Field(default=10, ge=1)
-    """Steps after which a checkpoint is written, for a run that is killed."""
-
-
-class EncoderTuning(LowRankTuning):
-    """How the encoder itself is tuned. Embedding reads as many tokens of a text as the model reads."""
-
-    batch_size: int = Field(default=32, ge=2)
-    """Pairs of a step, each contrasted with the sources of all others."""
-    temperature: float = Field(default=0.05, gt=0)
-    """Divisor of the cosines."""
 
 
 class Distillation(LowRankTuning):
     """How a cross-encoder, which never reads longer pairs than in its tuning, is tuned and teaches an adapter."""
 
+    epochs: int = Field(default=0, ge=0)
+    """Passes over the training pairs; 0 leaves these rows out, as they take minutes where others take seconds."""
+    seeds: int = Field(default=1, ge=1)
+    """How many of the seeds it is tuned with."""
     batch_size: int = Field(default=8, ge=1)
     """Training pairs of a step, each with its candidates."""
     pairs: int = Field(default=700, ge=1)
@@ -114,7 +100,7 @@ class SteeringSettings(EncoderSettings):
     """The predictor; its dimension, negatives and seed are set by the run."""
     routed: JEPAConfig = JEPAConfig(model="routed")
     """The predictor with named subspaces."""
-    tuning: EncoderTuning = EncoderTuning()
+    tuning: TunedRows = TunedRows()
     """The encoder itself, tuned by LoRA; left out unless --tuning.epochs says otherwise."""
     distillation: Distillation = Distillation()
     """A cross-encoder, and an adapter that it teaches; left out unless --distillation.epochs says otherwise."""

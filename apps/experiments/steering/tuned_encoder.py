@@ -1,37 +1,31 @@
-"""The encoder itself, tuned by LoRA: questions and their sources are drawn together, wrong pairs of a batch apart.
+"""The encoder itself, tuned by LoRA on the training pairs of a data set.
 
-All other methods leave the encoder as it is. This one shows how much of a gap that leaves. Its objective is the
-multiple negatives ranking loss of sentence-transformers in both directions (InfoNCE), with low-rank adapters merged
-into the weights at the end. Only pairs for training are read: texts of validation and test are neither right nor wrong
-answers. Steering comes on top, as a soft filter and by BM25, as for other methods.
+All other methods leave the encoder as it is. These show how much of a gap that leaves. Steering comes on top, as a soft
+filter and by BM25, or as a predictor that is trained on tuned vectors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from experiments.steering.data import Data, embed_in_parts
-from experiments.steering.lora import add_adapters, learned_weights, tune
-from experiments.steering.settings import EncoderTuning, SteeringSettings
+from experiments.steering.data import MODES, Data, embed_in_parts, load_texts
+from experiments.steering.settings import SteeringSettings
 from experiments.steering.stages import Stage
 from lab.encoder import open_model
 from lab.run import RunDirectory, write_metrics
-from sightline.jepa import SteeringDataset, batch_info_nce, fit_adapter
+from sightline.jepa import SteeringDataset, build_dataset, fit_adapter
 from sightline.jepa.baselines import fit_cosine, softly_filtered
-from sightline.jepa.data import Ids
+from sightline.jepa.data import read_dataset, write_dataset
 from sightline.jepa.ranking import LexicalIndex, Method, with_bm25
+from sightline.jepa.tuning import tune_encoder
 from sightline.retrieval import CachedEncoder, SentenceTransformerEncoder
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
 
 TUNED: Final = "tuned encoder"
 TUNED_ADAPTER: Final = f"{TUNED}, adapter"
@@ -41,7 +35,9 @@ TUNED_METHODS: Final = (TUNED, TUNED + SOFT, TUNED + SOFT + WITH_BM25, TUNED_ADA
 """The rows: the cosine of tuned vectors alone, with a soft filter by the category, with BM25 as well, and all of it
 behind a linear adapter, as the frozen vectors have one."""
 
-_TRAIN: Final = 0  # of `pair_split`
+
+_Row: TypeAlias = dict[str, NDArray[np.float64]]
+"""Scores of one method with one seed: "mode/metric" of test questions, "validation/mode" of the validation's."""
 
 
 def tuned_methods(settings: SteeringSettings) -> tuple[str, ...]:
@@ -69,8 +65,8 @@ def tuned_method(
     """
 
     def fit(base: str) -> Method:
-        with np.load(tune_and_embed_stages(settings, run, data, seed) / "vectors.npz", allow_pickle=False) as file:
-            tuned = replace(data.dataset, questions=file["questions"], sources=file["sources"])
+        anew = tuned_data(settings, run, data, seed).dataset
+        tuned = replace(data.dataset, questions=anew.questions, sources=anew.sources)
         if base == TUNED_ADAPTER:  # unsteered, so that no vector but those two parts' is read
             return fit_adapter(tuned, seed, kind="none", grid=settings.adapter_grid())
         return replace(fit_cosine(tuned, seed), name=TUNED)
@@ -128,10 +124,10 @@ def tune_encoder_stage(settings: SteeringSettings, run: RunDirectory, data: Data
 
 
 def tune_and_embed_stages(settings: SteeringSettings, run: RunDirectory, data: Data, seed: int) -> Path:
-    """Tune the encoder and embed all questions and sources anew; a killed run finds what it has embedded.
+    """Tune the encoder and embed all texts anew; a killed run finds what it has embedded.
 
     Returns:
-        The folder of the second stage, with `questions` and `sources` in `vectors.npz`.
+        The folder of the second stage, with the embedded `dataset` in it.
     """
     tuned = tune_encoder_stage(settings, run, data, seed)
     variant = f"{data.label} by the {TUNED}-seed{seed}"
@@ -139,92 +135,29 @@ def tune_and_embed_stages(settings: SteeringSettings, run: RunDirectory, data: D
     def compute(folder: Path) -> None:
         cache = run.work_folder(Stage.DATA, variant) / "embeddings.sqlite"
         encoder = CachedEncoder(SentenceTransformerEncoder(tuned / "model"), cache)
-        dataset = data.dataset
-        texts = list(dict.fromkeys((*dataset.question_texts, *dataset.source_texts)))
-        vectors = embed_in_parts(encoder, texts, f"{data.name} anew")
-        rows = {text: row for row, text in enumerate(texts)}
-
-        def embedded(part: Sequence[str]) -> NDArray[np.float32]:
-            return vectors[[rows[text] for text in part]]
-
-        np.savez(
-            folder / "vectors.npz",
-            questions=embedded(dataset.question_texts),
-            sources=embedded(dataset.source_texts),
-        )
+        encode = partial(embed_in_parts, encoder, name=f"{data.name} anew")
+        texts = load_texts(settings, data.name)
+        write_dataset(folder / "dataset", build_dataset(texts, encode, encoder=variant, seed=data.seed))
 
     return run.stage(Stage.DATA, compute, variant)
 
 
-def tune_encoder(
-    model: SentenceTransformer, dataset: SteeringDataset, tuning: EncoderTuning, *, seed: int, checkpoint: Path
-) -> list[float]:
-    """Tune a model in place on the training pairs, and merge its adapters into its weights.
+def tuned_data(settings: SteeringSettings, run: RunDirectory, data: Data, seed: int) -> Data:
+    """Return a data set with all its vectors, those of steering as well, by the encoder that was tuned on it."""
+    folder = tune_and_embed_stages(settings, run, data, seed)
+    return replace(data, dataset=read_dataset(folder / "dataset"))
 
-    Same model, data, settings and seed, same weights, also where an earlier call was killed and left its checkpoint.
+
+def choose_encoders(untuned: Sequence[_Row], tuned: Sequence[_Row]) -> tuple[list[_Row], list[bool]]:
+    """Return the better rows of a method on untuned and on tuned vectors, and whether each is the tuned one.
+
+    Better is the higher MRR of validation questions, a mean over the kinds of steering; the untuned one, of equals.
 
     Args:
-        model: model with a transformer; it is left in evaluation mode.
-        dataset: the data, with its texts.
-        tuning: settings of the tuning.
-        seed: seed of the adapters' first weights, the order of pairs and dropout.
-        checkpoint: file to go on from, where it exists, and to write to.
-
-    Returns:
-        The loss of every step.
-
-    Raises:
-        FloatingPointError: the loss is not finite.
+        untuned: scores of the method, one row for each seed.
+        tuned: scores of it on tuned vectors, one row for each of the first seeds.
     """
-    batches = training_batches(dataset, tuning, seed)
-    adapted = add_adapters(model.transformers_model, tuning.rank, seed)
-    model.train()
-    done = tune(
-        learned_weights(adapted),
-        len(batches),
-        lambda step: contrastive_loss(model, dataset, batches[step], tuning),
-        tuning,
-        seed=seed,
-        checkpoint=checkpoint,
-    )
-    adapted.merge_and_unload()
-    model.eval()
-    return done.losses
-
-
-def training_batches(dataset: SteeringDataset, tuning: EncoderTuning, seed: int) -> list[Ids]:
-    """Return the batches `[B, 2]` of all epochs, each pair for training once an epoch, in random order.
-
-    A pair that is left over alone, with nothing to be contrasted with, is left out.
-    """
-    pairs = dataset.pairs[dataset.pair_split == _TRAIN]
-    batches = []
-    for epoch in range(tuning.epochs):
-        order = np.random.default_rng([seed, epoch]).permutation(len(pairs))
-        batches += [pairs[order[at : at + tuning.batch_size]] for at in range(0, len(order), tuning.batch_size)]
-    return [batch for batch in batches if len(batch) > 1]
-
-
-def contrastive_loss(model: SentenceTransformer, dataset: SteeringDataset, pairs: Ids, tuning: EncoderTuning) -> Tensor:
-    """Return symmetric InfoNCE of a batch of pairs `[B, 2]`, in which known right answers are no wrong ones."""
-    questions, sources = (
-        _embedded(model, [texts[row] for row in ids], tuning.max_tokens)
-        for texts, ids in zip((dataset.question_texts, dataset.source_texts), pairs.T, strict=True)
-    )
-    known = torch.from_numpy(known_answers(dataset, pairs)).to(questions.device)
-    return batch_info_nce(questions, sources, known, tuning.temperature)["loss"]
-
-
-def known_answers(dataset: SteeringDataset, pairs: Ids) -> NDArray[np.bool_]:
-    """Return `[B, B]` bool, True where source j of these pairs answers question i, or one of the same words."""
-    questions, sources = pairs.T
-    known = np.stack([np.isin(sources, right) for right in dataset.relevant(questions)])
-    words = dataset.question_text_ids[questions]
-    return known | (words[:, None] == words)
-
-
-def _embedded(model: SentenceTransformer, texts: list[str], max_tokens: int) -> Tensor:
-    """Return unit vectors `[B, D]` of texts, with gradients."""
-    tokens = model.tokenizer(texts, padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
-    features = {name: values.to(model.device) for name, values in tokens.items()}
-    return torch.nn.functional.normalize(model(features)["sentence_embedding"], dim=1)
+    pairs = list(zip(untuned, tuned, strict=False))
+    means = [[float(np.mean([row[f"validation/{mode}"] for mode in MODES])) for row in pair] for pair in pairs]
+    better = [of_tuned > of_untuned for of_untuned, of_tuned in means]
+    return [pair[is_tuned] for pair, is_tuned in zip(pairs, better, strict=True)], better

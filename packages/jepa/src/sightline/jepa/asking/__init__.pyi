@@ -6,4 +6,5 @@ from .contents import AnswererError as AnswererError
 from .contents import Category as Category
 from .encoders import HashedTermsEncoder as HashedTermsEncoder
 from .encoders import TextEncoder as TextEncoder
+from .encoders import TunedEncoder as TunedEncoder
 from .encoders import open_encoder as open_encoder

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from sightline.jepa.asking.answer import Answer, FoundSource, SimilarQuestion
 from sightline.jepa.asking.changes import as_many, category_number, check_text, with_sources, without_sources
 from sightline.jepa.asking.contents import AnswererError, Category, Contents, read_contents, write_contents
-from sightline.jepa.asking.encoders import TextEncoder, encoded, unit_rows
+from sightline.jepa.asking.encoders import TextEncoder, TunedEncoder, encoded, unit_rows
 from sightline.jepa.asking.fitting import embedded_sources, fit_contents, predict_function
+from sightline.jepa.asking.own_encoder import open_own_encoder
 from sightline.jepa.data.dataset import SteeringDataset
 from sightline.jepa.explaining.explanation import Explainer, Explanation
 from sightline.jepa.explaining.page import REASONS, SIGNALS
@@ -47,18 +48,21 @@ class Answerer:
         self._lexical: LexicalIndex | None = None
 
     @classmethod
-    def from_pretrained(cls, folder: Path | str, encoder: TextEncoder) -> Answerer:
+    def from_pretrained(cls, folder: Path | str, encoder: TextEncoder | None = None) -> Answerer:
         """Read an answerer that `save_pretrained`, or the command `sightline-jepa train`, wrote.
 
         Args:
             folder: its folder.
-            encoder: the encoder that it was trained with.
+            encoder: the encoder that it was trained with. None opens it: a tuned one lies in the folder, any other is
+                one that `open_encoder` knows by its name.
 
         Raises:
             FileNotFoundError: there is no answerer in the folder.
             AnswererError: a file is damaged, or the encoder is another one.
+            ImportError: the encoder needs sentence-transformers, which is not installed.
         """
-        return cls(read_contents(Path(folder)), encoder)
+        contents = read_contents(Path(folder))
+        return cls(contents, open_own_encoder(folder) if encoder is None else encoder)
 
     @classmethod
     def fit(
@@ -90,8 +94,12 @@ class Answerer:
         return cls(fit_contents(model, dataset, encoder, descriptions, source_ids), encoder)
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write everything that answering needs; whoever reads the folder finds the old answerer or this one."""
-        write_contents(Path(folder), self._contents)
+        """Write everything that answering needs; whoever reads the folder finds the old answerer or this one.
+
+        A tuned encoder is written as well. Any other must be there under its name when the folder is read.
+        """
+        tuned = self._encoder if isinstance(self._encoder, TunedEncoder) else None
+        write_contents(Path(folder), self._contents, tuned)
 
     @property
     def categories(self) -> tuple[Category, ...]:
@@ -341,7 +349,7 @@ def _check_encoder(contents: Contents, encoder: TextEncoder) -> None:
     if encoder.name != contents.encoder:
         raise AnswererError(
             f"the answerer was trained with encoder {contents.encoder!r}, not {encoder.name!r:.80}: their vectors do "
-            f"not compare; open it with open_encoder({contents.encoder!r})"
+            "not compare; leave the encoder out, and from_pretrained opens the one that the folder names"
         )
     try:
         again = encoded(encoder, [contents.sources[0].text], contents.dimension)

@@ -19,12 +19,15 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sightline.jepa.asking.encoders import TunedEncoder
 from sightline.jepa.explaining.decisions import AnswerPolicy, read_policy, write_policy
 from sightline.jepa.files import atomic_file, sync_folder
 from sightline.jepa.models.model import JEPAModel
 from sightline.jepa.ranking.fusion import SharedWords
 
 MANIFEST: Final = "answerer.json"
+ENCODER: Final = "encoder"
+"""Folder, in that of the contents, of an encoder that cannot be had by its name."""
 _FILES: Final = (
     "model/model.safetensors",
     "model/model.json",
@@ -75,7 +78,7 @@ class KnownPair(_Record):
     """Number of the source."""
 
 
-class _Manifest(_Record):
+class Manifest(_Record):
     """The file `answerer.json`."""
 
     schema_version: Literal[1] = 1
@@ -89,7 +92,7 @@ class _Manifest(_Record):
     content: Annotated[str, Field(pattern=r"^content-[0-9a-f]{32}$")]
     """Folder of the files."""
     checksums: dict[str, str]
-    """SHA-256 of each file."""
+    """SHA-256 of each file, those of an encoder that the folder brings along among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +158,13 @@ class Contents:
         return self.model.config.predictor.dimension
 
 
-def write_contents(folder: Path, contents: Contents) -> None:
+def write_contents(folder: Path, contents: Contents, encoder: TunedEncoder | None = None) -> None:
     """Write an answerer; whoever reads the folder finds what was there before, or this, whole.
 
     Args:
         folder: folder to write into, made if need be. Other files in it are left alone.
         contents: what to write.
+        encoder: its encoder, if that cannot be had by its name.
     """
     name = f"content-{uuid4().hex}"
     content = folder / name
@@ -173,12 +177,15 @@ def write_contents(folder: Path, contents: Contents) -> None:
         for key, records in (("sources", contents.sources), ("known", contents.known)):
             with atomic_file(content / f"{key}.jsonl") as file:
                 file.writelines(record.model_dump_json().encode() + b"\n" for record in records)
-        manifest = _Manifest(
+        if encoder is not None:
+            encoder.save(content / ENCODER)
+        files = [*_FILES, *files_under(content, ENCODER)]
+        manifest = Manifest(
             encoder=contents.encoder,
             categories=contents.categories,
             shared_words=contents.shared_words,
             content=name,
-            checksums={key: _checksum(content / key) for key in _FILES},
+            checksums={key: _checksum(content / key) for key in files},
         )
         sync_folder(folder)
         with atomic_file(folder / MANIFEST) as file:
@@ -198,17 +205,10 @@ def read_contents(folder: Path) -> Contents:
         FileNotFoundError: there is no answerer in the folder.
         AnswererError: a file is missing, damaged, or does not fit the others; the message names it.
     """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there: {folder} holds no answerer; write one with save_pretrained")
-    try:
-        manifest = _Manifest.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise AnswererError(f"{path}, field {'.'.join(map(str, first['loc']))!r}: {first['msg']}") from error
+    manifest = read_manifest(folder)
     content = folder / manifest.content
     for name in _FILES:
-        _check_file(content / name, manifest.checksums.get(name))
+        check_file(content / name, manifest.checksums.get(name))
     try:
         arrays = safetensors.numpy.load((content / "vectors.safetensors").read_bytes())
         return Contents(
@@ -227,6 +227,45 @@ def read_contents(folder: Path) -> Contents:
         raise AnswererError(f"{folder}: {error}") from error
 
 
+def read_manifest(folder: Path) -> Manifest:
+    """Read the file `answerer.json` of a folder.
+
+    Raises:
+        FileNotFoundError: there is no answerer in the folder.
+        AnswererError: the file is damaged; the message says where.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no answerer ({MANIFEST} is missing); give what `train --output` or save_pretrained was "
+            "given"
+        )
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise AnswererError(f"{path}, field {'.'.join(map(str, first['loc']))!r}: {first['msg']}") from error
+
+
+def files_under(content: Path, name: str) -> list[str]:
+    """Return the paths of all files in a folder of the contents, from these, in order; none without the folder."""
+    return sorted(path.relative_to(content).as_posix() for path in (content / name).rglob("*") if not path.is_dir())
+
+
+def check_file(path: Path, checksum: str | None) -> None:
+    """Hold a file of the contents to its checksum.
+
+    Raises:
+        AnswererError: there is no checksum, or no such file, or it is damaged.
+    """
+    if checksum is None:
+        raise AnswererError(f"{path.parent.parent / MANIFEST} has no checksum of {path.name}")
+    if not path.is_file():
+        raise AnswererError(f"{path} is missing; copy the folder again, or train anew")
+    if _checksum(path) != checksum:
+        raise AnswererError(f"{path} is damaged: its checksum is not that of {MANIFEST}; copy it again, or train anew")
+
+
 def _read_lines(path: Path, record: type[_Line]) -> list[_Line]:
     records = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
@@ -236,15 +275,6 @@ def _read_lines(path: Path, record: type[_Line]) -> list[_Line]:
             first = error.errors(include_url=False)[0]
             raise AnswererError(f"{path}, line {number}: {first['msg']}") from error
     return records
-
-
-def _check_file(path: Path, checksum: str | None) -> None:
-    if checksum is None:
-        raise AnswererError(f"{path.parent.parent / MANIFEST} has no checksum of {path.name}")
-    if not path.is_file():
-        raise AnswererError(f"{path} is missing; copy the folder again, or train anew")
-    if _checksum(path) != checksum:
-        raise AnswererError(f"{path} is damaged: its checksum is not that of {MANIFEST}; copy it again, or train anew")
 
 
 def _checksum(path: Path) -> str:

@@ -9,6 +9,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -82,21 +83,60 @@ class SentenceEncoder:
     """
 
     def __init__(self, name: str, device: str | None = None) -> None:
-        try:
-            from sentence_transformers import SentenceTransformer
-        except ImportError as error:
-            raise ImportError(
-                f"encoder {name!r} needs sentence-transformers: pip install 'sightline-jepa[sentence-transformers]'; "
-                f"{HASHED_TERMS!r} needs nothing"
-            ) from error
-        self._model: Any = SentenceTransformer(name, device=device)
+        self._model = open_sentence_model(name, device)
         self.name = name
+
+    @property
+    def has_transformer(self) -> bool:
+        """Whether it has a transformer, which can be tuned."""
+        return self._model.transformers_model is not None
 
     def encode(self, texts: Sequence[str], /) -> NDArray[np.float32]:
         """Return `[n, D]` float32 unit rows."""
         return self._model.encode(
             list(texts), convert_to_numpy=True, normalize_embeddings=True, show_progress_bar=False
         ).astype(np.float32)
+
+
+class TunedEncoder(SentenceEncoder):
+    """A model that was tuned, and can be had from its folder alone; an answerer's folder holds a copy.
+
+    Args:
+        folder: folder of the model of sentence-transformers.
+        name: name that tells it from all other encoders, the untuned one among them.
+        device: where it computes; None for what PyTorch prefers.
+
+    Raises:
+        ImportError: sentence-transformers is not installed; the message has the command that installs it.
+    """
+
+    def __init__(self, folder: Path, name: str, device: str | None = None) -> None:
+        super().__init__(str(folder), device)
+        self.name = name
+
+    def save(self, folder: Path) -> None:
+        """Write the model to a folder, its weights as safetensors."""
+        self._model.save(str(folder), create_model_card=False)
+
+
+def open_sentence_model(name: str, device: str | None = None) -> Any:
+    """Return a model of sentence-transformers.
+
+    Args:
+        name: name or folder of the model.
+        device: where it computes; None for what PyTorch prefers.
+
+    Raises:
+        ImportError: sentence-transformers is not installed; the message has the command that installs it.
+    """
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise ImportError(
+            f"encoder {name!r} needs sentence-transformers: pip install 'sightline-jepa[sentence-transformers]'; "
+            f"{HASHED_TERMS!r} needs nothing"
+        ) from error
+    return SentenceTransformer(name, device=device)
 
 
 def open_encoder(name: str, device: str | None = None) -> TextEncoder:

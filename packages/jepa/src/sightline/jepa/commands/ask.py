@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import unicodedata
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Final
 
 from sightline.jepa.asking.answer import Answer
 from sightline.jepa.asking.answerer import Answerer
-from sightline.jepa.asking.contents import MANIFEST, AnswererError
 from sightline.jepa.asking.encoders import open_encoder
 from sightline.jepa.files import atomic_file
 
@@ -22,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("question", help="question in words")
     parser.add_argument("--model", type=Path, required=True, help="folder that `sightline-jepa train` has written")
-    parser.add_argument("--encoder", help="encoder it was trained with; without it the one whose name is in the folder")
+    parser.add_argument(
+        "--encoder", help="encoder it was trained with; without it the one that the folder names or holds"
+    )
     parser.add_argument("--category", help="area to steer to")
     parser.add_argument("--keywords", help="words to steer with")
     parser.add_argument("--top-k", type=int, default=3, help="how many sources to show (default 3)")
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
         ValueError: the folder, the encoder or the question cannot be used; the message says why.
         FileNotFoundError: there is no answerer in the folder.
     """
-    encoder = open_encoder(arguments.encoder or _encoder_of(arguments.model))
+    encoder = None if arguments.encoder is None else open_encoder(arguments.encoder)
     answerer = Answerer.from_pretrained(arguments.model, encoder)
     answer = answerer.ask(
         arguments.question, category=arguments.category, keywords=arguments.keywords, top_k=arguments.top_k
@@ -55,18 +55,6 @@ def in_lines(answer: Answer) -> str:
     for source in answer.sources:
         lines += [f"{source.rank}. {_shown(source.id)} [{_shown(source.category)}]", f"   {_shown(source.text)}"]
     return "\n".join(lines)
-
-
-def _encoder_of(folder: Path) -> str:
-    """Return the name of the encoder that an answerer was trained with."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise AnswererError(f"{folder} holds no answerer ({MANIFEST} is missing); give what `train --output` was given")
-    try:
-        name = json.loads(path.read_bytes())["encoder"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise AnswererError(f"{path} does not name an encoder: {error}") from error
-    return str(name)
 
 
 def _shown(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,13 @@ HEADINGS: Final = "The questions were made from headings, so these figures hold 
 
 
 def write_validation_report(
-    folder: Path, answerer: Answerer, dataset: SteeringDataset, result: TrainingResult, *, from_headings: bool
+    folder: Path,
+    answerer: Answerer,
+    dataset: SteeringDataset,
+    result: TrainingResult,
+    *,
+    from_headings: bool,
+    encoders: Mapping[str, float],
 ) -> None:
     """Write `validation.json`, explanations of validation questions (`explanations.jsonl`), and some as pages.
 
@@ -39,6 +46,7 @@ def write_validation_report(
         dataset: the data, with its texts.
         result: the history of the training.
         from_headings: whether the questions were made from headings.
+        encoders: encoder -> MRR of the answers that it leads to, for each that was tried.
     """
     questions = dataset.queries("validation")[:_MOST_QUESTIONS]
     categories = np.asarray(dataset.question_category[questions])
@@ -50,6 +58,8 @@ def write_validation_report(
     found: dict[str, Any] = {
         "caution": " ".join([_CAUTION, *([HEADINGS] if from_headings else [])]),
         "questions": len(texts),
+        "encoder": dataset.encoder,
+        "encoders": dict(encoders),
         "best_epoch": result.best_epoch,
         "kept": result.kept,
         "candidates": dict(result.candidates),

@@ -1,4 +1,7 @@
-"""`sightline-jepa train`: own data -> vectors -> model -> answerer, in one folder; --resume goes on after a stop."""
+"""`sightline-jepa train`: own data -> vectors -> model -> answerer, in one folder; --resume goes on after a stop.
+
+Where the encoder may be tuned, the same is done on the vectors of the tuned one, and validation keeps one of the two.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,6 +20,7 @@ from sightline.jepa.asking.encoders import HASHED_TERMS, TextEncoder, encoded, o
 from sightline.jepa.asking.fitting import validation_groups
 from sightline.jepa.commands.report import write_validation_report
 from sightline.jepa.commands.tracking import Tracker, open_tracker
+from sightline.jepa.commands.tuning import LEAST_PAIRS, TuningChoice, check_choice, is_tuned, tuned_encoder
 from sightline.jepa.config import JEPAConfig
 from sightline.jepa.data.building import build_dataset
 from sightline.jepa.data.dataset import SteeringDataset
@@ -31,6 +35,7 @@ from sightline.jepa.training.trainer import Trainer
 logger = logging.getLogger(__name__)
 
 _RUN: Final = "run.json"
+_TUNED: Final = "tuned"
 _LARGEST_BATCH: Final = 256
 _SMALLEST_BATCH: Final = 16
 _BATCHES: Final = 16
@@ -47,6 +52,8 @@ class _RunRecord(BaseModel):
     """Fingerprint of the own data."""
     encoder: str
     """Name of the encoder."""
+    tuning: TuningChoice = "auto"
+    """Whether to tune the encoder."""
     seed: int
     """Seed of the split."""
     config: JEPAConfig
@@ -75,6 +82,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoder-device", help="where such a model computes, for example cuda; its own choice without"
     )
+    parser.add_argument(
+        "--tuning",
+        choices=get_args(TuningChoice),
+        default="auto",
+        help="whether to tune such a model on the training pairs by LoRA: auto (the default) tunes it from "
+        f"{LEAST_PAIRS} training pairs on, and keeps it if validation prefers its answers; on keeps it anyway",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the split into training, validation and test")
     parser.add_argument(
         "--tracker",
@@ -97,10 +111,12 @@ def run(arguments: argparse.Namespace) -> None:
         logger.info("questions are made from headings: what is learned holds for questions that are like headings")
     config = JEPAConfig() if arguments.config is None else JEPAConfig.from_yaml(arguments.config)
     encoder = open_encoder(arguments.encoder, arguments.encoder_device)
+    check_choice(arguments.tuning, encoder)
     dimension = encoded(encoder, ["one text tells the dimension"]).shape[1]
     record = _RunRecord(
         data=data.fingerprint,
         encoder=encoder.name,
+        tuning=arguments.tuning,
         seed=arguments.seed,
         config=settled(config, dimension, len(data.texts.pairs), len(data.texts.names)),
     )
@@ -112,8 +128,50 @@ def run(arguments: argparse.Namespace) -> None:
         encoder.name,
     )
     validation_groups(dataset)  # before hours of training, not behind them
-    with open_tracker(arguments.tracker, output / "tracker", output.resolve().name) as tracker:
-        trainer, result = _trained(record.config, dataset, output / "training", tracker)
+    tunes, found = is_tuned(arguments.tuning, encoder, dataset), []
+    if arguments.tuning != "on":
+        found.append(_fitted(record.config, data, dataset, encoder, output, arguments.tracker))
+    if tunes:
+        folder, seed = output / _TUNED, record.config.training.seed
+        tuned = tuned_encoder(folder, encoder, dataset, seed=seed, device=arguments.encoder_device)
+        embedded = _dataset(folder / "dataset", data, tuned, arguments.seed)
+        found.append(_fitted(record.config, data, embedded, tuned, folder, arguments.tracker))
+    kept = max(found, key=lambda each: each.validation)  # the untuned encoder's, of equals
+    if len(found) > 1:
+        logger.info(_about_tuning(*found))
+    kept.answerer.save_pretrained(output)
+    encoders = {each.dataset.encoder: each.validation for each in found}
+    write_validation_report(
+        output, kept.answerer, kept.dataset, kept.result, from_headings=data.from_headings, encoders=encoders
+    )
+    needed = "" if kept.dataset.encoder != encoder.name else f" --encoder {arguments.encoder}"
+    sys.stdout.write(f'sightline-jepa ask --model {output}{needed} "your question"\n')
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What came of one encoder's vectors."""
+
+    dataset: SteeringDataset
+    """The data, embedded."""
+    result: TrainingResult
+    """History of the training."""
+    answerer: Answerer
+    """What answers."""
+
+    @property
+    def validation(self) -> float:
+        """MRR of validation questions by scores as an answerer shows them, a mean over the kinds of steering."""
+        words = self.answerer.shared_words
+        return 0.0 if words is None else words.validation
+
+
+def _fitted(
+    config: JEPAConfig, data: OwnData, dataset: SteeringDataset, encoder: TextEncoder, folder: Path, tracker_kind: str
+) -> _Fitted:
+    """Train on an encoder's vectors, and learn when to trust what is found by them."""
+    with open_tracker(tracker_kind, folder / "tracker", folder.resolve().name) as tracker:
+        trainer, result = _trained(config, dataset, folder / "training", tracker)
     shown = ", ".join(f"{mode} {score:.3f}" for mode, score in result.history[result.best_epoch].validation.items())
     logger.info("best epoch %d; validation MRR: %s", result.best_epoch, shown)
     if result.kept:
@@ -122,9 +180,7 @@ def run(arguments: argparse.Namespace) -> None:
         trainer.model, dataset, encoder, descriptions=data.texts.descriptions, source_ids=data.source_ids
     )
     logger.info(_about_words(answerer.shared_words))
-    answerer.save_pretrained(output)
-    write_validation_report(output, answerer, dataset, result, from_headings=data.from_headings)
-    sys.stdout.write(f'sightline-jepa ask --model {output} --encoder {arguments.encoder} "your question"\n')
+    return _Fitted(dataset, result, answerer)
 
 
 def settled(config: JEPAConfig, dimension: int, pairs: int, categories: int) -> JEPAConfig:
@@ -162,7 +218,8 @@ def _open_folder(output: Path, record: _RunRecord, *, resume: bool) -> None:
             begun = _RunRecord.model_validate_json(path.read_bytes())
         except ValidationError as error:
             raise ValueError(f"{path} is damaged: {error.errors(include_url=False)[0]['msg']}; train anew") from error
-        changed = [key for key in ("data", "encoder", "seed", "config") if getattr(begun, key) != getattr(record, key)]
+        keys = ("data", "encoder", "tuning", "seed", "config")
+        changed = [key for key in keys if getattr(begun, key) != getattr(record, key)]
         if changed:
             raise ValueError(
                 f"{output} is of a run with other {' and '.join(changed)}; go on with what it was begun with, or give "
@@ -210,6 +267,15 @@ def _about_choice(result: TrainingResult) -> str:
     """Say which way of settling what was `auto` is kept, and what validation says of every way."""
     scores = ", ".join(f"{name} {score:.3f}" for name, score in result.candidates.items())
     return f"kept {result.kept}: validation MRR, a mean over the kinds of steering, is highest of {scores}"
+
+
+def _about_tuning(untuned: _Fitted, tuned: _Fitted) -> str:
+    """Say which encoder is kept, and what validation says of both."""
+    kept = "tuned" if tuned.validation > untuned.validation else "untuned"
+    return (
+        f"kept the {kept} encoder: validation MRR of answers, a mean over the kinds of steering, is "
+        f"{tuned.validation:.3f} with the tuned one, {untuned.validation:.3f} with the untuned one"
+    )
 
 
 def _about_words(words: SharedWords | None) -> str:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +19,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from experiments.steering.settings import LowRankTuning
-from sightline.retrieval.files import atomic_file
+from sightline.jepa.files import atomic_file
+from sightline.jepa.training.checkpoint import CheckpointError
+from sightline.jepa.training.seeding import seeded
+from sightline.jepa.tuning.settings import LowRankTuning
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +32,26 @@ _LARGEST_GRADIENT: Final = 1.0
 
 
 @dataclass(frozen=True)
-class Progress:
+class TuningProgress:
     """What a tuning has done."""
 
     losses: list[float]
     """The loss of every step so far."""
     seconds: float
     """CPU seconds of these steps, without those of a killed start that left no checkpoint."""
+
+
+def open_peft() -> Any:
+    """Return the library that has the adapters.
+
+    Raises:
+        ImportError: it is not installed; the message has the command that installs it.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise ImportError("tuning an encoder needs PEFT: pip install 'sightline-jepa[tuning]'") from error
+    return peft
 
 
 def add_adapters(transformer: Any, rank: int, seed: int) -> Any:
@@ -50,11 +64,13 @@ def add_adapters(transformer: Any, rank: int, seed: int) -> Any:
 
     Returns:
         PEFT's model, whose `merge_and_unload` leaves the transformer plain, with the adapters in its weights.
-    """
-    import peft
 
+    Raises:
+        ImportError: PEFT is not installed; the message has the command that installs it.
+    """
+    peft = open_peft()
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", bias="none")
-    with _seeded(seed, 0), warnings.catch_warnings():
+    with seeded(seed, 0, transformer.device), warnings.catch_warnings():
         # PEFT reads a property that transformers has renamed.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         for weight in transformer.parameters():
@@ -82,7 +98,7 @@ def tune(
     *,
     seed: int,
     checkpoint: Path,
-) -> Progress:
+) -> TuningProgress:
     """Minimise a loss by AdamW, in place; same arguments, same weights, also after a kill.
 
     Args:
@@ -94,16 +110,18 @@ def tune(
         checkpoint: file to go on from, where it exists, and to write to.
 
     Raises:
+        CheckpointError: the checkpoint is damaged, or of other weights.
         FloatingPointError: the loss is not finite.
     """
     # The rate of the schedule is set at every step.
     optimizer = torch.optim.AdamW(learned.values(), lr=tuning.learning_rate, weight_decay=_WEIGHT_DECAY)
     before = _load(checkpoint, learned, optimizer)
+    device = next(iter(learned.values())).device
     losses, started = list(before.losses), time.process_time() - before.seconds
     for step in range(len(losses), steps):
         for group in optimizer.param_groups:
             group["lr"] = tuning.learning_rate * _share_of_rate(step, steps)
-        with _seeded(seed, step + 1):
+        with seeded(seed, step + 1, device):
             loss = loss_of(step)
         if not torch.isfinite(loss):
             raise FloatingPointError(
@@ -116,10 +134,10 @@ def tune(
         losses.append(loss.item())
         if (step + 1) % tuning.checkpoint_steps == 0:
             spent = time.process_time() - started
-            _save(checkpoint, learned, optimizer, Progress(losses, spent))
+            _save(checkpoint, learned, optimizer, TuningProgress(losses, spent))
             recent = np.mean(losses[-tuning.checkpoint_steps :])
             logger.info("step %d of %d: loss %.4f, %.0f CPU s", step + 1, steps, recent, spent)
-    return Progress(losses, time.process_time() - started)
+    return TuningProgress(losses, time.process_time() - started)
 
 
 def _share_of_rate(step: int, steps: int) -> float:
@@ -128,30 +146,26 @@ def _share_of_rate(step: int, steps: int) -> float:
     return min((step + 1) / rising, (steps - step) / max(1, steps - rising + 1))
 
 
-@contextmanager
-def _seeded(seed: int, step: int) -> Generator[None]:
-    """Seed torch's global generator for one step, 0 for first weights, and put it back afterwards."""
-    state = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(state) >> 1)  # 63 bits, as torch wants them signed
-        yield
-
-
-def _load(file: Path, learned: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Progress:
+def _load(file: Path, learned: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> TuningProgress:
     """Put weights and optimiser where a file says, if there is one."""
     if not file.exists():
-        return Progress([], 0.0)
-    stored = safetensors.torch.load(file.read_bytes())
-    restore_weights(learned, stored, "learned.")
-    state: dict[int, dict[str, Tensor]] = {}
-    for key in (key for key in stored if key.startswith("optimizer.")):
-        _, number, name = key.split(".")
-        state.setdefault(int(number), {})[name] = stored[key]
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return Progress(stored["losses"].tolist(), stored["seconds"].item())
+        return TuningProgress([], 0.0)
+    try:
+        stored = safetensors.torch.load(file.read_bytes())
+        restore_weights(learned, stored, "learned.")
+        state: dict[int, dict[str, Tensor]] = {}
+        for key in (key for key in stored if key.startswith("optimizer.")):
+            _, number, name = key.split(".")
+            state.setdefault(int(number), {})[name] = stored[key]
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        return TuningProgress(stored["losses"].tolist(), stored["seconds"].item())
+    except (safetensors.SafetensorError, KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{file} is damaged or of another tuning ({error!r:.200}); delete it to tune anew"
+        ) from error
 
 
-def _save(path: Path, learned: dict[str, Tensor], optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def _save(path: Path, learned: dict[str, Tensor], optimizer: torch.optim.Optimizer, progress: TuningProgress) -> None:
     """Write the file; whoever reads it finds this state or the one before, whole."""
     tensors = {f"learned.{name}": weight.detach() for name, weight in learned.items()}
     for number, values in optimizer.state_dict()["state"].items():

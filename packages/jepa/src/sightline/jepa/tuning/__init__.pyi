@@ -1,0 +1,11 @@
+from .encoder import contrastive_loss as contrastive_loss
+from .encoder import known_answers as known_answers
+from .encoder import training_batches as training_batches
+from .encoder import tune_encoder as tune_encoder
+from .low_rank import TuningProgress as TuningProgress
+from .low_rank import add_adapters as add_adapters
+from .low_rank import learned_weights as learned_weights
+from .low_rank import restore_weights as restore_weights
+from .low_rank import tune as tune
+from .settings import EncoderTuning as EncoderTuning
+from .settings import LowRankTuning as LowRankTuning
