@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,3 +229,26 @@ def test_modules_without_a_kernel_other_hosts_and_no_numba_are_left_to_torch(sma
 def test_numba_is_imported_only_where_networks_are_compiled():
     code = "import sys, sightline.tamiyo_policy.growth.environment; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+TRAINED = """
+import hashlib, sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+import test_model as at
+kinds = np.array(list(at.BLUEPRINTS))[np.arange(15).reshape(5, 3) % len(at.BLUEPRINTS)]
+none = np.zeros(kinds.shape, np.bool_)
+what = at.SeedSetting(kinds, np.full(kinds.shape, 0.7, np.float32), kinds % 3, none)
+model = at.build(at.CompiledModel, what)
+at.train_once(model, what, none, *at.samples(1))
+print(hashlib.sha256(b"".join(part.detach().numpy().tobytes() for part in at.parameters(model))).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_compiles_computes_what_one_does_that_finds_everything_compiled(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    command = [sys.executable, "-c", TRAINED, str(Path(__file__).parent)]
+    compiling, finding = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    assert list(tmp_path.rglob("*.nbc"))
+    assert compiling == finding

@@ -33,10 +33,11 @@ _DIGEST = sha256(b"".join((Path(__file__).parent / name).read_bytes() for name i
 def compiled(function: FunctionType) -> Callable[..., Any]:
     """Return the function, compiled and kept on disk under a name that changes with all code that it may call or read.
 
-    Numba's cache looks for changes in the function's own file only.
+    Numba's cache looks for changes in the function's own file only. Functions are inlined where they are called: of one
+    that is not, a process that compiles runs another version than one that reads the cache, with sums in another order.
     """
     function.__qualname__ += f"_{_DIGEST}"
-    return njit(cache=True, **_OPTIONS)(function)
+    return njit(cache=True, forceinline=True, **_OPTIONS)(function)
 
 
 inlined = cast(Callable[[Any], Any], njit(inline="always", **_OPTIONS))
