@@ -94,12 +94,9 @@ class RayEngine(MapMethod):
 
     def _actor(self, stored: Any) -> _Actor:
         """Return one that is kept, or a new one, which makes ready for this work."""
-        while self._kept:
-            actor = self._kept.pop()
-            if actor.is_alive():
-                actor.begin_anew(stored)
-                return actor
-        actor = _Actor(self.gpus, self._kept)
+        while self._kept and not self._kept[-1].is_alive():
+            self._kept.pop()
+        actor = self._kept.pop() if self._kept else _Actor(self.gpus, self._kept)
         actor.begin_anew(stored)
         return actor
 
