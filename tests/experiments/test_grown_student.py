@@ -225,7 +225,8 @@ def record_of(arm: Arm, seed: int, loss: float) -> StudentRecord:
 def test_the_answer_says_what_the_paired_interval_allows(lead: float, verdict: str) -> None:
     records = {arm: [record_of(arm, seed, 1.0 + lead * (arm is Arm.LEARNED)) for seed in range(3)] for arm in Arm}
     students = GrownStudents(SETTINGS, records, Yardsticks(2.0, 0.25, 1.0))
-    assert f"is {verdict} that of the final size" in students.claims()[0]
+    assert f"is {verdict} that of the arm 'final size from the start'" in students.claims()[0]
+    assert f") and {verdict} that of the arm 'small to the end'" in students.claims()[0]
     found = json.loads(json.dumps(results(students)))
     assert [row["baseline"] for row in found["comparisons"]] == [arm for arm in Arm if arm is not Arm.LEARNED]
     assert [row["test_loss"]["value"] for row in found["comparisons"]] == pytest.approx([lead] * 4)

@@ -72,15 +72,13 @@ class GrownStudents:
     def claims(self) -> list[str]:
         """Return the answer in sentences, whatever it is."""
         losses = {arm: intervals["test_loss"] for arm, intervals in self.differences.items()}
+        said = {arm: f"{_verdict(loss)} that of the arm '{arm}'" for arm, loss in losses.items()}
+        shown = {arm: show_interval(loss, "+.3f") for arm, loss in losses.items()}
         return [
-            f"A student {Arm.LEARNED} has a loss on the test goals that is {_verdict(losses[Arm.FINAL])} that of the "
-            f"{Arm.FINAL}, at equal compute: {show_interval(losses[Arm.FINAL], '+.3f')} nats (95 % interval; "
-            f"resampled: {losses[Arm.FINAL].resampled}).",
-            *(
-                f"Against the arm '{arm}' its loss is {_verdict(loss)}: {show_interval(loss, '+.3f')}."
-                for arm, loss in losses.items()
-                if arm is not Arm.FINAL
-            ),
+            f"At equal compute, a student {Arm.LEARNED} has a loss on the test goals that is {said[Arm.FINAL]} "
+            f"({shown[Arm.FINAL]} nats) and {said[Arm.SMALL]} ({shown[Arm.SMALL]}). Brackets hold 95 % intervals; "
+            f"resampled: {losses[Arm.FINAL].resampled}.",
+            *(f"It is {said[arm]} ({shown[arm]})." for arm in losses if arm not in (Arm.FINAL, Arm.SMALL)),
             _TRANSFER,
         ]
 

@@ -37,6 +37,14 @@ def test_every_batch_holds_pairs_for_training_alone_and_every_epoch_all_of_them(
     assert not np.array_equal(orders[0], orders[1])
 
 
+def test_a_pair_that_is_left_over_alone_has_nothing_to_be_told_from_and_is_left_out(coded_dataset: SteeringDataset):
+    pairs = int((coded_dataset.pair_split == 0).sum())
+    for left_over in (1, 2):
+        size = next(size for size in range(3, pairs) if pairs % size == left_over)
+        sizes = [len(each) for each in training_batches(coded_dataset, EncoderTuning(batch_size=size), 0)]
+        assert sizes == [size] * (pairs // size) + [2] * (left_over == 2)
+
+
 def test_what_validation_and_test_say_changes_no_weight(
     coded_model: Path, coded_dataset: SteeringDataset, tmp_path: Path
 ):

@@ -47,6 +47,22 @@ def test_a_loss_that_is_not_finite_stops_with_the_step(tmp_path: Path):
         tune({"w": weight}, 1, lambda step: weight.sum() * float("nan"), TUNING, seed=0, checkpoint=tmp_path / "c")
 
 
+def test_every_step_draws_numbers_of_its_own_and_the_same_ones_in_every_tuning(tmp_path: Path):
+    def drawn(seed: int) -> list[float]:
+        weight, numbers = torch.zeros(1, requires_grad=True), []
+
+        def loss_of(step: int) -> torch.Tensor:
+            numbers.append(torch.rand(()).item())
+            return weight.sum()
+
+        tune({"w": weight}, 4, loss_of, TUNING, seed=seed, checkpoint=tmp_path / f"{torch.rand(()).item()}")
+        return numbers
+
+    assert len(set(drawn(0))) == 4
+    assert drawn(0) == drawn(0)
+    assert not set(drawn(0)) & set(drawn(1))
+
+
 def test_a_missing_library_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ImportError, match=r"pip install 'sightline-jepa\[tuning\]'"):
