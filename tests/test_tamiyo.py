@@ -15,6 +15,7 @@ BASELINES = [
     "heuristic",
     "greedy counterfactual",
     "fixed schedule",
+    "the rule of fifteen lines",
     "norm + mixer + mlp at birth",
     "mlp in every slot at birth",
     "mixer in every slot at birth",

@@ -16,6 +16,7 @@ from experiments.growth.settings import GrowthSettings
 from experiments.growth.stages import Stage
 from experiments.growth.work import (
     CHANNELS,
+    FIFTEEN,
     GREEDY,
     HEURISTIC,
     JOINT,
@@ -52,7 +53,7 @@ GROWN_AT_BIRTH: Mapping[str, Topology] = {
     "mlp in every slot at birth": (MLP_SMALL,) * 3,
     "mixer in every slot at birth": (DEPTHWISE,) * 3,
 }
-_RULES = (RANDOM, HEURISTIC, GREEDY, SCHEDULE)
+_RULES = (RANDOM, HEURISTIC, GREEDY, SCHEDULE, FIFTEEN)
 
 
 def variants(settings: GrowthSettings) -> dict[str, tuple[int, ...]]:

@@ -25,6 +25,8 @@ from sightline.tamiyo_policy.experiment import (
     no_growth,
     play_episodes,
     random_legal,
+    schedule_of,
+    scheduled,
     topology_record,
 )
 from sightline.tamiyo_policy.growth import Topology, TopologyRun, train_topologies
@@ -35,12 +37,13 @@ CHANNELS = 8
 
 LEARNED, MEMORYLESS, JOINT = "learned", "memoryless", "joint ratio"
 LEARNED_MODE = "learned, most probable action"
-NO_GROWTH, RANDOM, HEURISTIC, SCHEDULE, GREEDY = (
+NO_GROWTH, RANDOM, HEURISTIC, SCHEDULE, GREEDY, FIFTEEN = (
     "no growth",
     "random legal",
     "heuristic",
     "fixed schedule",
     "greedy counterfactual",
+    "the rule of fifteen lines",
 )
 
 
@@ -93,6 +96,7 @@ def play_rule(settings: GrowthSettings, name: str, topology: Topology, file: Pat
         HEURISTIC: heuristic(space, settings.heuristic, lifecycle),
         SCHEDULE: fixed_schedule(space, lifecycle, topology, plateau_epochs=settings.plateau_epochs),
         GREEDY: greedy_counterfactual(space, lifecycle, settings.heuristic.rotation, keep_above=settings.greedy_above),
+        FIFTEEN: scheduled(space, [schedule_of(topology)]),
     }
     _play(settings, methods[name], evaluation(settings), file, counterfactuals=name in (HEURISTIC, GREEDY))
 
