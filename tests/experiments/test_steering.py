@@ -165,6 +165,19 @@ def test_the_answer_counts_the_aims_of_all_data_sets_and_how_often_the_default_i
     assert "Of 8 pairs of data and steering, validation prefers the default with BM25 in 2;" in text
 
 
+def test_where_an_encoder_was_tuned_what_an_answerer_ranks_by_may_have_it() -> None:
+    found = _findings(gain=0.1)
+    plain, tuned = "default with BM25", "default with tuning and BM25"
+    scores = replace(
+        found.scores,
+        values={**found.scores.values, tuned: found.scores.values[plain]},
+        validation={**found.scores.validation, tuned: found.scores.validation[plain]},
+        tuned=(True,),
+    )
+    text = answer([replace(found, scores=scores)])
+    assert f"validation prefers the {tuned} in 1;" in text  # it is first among equals, as the other is without tuning
+
+
 def test_a_model_of_an_ablation_differs_in_what_its_name_says_alone(dataset: SteeringDataset, tmp_path: Path) -> None:
     settings = SteeringSettings(negatives="auto", seeds=(0, 1))
     run = RunDirectory(tmp_path, settings.identity())

@@ -129,6 +129,11 @@ class DataFindings:
         return [claim for name in RANKED for claim in (*self._ranking(name), *self._trust(name))]
 
     @property
+    def default(self) -> str:
+        """What an answerer ranks by, with the tuned encoder to choose from where the run has tuned one."""
+        return DEFAULT_WITH_TUNING if self.scores.tuned else DEFAULT_WITH_BM25
+
+    @property
     def models_that_meet_the_aims(self) -> list[str]:
         """Models that meet every aim of ranking on this data."""
         failed = {claim.method for name in RANKED for claim in self._ranking(name) if not claim.met}
@@ -168,7 +173,7 @@ class DataFindings:
             for each in (mode, *(filtered for filtered, steered in FILTERED.items() if steered == mode))
         ]
         name, best = max(
-            options, key=lambda option: (round(validation[option[0]][option[1]], 3), option[0] == DEFAULT_WITH_BM25)
+            options, key=lambda option: (round(validation[option[0]][option[1]], 3), option[0] == self.default)
         )
         return f"{name}{' behind a hard filter' if best in FILTERED else ''}"
 

@@ -12,6 +12,7 @@ from experiments.steering.findings import COSINE, SOFT_FILTER, UNSTEERED_ADAPTER
 from experiments.steering.methods import DEFAULT_WITH_BM25, PLAIN, ROUTED, SCORER
 from experiments.steering.plots import steering_quality
 from lab.figures import save_figure
+from lab.palette import COLOURS
 from lab.report import Section
 from sightline.agents import Table
 from sightline.agents.evaluation import Interval, resampled_by, show_interval
@@ -21,7 +22,6 @@ QUALITIES: Final = ("none", "unreliable", "keywords", "category")
 HARD_FILTER: Final = f"{UNSTEERED_ADAPTER}, hard filter"
 """Method that searches the given category alone, wherever there is one."""
 _FILTERED: Final = {"unreliable": "filter, unreliable", "category": "filter, category"}
-_SHOWN: Final = (SCORER, DEFAULT_WITH_BM25, SOFT_FILTER, HARD_FILTER, ROUTED, PLAIN, "BM25", COSINE)
 
 
 def overview_section(plots: Path, findings: Sequence[DataFindings]) -> Section:
@@ -33,13 +33,14 @@ def overview_section(plots: Path, findings: Sequence[DataFindings]) -> Section:
     labels: dict[str, list[str]] = {
         found.data.name: [found.data.label_of(mode) for mode in QUALITIES] for found in findings
     }
-    figure = save_figure(steering_quality(curves, labels, _SHOWN), plots / "steering-quality.svg")
+    named = (*_compared(findings), ROUTED, PLAIN)[: len(COLOURS)]
+    figure = save_figure(steering_quality(curves, labels, named), plots / "steering-quality.svg")
     return Section("Which method finds the right source", (_caution(findings),), (main_table(findings),), (figure,))
 
 
 def main_table(findings: Sequence[DataFindings]) -> Table:
     """Return, for every data set and kind of steering, the best method beside the scorer and what it has to beat."""
-    shown = (SCORER, DEFAULT_WITH_BM25, SOFT_FILTER, HARD_FILTER, "BM25", COSINE)
+    shown = _compared(findings)
     rows, intervals = [], []
     for found in findings:
         for mode in QUALITIES:
@@ -63,6 +64,12 @@ def main_table(findings: Sequence[DataFindings]) -> Table:
         caption="Means over test questions and training seeds; brackets hold 95 % bootstrap intervals over "
         f"{resampled_by(intervals)}. The best of many on test is flattered; the best on validation is the one to take.",
     )
+
+
+def _compared(findings: Sequence[DataFindings]) -> tuple[str, ...]:
+    """Return what is shown of every data set: the default, the scorer, and what they have to beat."""
+    defaults = dict.fromkeys((findings[0].default, DEFAULT_WITH_BM25))
+    return (*defaults, SCORER, SOFT_FILTER, HARD_FILTER, "BM25", COSINE)
 
 
 def methods(found: DataFindings) -> list[str]:

@@ -77,11 +77,11 @@ def answer(findings: Sequence[DataFindings]) -> str:
     """Return which models meet the aims of ranking on every data set, and how often validation prefers the default."""
     good = [name for name in RANKED if all(name in found.models_that_meet_the_aims for found in findings)]
     models = ", ".join(f"the {name}" for name in good) if good else "no model"
-    preferred = [found.preferred(mode) for found in findings for mode in MODES]
+    preferred = [found.preferred(mode) == found.default for found in findings for mode in MODES]
     return (
         f"Every aim of ranking is met on {', '.join(found.data.name for found in findings)} by {models}. Of "
-        f"{len(preferred)} pairs of data and steering, validation prefers the {DEFAULT_WITH_BM25} in "
-        f"{preferred.count(DEFAULT_WITH_BM25)}; the first table names the best of each."
+        f"{len(preferred)} pairs of data and steering, validation prefers the {findings[0].default} in "
+        f"{sum(preferred)}; the first table names the best of each."
     )
 
 
