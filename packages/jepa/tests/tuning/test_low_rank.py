@@ -48,19 +48,20 @@ def test_a_loss_that_is_not_finite_stops_with_the_step(tmp_path: Path):
 
 
 def test_every_step_draws_numbers_of_its_own_and_the_same_ones_in_every_tuning(tmp_path: Path):
-    def drawn(seed: int) -> list[float]:
+    def drawn(name: str, seed: int) -> list[float]:
         weight, numbers = torch.zeros(1, requires_grad=True), []
 
         def loss_of(step: int) -> torch.Tensor:
             numbers.append(torch.rand(()).item())
             return weight.sum()
 
-        tune({"w": weight}, 4, loss_of, TUNING, seed=seed, checkpoint=tmp_path / f"{torch.rand(()).item()}")
+        tune({"w": weight}, 4, loss_of, TUNING, seed=seed, checkpoint=tmp_path / name)
         return numbers
 
-    assert len(set(drawn(0))) == 4
-    assert drawn(0) == drawn(0)
-    assert not set(drawn(0)) & set(drawn(1))
+    first = drawn("first", 0)
+    assert len(set(first)) == 4
+    assert drawn("again", 0) == first
+    assert not set(drawn("other", 1)) & set(first)
 
 
 def test_a_missing_library_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch):
