@@ -26,7 +26,7 @@ def main() -> None:
     from experiments.steering.data import build_data_stage
     from experiments.steering.explaining import explain_stages
     from experiments.steering.findings import DataFindings, results
-    from experiments.steering.methods import RANKED, score_methods_stages
+    from experiments.steering.methods import score_methods_stages
     from experiments.steering.report import claims_table, methods_table, scorer_tables, write_report
 
     logging.getLogger("sightline.jepa.training").setLevel(logging.WARNING)  # each epoch is in the run's metrics
@@ -36,7 +36,7 @@ def main() -> None:
     for name in settings.data:
         data = build_data_stage(settings, run, name)
         scores = score_methods_stages(settings, run, data)
-        explained = {predictor: explain_stages(settings, run, data, predictor, scores) for predictor in RANKED}
+        explained = {predictor: explain_stages(settings, run, data, predictor, scores) for predictor in scores.ranked}
         findings.append(DataFindings(settings, data, scores, explained))
 
     conclude(

@@ -29,7 +29,7 @@ def test_the_experiment_compares_all_methods_and_a_second_start_ends_in_the_same
         models |= {"default", "default with BM25", "scorer with BM25", "adapter, soft filter with BM25"}
         assert {"BM25", "cosine", "adapter, steered", *models} <= set(of_data["methods"])
         assert all(set(modes) == MODES for modes in of_data["methods"].values())
-        assert len(of_data["claims"]) == 20
+        assert len(of_data["claims"]) == 24
         assert of_data["recommendation"] in page
         cards = list(folder.glob(f"stages/5-explanations-*-{name}-*/card-*.html"))
         assert cards

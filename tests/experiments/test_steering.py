@@ -282,6 +282,7 @@ def _findings(*, gain: float, worst_seed: float = 0.0, trusted: int = 30) -> Dat
         "calibration_error": 0.03,
         "error_by_chance_at_least": 0.02,
         "error_by_chance_at_most": 0.03,
+        "of_all": {"calibration_error": 0.02, "error_by_chance_at_least": 0.01, "error_by_chance_at_most": 0.02},
         "trusted_right": [1] * trusted,
         "trusted_groups": list(range(trusted)),
         "questions": 60,

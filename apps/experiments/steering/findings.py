@@ -16,7 +16,6 @@ from experiments.steering.methods import (
     METRICS,
     PLAIN,
     PREDICTORS,
-    RANKED,
     ROUTED,
     STAGED,
     Scores,
@@ -126,7 +125,7 @@ class DataFindings:
 
     def claims(self) -> list[Claim]:
         """Return every aim, those of ranking before those of explanations."""
-        return [claim for name in RANKED for claim in (*self._ranking(name), *self._trust(name))]
+        return [claim for name in self.scores.ranked for claim in (*self._ranking(name), *self._trust(name))]
 
     @property
     def default(self) -> str:
@@ -136,8 +135,9 @@ class DataFindings:
     @property
     def models_that_meet_the_aims(self) -> list[str]:
         """Models that meet every aim of ranking on this data."""
-        failed = {claim.method for name in RANKED for claim in self._ranking(name) if not claim.met}
-        return [name for name in RANKED if name not in failed]
+        ranked = self.scores.ranked
+        failed = {claim.method for name in ranked for claim in self._ranking(name) if not claim.met}
+        return [name for name in ranked if name not in failed]
 
     def recommendation(self) -> str:
         """Return which models meet the aims on this data, and what validation recommends for each kind of steering."""
@@ -220,16 +220,14 @@ class DataFindings:
         return [Claim(self.data.name, predictor, *claim) for claim in claims]
 
     def _trust(self, predictor: str) -> list[Claim]:
-        error = float(self.mean_explained(predictor, "calibration_error"))
-        least, most = (float(self.mean_explained(predictor, f"error_by_chance_at_{end}")) for end in ("least", "most"))
         precision, coverage = self.trusted(predictor)
         few = "fewer than two independent questions are trusted" if coverage else "none is trusted"
         shown = few if precision is None else show_interval(precision, ".3f")
         claims = (
+            (f"expected calibration error at most {AIMED_ERROR} on test", *self._calibration(predictor)),
             (
-                f"expected calibration error at most {AIMED_ERROR} on test",
-                f"{error:.3f}, where honest probabilities show {least:.3f} to {most:.3f} by chance",
-                error <= AIMED_ERROR,
+                f"expected calibration error at most {AIMED_ERROR} of all questions",
+                *self._calibration(predictor, "of_all"),
             ),
             (
                 f"TRUST answers right at least {AIMED_PRECISION:.0%} of the time",
@@ -238,6 +236,14 @@ class DataFindings:
             ),
         )
         return [Claim(self.data.name, predictor, *claim) for claim in claims]
+
+    def _calibration(self, predictor: str, section: str | None = None) -> tuple[str, bool]:
+        """Return the calibration error beside what chance would show, and whether it is as low as is aimed at."""
+        error, least, most = (
+            float(self.mean_explained(predictor, key, section))
+            for key in ("calibration_error", "error_by_chance_at_least", "error_by_chance_at_most")
+        )
+        return f"{error:.3f}, where honest probabilities show {least:.3f} to {most:.3f} by chance", error <= AIMED_ERROR
 
 
 def results(findings: Sequence[DataFindings]) -> dict[str, Any]:

@@ -79,13 +79,14 @@ _WITH_BM25 = " with BM25"
 DEFAULT_WITH_BM25 = DEFAULT + _WITH_BM25
 FUSED: Mapping[str, str] = {method + _WITH_BM25: method for method in (SCORER, _SOFT)}
 """Methods to whose scores BM25's are added, with a weight that validation may leave at zero; and what they add to."""
-_TUNED_DEFAULT = f"{TUNED}, {DEFAULT}"
-TUNED_DEFAULT_WITH_BM25 = _TUNED_DEFAULT + _WITH_BM25
+TUNED_DEFAULT = f"{TUNED}, {DEFAULT}"
+"""The default on vectors of the tuned encoder."""
+TUNED_DEFAULT_WITH_BM25 = TUNED_DEFAULT + _WITH_BM25
 DEFAULT_WITH_TUNING = f"{DEFAULT} with tuning and BM25"
 """What the command `train` of the package makes: the default on vectors of the tuned encoder or of the untuned one,
 with BM25, as validation prefers."""
 RANKED = (*PREDICTORS, DEFAULT_WITH_BM25)
-"""What is explained, and held to the aims; the last is what an `Answerer` ranks by."""
+"""What is explained, and held to the aims; the last is what an `Answerer` ranks by if its encoder stays as it is."""
 
 
 def trained_models(settings: SteeringSettings) -> tuple[str, ...]:
@@ -107,6 +108,11 @@ class Scores:
     """What the default is with each training seed: the scorer, trained jointly or in two stages."""
     tuned: Sequence[bool] = ()
     """Whether the default with tuning has the tuned encoder, with each seed of the tuning."""
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """What is explained, and held to the aims, with the tuned default where an encoder was tuned."""
+        return (*RANKED, DEFAULT_WITH_TUNING) if self.tuned else RANKED
 
     def of(self, method: str, mode: str, metric: str = "reciprocal_rank") -> NDArray[np.float64]:
         """`[seeds, q]`."""
@@ -194,15 +200,15 @@ def score_tuned_stages(
     """
 
     def fit_default(tuned: Data, seed: int) -> Method:
-        model = open_model(settings, run, tuned, _TUNED_DEFAULT, seed)
-        method = model_method(_TUNED_DEFAULT, model, index_for(model, tuned.dataset), tuned)
+        model = open_model(settings, run, tuned, TUNED_DEFAULT, seed)
+        method = model_method(TUNED_DEFAULT, model, index_for(model, tuned.dataset), tuned)
         return with_bm25(method, words(), tuned.dataset, unreliable_share=settings.unreliable_share)
 
     names = tuned_methods(settings)
     found: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
     for seed in settings.seeds[: settings.tuning.seeds] if names else ():
         tuned = tuned_data(settings, run, data, seed)  # stages of their own, as above
-        train_predictor_stage(settings, run, tuned, _TUNED_DEFAULT, seed)
+        train_predictor_stage(settings, run, tuned, TUNED_DEFAULT, seed)
         for name in names:
             fit = partial(tuned_method, settings, run, data, name, seed, words)
             found.setdefault(name, []).append(_score_stage(run, data, name, seed, fit)[0])
@@ -320,8 +326,8 @@ def _training(name: str, data_label: str, seed: int) -> str:
 def configuration(settings: SteeringSettings, run: RunDirectory, data: Data, name: str, seed: int) -> JEPAConfig:
     """Return the configuration of a model for this data set and seed."""
     ablated = {f"{PLAIN}, {change}": values for change, values in ABLATIONS.items()}
-    base = SCORER if name in (RESIDUAL, STAGED, _TUNED_DEFAULT) else PLAIN if name in ablated else name
-    filters = {STAGED: "staged", _TUNED_DEFAULT: "auto"}
+    base = SCORER if name in (RESIDUAL, STAGED, TUNED_DEFAULT) else PLAIN if name in ablated else name
+    filters = {STAGED: "staged", TUNED_DEFAULT: "auto"}
     config = {SCORER: settings.scorer, PLAIN: settings.plain, ROUTED: settings.routed}[base]
     negatives = settings.negatives
     if (name, seed, data.fold) != (base, settings.seeds[0], None):

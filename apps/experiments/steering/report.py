@@ -28,7 +28,6 @@ from experiments.steering.methods import (
     METRICS,
     PLAIN,
     PREDICTORS,
-    RANKED,
     RESIDUAL,
     ROUTED,
     SCORER,
@@ -75,7 +74,9 @@ def write_report(run: RunDirectory, findings: Sequence[DataFindings]) -> Report:
 
 def answer(findings: Sequence[DataFindings]) -> str:
     """Return which models meet the aims of ranking on every data set, and how often validation prefers the default."""
-    good = [name for name in RANKED if all(name in found.models_that_meet_the_aims for found in findings)]
+    good = [
+        name for name in findings[0].scores.ranked if all(name in found.models_that_meet_the_aims for found in findings)
+    ]
     models = ", ".join(f"the {name}" for name in good) if good else "no model"
     preferred = [found.preferred(mode) == found.default for found in findings for mode in MODES]
     return (
@@ -113,7 +114,7 @@ def rivals_table(found: DataFindings) -> Table:
     )
     rows = []
     for mode, rival, rival_mode in rivals:
-        for predictor in RANKED:
+        for predictor in found.scores.ranked:
             difference = found.difference(predictor, mode, rival, rival_mode)
             shown = show_interval(difference, "+.3f")
             rows.append((predictor, mode, f"{rival}, {rival_mode}", shown, difference.resampled))
@@ -230,7 +231,7 @@ def _counterfactual_section(found: DataFindings) -> Section:
         columns=("method", *(f"MRR, {mode}" for mode in MODES)),
         rows=tuple(
             (name, *(f"{found.scores.of(name, mode)[:, rows].mean():.3f}" for mode in MODES))
-            for name in (COSINE, STEERED_ADAPTER, *RANKED)
+            for name in (COSINE, STEERED_ADAPTER, *found.scores.ranked)
         ),
         caption=f"{int(rows.sum())} test questions; means over seeds, without intervals.",
     )
@@ -266,7 +267,7 @@ def _steering_strength_section(plots: Path, found: DataFindings) -> Section:
 
 def _confidence_section(plots: Path, found: DataFindings) -> Section:
     figures, rows, signal_rows, precisions = [], [], [], []
-    for predictor in RANKED:
+    for predictor in found.scores.ranked:
         explained = found.explained[predictor]
         bins = [(row["stated"], row["observed"]) for row in explained]
         file = plots / f"calibration-{found.data.name}-{slug(predictor)}.svg"
@@ -291,9 +292,25 @@ def _confidence_section(plots: Path, found: DataFindings) -> Section:
             "confidence; the surest tenth is no promise. Brackets hold 95 % intervals; resampled: "
             f"{resampled_by(precisions)}.",
         ),
+        _calibration_table(found),
         Table(("method", "signal", "of all questions", "first is right", "right among ten"), tuple(signal_rows)),
     )
     return Section(f"{found.data.name}: confidence and signals", (), tables, tuple(figures))
+
+
+def _calibration_table(found: DataFindings) -> Table:
+    """Return the calibration of all questions, which are many times those of the test part."""
+    keys, settings = tuple(_CALIBRATION)[:3], found.settings
+    return Table(
+        ("method", *(_CALIBRATION[key] for key in keys)),
+        tuple(
+            (name, *(_number(float(found.mean_explained(name, key, "of_all"))) for key in keys))
+            for name in found.scores.ranked
+        ),
+        "The same of all questions, each answered by a model that had not seen it, with a probability from the other "
+        f"parts. Parts: the test questions, those of validation, and {settings.folds} of training, or "
+        f"{settings.tuning.folds} for a tuned encoder. The fewer questions, the larger an error is by chance.",
+    )
 
 
 def _faithfulness_section(found: DataFindings) -> Section:

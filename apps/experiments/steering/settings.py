@@ -23,6 +23,8 @@ class TunedRows(EncoderTuning):
     """Passes over the training pairs; 0 leaves these rows out, as they take minutes where others take seconds."""
     seeds: int = Field(default=1, ge=1)
     """How many of the seeds it is tuned with."""
+    folds: int = Field(default=0, ge=0)
+    """Parts of the training questions that it is also tuned without, with the first seed, as `folds` of the run are."""
 
 
 class Distillation(LowRankTuning):

@@ -145,7 +145,8 @@ def tune_and_embed_stages(settings: SteeringSettings, run: RunDirectory, data: D
 def tuned_data(settings: SteeringSettings, run: RunDirectory, data: Data, seed: int) -> Data:
     """Return a data set with all its vectors, those of steering as well, by the encoder that was tuned on it."""
     folder = tune_and_embed_stages(settings, run, data, seed)
-    return replace(data, dataset=read_dataset(folder / "dataset"))
+    whole = replace(data, dataset=read_dataset(folder / "dataset"), fold=None)
+    return whole if data.fold is None else whole.without_fold(data.fold, settings.tuning.folds)
 
 
 def choose_encoders(untuned: Sequence[_Row], tuned: Sequence[_Row]) -> tuple[list[_Row], list[bool]]:
