@@ -8,7 +8,8 @@ import pytest
 from sightline.jepa import JEPAConfig, Trainer
 from sightline.jepa.asking import Answerer, HashedTermsEncoder
 from sightline.jepa.commands.main import main
-from sightline.jepa.commands.train import _about_words, settled
+from sightline.jepa.commands.train import _about_trust, _about_words, settled
+from sightline.jepa.explaining import Threshold
 from sightline.jepa.ranking import SharedWords
 
 AREAS = ("billing", "shipping", "account")
@@ -121,6 +122,57 @@ def test_a_run_does_not_go_on_with_other_data_or_settings(
     assert "a run with other data and seed" in capsys.readouterr().err
     assert train(data, tmp_path / "nothing", "--resume") == 2
     assert "holds no run to resume" in capsys.readouterr().err
+
+
+def test_questions_of_models_trained_without_them_teach_when_to_trust(
+    data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    said = {}
+    for folds in ("0", "2"):
+        assert train(data, tmp_path / folds, "--config", str(config), "--folds", folds) == 0
+        said[folds] = capsys.readouterr().err
+        assert "trusted" in said[folds]
+    assert "fold 2 of 2: " in said["2"]
+    assert "fold" not in said["0"]
+    trusts = {folds: Answerer.from_pretrained(tmp_path / folds).trust for folds in said}
+    assert all(trust.target == 0.9 for trust in trusts.values())
+    policies = {folds: Answerer.from_pretrained(tmp_path / folds)._contents.policy for folds in said}
+    assert policies["0"].first_right != policies["2"].first_right
+    assert [path.name for path in sorted((tmp_path / "2").glob("fold-*"))] == ["fold-0-of-2", "fold-1-of-2"]
+    assert train(data, tmp_path / "other", "--folds", "1") == 2
+    assert "--folds 1 leaves nothing to train on" in capsys.readouterr().err
+    assert train(data, tmp_path / "2", "--config", str(config), "--folds", "3", "--resume") == 2
+    assert "a run with other folds" in capsys.readouterr().err
+
+
+def test_a_run_that_was_stopped_in_a_fold_ends_as_one_that_was_not(
+    data: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert train(data, tmp_path / "whole", "--config", str(config)) == 0
+    fit, seen = Trainer.fit, list[int | None]()
+
+    def stopped(self: Trainer, stop_after: int | None = None):
+        seen.append(stop_after)
+        if seen.count(None) == 3:  # the model itself ends with the first, and each fold is one
+            fit(self, 2)
+            raise KeyboardInterrupt
+        return fit(self, stop_after)
+
+    monkeypatch.setattr(Trainer, "fit", stopped)
+    assert train(data, tmp_path / "part", "--config", str(config)) == 130
+    monkeypatch.setattr(Trainer, "fit", fit)
+    assert [path.name for path in sorted((tmp_path / "part").glob("fold-*"))] == ["fold-0-of-4", "fold-1-of-4"]
+    assert train(data, tmp_path / "part", "--config", str(config), "--resume") == 0
+    for name in ("validation.json", "explanations.jsonl"):
+        assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_when_answers_are_trusted_is_said_in_words():
+    trust = Threshold(value=0.875, target=0.9, confidence=0.95, bound=0.91, coverage=0.25, groups=70)
+    said = _about_trust(trust)
+    for part in ("from a confidence of 0.88 on", "25% of the questions", "at least 90%", "with 95% confidence"):
+        assert part in said
+    assert "no answer will be trusted" in _about_trust(trust.model_copy(update={"value": None}))
 
 
 def test_bad_lines_and_bad_settings_end_in_a_sentence(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from sightline.jepa.asking import Answerer, HashedTermsEncoder, TunedEncoder, op
 from sightline.jepa.commands import train as training_command
 from sightline.jepa.commands import tuning as module
 from sightline.jepa.commands.main import main
-from sightline.jepa.data import SteeringTexts
+from sightline.jepa.data import SteeringTexts, read_dataset
 from sightline.jepa.training.trainer import Trainer
 from sightline.jepa.tuning import EncoderTuning
 from sightline.jepa.tuning import encoder as tuning
@@ -166,6 +167,26 @@ def test_on_tunes_few_pairs_as_well_and_off_none(
         assert train(data, coded_model, tmp_path / choice, "--tuning", choice) == 0
         report = json.loads((tmp_path / choice / "validation.json").read_text())
         assert list(report["encoders"]) == [str(coded_model)]
+
+
+def test_folds_of_a_tuned_encoder_are_tuned_without_what_they_are_asked(
+    data: tuple[str, ...], coded_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    tune, seen = module.tune_encoder, list[set[int]]()
+
+    def recorded(model: Any, given: SteeringDataset, *arguments: Any, **named: Any) -> object:
+        seen.append(set(given.pairs[given.pair_split == 0, 0].tolist()))
+        return tune(model, given, *arguments, **named)
+
+    monkeypatch.setattr(module, "tune_encoder", recorded)
+    output = tmp_path / "run"
+    assert train(data, coded_model, output, "--tuning", "on", "--folds", "2") == 0
+    whole, *without = seen
+    assert without[0] | without[1] == whole
+    assert not without[0] & without[1]
+    encoders = {read_dataset(place / "dataset").encoder for place in (output / "tuned", *output.glob("fold-*"))}
+    assert len(encoders) == 3
+    assert json.loads((output / "validation.json").read_text())["encoder"] in encoders
 
 
 def test_a_run_does_not_go_on_with_another_choice(

@@ -8,3 +8,4 @@ from .encoders import HashedTermsEncoder as HashedTermsEncoder
 from .encoders import TextEncoder as TextEncoder
 from .encoders import TunedEncoder as TunedEncoder
 from .encoders import open_encoder as open_encoder
+from .fitting import HeldOut as HeldOut

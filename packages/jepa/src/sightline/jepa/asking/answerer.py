@@ -14,9 +14,10 @@ from sightline.jepa.asking.answer import Answer, FoundSource, SimilarQuestion
 from sightline.jepa.asking.changes import as_many, category_number, check_text, with_sources, without_sources
 from sightline.jepa.asking.contents import AnswererError, Category, Contents, read_contents, write_contents
 from sightline.jepa.asking.encoders import TextEncoder, TunedEncoder, encoded, unit_rows
-from sightline.jepa.asking.fitting import embedded_sources, fit_contents, predict_function
+from sightline.jepa.asking.fitting import HeldOut, embedded_sources, fit_contents, predict_function
 from sightline.jepa.asking.own_encoder import open_own_encoder
 from sightline.jepa.data.dataset import SteeringDataset
+from sightline.jepa.explaining.decisions import Threshold
 from sightline.jepa.explaining.explanation import Explainer, Explanation
 from sightline.jepa.explaining.page import REASONS, SIGNALS
 from sightline.jepa.models.model import JEPAModel
@@ -73,6 +74,7 @@ class Answerer:
         *,
         descriptions: Sequence[str] | None = None,
         source_ids: Sequence[str] | None = None,
+        held_out: Sequence[HeldOut] = (),
     ) -> Answerer:
         """Make an answerer of a trained model, and learn on the validation questions when it is to be trusted.
 
@@ -86,12 +88,15 @@ class Answerer:
             encoder: the encoder that made its vectors.
             descriptions: `K` texts that say what a category is; None for the names.
             source_ids: `S` names of the sources; None for their numbers.
+            held_out: models that were trained without a part of the training questions each, which then teach when to
+                trust as well. Four folds of them make the evidence several times as much.
 
         Raises:
-            ValueError: the data set has no texts, or too few sources, training pairs or validation questions.
+            ValueError: the data set has no texts, or too few sources, training pairs or validation questions; what is
+                held out are no training questions of it, or the same ones twice.
             AnswererError: the encoder is another one.
         """
-        return cls(fit_contents(model, dataset, encoder, descriptions, source_ids), encoder)
+        return cls(fit_contents(model, dataset, encoder, descriptions, source_ids, held_out), encoder)
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write everything that answering needs; whoever reads the folder finds the old answerer or this one.
@@ -115,6 +120,11 @@ class Answerer:
     def shared_words(self) -> SharedWords | None:
         """How much words count that a question shares with a source; None in folders from before words counted."""
         return self._contents.shared_words
+
+    @property
+    def trust(self) -> Threshold:
+        """From which confidence on an answer is trusted, and what that promises."""
+        return self._contents.policy.trust
 
     def ask(
         self,

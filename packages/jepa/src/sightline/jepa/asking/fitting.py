@@ -1,8 +1,13 @@
-"""From a trained model and its data set to what an answerer consists of; when to trust is learned on validation."""
+"""From a trained model and its data set to what an answerer consists of.
+
+When to trust an answer is learned on questions that no model has seen: those of validation, and training questions that
+are answered by models which were trained without them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Final
 
@@ -12,15 +17,16 @@ from numpy.typing import NDArray
 
 from sightline.jepa.asking.contents import AnswererError, Category, Contents, KnownPair, StoredSource
 from sightline.jepa.asking.encoders import TextEncoder
-from sightline.jepa.data.dataset import SteeringDataset, unit
+from sightline.jepa.data.dataset import Ids, SteeringDataset, unit
 from sightline.jepa.data.splits import TRAIN, pair_components
 from sightline.jepa.data.steering import Steering, steering_modes
 from sightline.jepa.explaining.decisions import AnswerPolicy, fit_policy
-from sightline.jepa.explaining.evidence import gather_evidence, judge
+from sightline.jepa.explaining.evidence import Outcomes, gather_evidence, judge
 from sightline.jepa.explaining.prediction import PredictFunction, plain_predictions, routed_predictions
 from sightline.jepa.models.model import JEPAModel
 from sightline.jepa.models.routed_predictor import RoutedPredictor
 from sightline.jepa.ranking.fusion import SharedWords, fit_lexical_index, fit_shared_words
+from sightline.jepa.ranking.lexical import LexicalIndex
 from sightline.jepa.ranking.source_index import SourceIndex, scores_of
 
 _LEAST_GROUPS: Final = 5
@@ -33,6 +39,7 @@ def fit_contents(
     encoder: TextEncoder,
     descriptions: Sequence[str] | None,
     source_ids: Sequence[str] | None,
+    held_out: Sequence[HeldOut] = (),
 ) -> Contents:
     """Return what an answerer consists of; the arguments and errors are those of `Answerer.fit`."""
     if not (dataset.source_texts and dataset.question_texts):
@@ -46,11 +53,9 @@ def fit_contents(
         raise ValueError(
             f"there must be {count} source_ids and {len(dataset.names)} descriptions, not {len(ids)} and {len(about)}"
         )
-    searched = embedded_sources(model, dataset.sources, dataset.source_category)
-    centroids = _centroids(searched, dataset)
-    index = SourceIndex.from_dataset(dataset, searched)
-    predict = predict_function(model, centroids)
-    words, policy = _learned_on_validation(predict, index, dataset)
+    _check_held_out(held_out, dataset)
+    search = _Search.of(model, dataset)
+    words, policy = _learned(search, dataset, held_out)
     known = dataset.pairs[dataset.pair_split == TRAIN]
     return Contents(
         encoder=dataset.encoder,
@@ -68,10 +73,21 @@ def fit_contents(
         ),
         source_vectors=np.array(dataset.sources),
         category_vectors=np.array(dataset.category_vectors),
-        centroids=centroids,
+        centroids=search.centroids,
         known_vectors=np.array(dataset.questions[known[:, 0]]),
         shared_words=words,
     )
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A model that was trained without some training questions, which it can be asked like those of validation."""
+
+    model: JEPAModel
+    """Trained on the data set below."""
+    dataset: SteeringDataset
+    """The data set with these questions as its test part, as `hold_out_fold` returns it; its vectors may be of another
+    encoder, such as one that was tuned without these questions."""
 
 
 def embedded_sources(
@@ -100,15 +116,37 @@ def validation_groups(dataset: SteeringDataset) -> NDArray[np.int64]:
     Raises:
         ValueError: there are too few to learn from when an answer is to be trusted.
     """
-    components = pair_components(dataset.pairs, dataset.question_text_ids, dataset.source_text_ids)
-    paired, first = np.unique(dataset.pairs[:, 0], return_index=True)
-    groups = components[first[np.searchsorted(paired, dataset.queries("validation"))]]
+    groups = _groups(dataset, dataset.queries("validation"))
     if len(np.unique(groups)) < _LEAST_GROUPS:
         raise ValueError(
             f"{len(np.unique(groups))} independent validation questions are too few to learn when to trust an answer: "
             f"{_LEAST_GROUPS} are needed, and some hundred to promise anything; give more pairs"
         )
     return groups
+
+
+def _groups(dataset: SteeringDataset, questions: Ids) -> NDArray[np.int64]:
+    """Return the component `[q]` of each of these questions."""
+    components = pair_components(dataset.pairs, dataset.question_text_ids, dataset.source_text_ids)
+    paired, first = np.unique(dataset.pairs[:, 0], return_index=True)
+    return components[first[np.searchsorted(paired, questions)]]
+
+
+def _check_held_out(held_out: Sequence[HeldOut], dataset: SteeringDataset) -> None:
+    """Refuse questions that are no training questions of the data set, or are held out twice.
+
+    Raises:
+        ValueError: there are such questions, or other sources.
+    """
+    left = set(np.unique(dataset.pairs[dataset.pair_split == TRAIN, 0]).tolist())
+    for place, part in enumerate(held_out):
+        questions = set(part.dataset.queries("test").tolist())
+        if part.dataset.source_texts != dataset.source_texts or not questions <= left:
+            raise ValueError(
+                f"held_out[{place}] must hold out training questions of the data set, each but once, from the same "
+                "sources; make its data set with hold_out_fold"
+            )
+        left -= questions
 
 
 def _centroids(searched: NDArray[np.float32], dataset: SteeringDataset) -> NDArray[np.float32]:
@@ -121,31 +159,64 @@ def _centroids(searched: NDArray[np.float32], dataset: SteeringDataset) -> NDArr
     return unit(sums)
 
 
-def _learned_on_validation(
-    predict: PredictFunction, index: SourceIndex, dataset: SteeringDataset
-) -> tuple[SharedWords, AnswerPolicy]:
-    """Learn how much shared words count, and probabilities of what is then found, on the validation questions.
+@dataclass(frozen=True)
+class _Search:
+    """A model as a function of arrays, with what it searches."""
 
-    Each of them is asked in every way that it can be steered.
+    predict: PredictFunction
+    index: SourceIndex
+    centroids: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, model: JEPAModel, dataset: SteeringDataset) -> _Search:
+        searched = embedded_sources(model, dataset.sources, dataset.source_category)
+        centroids = _centroids(searched, dataset)
+        return cls(predict_function(model, centroids), SourceIndex.from_dataset(dataset, searched), centroids)
+
+
+def _learned(
+    search: _Search, dataset: SteeringDataset, held_out: Sequence[HeldOut]
+) -> tuple[SharedWords, AnswerPolicy]:
+    """Learn how much shared words count on the validation questions, and probabilities of what is then found.
+
+    Probabilities are learned on the questions that are held out as well. Each question is asked in every way that it
+    can be steered.
     """
-    groups, ids = validation_groups(dataset), dataset.queries("validation")
-    questions = np.asarray(dataset.questions[ids])
-    texts, relevant = [dataset.question_texts[question] for question in ids], dataset.relevant(ids)
-    modes = steering_modes(dataset, ids, _UNRELIABLE)
+    lexical, ids = fit_lexical_index(dataset), dataset.queries("validation")
+    questions, texts = np.asarray(dataset.questions[ids]), [dataset.question_texts[question] for question in ids]
 
     def scores(mode: Steering, rows: slice) -> NDArray[np.float32]:
-        return scores_of(predict(questions[rows], mode.vectors[rows], mode.has_steering[rows]).vectors, index)
+        vectors = search.predict(questions[rows], mode.vectors[rows], mode.has_steering[rows]).vectors
+        return scores_of(vectors, search.index)
 
-    lexical = fit_lexical_index(dataset)
-    words = fit_shared_words(lexical, texts, [partial(scores, mode) for mode in modes], relevant)
-    asked = texts * len(modes)
+    modes = [partial(scores, mode) for mode in steering_modes(dataset, ids, _UNRELIABLE)]
+    words = fit_shared_words(lexical, texts, modes, dataset.relevant(ids))
+
+    asked = [_asked(search, dataset, ids, words, lexical)]
+    groups = [np.tile(validation_groups(dataset), len(modes))]
+    for part in held_out:
+        ids = part.dataset.queries("test")
+        asked.append(_asked(_Search.of(part.model, part.dataset), part.dataset, ids, words, lexical))
+        groups.append(np.tile(_groups(dataset, ids), len(asked[-1][0]) // len(ids)))
+    features, outcomes = zip(*asked, strict=True)
+    together = Outcomes(
+        *(np.concatenate([getattr(each, field.name) for each in outcomes]) for field in fields(Outcomes))
+    )
+    return words, fit_policy(np.concatenate(features), together, np.concatenate(groups))
+
+
+def _asked(
+    search: _Search, dataset: SteeringDataset, ids: Ids, words: SharedWords, lexical: LexicalIndex
+) -> tuple[NDArray[np.float64], Outcomes]:
+    """Return features `[B, F]` and outcomes of these questions, each asked in every way that it can be steered."""
+    modes = steering_modes(dataset, ids, _UNRELIABLE)
+    texts = [dataset.question_texts[question] for question in ids] * len(modes)
     evidence = gather_evidence(
-        predict,
-        index,
-        np.tile(questions, (len(modes), 1)),
+        search.predict,
+        search.index,
+        np.tile(np.asarray(dataset.questions[ids]), (len(modes), 1)),
         np.concatenate([mode.vectors for mode in modes]),
         np.concatenate([mode.has_steering for mode in modes]),
-        added=lambda rows: words.scores(lexical, asked[rows]),
+        added=lambda rows: words.scores(lexical, texts[rows]),
     )
-    outcomes = judge(evidence, index, [*relevant] * len(modes))
-    return words, fit_policy(evidence.features, outcomes, np.tile(groups, len(modes)))
+    return evidence.features, judge(evidence, search.index, dataset.relevant(ids) * len(modes))

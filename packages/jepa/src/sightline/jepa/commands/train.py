@@ -1,6 +1,7 @@
 """`sightline-jepa train`: own data -> vectors -> model -> answerer, in one folder; --resume goes on after a stop.
 
 Where the encoder may be tuned, the same is done on the vectors of the tuned one, and validation keeps one of the two.
+What is kept is trained anew without each fold of the training questions, whose answers then tell when to trust one.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -16,21 +18,22 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sightline.jepa.asking.answerer import Answerer
-from sightline.jepa.asking.encoders import HASHED_TERMS, TextEncoder, encoded, open_encoder
-from sightline.jepa.asking.fitting import validation_groups
+from sightline.jepa.asking.encoders import HASHED_TERMS, TextEncoder, TunedEncoder, encoded, open_encoder
+from sightline.jepa.asking.fitting import HeldOut, validation_groups
 from sightline.jepa.commands.report import write_validation_report
-from sightline.jepa.commands.tracking import Tracker, open_tracker
+from sightline.jepa.commands.tracking import open_tracker
+from sightline.jepa.commands.training import UNTUNED_FOLDS, check_folds, hold_out_folds, train_model
 from sightline.jepa.commands.tuning import LEAST_PAIRS, TuningChoice, check_choice, is_tuned, tuned_encoder
 from sightline.jepa.config import JEPAConfig
 from sightline.jepa.data.building import build_dataset
 from sightline.jepa.data.dataset import SteeringDataset
-from sightline.jepa.data.negatives import mine_negatives
 from sightline.jepa.data.stored import read_dataset, write_dataset
+from sightline.jepa.explaining.decisions import Threshold
 from sightline.jepa.files import atomic_file
+from sightline.jepa.models.model import JEPAModel
 from sightline.jepa.own_data.reading import OwnData, read_own_data
 from sightline.jepa.ranking.fusion import SharedWords
 from sightline.jepa.training import TrainingResult
-from sightline.jepa.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,8 @@ class _RunRecord(BaseModel):
     """Name of the encoder."""
     tuning: TuningChoice = "auto"
     """Whether to tune the encoder."""
+    folds: int | None = None
+    """Folds of the training questions that are done without in turn; None for what suits the encoder."""
     seed: int
     """Seed of the split."""
     config: JEPAConfig
@@ -89,6 +94,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whether to tune such a model on the training pairs by LoRA: auto (the default) tunes it from "
         f"{LEAST_PAIRS} training pairs on, and keeps it if validation prefers its answers; on keeps it anyway",
     )
+    parser.add_argument(
+        "--folds",
+        type=int,
+        help="train anew without each of so many parts of the training questions, and learn from its answers to them "
+        f"when to trust an answer, as from validation questions (default: {UNTUNED_FOLDS}, but 0 where a tuned encoder "
+        "is kept, which would be tuned anew each time)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the split into training, validation and test")
     parser.add_argument(
         "--tracker",
@@ -106,6 +118,7 @@ def run(arguments: argparse.Namespace) -> None:
         FileNotFoundError: a file is not there.
     """
     output: Path = arguments.output
+    check_folds(arguments.folds)
     data = read_own_data(arguments.data)
     if data.from_headings:
         logger.info("questions are made from headings: what is learned holds for questions that are like headings")
@@ -117,6 +130,7 @@ def run(arguments: argparse.Namespace) -> None:
         data=data.fingerprint,
         encoder=encoder.name,
         tuning=arguments.tuning,
+        folds=arguments.folds,
         seed=arguments.seed,
         config=settled(config, dimension, len(data.texts.pairs), len(data.texts.names)),
     )
@@ -128,21 +142,30 @@ def run(arguments: argparse.Namespace) -> None:
         encoder.name,
     )
     validation_groups(dataset)  # before hours of training, not behind them
+
+    def tuned_on(folder: Path, given: SteeringDataset) -> tuple[TunedEncoder, SteeringDataset]:
+        tuned = tuned_encoder(folder, encoder, given, seed=record.config.training.seed, device=arguments.encoder_device)
+        return tuned, _dataset(folder / "dataset", data, tuned, arguments.seed)
+
     tunes, found = is_tuned(arguments.tuning, encoder, dataset), []
     if arguments.tuning != "on":
         found.append(_fitted(record.config, data, dataset, encoder, output, arguments.tracker))
     if tunes:
-        folder, seed = output / _TUNED, record.config.training.seed
-        tuned = tuned_encoder(folder, encoder, dataset, seed=seed, device=arguments.encoder_device)
-        embedded = _dataset(folder / "dataset", data, tuned, arguments.seed)
-        found.append(_fitted(record.config, data, embedded, tuned, folder, arguments.tracker))
+        tuned, embedded = tuned_on(output / _TUNED, dataset)
+        found.append(_fitted(record.config, data, embedded, tuned, output / _TUNED, arguments.tracker))
     kept = max(found, key=lambda each: each.validation)  # the untuned encoder's, of equals
     if len(found) > 1:
         logger.info(_about_tuning(*found))
-    kept.answerer.save_pretrained(output)
+    answerer, is_kept_tuned = kept.answerer, kept.dataset is not dataset
+    if folds := arguments.folds if arguments.folds is not None else 0 if is_kept_tuned else UNTUNED_FOLDS:
+        embed = (lambda folder, given: tuned_on(folder, given)[1]) if is_kept_tuned else None
+        held_out = hold_out_folds(kept.model.config, dataset, output, folds, seed=arguments.seed, embed=embed)
+        answerer = _answerer(kept.model, data, kept.dataset, kept.encoder, held_out)
+    logger.info(_about_trust(answerer.trust))
+    answerer.save_pretrained(output)
     encoders = {each.dataset.encoder: each.validation for each in found}
     write_validation_report(
-        output, kept.answerer, kept.dataset, kept.result, from_headings=data.from_headings, encoders=encoders
+        output, answerer, kept.dataset, kept.result, from_headings=data.from_headings, encoders=encoders
     )
     needed = "" if kept.dataset.encoder != encoder.name else f" --encoder {arguments.encoder}"
     sys.stdout.write(f'sightline-jepa ask --model {output}{needed} "your question"\n')
@@ -154,6 +177,10 @@ class _Fitted:
 
     dataset: SteeringDataset
     """The data, embedded."""
+    encoder: TextEncoder
+    """What embedded them."""
+    model: JEPAModel
+    """What was trained."""
     result: TrainingResult
     """History of the training."""
     answerer: Answerer
@@ -171,16 +198,32 @@ def _fitted(
 ) -> _Fitted:
     """Train on an encoder's vectors, and learn when to trust what is found by them."""
     with open_tracker(tracker_kind, folder / "tracker", folder.resolve().name) as tracker:
-        trainer, result = _trained(config, dataset, folder / "training", tracker)
+        trainer, result = train_model(config, dataset, folder / "training", tracker)
     shown = ", ".join(f"{mode} {score:.3f}" for mode, score in result.history[result.best_epoch].validation.items())
     logger.info("best epoch %d; validation MRR: %s", result.best_epoch, shown)
     if result.kept:
         logger.info(_about_choice(result))
-    answerer = Answerer.fit(
-        trainer.model, dataset, encoder, descriptions=data.texts.descriptions, source_ids=data.source_ids
-    )
+    model = trainer.model
+    answerer = _answerer(model, data, dataset, encoder)
     logger.info(_about_words(answerer.shared_words))
-    return _Fitted(dataset, result, answerer)
+    return _Fitted(dataset, encoder, model, result, answerer)
+
+
+def _answerer(
+    model: JEPAModel,
+    data: OwnData,
+    dataset: SteeringDataset,
+    encoder: TextEncoder,
+    held_out: Sequence[HeldOut] = (),
+) -> Answerer:
+    return Answerer.fit(
+        model,
+        dataset,
+        encoder,
+        descriptions=data.texts.descriptions,
+        source_ids=data.source_ids,
+        held_out=held_out,
+    )
 
 
 def settled(config: JEPAConfig, dimension: int, pairs: int, categories: int) -> JEPAConfig:
@@ -218,7 +261,7 @@ def _open_folder(output: Path, record: _RunRecord, *, resume: bool) -> None:
             begun = _RunRecord.model_validate_json(path.read_bytes())
         except ValidationError as error:
             raise ValueError(f"{path} is damaged: {error.errors(include_url=False)[0]['msg']}; train anew") from error
-        keys = ("data", "encoder", "tuning", "seed", "config")
+        keys = ("data", "encoder", "tuning", "folds", "seed", "config")
         changed = [key for key in keys if getattr(begun, key) != getattr(record, key)]
         if changed:
             raise ValueError(
@@ -242,25 +285,6 @@ def _dataset(folder: Path, data: OwnData, encoder: TextEncoder, seed: int) -> St
         built = build_dataset(data.texts, lambda texts: encoded(encoder, texts), encoder=encoder.name, seed=seed)
         write_dataset(folder, built)
     return read_dataset(folder)
-
-
-def _trained(
-    config: JEPAConfig, dataset: SteeringDataset, folder: Path, tracker: Tracker
-) -> tuple[Trainer, TrainingResult]:
-    """Train to the end, from the last checkpoint if there is one, and tell the tracker of every epoch."""
-    negatives = None
-    if config.loss.num_negatives:
-        negatives = mine_negatives(dataset, config.loss.num_negatives, config.training.seed).ids
-    try:
-        trainer = Trainer.resume(folder, dataset, negatives=negatives)
-    except FileNotFoundError:
-        trainer = Trainer(config, dataset, folder=folder, negatives=negatives)
-    for epoch in range(1, config.training.epochs + 1):
-        result = trainer.fit(stop_after=epoch)
-        if result.history[-1].epoch == epoch:  # not of an epoch before the checkpoint, or behind the last one
-            tracker(result.history[-1])
-            logger.info("epoch %d: %s", epoch, _in_a_line(result))
-    return trainer, trainer.fit()
 
 
 def _about_choice(result: TrainingResult) -> str:
@@ -289,24 +313,12 @@ def _about_words(words: SharedWords | None) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Logged:
-    """A number of the epoch's record that is shown while training, where there is one."""
-
-    label: str
-    key: str
-
-
-_LOGGED: Final = (
-    _Logged("loss", "total/loss"),
-    _Logged("routing accuracy", "routing/accuracy"),
-    _Logged("routing entropy", "routing_confidence/entropy"),
-    _Logged("residual length", "residual/length"),
-)
-
-
-def _in_a_line(result: TrainingResult) -> str:
-    record = result.history[-1]
-    scores = [f"MRR {mode} {score:.3f}" for mode, score in record.validation.items()]
-    parts = [f"{each.label} {record.training[each.key]:.3f}" for each in _LOGGED if each.key in record.training]
-    return ", ".join([*scores, *parts])
+def _about_trust(trust: Threshold) -> str:
+    """Say when an answer is trusted."""
+    promise = f"{trust.target:.0%} of their first results are right, with {trust.confidence:.0%} confidence"
+    if trust.value is None:
+        return f"no answer will be trusted: of no set of the questions asked could it be shown that {promise}"
+    return (
+        f"answers are trusted from a confidence of {trust.value:.2f} on, which {trust.coverage:.0%} of the questions "
+        f"asked reach: at least {promise}"
+    )

@@ -7,6 +7,7 @@ from .calibration import risk_coverage as risk_coverage
 from .decisions import ActionableSignal as ActionableSignal
 from .decisions import AnswerPolicy as AnswerPolicy
 from .decisions import Reason as Reason
+from .decisions import Threshold as Threshold
 from .decisions import read_policy as read_policy
 from .decisions import report_signals as report_signals
 from .decisions import write_policy as write_policy
