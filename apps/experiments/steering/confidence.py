@@ -59,10 +59,9 @@ class Observed:
     @classmethod
     def joined(cls, parts: Sequence[Observed]) -> Observed:
         """Return several as one."""
-        outcomes = {name: np.concatenate([getattr(each.outcomes, name) for each in parts]) for name in _OUTCOMES}
         return cls(
             np.concatenate([each.features for each in parts]),
-            Outcomes(**outcomes),
+            Outcomes.joined([each.outcomes for each in parts]),
             np.concatenate([each.groups for each in parts]),
         )
 

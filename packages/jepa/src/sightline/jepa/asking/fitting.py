@@ -7,7 +7,7 @@ are answered by models which were trained without them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -192,23 +192,18 @@ def _learned(
     modes = [partial(scores, mode) for mode in steering_modes(dataset, ids, _UNRELIABLE)]
     words = fit_shared_words(lexical, texts, modes, dataset.relevant(ids))
 
-    asked = [_asked(search, dataset, ids, words, lexical)]
-    groups = [np.tile(validation_groups(dataset), len(modes))]
+    asked = [_asked(search, dataset, ids, validation_groups(dataset), words, lexical)]
     for part in held_out:
-        ids = part.dataset.queries("test")
-        asked.append(_asked(_Search.of(part.model, part.dataset), part.dataset, ids, words, lexical))
-        groups.append(np.tile(_groups(dataset, ids), len(asked[-1][0]) // len(ids)))
-    features, outcomes = zip(*asked, strict=True)
-    together = Outcomes(
-        *(np.concatenate([getattr(each, field.name) for each in outcomes]) for field in fields(Outcomes))
-    )
-    return words, fit_policy(np.concatenate(features), together, np.concatenate(groups))
+        ids, its_search = part.dataset.queries("test"), _Search.of(part.model, part.dataset)
+        asked.append(_asked(its_search, part.dataset, ids, _groups(dataset, ids), words, lexical))
+    features, outcomes, groups = zip(*asked, strict=True)
+    return words, fit_policy(np.concatenate(features), Outcomes.joined(outcomes), np.concatenate(groups))
 
 
 def _asked(
-    search: _Search, dataset: SteeringDataset, ids: Ids, words: SharedWords, lexical: LexicalIndex
-) -> tuple[NDArray[np.float64], Outcomes]:
-    """Return features `[B, F]` and outcomes of these questions, each asked in every way that it can be steered."""
+    search: _Search, dataset: SteeringDataset, ids: Ids, groups: Ids, words: SharedWords, lexical: LexicalIndex
+) -> tuple[NDArray[np.float64], Outcomes, Ids]:
+    """Return features `[B, F]`, outcomes and groups `[B]` of questions, each asked in every way it can be steered."""
     modes = steering_modes(dataset, ids, _UNRELIABLE)
     texts = [dataset.question_texts[question] for question in ids] * len(modes)
     evidence = gather_evidence(
@@ -219,4 +214,5 @@ def _asked(
         np.concatenate([mode.has_steering for mode in modes]),
         added=lambda rows: words.scores(lexical, texts[rows]),
     )
-    return evidence.features, judge(evidence, search.index, dataset.relevant(ids) * len(modes))
+    outcomes = judge(evidence, search.index, dataset.relevant(ids) * len(modes))
+    return evidence.features, outcomes, np.tile(groups, len(modes))

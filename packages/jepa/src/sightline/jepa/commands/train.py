@@ -167,7 +167,7 @@ def run(arguments: argparse.Namespace) -> None:
     write_validation_report(
         output, answerer, kept.dataset, kept.result, from_headings=data.from_headings, encoders=encoders
     )
-    needed = "" if kept.dataset.encoder != encoder.name else f" --encoder {arguments.encoder}"
+    needed = "" if is_kept_tuned else f" --encoder {arguments.encoder}"
     sys.stdout.write(f'sightline-jepa ask --model {output}{needed} "your question"\n')
 
 

@@ -210,6 +210,11 @@ class Outcomes:
     subspace_right: NDArray[np.bool_]
     """`[B]` bool, the primary subspace holds a true source."""
 
+    @classmethod
+    def joined(cls, parts: Sequence[Outcomes]) -> Outcomes:
+        """Return the outcomes of several sets of questions as those of one, in their order."""
+        return cls(*(np.concatenate([getattr(each, field.name) for each in parts]) for field in fields(cls)))
+
 
 def judge(evidence: Evidence, index: SourceIndex, relevant: Sequence[NDArray[np.int64]]) -> Outcomes:
     """Compare the evidence with the true sources.
