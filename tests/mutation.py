@@ -223,6 +223,7 @@ def _run_pytest(
 ) -> None:
     """Run tests in this process, which is a fork of its own, and send the exit status and the CPU seconds."""
     os.setsid()
+    multiprocessing.set_start_method(None, force=True)  # tests start their processes as in any other process
     if limit is not None:
         seconds = int(limit) + 1
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))

@@ -29,7 +29,13 @@ def clamp(value: float, low: float, *, high: float = 1.0) -> float:
 def grown(value: float) -> float:
     return clamp(value * 2 - 1, 0.0, high=9.0) if value is not None else -value
 '''
-TEST = """from sightline.toy.rooms.sums import clamp
+TEST = """import multiprocessing
+
+from sightline.toy.rooms.sums import clamp
+
+
+def test_processes_are_started_as_in_any_other_process():
+    assert multiprocessing.get_start_method() == multiprocessing.get_all_start_methods()[0]
 
 
 def test_a_value_within_bounds_is_left_alone():

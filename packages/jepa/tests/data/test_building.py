@@ -57,6 +57,14 @@ def test_centroids_are_means_of_training_sources_else_of_all_else_the_descriptio
         np.testing.assert_array_equal(data.centroids[3], data.category_vectors[3])
 
 
+def test_a_split_again_learns_its_centroids_from_training_sources_alone(toy_dataset: SteeringDataset) -> None:
+    data = resplit(toy_dataset, 1, (0.4, 0.2, 0.4))
+    training = np.unique(data.pairs[data.pair_split == 0, 1])
+    for category in range(len(data.names)):
+        mean = data.sources[training[data.source_category[training] == category]].mean(axis=0)
+        np.testing.assert_allclose(data.centroids[category], mean / np.linalg.norm(mean), atol=1e-5)
+
+
 def test_a_split_again_shares_the_embeddings(built: SteeringDataset) -> None:
     assert resplit(built, 7).sources is built.sources
 

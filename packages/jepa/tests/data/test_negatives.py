@@ -94,7 +94,8 @@ def test_the_nearest_allowed_sources_of_a_category_are_taken(make_toy_dataset: M
         inside = dataset.source_category == dataset.source_category[source]
         allowed = inside & ~_may_be_right(dataset, row)
         allowed[source] = False
-        if tiers[0] == SAME_CATEGORY:
+        assert (tiers[0] == SAME_CATEGORY) == allowed.any()
+        if allowed.any():
             cosines = np.where(allowed, dataset.sources @ dataset.questions[question], -np.inf)
             assert cosines[ids[0]] == pytest.approx(cosines.max(), abs=1e-5)
 

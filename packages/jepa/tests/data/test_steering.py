@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sightline.jepa.data.dataset import SteeringDataset
-from sightline.jepa.data.steering import changed_categories, oracle_steering, steering
+from sightline.jepa.data.steering import changed_categories, oracle_steering, steering, unreliable_steering
 
 MakeDataset = Callable[..., SteeringDataset]
 
@@ -94,3 +94,13 @@ def test_oracle_steering_is_the_centroid_of_the_answers_category(built: Steering
     found = oracle_steering(built, np.array([2, 3]))
     np.testing.assert_array_equal(found.vectors, built.centroids[[2, 0]])
     assert found.has_steering.all()
+
+
+def test_unreliable_steering_is_wrong_for_half_of_its_share_and_missing_for_the_other(
+    make_toy_dataset: MakeDataset,
+) -> None:
+    dataset = make_toy_dataset(sources=2000)
+    found = unreliable_steering(dataset, np.arange(2000), 0.3)
+    right = (found.vectors == dataset.category_vectors[dataset.question_category]).all(axis=1)
+    assert 0.13 < 1 - found.has_steering.mean() < 0.17
+    assert 0.13 < (found.has_steering & ~right).mean() < 0.17

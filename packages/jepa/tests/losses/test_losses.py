@@ -134,6 +134,19 @@ def test_batch_info_nce_leaves_out_other_true_pairs_in_both_directions():
     assert unmasked["loss"] > math.log(2) - 0.01
 
 
+def test_a_source_that_answers_another_question_is_left_out_for_that_question_and_not_the_other_way_round():
+    predictions, sources = unit(6, 1).double(), unit(6, 2).double()
+    positive = torch.eye(6, dtype=torch.bool)
+    positive[0, 3] = positive[0, 4] = positive[5, 1] = True  # question 0 has three answers, question 5 two
+    parts = batch_info_nce(predictions, sources, positive, 0.1)
+    answers = [set(row.nonzero().flatten().tolist()) - {place} for place, row in enumerate(positive)]
+    asked = [set(row.nonzero().flatten().tolist()) - {place} for place, row in enumerate(positive.T)]
+    forward = slow_info_nce(predictions.numpy(), sources.numpy(), list(range(6)), answers, 0.1)
+    backward = slow_info_nce(sources.numpy(), predictions.numpy(), list(range(6)), asked, 0.1)
+    assert float(parts["forward"]) == pytest.approx(forward)
+    assert float(parts["backward"]) == pytest.approx(backward)
+
+
 def test_mined_negatives_count_in_the_direction_of_the_sources():
     own = torch.eye(COUNT, dtype=torch.bool)
     without = batch_info_nce(PERFECT, PERFECT, own, 0.05)

@@ -49,10 +49,10 @@ def test_only_balanced_and_certain_routing_satisfies_both():
 
 
 def test_the_residual_penalty_counts_what_exceeds_the_margin():
-    fine = torch.tensor([[3.0, 4.0], [0.0, 1.0], [0.0, 0.0]])
+    fine = torch.tensor([[3.0, 4.0], [0.0, 2.5], [0.0, 0.5]])
     penalty = residual_penalty(fine, 2.0)
-    assert penalty["loss"] == pytest.approx((3.0 + 0.0 + 0.0) / 3)
-    assert penalty["length"] == pytest.approx(2.0)
+    assert penalty["loss"] == pytest.approx((3.0 + 0.5 + 0.0) / 3)
+    assert penalty["length"] == pytest.approx(8.0 / 3)
 
 
 def test_the_residual_penalty_has_a_finite_gradient_at_zero():

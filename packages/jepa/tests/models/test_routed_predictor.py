@@ -140,6 +140,17 @@ def test_obedience_zero_is_the_prediction_without_steering(trained: RoutedPredic
     torch.testing.assert_close(ignoring.prediction, without.prediction)
 
 
+def test_steering_beyond_its_own_strength_leaves_the_weight_of_the_coarse_part_alone(trained: RoutedPredictor):
+    trained.fine_radius = 1e6  # nothing is shortened
+    torch.nn.init.constant_(trained.gate.weight, 0.5)
+    gates = []
+    for steering_strength in (0.5, 1.0, 3.0):
+        parts = trained.decompose(QUESTION, STEERING, YES, steering_strength, force=CATEGORY)
+        gates.append(trained.residual(QUESTION, STEERING, YES, steering_strength) / parts.fine)
+    torch.testing.assert_close(gates[2], gates[1])
+    assert (gates[0] - gates[1]).abs().max() > 1e-3
+
+
 def test_every_routing_loss_reaches_the_router():
     losses = {
         "routing": lambda parts: routing_loss(parts.routing_logits, (CATEGORY + 1) % SUBSPACES),

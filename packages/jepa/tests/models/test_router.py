@@ -41,6 +41,12 @@ def test_untrained_and_unsteered_it_is_the_nearest_centroid(router: SubspaceRout
     assert torch.equal(weights.argmax(dim=1), (QUESTION @ CENTROIDS.T).argmax(dim=1))
 
 
+def test_untrained_its_logits_are_scaled_cosines_with_centroids_and_descriptions():
+    router = SubspaceRouter(RouterConfig(question_scale=7.0, steering_scale=3.0), CENTROIDS, DESCRIPTIONS)
+    expected = 7.0 * QUESTION @ CENTROIDS.T + 3.0 * STEERING @ DESCRIPTIONS.T
+    torch.testing.assert_close(router.logits(QUESTION, STEERING, YES), expected)
+
+
 def test_untrained_it_follows_a_description_when_the_question_says_nothing(router: SubspaceRouter):
     neutral = normalize(CENTROIDS.sum(dim=0, keepdim=True), dim=1).expand(COUNT, -1)
     weights, _ = router(neutral, STEERING, YES)

@@ -49,6 +49,31 @@ def test_a_store_gives_dates_back_and_its_json_stays_readable(tmp_path):
     assert Document.model_validate_json(store_json).metadata == metadata
 
 
+def test_numbers_and_texts_are_compared_with_their_own_kind_alone():
+    values = [
+        1,
+        2.5,
+        "",
+        "t",
+        "x",
+        True,
+        None,
+        date(2026, 5, 1),
+        datetime(2026, 5, 1),
+        datetime(2026, 5, 1, tzinfo=UTC),
+    ]
+    with LocalEmbeddingStore(HashingEncoder(8)) as store:
+        store.add(Document(id=str(n), content="x", metadata={"at": value}) for n, value in enumerate(values))
+
+        def found(condition: object) -> set[str]:
+            return {hit.document.id for hit in store.search(np.ones(8), top_k=99, where={"at": condition})}
+
+        assert found({">": 1}) == {"1"}
+        assert found({">=": 1}) == found({"<": 3}) == {"0", "1"}
+        assert found({">": "t"}) == {"4"}
+        assert found({">=": ""}) == found({"<=": "x"}) == {"2", "3", "4"}
+
+
 def test_instants_compare_whatever_their_zone_and_the_three_kinds_do_not():
     noon = datetime(2026, 5, 1, 12, tzinfo=timezone(timedelta(hours=2)))
     with LocalEmbeddingStore(HashingEncoder(8)) as store:

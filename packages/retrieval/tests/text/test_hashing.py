@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 from hypothesis import given
@@ -16,6 +18,15 @@ def test_hashed_vectors_have_unit_length(texts: list[str], dimension: int):
     assert vectors.shape == (len(texts), dimension)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+
+
+def test_each_feature_counts_with_a_sign_and_the_logarithm_of_its_count():
+    expected = np.zeros(8)
+    for feature, count in {"<ab>": 2, "<ab": 2, "ab>": 2, "<ac>": 1, "<ac": 1, "ac>": 1}.items():
+        value = zlib.crc32(feature.encode())
+        expected[value % 8] += (-1 if value >= 1 << 31 else 1) * (1 + math.log(count))
+    (vector,) = HashingEncoder(8).encode(["ab AC, ab"])
+    np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-6)
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=6))

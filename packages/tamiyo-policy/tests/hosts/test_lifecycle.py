@@ -271,6 +271,13 @@ def test_the_strict_gate_to_blending_asks_for_each_of_its_conditions(field: str,
     assert not bool(open_gates(states.update(states.occupied, **{field: value}), strict)[0, 0])
 
 
+@pytest.mark.parametrize(("health", "is_open"), [(0.5, True), (0.4375, False)])
+def test_a_gradient_just_as_healthy_as_asked_for_passes_the_gate(health: float, is_open: bool) -> None:
+    config = SCALED_LIFECYCLE.model_copy(update={"min_gradient_health": 0.5})
+    for states in (run([act(Op.GERMINATE), ADVANCE, WAIT, WAIT]), run(TO_HOLDING)):
+        assert bool(open_gates(states.update(states.occupied, health=health), config)[0, 0]) == is_open
+
+
 def test_the_strict_gate_to_fossils_asks_for_a_contribution() -> None:
     states = run(TO_HOLDING)
     for contribution, is_open in ((1.0, True), (0.9, False)):

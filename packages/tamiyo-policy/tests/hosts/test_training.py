@@ -127,6 +127,16 @@ def test_the_test_accuracy_is_that_of_the_test_part(small_digits):
     assert training.test_accuracy(what)[0] == accuracy > 20
 
 
+def test_seeds_that_pass_straight_through_have_no_part_in_the_test_accuracy(small_digits):
+    training = build(small_digits, 1)
+    training.reset([0], "B")
+    what = setting([[MLP] * 3])
+    grow(training, what, 20)
+    through = replace(what, straight_through=np.ones((1, 3), np.bool_))
+    off = replace(what, alpha=np.zeros((1, 3), np.float32))
+    assert training.test_accuracy(through) == training.test_accuracy(off) != training.test_accuracy(what)
+
+
 def test_another_number_of_seeds_than_networks_is_refused(small_digits):
     with pytest.raises(ValueError, match="2 networks need as many seeds, got 3"):
         build(small_digits, 2).reset([1, 2, 3], "AAA")

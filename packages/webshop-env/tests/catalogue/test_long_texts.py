@@ -68,6 +68,7 @@ def test_search_does_not_find_what_stands_in_features_and_reviews_alone(long: li
     for product in long:
         for text in (*product.bullets[1:], *product.reviews):
             assert text.lower() not in product.search_text
+        assert not any(WORDING[attribute].lower() in product.bullets[0].lower() for attribute in product.attributes)
 
 
 def test_option_groups_are_long_but_bounded(long: list[Product]) -> None:

@@ -201,6 +201,12 @@ def test_a_state_that_cannot_be_is_refused_by_field(
         decode(shop, forge(saved, **state))
 
 
+def test_a_payload_that_is_no_object_is_named_as_a_whole(shop: Shop) -> None:
+    payload = b"[]"
+    with pytest.raises(SnapshotError, match="'payload' is wrong"):
+        decode(shop, b"SLWS" + bytes([SCHEMA_VERSION]) + _checksum(payload) + payload)
+
+
 @settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_any_payload_with_a_fitting_checksum_is_read_or_refused(shop: Shop, payload: bytes) -> None:

@@ -114,8 +114,8 @@ def test_outer_dots_of_a_human_instruction_are_dropped() -> None:
 
 
 def test_a_human_instruction_without_attributes_leaves_no_trace() -> None:
-    entries = (HumanInstruction("a", ("x",)), HumanInstruction("b", ("y",)))
-    silent = (entries[0], HumanInstruction("skipped", ()), entries[1])
+    entries = tuple(HumanInstruction(text, ("x",)) for text in "abcdefgh")
+    silent = (entries[0], HumanInstruction("skipped", ()), *entries[1:])
     with_it, without = (build_goals(Catalogue([product(human=human)]), "human", 3) for human in (silent, entries))
     assert with_it.goals == without.goals
 
@@ -173,6 +173,14 @@ def test_the_same_seed_gives_the_same_goals_and_another_seed_other_prices() -> N
         assert build_goals(catalogue, kind, 5).prices != build_goals(catalogue, kind, 6).prices
     orders = [[goal.asin for goal in build_goals(catalogue, "human", seed).goals] for seed in (5, 6)]
     assert orders[0] == orders[1]
+
+
+def test_goals_are_in_the_order_of_the_original() -> None:
+    catalogue = Catalogue([product(number, synthetic=SyntheticInstruction("Find me", ("a",))) for number in range(20)])
+    order = list(range(20))
+    random.Random(233).shuffle(order)
+    goals = build_goals(catalogue, "synthetic", 0).goals
+    assert [int(goal.asin[1:]) for goal in goals] == order
 
 
 def test_building_goals_leaves_the_global_generator_alone() -> None:

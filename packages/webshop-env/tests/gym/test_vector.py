@@ -181,6 +181,15 @@ def test_a_step_before_the_first_reset_asks_for_one(shop: Shop) -> None:
         envs.reset(options={"reset_mask": np.array([True, False])})
 
 
+def test_an_ended_episode_that_is_left_out_of_a_reset_stays_ended(shop: Shop) -> None:
+    envs = WebShopVectorEnv(2, shop=shop, autoreset_mode="Disabled", step_limit=1)
+    envs.reset(seed=0)
+    envs.step(["search[x]", "search[x]"])
+    envs.reset(options={"reset_mask": np.array([True, False])})
+    with pytest.raises(ResetNeeded, match=r"episodes \[1\] have ended"):
+        envs.step(["search[x]", "search[x]"])
+
+
 def test_an_ended_episode_without_autoreset_must_be_reset(shop: Shop) -> None:
     envs = WebShopVectorEnv(2, shop=shop, autoreset_mode="Disabled", step_limit=1)
     envs.reset(seed=0)

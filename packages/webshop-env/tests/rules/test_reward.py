@@ -123,6 +123,8 @@ def test_an_attribute_is_met_by_a_similar_one_or_by_the_texts(attribute: str, me
         ("x-large", "x large", True),
         ("x-large", "small", False),
         ("★", "★", False),  # nothing is left to compare
+        ("abcdefghijklmnopqrst", "abcdefghijklmnopqxyz", False),  # 17 letters of 20 in common: 85 is not over 85
+        ("abcdefghijklmnopqrst", "abcdefghijklmnopqrsz", True),  # 19 of 20: 95
     ],
 )
 def test_an_option_is_met_by_its_colour_or_by_a_similar_value(wanted: str, chosen: str, met: bool) -> None:

@@ -114,6 +114,23 @@ def test_next_leads_beyond_the_last_page_of_results(shop: Shop) -> None:
     assert clickables(shop, play(shop, "search[chair]"))[:2] == ["back to search", "next >"]
 
 
+def test_pages_of_results_go_on_where_the_one_before_ended_and_back_by_one(shop: Shop) -> None:
+    pages = [play(shop, "search[chair]", *["click[next >]"] * clicks) for clicks in range(3)]
+    listed = [[text for text in clickables(shop, page) if text.startswith("b0")] for page in pages]
+    assert [len(asins) for asins in listed] == [10, 1, 0]
+    assert sorted(listed[0] + listed[1]) == [f"b0chair{number:02}" for number in range(11)]
+    for page, before in zip(pages[1:], pages, strict=False):
+        back = shop.act(page, "click[< prev]")[0]
+        assert (back.number, clickables(shop, back)) == (before.number, clickables(shop, before))
+
+
+def test_a_page_equals_pages_of_the_same_elements_and_nothing_else(shop: Shop) -> None:
+    page = shop.page(play(shop, "search[chair]"))
+    assert page == shop.page(play(shop, "search[chair]"))
+    assert page != shop.page(play(shop, "search[mug]"))
+    assert (page == "page") is False
+
+
 def test_a_value_in_two_groups_is_chosen_in_the_later_one(shop: Shop) -> None:
     state = play(shop, "search[lamp]", "click[b0lamp]", "click[blue]")
     assert state.options == (("size", "blue"),)

@@ -96,3 +96,12 @@ def test_a_row_that_just_reaches_the_least_score_is_found():
     for row in range(50):
         (found,) = best_rows(vectors, query[None], top_k=50, min_score=float(min(scores[row], 1.0)))
         assert row in found.rows
+
+
+def test_a_later_block_is_searched_for_rows_that_lead_by_less_than_rounding(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(exact, "_SCORES_PER_BLOCK", 1)
+    monkeypatch.setattr(exact, "_MIN_BLOCK_ROWS", 1)
+    scores = np.array([0.5, 0.5, 0.5 + 2.0**-21, 0.5], np.float32)
+    vectors = np.stack([scores, np.sqrt(1 - scores**2), 0 * scores, 0 * scores], axis=1)
+    (found,) = best_rows(vectors, np.eye(1, 4, dtype=np.float32), top_k=1)
+    assert found.rows.tolist() == [2]

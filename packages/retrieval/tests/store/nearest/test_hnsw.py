@@ -49,3 +49,14 @@ def test_more_candidates_than_hits_are_proposed_in_the_order_of_rows(monkeypatch
                 assert proposed.tolist() == sorted(set(proposed.tolist()))
     empty = ApproximateIndex.build(rows[:0], np.ones(0, dtype=np.bool_))
     assert [proposed.tolist() for proposed in empty.candidates(rows[:2], 1)] == [[], []]
+
+
+def test_after_a_compaction_rows_have_their_new_numbers_and_those_dropped_are_not_proposed():
+    rows = unit(30)
+    index = ApproximateIndex.build(rows, np.ones(30, dtype=np.bool_))
+    kept = np.array([3, 4, 11, 29])
+    for left, expected in ((kept, [0, 1, 2, 3]), (kept[:0], [])):
+        renumbered = index.with_keys(left)
+        assert renumbered.row_count == len(left)
+        for queries in (rows[:1], rows[:2]):
+            assert [proposed.tolist() for proposed in renumbered.candidates(queries, 2)] == [expected] * len(queries)

@@ -134,6 +134,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str, str | None]] = {
         "two documents have this id",
         "d6",
     ),
+    "the count of the database's free pages": (
+        lambda folder: overwrite(folder / "documents.sqlite", 36, (5).to_bytes(4, "big")),
+        "reelist: size is",
+        None,
+    ),
     "an index of the database": (
         lambda folder: execute(folder, "DROP INDEX documents_by_id"),
         "it lacks what CREATE INDEX documents_by_id makes",
