@@ -78,6 +78,14 @@ def test_it_advances_a_seed_whose_gate_is_open(stage: Stage) -> None:
     assert (action["op"], action["slot"]) == (Op.ADVANCE, 0)
 
 
+def test_a_slot_that_is_masked_is_never_taken_though_another_would_be_legal() -> None:
+    states, memory = seed(Stage.TRAINING), HeuristicMemory.start(1, CONFIG)
+    masks = legality_masks(states, SCALED_LIFECYCLE, SELECTABLE)
+    masks["slot_by_op"][:, Op.ADVANCE] = torch.tensor([False, True, False])
+    actions, _ = heuristic_actions(memory, states, PLATEAU, masks, SPACE, config=CONFIG, lifecycle=SCALED_LIFECYCLE)
+    assert int(SPACE.by_name(actions[0])["op"]) != Op.ADVANCE
+
+
 def test_it_does_not_knock_at_a_closed_gate() -> None:
     assert decide(seed(Stage.TRAINING, epochs_in_stage=1))[0]["op"] == Op.WAIT
 

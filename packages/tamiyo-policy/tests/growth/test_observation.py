@@ -118,6 +118,13 @@ def test_features_show_what_they_are_named_for() -> None:
     assert seen["accuracy_history"] == pytest.approx([-1.0] * (HISTORY - 1) + [0.4])
 
 
+@pytest.mark.parametrize(("age", "expected"), [(-1, -1.0), (0, 1.0), (2, 0.99**2)])
+def test_a_contribution_is_fresh_when_measured_and_marked_when_it_never_was(age: int, expected: float) -> None:
+    at = torch.tensor([[False, True, False]])
+    states = SlotStates.empty(1, 3).update(at, stage=Stage.BLENDING, blueprint=5, contribution_age=age)
+    assert view(states, HostSignals.start(1))["1.contribution_freshness"] == pytest.approx([expected])
+
+
 def test_the_history_keeps_the_last_validations_in_order() -> None:
     signals = HostSignals.start(1)
     for accuracy in range(10, 80, 10):

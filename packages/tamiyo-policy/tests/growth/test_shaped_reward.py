@@ -58,6 +58,13 @@ def test_credit_shrinks_when_all_seeds_together_hurt() -> None:
     assert terms(step(states, gain=-1.0)).attribution.item() == pytest.approx(2 / (1 + math.exp(3)))
 
 
+@pytest.mark.parametrize(("contribution", "expected"), [(2.0, -2.0), (-3.0, 3.0)])
+def test_a_pruned_seed_earns_the_opposite_of_its_credit(contribution: float, expected: float) -> None:
+    held = seed(Stage.HOLDING, contribution=contribution, clean_progress=5.0)
+    gone = SlotStates.empty(1, 1).update(HERE, stage=Stage.PRUNED)
+    assert terms(step(held, Op.PRUNE, after=gone)).attribution.item() == pytest.approx(expected)
+
+
 def test_early_seeds_earn_less() -> None:
     for age, share in ((30, 0.4), (28, 0.7), (26, 1.0), (5, 1.0)):
         states = seed(Stage.BLENDING, contribution=2.0, clean_progress=5.0, age=age)

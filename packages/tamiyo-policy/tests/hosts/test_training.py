@@ -158,7 +158,14 @@ def test_a_seed_in_a_severed_slot_has_neither_effect_nor_gradient_until_the_drif
     empty.interval(setting([[-1] * 3]), np.zeros((1, 3), np.bool_), 0)
     assert torch.equal(severed.model.host_parameters, empty.model.host_parameters)
     whole = np.ones((1, 8), np.bool_)
-    np.testing.assert_array_equal(severed.measure(what, whole)[1], empty.measure(setting([[-1] * 3]), whole)[1])
+    grown = course(0, 0.0)
+    grow(grown, what, 20)
+    for training in (severed, empty):
+        training.model.load_state_dict(grown.model.state_dict())
+    without = empty.measure(setting([[-1] * 3]), whole)[1]
+    np.testing.assert_array_equal(severed.measure(what, whole)[1], without)
+    assert (grown.measure(what, whole)[1] != without).any()
+    assert severed.test_accuracy(what) == empty.test_accuracy(setting([[-1] * 3])) != grown.test_accuracy(what)
 
 
 def test_the_drift_severs_other_slots_at_its_step_and_a_restored_training_knows_it(small_digits):

@@ -68,6 +68,16 @@ def test_chosen_rows_come_with_everything_that_belongs_to_them() -> None:
     assert [part.tolist() for part in row.initial_hidden] == [[[[1.0]]], [[[3.0]]]]
 
 
+def test_the_state_before_the_first_step_is_kept_whatever_becomes_of_the_one_that_was_given() -> None:
+    buffer = RolloutBuffer(2, 1, 3, SPACE)
+    hidden = (torch.ones(1, 2, 4), torch.ones(1, 2, 4))
+    buffer.start(hidden)
+    for part in hidden:
+        part.fill_(7.0)
+    buffer.add(step(0))
+    assert all(bool((part == 1).all()) for part in buffer.sequences().initial_hidden)
+
+
 def test_a_second_rollout_overwrites_the_first() -> None:
     buffer = filled(step(0), step(1))
     buffer.start((torch.zeros(1, 2, 4), torch.zeros(1, 2, 4)))

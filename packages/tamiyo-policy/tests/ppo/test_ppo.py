@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from copy import deepcopy
 
 import pytest
 import torch
@@ -174,6 +175,24 @@ def test_a_policy_that_moved_too_far_takes_no_further_step(network: RecurrentAct
     metrics = ppo.update(rollout(network))
     assert metrics["stopped"] == 1
     assert 1 <= metrics["gradient_steps"] < 50
+
+
+def test_no_minibatch_is_learned_from_after_the_one_that_had_moved_too_far(network: RecurrentActorCritic) -> None:
+    config = PPOConfig(target_divergence=1e-7, minibatches=ENVIRONMENTS, epochs=3)
+    metrics = PPO(network, config, seed=0).update(rollout(network))
+    assert metrics["stopped"] == 1
+    assert metrics["gradient_steps"] < ENVIRONMENTS
+
+
+def test_losses_of_minibatches_are_on_average_that_of_the_rollout(network: RecurrentActorCritic) -> None:
+    found = []
+    for minibatches in (1, ENVIRONMENTS):
+        config = PPOConfig(minibatches=minibatches, epochs=1, learning_rate=1e-12)
+        untouched = deepcopy(network)
+        found.append(PPO(untouched, config, seed=0).update(rollout(untouched)))
+    assert found[0]["value_loss"] == pytest.approx(found[1]["value_loss"], rel=1e-4)
+    assert found[0]["policy_loss"] == pytest.approx(found[1]["policy_loss"], rel=1e-4, abs=1e-6)
+    assert found[0]["value_loss"] > 1e-3
 
 
 def test_steps_without_a_choice_teach_the_critic_only(network: RecurrentActorCritic) -> None:

@@ -159,6 +159,13 @@ def test_only_the_factors_that_the_cued_operation_uses_must_be_right(matters: bo
     assert rewards.tolist() == (~used if matters else np.ones(300)).astype(float).tolist()
 
 
+def test_a_cue_is_to_be_used_ten_steps_later_by_default() -> None:
+    task = CuedGrowth(1)
+    task.reset(seed=0)
+    ended = [bool(task.step(np.zeros((1, 3), np.int64))[2][0]) for _ in range(11)]
+    assert ended == [False] * 10 + [True]
+
+
 def test_before_its_use_the_cue_leaves_nothing_but_waiting() -> None:
     task = CuedGrowth(1, delay=2)
     _, information = task.reset(seed=0)

@@ -125,9 +125,11 @@ def test_error_rows_are_counted_and_are_no_failures(make_row, mean_test):
 def test_a_model_that_ends_less_than_half_as_often_is_collapsed(make_row, mean_test):
     rows = [make_row("base", t, False, ended=t % 10 != 0) for t in range(40)]
     rows += [make_row("dead", t, False, ended=t % 10 == 0) for t in range(40)]
+    rows += [make_row("slow", t, False, ended=t % 2 == 0) for t in range(40)]  # 50 % against 90 %
     found = {row.model: row for row in summarise(rows, base="base", test=mean_test)}
     assert found["dead"].collapsed
     assert not found["base"].collapsed
+    assert not found["slow"].collapsed
 
 
 def test_training_seeds_of_a_cell_count_as_one_model(make_row, mean_test):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,25 @@ def test_a_labelled_snapshot_has_every_part_and_each_agrees_with_recursion(world
         assert one.first_order is not None
         assert one.patches is not None
         assert LabelledSnapshot.model_validate_json(one.model_dump_json()) == one
+
+
+def test_snapshots_keep_their_order_whatever_tasks_they_are_of(worlds):
+    world, policy, teacher, _, snapshots = scene(worlds)
+    mixed = [*snapshots[::2], *snapshots[1::2]]
+    assert [one.task for one in mixed] != sorted(one.task for one in mixed)
+    found = Labeller(world, policy, teacher, settings=LabelSettings(patches=False)).label(mixed)
+    assert [one.snapshot.id for one in found] == [one.id for one in mixed]
+
+
+def test_a_snapshot_without_a_step_left_is_an_error_row(worlds):
+    world, policy, teacher, _, snapshots = scene(worlds)
+    over, last = (
+        snapshots[0].model_copy(update={"state": base64.b64encode(world.encode(worlds.Place(0, steps))).decode()})
+        for steps in (world.horizon, world.horizon - 1)
+    )
+    found = Labeller(world, policy, teacher).advise([over, last])
+    assert [one.error for one in found] == ["nothing can be done in this state", None]
+    assert found[0].hint is None
 
 
 def test_depth_is_what_walking_back_through_the_episode_finds(worlds):

@@ -64,6 +64,28 @@ def test_what_the_graph_leaves_open_is_sampled_until_it_is_decided(worlds):
     assert misses <= 0.15 * count
 
 
+def test_a_threshold_outside_of_the_certain_interval_or_at_its_low_end_needs_no_episodes(worlds):
+    checked = 0
+    for seed in range(60):
+        world, policy = worlds.random_world(seed, nodes=40, horizon=9)
+        root = worlds.Place(0)
+        actions = world.actions(root)
+        if len(actions) < 2:
+            continue
+
+        def measure(threshold, world=world, policy=policy, root=root, actions=actions):
+            graph = ValueGraph(world, policy, tolerance=0.0, max_prompts=4)
+            return measure_values(graph, root, Question(actions[0], actions[1], threshold), Noise(0, "s"))
+
+        certain = measure(-2.0)
+        assert certain.pairs is measure(2.0).pairs is measure(certain.L_local.low).pairs is None
+        if certain.L_local.gap > 0.01:
+            checked += 1
+            assert measure(certain.L_local.estimate).pairs is not None
+            assert measure(certain.L_local.high).pairs is not None
+    assert checked > 10
+
+
 def test_actions_are_sampled_in_one_order_whatever_their_names_hash_to(worlds, monkeypatch):
     narrow, asked = leverage.narrow_value, []
     monkeypatch.setattr(

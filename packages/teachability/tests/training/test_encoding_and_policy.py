@@ -33,6 +33,16 @@ def test_an_action_that_fills_the_context_is_refused(models):
         TextEncoder(models.tiny_tokenizer(), context=8)(VIEW)
 
 
+def test_a_prompt_is_cut_to_leave_room_for_the_longest_action(models):
+    tokenizer = models.tiny_tokenizer()
+    whole = TextEncoder(tokenizer)(VIEW)
+    longest = max(map(len, whole.candidates))
+    context = len(whole.prompt) + longest
+    assert longest > min(map(len, whole.candidates))
+    assert TextEncoder(tokenizer, context=context)(VIEW).prompt == whole.prompt
+    assert len(TextEncoder(tokenizer, context=context - 1)(VIEW).prompt) == len(whole.prompt) - 1
+
+
 def test_scores_are_the_log_probabilities_of_one_token_after_another(models):
     model = models.tiny_model()
     batch = [Encoded([5, 6, 7], [[1, 2], [3]]), Encoded([9], [[4, 4, 4]])]

@@ -120,3 +120,17 @@ def test_what_an_environment_raises_has_one_name(worlds):
     world = Breaking({0: {"a": 0}}, horizon=2)
     with pytest.raises(DynamicsError, match="OSError at action 'a': the shop is on fire"):
         ValueGraph(world, worlds.TablePolicy({})).value(worlds.Place(0))
+
+
+@pytest.mark.parametrize("wrong", [{"tolerance": -0.1}, {"max_prompts": -1}])
+def test_a_negative_tolerance_or_budget_is_refused(worlds, wrong):
+    with pytest.raises(ValueError, match="must not be negative"):
+        ValueGraph(worlds.MapWorld({0: {"a": worlds.WIN}}, 1), worlds.TablePolicy({}), **wrong)
+
+
+def test_actions_have_no_values_where_no_step_is_left(worlds):
+    world = worlds.MapWorld({0: {"a": worlds.WIN}}, horizon=2)
+    graph = ValueGraph(world, worlds.TablePolicy({}))
+    assert graph.action_values(worlds.Place(0, 1))["a"].estimate == 1.0
+    with pytest.raises(ValueError, match="no step is left"):
+        graph.action_values(worlds.Place(0, 2))

@@ -102,6 +102,31 @@ def test_without_a_graph_narrowing_is_plain_monte_carlo(worlds):
     found = narrow_value(graph, worlds.Place(0), None, Noise(0, "s"), rollouts=40)
     assert found.low == pytest.approx(stats.beta.ppf(0.025, 1 + found.successes, 41 - found.successes), abs=1e-9)
     assert found.high == pytest.approx(stats.beta.ppf(0.975, 1 + found.successes, 41 - found.successes), abs=1e-9)
+    assert found.estimate == pytest.approx((1 + found.successes) / 42, abs=1e-12)
+
+
+def test_an_action_that_ends_the_episode_has_its_own_worth_while_a_step_is_left(worlds):
+    world = worlds.MapWorld({0: {"good": worlds.WIN, "bad": worlds.LOSE, "on": 0}}, horizon=1)
+    graph, noise = ValueGraph(world, worlds.TablePolicy({})), Noise(0, "s")
+    for action, worth in (("good", 1.0), ("bad", 0.0)):
+        found = narrow_value(graph, worlds.Place(0), action, noise, rollouts=8)
+        assert (found.low, found.high, found.estimate) == (worth, worth, worth)
+    assert narrow_value(graph, worlds.Place(0, 1), "good", noise, rollouts=8).high == 0.0
+
+
+def test_a_forced_first_action_takes_a_step(worlds):
+    table = {0: {"on": 1, "out": worlds.LOSE}, 1: {"on": worlds.WIN}}
+    for horizon, succeeds in ((1, False), (2, True)):
+        graph = ValueGraph(worlds.MapWorld(table, horizon), worlds.TablePolicy({}))
+        assert sample_arm(graph, worlds.Place(0), "on", range(3), Noise(0, "s")).success == (succeeds,) * 3
+
+
+def test_rollouts_from_the_frontier_end_as_whole_ones_that_come_by_there(worlds):
+    world = worlds.MapWorld({0: {"on": 1}, 1: {"x": worlds.WIN, "y": worlds.LOSE, "z": 1}}, horizon=6)
+    graph, noise = ValueGraph(world, worlds.TablePolicy({}), tolerance=0.0, max_prompts=1), Noise(3, "s")
+    graph.value(worlds.Place(0))
+    whole = sample_arm(ValueGraph(world, worlds.TablePolicy({})), worlds.Place(0), None, range(60), noise)
+    assert narrow_value(graph, worlds.Place(0), None, noise, rollouts=60).successes == sum(whole.success)
 
 
 def test_sampling_stops_when_the_question_is_decided(worlds):
