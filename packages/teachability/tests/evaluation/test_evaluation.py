@@ -122,6 +122,16 @@ def test_error_rows_are_counted_and_are_no_failures(make_row, mean_test):
     assert (m.success_rate, m.errors, m.n) == (1.0, 1, 3)
 
 
+def test_an_episode_that_was_an_error_has_no_part_in_its_tasks_mean_and_forgetting_is_a_positive_drop(make_row):
+    rows = [make_row("base", t, True, 3, dataset="retention") for t in range(8)]
+    rows += [make_row("m", t, t > 1, 3, dataset="retention") for t in range(8)]
+    rows += [make_row("m", t, False, 4, dataset="retention", outcome="error") for t in range(8)]
+    found = {row.model: row for row in summarise_retention(rows, set(range(8)), base="base", chosen_by=[0])}
+    assert (found["m"].retention_success_rate, found["m"].base_retention_success_rate) == (0.75, 1.0)
+    assert (found["m"].retention_drop, found["base"].retention_drop) == (0.25, 0.0)
+    assert 0 <= found["m"].drop_low < 0.25 < found["m"].drop_high
+
+
 def test_a_model_that_ends_less_than_half_as_often_is_collapsed(make_row, mean_test):
     rows = [make_row("base", t, False, ended=t % 10 != 0) for t in range(40)]
     rows += [make_row("dead", t, False, ended=t % 10 == 0) for t in range(40)]

@@ -18,6 +18,7 @@ from sightline.teachability.selection import (
 )
 from sightline.teachability.training.examples import replay_pool
 from sightline.teachability.training.matrix import Workshop
+from sightline.teachability.training.policy import plain_scores
 
 
 def pool(scene, size=60):
@@ -150,3 +151,11 @@ def test_gradients_of_examples_like_the_panel_point_where_the_panels_do(scene, t
     truth = np.array([1.0] * (len(alike) - 2) + [0.0] * len(others))
     assert top_k_overlap(scores, truth, len(alike) - 2) == 1.0
     scene.learner.slot.check_base()
+
+
+def test_examples_that_would_change_nothing_are_aligned_with_nothing(scene, toy_examples):
+    def constant(model, batch):
+        return [0.0 * scores for scores in plain_scores(model, batch)]
+
+    scores = gradient_alignment(scene.learner, toy_examples[:2], toy_examples[2:4], seed=0, score=constant)
+    assert scores.tolist() == [0.0, 0.0]
