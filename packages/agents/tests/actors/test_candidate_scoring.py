@@ -177,6 +177,19 @@ def test_a_prompt_is_put_into_the_chat_template_and_the_assistants_turn_begins_w
     assert encode_prompts(tokenizer, [PROMPT], [500], chat_template=False) == [plain]
 
 
+def test_a_tokenizer_that_begins_every_text_adds_nothing_inside_the_chat_template() -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    expected = encode_prompts(tokenizer, [PROMPT], [500])
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", tokenizer.convert_tokens_to_ids("<s>"))]
+    )
+    assert tokenizer(PROMPT)["input_ids"][0] == tokenizer.bos_token_id
+    assert encode_prompts(tokenizer, [PROMPT], [500]) == expected
+
+
 @given(room=st.integers(40, 200))
 @settings(deadline=None, max_examples=20)
 def test_a_long_prompt_is_cut_inside_the_template(room: int) -> None:

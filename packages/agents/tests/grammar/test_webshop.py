@@ -194,3 +194,21 @@ def test_products_get_labels_in_page_order_everywhere_and_others_follow() -> Non
 )
 def test_the_kind_of_page_is_told_from_its_actions(actions: tuple[str, ...], kind: ShopPage) -> None:
     assert webshop_grammar.page_kind(actions) is kind
+
+
+def test_an_action_is_about_its_target_and_a_chosen_option_about_nothing() -> None:
+    page = [
+        "[clicked button] red [clicked button_]",
+        "[button] blue [button_]",
+        "[button] b0aaaaaaaa [button_]",
+        "a lamp",
+    ]
+    assert webshop_grammar.action_words("click[red]", page) == 0.0
+    assert webshop_grammar.action_words("click[blue]", page) == "blue"
+    assert "a lamp" in str(webshop_grammar.action_words("click[b0aaaaaaaa]", page))
+    assert webshop_grammar.action_words("search[lamp]", page) == 1.0
+    assert webshop_grammar.action_words("click[buy now]", page) == 0.5
+
+
+def test_a_task_is_told_without_its_label() -> None:
+    assert webshop_grammar.task_text("Instruction: Find me a lamp") == "Find me a lamp"

@@ -100,6 +100,24 @@ def test_the_nearest_allowed_sources_of_a_category_are_taken(make_toy_dataset: M
             assert cosines[ids[0]] == pytest.approx(cosines.max(), abs=1e-5)
 
 
+def test_the_numbers_of_sources_do_not_matter(near_dataset: SteeringDataset) -> None:
+    before = mine_negatives(near_dataset, 4, 0)
+    favourite = int(np.bincount(before.ids[before.tiers == SAME_CATEGORY]).argmax())
+    order = np.roll(np.arange(len(near_dataset.sources)), -favourite)  # it becomes number 0
+    number = np.argsort(order)
+    renumbered = replace(
+        near_dataset,
+        sources=near_dataset.sources[order],
+        source_category=near_dataset.source_category[order],
+        source_text_ids=near_dataset.source_text_ids[order],
+        pairs=np.stack([near_dataset.pairs[:, 0], number[near_dataset.pairs[:, 1]]], axis=1),
+    )
+    after = mine_negatives(renumbered, 4, 0)
+    ranked = (before.tiers != RANDOM) & (after.tiers != RANDOM)
+    assert (order[after.ids] == before.ids)[ranked].all()
+    assert (after.ids[after.tiers == SAME_CATEGORY] == 0).any()
+
+
 def test_blocks_change_nothing_but_the_random_draws(
     near_dataset: SteeringDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,13 @@ def test_all_sixteen_images_share_the_class_and_keep_the_answer() -> None:
     assert task.is_solution(many.inputs, many.targets).all()
 
 
+def test_the_canonical_image_is_the_smallest() -> None:
+    task, rng = Maze(5), np.random.default_rng(1)
+    many = task.augment(rng, task.sample(rng, 1)[np.zeros(300, dtype=np.int64)])
+    smallest = min(row.astype(np.uint8).tobytes() for row in many.inputs)
+    assert task.canonical(many.inputs[:2]) == [smallest, smallest]
+
+
 def test_classes_differ_for_different_mazes() -> None:
     assert len(set(Maze(10).sample(np.random.default_rng(2), 200).group.tolist())) == 200
 
