@@ -63,6 +63,12 @@ def test_equal_generators_plant_equal_modules_and_what_was_there_before_is_gone(
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
+def counted(counter: FlopCounterMode) -> int:
+    """What torch counted but for the angles of positions, which older transformers compute by a product."""
+    angles = [found for name, found in counter.get_flop_counts().items() if name.endswith("rotary_emb")]
+    return counter.get_total_flops() - sum(sum(found.values()) for found in angles)
+
+
 @pytest.mark.parametrize("kinds", [(None, None), ("block", None), ("feed_forward", "block")])
 def test_operations_are_those_that_torch_counts(kinds) -> None:
     model, places = student_with_places(shape(2), VOCABULARY, [1, 2])
@@ -73,10 +79,10 @@ def test_operations_are_those_that_torch_counts(kinds) -> None:
     with FlopCounterMode(display=False) as counter:
         scores = candidate_log_probabilities(model, PROMPTS)
     forward = forward_flops(model, PROMPTS)
-    assert counter.get_total_flops() == forward
+    assert counted(counter) == forward
     with FlopCounterMode(display=False) as counter:
         torch.cat(candidate_log_probabilities(model, PROMPTS)).sum().backward()
-    assert counter.get_total_flops() == 3 * forward
+    assert counted(counter) == 3 * forward
     assert len(scores) == 2
 
 
