@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 import zlib
+from collections import Counter
 
 import numpy as np
 from hypothesis import given
@@ -21,11 +22,15 @@ def test_hashed_vectors_have_unit_length(texts: list[str], dimension: int):
 
 
 def test_each_feature_counts_with_a_sign_and_the_logarithm_of_its_count():
+    words = ["grey", "lamp", "desk", "grey", "steel"]
+    marked = [f"<{word}>" for word in words]
+    counts = Counter([*marked, *(word[start : start + 3] for word in marked for start in range(len(word) - 2))])
+    values = {feature: zlib.crc32(feature.encode()) for feature in counts}
+    assert len({value >> 31 for value in values.values()}) == 2
     expected = np.zeros(8)
-    for feature, count in {"<ab>": 2, "<ab": 2, "ab>": 2, "<ac>": 1, "<ac": 1, "ac>": 1}.items():
-        value = zlib.crc32(feature.encode())
-        expected[value % 8] += (-1 if value >= 1 << 31 else 1) * (1 + math.log(count))
-    (vector,) = HashingEncoder(8).encode(["ab AC, ab"])
+    for feature, count in counts.items():
+        expected[values[feature] % 8] += (-1 if values[feature] >> 31 else 1) * (1 + math.log(count))
+    (vector,) = HashingEncoder(8).encode(["Grey lamp, desk; GREY steel"])
     np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-6)
 
 
