@@ -220,10 +220,10 @@ def test_a_ranking_with_shared_words_is_that_of_brute_force(worded: Answerer, wo
         (meant,) = shares([question])
         expected = worded_dataset.questions[row] @ worded_dataset.sources.T + words.weight * meant
         found = worded.ask(question, top_k=6)
-        scores = [expected[texts.index(source.text)] for source in found.sources]
+        order = np.array([texts.index(source.text) for source in found.sources])
         # Sources of equal scores may come in any order.
-        np.testing.assert_allclose(scores, np.sort(expected)[::-1][:6], atol=1e-6)
-        np.testing.assert_allclose([source.score for source in found.sources], scores, atol=1e-5)
+        np.testing.assert_allclose(expected[order], np.sort(expected)[::-1][:6], atol=1e-6)
+        np.testing.assert_allclose([source.score for source in found.sources], expected[order], atol=1e-5)
         np.testing.assert_allclose([source.shared_words for source in found.sources], words.weight * meant[order])
         assert [result.source for result in found.explanation.results[:6]] == order.tolist()
         assert found.sources[0].text.endswith(f"ticket{row}")

@@ -130,7 +130,7 @@ def test_the_filing_of_the_index_teaches_steering_without_pairs(toy_dataset: Ste
     history = TrainingRun(config(**changes, loss=loss), misleading).fit().history
     assert history[-1].training["steering/loss"] < 0.1 * history[1].training["steering/loss"]
     result = TrainingRun(config(**changes, loss=loss), toy_dataset).fit()
-    assert last["steering/accuracy"] > 0.6
+    assert history[-1].training["steering/accuracy"] > 0.6
     assert category_mrr(result, result.best_epoch) > 0.4
 
 
