@@ -136,7 +136,8 @@ class AdapterSlot:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
         try:
-            self.model.save_pretrained(unfinished)
+            # Embeddings are never changed; whether they were is what peft would look for on the hub.
+            self.model.save_pretrained(unfinished, save_embedding_layers=False)
             _sort_targets(unfinished / _SETTINGS)
             for file in unfinished.iterdir():
                 if file.is_file():
