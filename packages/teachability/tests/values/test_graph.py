@@ -129,8 +129,9 @@ def test_a_negative_tolerance_or_budget_is_refused(worlds, wrong):
 
 
 def test_actions_have_no_values_where_no_step_is_left(worlds):
-    world = worlds.MapWorld({0: {"a": worlds.WIN}}, horizon=2)
+    world = worlds.MapWorld({0: {"a": worlds.WIN, "b": 1}, 1: {"b": 0}}, horizon=2)
     graph = ValueGraph(world, worlds.TablePolicy({}))
     assert graph.action_values(worlds.Place(0, 1))["a"].estimate == 1.0
+    assert graph.refine([(worlds.Place(1, 2), "b")]) == 0
     with pytest.raises(ValueError, match="no step is left"):
         graph.action_values(worlds.Place(0, 2))
