@@ -165,7 +165,7 @@ def test_without_a_terminal_a_line_is_written_now_and_then(
         products = meter.watch(Catalogue.generate(25, seed=0))
         meter.set_bytes(1_000_000, 4_000_000)
         assert len(list(products)) == 25
-    lines = capsys.readouterr().err.splitlines()
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
     assert [line.split(",")[0] for line in lines] == [
         "importing: 10 products",
         "importing: 20 products",

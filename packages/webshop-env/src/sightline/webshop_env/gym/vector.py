@@ -63,6 +63,7 @@ class WebShopVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         num_workers: int = 0,
         **arguments: Any,
     ) -> None:
+        self._shares: list[Here | Worker] = []  # first, since even what is refused is closed when it is forgotten
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, not {num_envs!r}")
         if not 0 <= num_workers <= num_envs:
@@ -79,7 +80,6 @@ class WebShopVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         self._observations: list[str | None] = [None] * num_envs
         self._ended = np.zeros(num_envs, dtype=np.bool_)
         same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
-        self._shares: list[Here | Worker] = []
         if num_workers == 0:
             self._shares.append(Here(slice(0, num_envs), Episodes(env, num_envs, same_step=same_step)))
             return
