@@ -215,19 +215,22 @@ def test_a_ranking_with_shared_words_is_that_of_brute_force(worded: Answerer, wo
     assert words.validation > words.validation_without
     texts = list(worded.sources.values())
     shares = TermCounts.of(texts).weighted(words.saturation, words.length_penalty).shares
-    for row in worded_dataset.queries("test")[:4]:
+    compared = 0
+    for row in worded_dataset.queries("test"):
         question = worded_dataset.question_texts[row]
         (meant,) = shares([question])
         expected = worded_dataset.questions[row] @ worded_dataset.sources.T + words.weight * meant
+        order = np.argsort(-expected, kind="stable")
+        if np.diff(-expected[order[:7]]).min() < 1e-5:  # two are equal but for rounding, and may come in any order
+            continue
+        compared, order = compared + 1, order[:6]
         found = worded.ask(question, top_k=6)
-        order = np.array([texts.index(source.text) for source in found.sources])
-        # Sources of equal scores may come in any order.
-        np.testing.assert_allclose(expected[order], np.sort(expected)[::-1][:6], atol=1e-6)
+        assert [source.text for source in found.sources] == [texts[place] for place in order]
         np.testing.assert_allclose([source.score for source in found.sources], expected[order], atol=1e-5)
         np.testing.assert_allclose([source.shared_words for source in found.sources], words.weight * meant[order])
-        explained = [result.source for result in found.explanation.results[:6]]
-        np.testing.assert_allclose(expected[explained], expected[order], atol=1e-6)
+        assert [result.source for result in found.explanation.results[:6]] == order.tolist()
         assert found.sources[0].text.endswith(f"ticket{row}")
+    assert compared >= 4
 
 
 def test_a_vector_shares_no_words_and_has_no_probability_where_words_count(

@@ -23,7 +23,7 @@ def test_a_conditioned_head_equals_one_context_after_the_other(with_slots):
     generator = torch.Generator().manual_seed(0)
     head = ConditionedHead((6, 5, 3), contexts, num_ops=6, slot_features=2, generator=generator)
     features, slots = torch.randn(7, 6, generator=generator), torch.randn(7, 2, 2, generator=generator)
-    for layer in filter(None, (head.features, head.operation)):
+    for layer in (head.features, head.operation):
         torch.testing.assert_close(layer.weight @ layer.weight.T, 2 * torch.eye(5), atol=1e-5, rtol=0)
     logits = head(features, slots)
     assert logits.shape == (7, len(contexts), 3)

@@ -9,6 +9,15 @@ from sightline.teachability.labels.leverage import Question, advantage, first_or
 from sightline.teachability.values import Noise
 
 
+def worlds_with_a_choice(worlds):
+    """Worlds too large for a graph of a few states: seed, world, policy, first state and its actions, two or more."""
+    for seed in range(60):
+        world, policy = worlds.random_world(seed, nodes=40, horizon=9)
+        root = worlds.Place(0)
+        if len(actions := world.actions(root)) >= 2:
+            yield seed, world, policy, root, actions
+
+
 def test_leverage_is_the_advantage_that_recursion_finds(worlds):
     checked = 0
     for seed in range(60):
@@ -47,12 +56,7 @@ def test_the_tight_interval_lies_inside_the_difference_and_holds_the_truth(world
 
 def test_what_the_graph_leaves_open_is_sampled_until_it_is_decided(worlds):
     used, misses, count = 0, 0, 0
-    for seed in range(60):
-        world, policy = worlds.random_world(seed, nodes=40, horizon=9)
-        root = worlds.Place(0)
-        actions = world.actions(root)
-        if len(actions) < 2:
-            continue
+    for seed, world, policy, root, actions in worlds_with_a_choice(worlds):
         graph = ValueGraph(world, policy, tolerance=0.0, max_prompts=4)
         found = measure_values(graph, root, Question(actions[0], actions[1], 0.05), Noise(seed, "s"))
         used += found.pairs is not None
@@ -66,12 +70,7 @@ def test_what_the_graph_leaves_open_is_sampled_until_it_is_decided(worlds):
 
 def test_a_threshold_outside_of_the_certain_interval_or_at_its_low_end_needs_no_episodes(worlds):
     checked = 0
-    for seed in range(60):
-        world, policy = worlds.random_world(seed, nodes=40, horizon=9)
-        root = worlds.Place(0)
-        actions = world.actions(root)
-        if len(actions) < 2:
-            continue
+    for _, world, policy, root, actions in worlds_with_a_choice(worlds):
 
         def measure(threshold, world=world, policy=policy, root=root, actions=actions):
             graph = ValueGraph(world, policy, tolerance=0.0, max_prompts=4)
@@ -94,12 +93,7 @@ def test_actions_are_sampled_in_one_order_whatever_their_names_hash_to(worlds, m
         lambda graph, state, action, *rest, **more: asked.append(action) or narrow(graph, state, action, *rest, **more),
     )
     sampled = 0
-    for seed in range(60):
-        world, policy = worlds.random_world(seed, nodes=40, horizon=9)
-        root = worlds.Place(0)
-        actions = world.actions(root)
-        if len(actions) < 2:
-            continue
+    for seed, world, policy, root, actions in worlds_with_a_choice(worlds):
         for teacher, taken in ((actions[0], actions[1]), (actions[1], actions[0])):
             asked.clear()
             graph = ValueGraph(world, policy, tolerance=0.0, max_prompts=4)
