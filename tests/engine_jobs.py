@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-import torch
-
-from sightline.agents import LanguageModelActor, LexicalActor, ReadingAgent, baseline_react
+from sightline.agents import LexicalActor, ReadingAgent, baseline_react
 from sightline.agents.grammar import webshop_grammar
 from sightline.agents.reading import random_gated
 from sightline.agents.student.config import PACKAGED_STUDENT
@@ -33,6 +31,10 @@ def make_random_gated() -> ReadingAgent:
 
 
 def make_student() -> ReadingAgent:
+    import torch  # here, so that workers without a model need not wait for it
+
+    from sightline.agents import LanguageModelActor
+
     torch.set_num_threads(1)  # as in workers
     actor = LanguageModelActor(PACKAGED_STUDENT, device="cpu", length_normalised=True)
     return baseline_react(actor, webshop_grammar, history_turns=2, history_characters=400)

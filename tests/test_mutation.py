@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import multiprocessing
 import subprocess
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
@@ -56,6 +58,9 @@ def mutation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
         (root / name).write_text(text)
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     monkeypatch.setattr(module, "ROOT", root)
+    # What every pytest imports is imported once, not for each fault.
+    plugins = sorted({plugin.module for plugin in entry_points(group="pytest11")})
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["pytest", *plugins])
     return module
 
 

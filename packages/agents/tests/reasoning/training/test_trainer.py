@@ -93,13 +93,14 @@ Trainer(model, task, config, out=sys.argv[1]).fit()
 """
 
 
-def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path) -> None:
+def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
 
     def run(folder: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-c", CHILD, str(folder), "120"], env=environment)
 
-    assert run(tmp_path / "whole").wait(timeout=120) == 0
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "whole"), "120"])
+    exec(CHILD, {})
     killed = run(tmp_path / "killed")
     checkpoint = tmp_path / "killed" / "checkpoint.safetensors"
     deadline = time.monotonic() + 120
