@@ -2,10 +2,8 @@ import numpy as np
 import pytest
 
 from sightline.tamiyo_policy.growth.topologies import (
-    TopologyResult,
     TopologyRun,
     all_topologies,
-    best_topologies,
     train_topologies,
 )
 from sightline.tamiyo_policy.hosts.blueprints import token_blueprints
@@ -47,12 +45,6 @@ def test_rent_can_be_measured_by_one_number_for_all_hosts(small_digits):
 def test_the_test_part_is_read_only_when_asked_for(small_digits):
     assert all(np.isnan(result.test_accuracy) for result in results(small_digits, RUNS))
     assert all(0 <= result.test_accuracy <= 100 for result in results(small_digits, RUNS, read_test=True))
-
-
-def test_the_best_topology_is_that_of_the_highest_mean_score():
-    scores = [((0, 0, 0), 70), ((3, 0, 0), 90), ((0, 0, 0), 90), ((3, 0, 0), 60)]
-    found = best_topologies([TopologyResult(TopologyRun(t, "A", 0), 0, s, 0, 0, 0, True) for t, s in scores])
-    assert found == [((0, 0, 0), 80), ((3, 0, 0), 75)]
 
 
 @pytest.mark.parametrize("topology", [(0, 0), (0, 0, 5)])

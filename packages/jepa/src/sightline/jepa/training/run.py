@@ -107,21 +107,7 @@ class TrainingRun:
         epochs: int | None = None,
         patience: int | None = None,
     ) -> TrainingRun:
-        """Take up a run where its last checkpoint left it.
-
-        Args:
-            folder: folder of the run.
-            dataset: the data that it was started with.
-            negatives: the mined negatives that it was started with.
-            epochs: a new number of epochs, to extend a run; None keeps it. The learning rate goes on by the new
-                schedule, so that an extended run is not the same as one that was as long from the start.
-            patience: a new patience; None keeps it.
-
-        Raises:
-            FileNotFoundError: the folder has no checkpoint.
-            CheckpointError: the checkpoint is damaged, or was made with other data or negatives.
-            ValueError: fewer epochs are asked for than are done.
-        """
+        """Take up a run where its last checkpoint left it; arguments and errors are those of `Trainer.resume`."""
         path = folder / "checkpoint.safetensors"
         checkpoint = Checkpoint.resume(path, dataset)
         state, tensors = checkpoint.state, checkpoint.tensors

@@ -16,5 +16,4 @@ from .topologies import Topology as Topology
 from .topologies import TopologyResult as TopologyResult
 from .topologies import TopologyRun as TopologyRun
 from .topologies import all_topologies as all_topologies
-from .topologies import best_topologies as best_topologies
 from .topologies import train_topologies as train_topologies

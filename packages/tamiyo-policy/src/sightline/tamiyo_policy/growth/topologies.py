@@ -122,22 +122,6 @@ def train_topologies(
         yield _train(stacked, part, reward, reference_parameters, read_test=read_test)
 
 
-def best_topologies(results: Sequence[TopologyResult]) -> list[tuple[Topology, float]]:
-    """Return topologies by mean score over families and seeds, the best first.
-
-    Args:
-        results: results of any number of runs per topology.
-
-    Returns:
-        Topology and mean score in points; equal scores in the order of the ids.
-    """
-    scores: dict[Topology, list[float]] = {}
-    for result in results:
-        scores.setdefault(result.run.topology, []).append(result.score)
-    means = [(topology, float(np.mean(values))) for topology, values in scores.items()]
-    return sorted(means, key=lambda item: (-item[1], item[0]))
-
-
 def topology_setting(topologies: NDArray[np.int64]) -> SeedSetting:
     """Return the setting in which the modules of topologies [E, K] run in full."""
     grown = topologies != NOOP

@@ -49,25 +49,10 @@ def write_store(
     replace: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
-    """Write products and their search index into a folder, whole or not at all.
-
-    Memory holds some 150 bytes for each product and what the search index needs, never the products. A run that fails
-    or is killed leaves nothing under the name of the folder; run it again, and what it left behind is deleted.
-
-    Args:
-        products: products in catalogue order; taken one by one.
-        folder: folder to be made, parents included.
-        replace: take the place of a stored catalogue that is there. Processes that have it open keep what they have.
-            See `whole_folder` for what a killed replacement leaves.
-        progress: function called now and then, and at the end, with the number of products written so far.
+    """Write a stored catalogue; arguments and errors are those of `write_catalogue`.
 
     Returns:
         The folder, made absolute; `Catalogue.open` opens it.
-
-    Raises:
-        CatalogueError: the folder exists; there are no products; an asin is malformed or not distinct, or a product
-            holds what cannot be stored; another process is writing the same folder.
-        OSError: it cannot be written there.
     """
     target = Path(folder).resolve()
     if replace and target.exists():
