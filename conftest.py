@@ -46,6 +46,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Collect garbage from here on, but only what tests leave: what was imported stays and is never looked at."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)
     gc.enable()
 
 
