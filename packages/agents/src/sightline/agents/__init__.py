@@ -5,6 +5,6 @@ An agent such as `baseline_rag` turns a `Situation` into a `Decision`; `roll_out
 before it is needed.
 """
 
-from sightline.agents.front_door import attach
+from sightline.retrieval.front_door import attach
 
 __getattr__, __dir__, __all__ = attach(__name__, __file__)

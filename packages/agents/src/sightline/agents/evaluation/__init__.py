@@ -1,5 +1,5 @@
 """Say how well agents did: rates with intervals, paired comparisons, power, cost, failures and recall."""
 
-from sightline.agents.front_door import attach
+from sightline.retrieval.front_door import attach
 
 __getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -3,6 +3,6 @@
 `Search` plans in a `Model`, or in a `Game` of twenty lines.
 """
 
-from sightline.agents.front_door import attach
+from sightline.retrieval.front_door import attach
 
 __getattr__, __dir__, __all__ = attach(__name__, __file__)

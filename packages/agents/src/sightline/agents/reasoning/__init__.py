@@ -3,6 +3,6 @@
 `Trainer(TRM(TRMConfig.for_task(task)), task, TrainerConfig(minutes=5)).fit()` trains; `model.solve(puzzles)` answers.
 """
 
-from sightline.agents.front_door import attach
+from sightline.retrieval.front_door import attach
 
 __getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sightline.agents.files import atomic_file
+from sightline.retrieval.files import atomic_file
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightline.agents.files import sync_folder
 from sightline.agents.student.config import AdapterTrainingConfig, StudentTrainingConfig
 from sightline.agents.student.records import StudentReport
+from sightline.retrieval.files import sync_folder
 
 try:
     from huggingface_hub import ModelCard, ModelCardData

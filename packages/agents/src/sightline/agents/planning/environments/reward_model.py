@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from sightline.agents.files import atomic_files
 from sightline.agents.grammar import Purchase
 from sightline.agents.planning.environments.boosting import BoostedTrees, fit_trees
 from sightline.agents.planning.environments.features import FEATURES, features
+from sightline.retrieval.files import atomic_files
 from sightline.retrieval.jsonl import parse_record
 
 _CONFIG_FILE, _TREES_FILE = "config.json", "trees.safetensors"

@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from sightline.agents.files import atomic_file
 from sightline.agents.reasoning.config import HRMConfig, PlainConfig, TRMConfig, reasoner_config
+from sightline.retrieval.files import atomic_file
 from sightline.retrieval.jsonl import RecordError
 
 _CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"

@@ -10,10 +10,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from sightline.agents.files import atomic_file
 from sightline.agents.reasoning.puzzles.names import puzzle_task
 from sightline.agents.reasoning.puzzles.tasks import PuzzleBatch, PuzzleTask, split_by_class
 from sightline.agents.reasoning.training.loader import Loader, PuzzleBuffer
+from sightline.retrieval.files import atomic_file
 from sightline.retrieval.jsonl import RecordError
 
 _PARTS = ("train", "validation", "test")

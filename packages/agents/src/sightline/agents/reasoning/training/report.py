@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from sightline.agents.files import atomic_file
 from sightline.agents.reasoning.config import TrainerConfig
+from sightline.retrieval.files import atomic_file
 from sightline.retrieval.jsonl import parse_record
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.agents.files import atomic_file
+from sightline.retrieval.files import atomic_file
 from sightline.retrieval.jsonl import RecordError
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from sightline.agents.files import atomic_file
 from sightline.agents.planning import Search
 from sightline.agents.selfplay.games.boards import BoardGame
 from sightline.agents.selfplay.learning.checkpoint import read_checkpoint, write_checkpoint
@@ -34,6 +33,7 @@ from sightline.agents.selfplay.learning.network import (
 )
 from sightline.agents.selfplay.learning.replay import ReplayBuffer
 from sightline.agents.selfplay.matches.arena import Arena
+from sightline.retrieval.files import atomic_file
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from sightline.agents.files import atomic_file
 from sightline.agents.planning import Game, Method, Search
 from sightline.agents.selfplay.games.boards import BoardGame, Boards, pack
 from sightline.agents.selfplay.matches.playing import Choices
+from sightline.retrieval.files import atomic_file
 from sightline.retrieval.jsonl import parse_record
 
 if TYPE_CHECKING:

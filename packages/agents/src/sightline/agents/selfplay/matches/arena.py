@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from sightline.agents.files import atomic_file
 from sightline.agents.planning import Game
 from sightline.agents.selfplay.games.openings import balanced_openings
 from sightline.agents.selfplay.matches.gate import SequentialTest
 from sightline.agents.selfplay.matches.match import MatchResult, match_result, pair_score
 from sightline.agents.selfplay.matches.playing import GameRecord, Player, play_pairs
+from sightline.retrieval.files import atomic_file
 from sightline.retrieval.jsonl import RecordError, parse_record
 
 logger = logging.getLogger(__name__)
