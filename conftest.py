@@ -44,6 +44,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Collect garbage from here on, but only what tests leave: what was imported stays and is never looked at."""
+    if importlib.util.find_spec("hypothesis"):
+        from hypothesis import find, settings, strategies
+
+        # At its first use it looks who holds its random generator, and what is frozen is not seen to hold anything.
+        find(strategies.none(), lambda _: True, settings=settings(database=None))
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000)

@@ -71,11 +71,15 @@ def test_a_missing_extra_names_the_install_command(monkeypatch: pytest.MonkeyPat
 
 def test_texts_that_are_cut_give_one_warning_with_their_number(caplog: pytest.LogCaptureFixture):
     encoder = SentenceTransformerEncoder(max_tokens=8, precision="float32")
+
+    def told() -> list[str]:  # Transformers has its own to say, where the environment says that this is CI
+        return [record.getMessage() for record in caplog.records if record.name.startswith("sightline.")]
+
     with caplog.at_level(logging.WARNING, "sightline.retrieval"):
         encoder.encode(["one two three four five six", "a lamp"])
-        assert caplog.messages == []
+        assert told() == []
         encoder.encode(["lamp " * 30, "a lamp", "mug " * 30])
-    assert caplog.messages == ["2 of 3 texts were cut to 8 tokens; split them, or what comes after cannot be found"]
+    assert told() == ["2 of 3 texts were cut to 8 tokens; split them, or what comes after cannot be found"]
 
 
 def test_tokens_are_counted_as_the_model_counts_them(minilm: SentenceTransformerEncoder):
