@@ -55,6 +55,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.enable()
 
 
+def pytest_sessionfinish() -> None:
+    """Let what was imported be collected when the process ends, or libraries written in C++ report it as leaked."""
+    gc.unfreeze()
+
+
 class ModuleOfTests(pytest.Module):
     """A module of tests that is skipped, with the extra's name, where it imports what an extra would bring."""
 
