@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerFast
 
 from sightline.agents.actors.language_model import LanguageModelActor
 from sightline.agents.grammar import webshop_grammar
@@ -61,6 +63,15 @@ def test_an_adapter_learns_while_the_model_stays_as_it_was(base: Path, tmp_path:
     right = [np.mean([one.probabilities[1] for one in actor.score(*asked)]) for actor in (plain, tuned)]
     assert right[1] > right[0]
     assert pickle.loads(pickle.dumps(tuned)).score(*asked) == tuned.score(*asked)  # noqa: S301 - ours
+
+
+def test_a_model_with_several_chat_templates_keeps_them(base: Path, tmp_path: Path) -> None:
+    several = shutil.copytree(base, tmp_path / "base")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(several)
+    tokenizer.chat_template = {"default": "{{ messages[0].content }}", "tool_use": "{{ tools }}"}
+    tokenizer.save_pretrained(several)
+    train_adapter(make_examples(8), webshop_grammar, several, SMALL.model_copy(update={"steps": 1}), tmp_path / "made")
+    assert PreTrainedTokenizerFast.from_pretrained(tmp_path / "made").chat_template == tokenizer.chat_template
 
 
 def test_a_killed_training_goes_on_to_the_same_adapter(base: Path, tmp_path: Path) -> None:

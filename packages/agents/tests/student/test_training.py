@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -141,6 +142,19 @@ def test_the_folder_is_a_small_hugging_face_model_with_a_card(tmp_path: Path) ->
     loaded = AutoTokenizer.from_pretrained(folder)
     assert loaded is not None
     assert loaded("click[red]")["input_ids"] == train_tokens(folder, "click[red]")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_who_may_read_a_student_is_decided_by_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        train_student(make_examples(10), GRAMMAR, StudentTrainingConfig(steps=1, batch_size=2), tmp_path / "student")
+    finally:
+        os.umask(before)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "student").iterdir()}
+    assert "model.safetensors" in modes
+    assert set(modes.values()) == {mode}
 
 
 def train_tokens(folder: Path, text: str) -> list[int]:

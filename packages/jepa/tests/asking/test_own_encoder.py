@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -131,6 +132,20 @@ def test_a_file_that_the_manifest_does_not_know_is_refused(copy: Path):
     (folder / "more.json").write_text("{}")
     with pytest.raises(AnswererError, match=r"holds 'encoder/more\.json'"):
         Answerer.from_pretrained(copy)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_who_may_read_the_encoder_is_decided_by_the_umask(copy: Path, umask: int, mode: int):
+    answerer = Answerer.from_pretrained(copy)
+    before = os.umask(umask)
+    try:
+        answerer.save_pretrained(copy)
+    finally:
+        os.umask(before)
+    files = [file for folder in copy.glob("content-*/encoder") for file in folder.rglob("*") if file.is_file()]
+    assert {"model.safetensors", "modules.json"} <= {file.name for file in files}
+    assert {file.stat().st_mode & 0o777 for file in files} == {mode}
 
 
 def test_a_writing_that_fails_leaves_the_old_answerer(copy: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import peft
@@ -91,6 +92,20 @@ def test_an_adapter_reads_back_here_and_through_peft(models, tmp_path):
     other = peft.PeftModel.from_pretrained(models.tiny_model(), str(tmp_path / "a"))
     with torch.no_grad():
         assert torch.allclose(other(torch.tensor([[1, 2, 3, 4]])).logits, expected, atol=1e-5)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_who_may_read_an_adapter_is_decided_by_the_umask(models, tmp_path, umask, mode):
+    slot = AdapterSlot(models.tiny_model(), LearnerConfig())
+    before = os.umask(umask)
+    try:
+        slot.write(slot.draw(1), tmp_path / "a")
+    finally:
+        os.umask(before)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "a").iterdir()}
+    assert "adapter_model.safetensors" in modes
+    assert set(modes.values()) == {mode}
 
 
 def test_a_truncated_adapter_a_missing_one_and_another_models_are_refused(models, tmp_path):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all. Knows nothing of what they hold; every package has the same copy."""
+"""Files that appear whole or not at all. Knows nothing of what they hold. Packages that share no other have a copy."""
 
 from __future__ import annotations
 

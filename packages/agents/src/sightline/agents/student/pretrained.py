@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,9 @@ def save_pretrained(
     tokenizer.save_pretrained(unfinished)
     (unfinished / "README.md").write_text(card, encoding="utf-8")
     (unfinished / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    for file in unfinished.iterdir():
+    mode = stat.S_IMODE((unfinished / "README.md").stat().st_mode)
+    for file in (path for path in unfinished.rglob("*") if path.is_file()):  # several chat templates have a folder
+        file.chmod(mode)  # the library makes weights that their owner alone may read, whatever the umask
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
     sync_folder(unfinished)

@@ -5,7 +5,9 @@ The module knows nothing of models or data sets.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +16,8 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from sightline.jepa.files import sync_folder
 
 HASHED_TERMS: Final = "hashed-terms"
 """Name that `open_encoder` knows the encoder by that needs no download."""
@@ -116,7 +120,7 @@ class TunedEncoder(SentenceEncoder):
 
     def save(self, folder: Path) -> None:
         """Write the model to a folder, its weights as safetensors."""
-        self._model.save(str(folder), create_model_card=False)
+        save_sentence_model(self._model, folder)
 
 
 def open_sentence_model(name: str, device: str | None = None) -> Any:
@@ -137,6 +141,25 @@ def open_sentence_model(name: str, device: str | None = None) -> Any:
             f"{HASHED_TERMS!r} needs nothing"
         ) from error
     return SentenceTransformer(name, device=device)
+
+
+def save_sentence_model(model: Any, folder: Path) -> None:
+    """Write a model of sentence-transformers, its weights as safetensors, and wait until it is on the disk.
+
+    Args:
+        model: the model.
+        folder: folder to make. Files in it have the mode that the umask asks for, weights too, which the library
+            makes so that their owner alone may read them.
+    """
+    model.save(str(folder), create_model_card=False)
+    mode = stat.S_IMODE((folder / "modules.json").stat().st_mode)
+    for path in (*folder.rglob("*"), folder):
+        if path.is_dir():
+            sync_folder(path)
+            continue
+        path.chmod(mode)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def open_encoder(name: str, device: str | None = None) -> TextEncoder:

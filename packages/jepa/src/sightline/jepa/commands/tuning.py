@@ -8,7 +8,13 @@ import shutil
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from sightline.jepa.asking.encoders import SentenceEncoder, TextEncoder, TunedEncoder, open_sentence_model
+from sightline.jepa.asking.encoders import (
+    SentenceEncoder,
+    TextEncoder,
+    TunedEncoder,
+    open_sentence_model,
+    save_sentence_model,
+)
 from sightline.jepa.data.dataset import SteeringDataset
 from sightline.jepa.data.splits import TRAIN
 from sightline.jepa.files import sync_folder
@@ -92,7 +98,7 @@ def tuned_encoder(
         unfinished = folder / "unfinished-encoder"
         shutil.rmtree(unfinished, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        model.save(str(unfinished), create_model_card=False)
+        save_sentence_model(model, unfinished)
         unfinished.rename(model_folder)
         sync_folder(folder)
     checkpoint.unlink(missing_ok=True)

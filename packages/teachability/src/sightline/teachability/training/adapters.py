@@ -10,12 +10,14 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import uuid
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sightline.teachability.files import sync_folder
 from sightline.teachability.jsonl import RecordError
 from sightline.teachability.training._extra import peft, torch, transformers
 from sightline.teachability.training_records import LearnerConfig
@@ -139,13 +141,17 @@ class AdapterSlot:
             # Embeddings are never changed; whether they were is what peft would look for on the hub.
             self.model.save_pretrained(unfinished, save_embedding_layers=False)
             _sort_targets(unfinished / _SETTINGS)
+            mode = stat.S_IMODE((unfinished / _SETTINGS).stat().st_mode)
             for file in unfinished.iterdir():
                 if file.is_file():
+                    file.chmod(mode)  # the library makes weights that their owner alone may read, whatever the umask
                     with file.open("rb") as opened:
                         os.fsync(opened.fileno())
+            sync_folder(unfinished)
             if folder.exists():
                 shutil.rmtree(folder)
             unfinished.replace(folder)
+            sync_folder(folder.parent)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 
