@@ -157,6 +157,23 @@ def test_who_may_read_a_student_is_decided_by_the_umask(tmp_path: Path, umask: i
     assert set(modes.values()) == {mode}
 
 
+def test_a_student_that_cannot_be_written_leaves_only_the_work_to_go_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: PreTrainedTokenizerFast, folder: Path) -> None:
+        (folder / "tokenizer.json").write_text("{")
+        raise OSError("no space left")
+
+    config = StudentTrainingConfig(steps=1, batch_size=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(PreTrainedTokenizerFast, "save_pretrained", full)
+        with pytest.raises(OSError, match="no space left"):
+            train_student(make_examples(10), GRAMMAR, config, tmp_path / "student")
+    assert [file.name for file in tmp_path.iterdir()] == [".student.checkpoint.safetensors"]
+    train_student(make_examples(10), GRAMMAR, config, tmp_path / "student")
+    assert [file.name for file in tmp_path.iterdir()] == ["student"]
+
+
 def train_tokens(folder: Path, text: str) -> list[int]:
     return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))(text)["input_ids"]
 

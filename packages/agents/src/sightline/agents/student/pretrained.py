@@ -7,6 +7,7 @@ import shutil
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from sightline.agents.student.config import AdapterTrainingConfig, StudentTrainingConfig
 from sightline.agents.student.records import StudentReport
@@ -37,19 +38,21 @@ def save_pretrained(
         report: what its training did.
         **options: options of the model's own `save_pretrained`.
     """
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    model.save_pretrained(unfinished, **options)
-    tokenizer.save_pretrained(unfinished)
-    (unfinished / "README.md").write_text(card, encoding="utf-8")
-    (unfinished / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    mode = stat.S_IMODE((unfinished / "README.md").stat().st_mode)
-    for file in (path for path in unfinished.rglob("*") if path.is_file()):  # several chat templates have a folder
-        file.chmod(mode)  # the library makes weights that their owner alone may read, whatever the umask
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-    sync_folder(unfinished)
-    unfinished.replace(folder)
+    unfinished = folder.with_name(f".{folder.name}.{uuid4().hex}.tmp")
+    try:
+        model.save_pretrained(unfinished, **options)
+        tokenizer.save_pretrained(unfinished)
+        (unfinished / "README.md").write_text(card, encoding="utf-8")
+        (unfinished / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        mode = stat.S_IMODE((unfinished / "README.md").stat().st_mode)
+        for file in (path for path in unfinished.rglob("*") if path.is_file()):  # several chat templates have a folder
+            file.chmod(mode)  # the library makes weights that their owner alone may read, whatever the umask
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+        sync_folder(unfinished)
+        unfinished.replace(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     sync_folder(folder.parent)
 
 
