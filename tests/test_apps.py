@@ -94,15 +94,6 @@ def test_the_check_sees_what_is_loaded(tmp_path: Path) -> None:
     assert done.stdout.endswith("heavy: ['matplotlib']\n")
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(APPS).as_posix())
-def test_scripts_files_and_functions_are_short(file: Path) -> None:
-    source = file.read_text(encoding="utf-8")
-    assert len(source.splitlines()) <= (120 if file.parent == APPS else 400)
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert (node.end_lineno or 0) - node.lineno < 70, node.name
-
-
 def test_no_folder_holds_more_than_fifteen_modules() -> None:
     for folder in {file.parent for file in FILES}:
         assert len([file for file in folder.glob("*.py") if file.name != "__init__.py"]) <= 15, folder.name

@@ -59,10 +59,3 @@ def test_a_missing_extra_raises_when_the_name_is_used_with_the_install_command(n
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode != 0
     assert f"pip install 'sightline-teachability[{extra}" in result.stderr
-
-
-def test_no_file_is_longer_than_four_hundred_lines_and_no_folder_has_more_than_fifteen_modules():
-    for file in SOURCE.rglob("*.py"):
-        assert len(file.read_text(encoding="utf-8").splitlines()) < 400, file
-    for folder in [SOURCE, *(path for path in SOURCE.iterdir() if path.is_dir())]:
-        assert len([file for file in folder.glob("*.py") if file.name != "__init__.py"]) <= 15, folder
