@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -51,6 +51,8 @@ def shaped_step(before: SlotStates, after: SlotStates, op: Tensor, *, gain: floa
 
 
 @LIGHT
+@example(epochs=1000, contribution=20.0, gain=10.0, stage=Stage.HOLDING)
+@example(epochs=1000, contribution=20.0, gain=-10.0, stage=Stage.BLENDING)
 @given(epochs=st.integers(0, 10_000), contribution=POINTS, gain=POINTS, stage=st.sampled_from(list(Stage)[2:7]))
 def test_pitfall_13_no_warning_grows_without_bound(epochs: int, contribution: float, gain: float, stage: Stage) -> None:
     values = {"contribution": contribution, "clean_progress": 50.0, "contribution_age": 0, "alpha": 1.0}

@@ -119,3 +119,15 @@ def test_small_segments_are_merged_and_large_ones_stay():
     assert sizes[0] == (1000,)
     assert len(sizes) <= word_index._MAX_SEGMENTS
     assert len(index.search("lamp", 9999)) == 1001
+
+
+def test_a_damage_that_sqlite_quotes_is_told(tmp_path: Path):
+    path = tmp_path / "words"
+    index = WordIndex(path)
+    index.change({"a": "b c"})
+    index.close()
+    whole = path.read_bytes()
+    place = whole.index(b"TABLE about") + 1
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
+    with pytest.raises(ValueError, match=r"words is no index of words .*delete it to make it anew"):
+        WordIndex(path)

@@ -55,6 +55,18 @@ def test_a_file_of_another_program_is_refused_and_left_alone(tmp_path: Path):
         assert path.read_bytes() == before
 
 
+def test_a_damage_that_sqlite_quotes_is_told(tmp_path: Path):
+    path = tmp_path / "cache"
+    cached = CachedEncoder(HashingEncoder(8), path)
+    cached.encode(["a"])
+    cached.save()
+    whole = path.read_bytes()
+    place = whole.index(b"TABLE vectors") + 1
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
+    with pytest.raises(ValueError, match=r"cache is damaged .*delete it to encode anew"):
+        CachedEncoder(HashingEncoder(8), path)
+
+
 def test_a_failed_save_changes_nothing_and_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "cache"
     cached = CachedEncoder(HashingEncoder(8), path)

@@ -28,6 +28,17 @@ def test_bounds_are_there_after_reopening(tmp_path):
         assert store.get("other") is None
 
 
+def test_a_damage_that_sqlite_quotes_is_told(tmp_path):
+    path = tmp_path / "v.sqlite"
+    with ValueStore(path) as store:
+        store.put("k", BOUND, policy="p")
+    whole = path.read_bytes()
+    place = whole.index(b"TABLE") + 1
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
+    with pytest.raises(ValueError, match=r"v\.sqlite is no value store .*delete it to start anew"):
+        ValueStore(path)
+
+
 def test_another_file_or_version_is_refused(tmp_path):
     (tmp_path / "text").write_text("not a database at all, but long enough to be looked at" * 40)
     with pytest.raises(ValueError, match="no value store"):

@@ -147,6 +147,29 @@ def test_without_a_state_the_encoder_has_to_be_given(folder: Path):
         assert {each.id for each in store.documents()} >= {*EXPECTED}
 
 
+@pytest.mark.parametrize("flipped", [0x01, 0x41, 0x80])
+@pytest.mark.parametrize(
+    "statement",
+    [b"CREATE TABLE state (", b"CREATE TABLE documents (", b"CREATE INDEX documents_by_id", b"CREATE TABLE tombstones"],
+)
+def test_a_damaged_definition_of_a_table_costs_nothing(folder: Path, statement: bytes, flipped: int):
+    database = folder / "documents.sqlite"
+    place = database.read_bytes().rindex(statement) + len(statement) - 4
+    overwrite(database, place, bytes([database.read_bytes()[place] ^ flipped]))
+    with pytest.raises(StoreDamagedError):
+        LocalEmbeddingStore(ENCODER, folder)
+    assert_repaired(folder, LocalEmbeddingStore.repair(folder))
+
+
+def test_where_no_document_can_be_read_the_store_stays_as_it_is(folder: Path):
+    database = folder / "documents.sqlite"
+    overwrite(database, 100, b"\xff" * 3996)  # the list of tables
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(StoreDamagedError, match="no document can be read any more"):
+        LocalEmbeddingStore.repair(folder, ENCODER)
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
+
+
 def test_a_page_of_the_database_that_cannot_be_read_costs_only_what_is_on_it(tmp_path: Path):
     folder = tmp_path / "store"
     with LocalEmbeddingStore(ENCODER, folder) as store:

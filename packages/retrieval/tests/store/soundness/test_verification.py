@@ -4,7 +4,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +134,21 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str, str | None]] = {
         "two documents have this id",
         "d6",
     ),
+    "an id is none": (
+        lambda folder: execute(folder, "UPDATE documents SET id = 1000000 WHERE row = 9"),
+        "its text or metadata does not match their checksum",
+        None,
+    ),
+    "metadata is bytes": (
+        lambda folder: execute(folder, "UPDATE documents SET metadata = CAST(metadata AS BLOB) WHERE row = 9"),
+        "does not match their checksum",
+        "d9",
+    ),
+    "metadata is no dictionary": (
+        lambda folder: execute(folder, "UPDATE documents SET metadata = '[1]' WHERE row = 9"),
+        "does not match their checksum",
+        "d9",
+    ),
     "the count of the database's free pages": (
         lambda folder: overwrite(folder / "documents.sqlite", 36, (5).to_bytes(4, "big")),
         "reelist: size is",
@@ -171,6 +186,33 @@ def test_vectors_that_were_cut_under_an_open_store_are_an_error_and_no_crash(fol
                 use()
         (damage,) = store.verify()
         assert "was cut" in damage.problem
+
+
+@pytest.mark.parametrize("damage", ["an id is none", "metadata is bytes"])
+def test_fields_of_the_wrong_type_are_an_error_for_whoever_reads_them(folder: Path, damage: str):
+    DAMAGES[damage][0](folder)
+    with LocalEmbeddingStore(ENCODER, folder, read_only=True) as store:
+        for read in (lambda: list(store.documents()), lambda: store.search("x", top_k=42)):
+            with pytest.raises(StoreDamagedError, match=r"fields of document .* do not match"):
+                read()
+
+
+def test_a_tombstone_on_no_row_is_named_when_the_store_is_opened(folder: Path):
+    execute(folder, "INSERT INTO tombstones VALUES (-3)")
+    with pytest.raises(StoreDamagedError, match=r"it counts 45 rows, and a tombstone is on -3"):
+        found(folder)
+
+
+@pytest.mark.parametrize("flipped", [0x01, 0x41, 0x80])
+def test_a_damaged_definition_of_a_table_is_named_whatever_sqlite_says_of_it(folder: Path, flipped: int):
+    whole = (folder / "documents.sqlite").read_bytes()
+    for statement in (b"CREATE TABLE tombstones (row INTEGER PRIMARY KEY)", b"CREATE TABLE documents ("):
+        start = whole.rindex(statement)
+        for place in range(start, start + len(statement)):
+            altered = bytes([whole[place] ^ flipped])
+            (folder / "documents.sqlite").write_bytes(whole[:place] + altered + whole[place + 1 :])
+            with suppress(StoreDamagedError):
+                assert found(folder), f"byte {place} is damaged, and nothing names it"
 
 
 def test_a_missing_or_altered_index_file_is_named(folder: Path):

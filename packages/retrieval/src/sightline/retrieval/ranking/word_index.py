@@ -180,7 +180,7 @@ class WordIndex:
                         f"{self._path} is no index of words of format {_FORMAT}; delete it to make it anew"
                     )
                 made_with = self._noted("tokenizer")
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise ValueError(f"{self._path} is no index of words ({error}); delete it to make it anew") from error
         if made_with != tokenizer_name(self.tokenizer):
             raise ValueError(

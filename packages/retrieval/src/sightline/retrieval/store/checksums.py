@@ -31,6 +31,16 @@ def record_checksum(document_id: bytes, content: bytes, metadata: str) -> int:
     return zlib.crc32(metadata.encode("utf-8", "surrogatepass"), zlib.crc32(content, zlib.crc32(document_id, start)))
 
 
+def record_is_sound(document_id: object, content: object, metadata: object, checksum: object) -> bool:
+    """Tell whether fields are of the types in which documents are kept, and match their checksum."""
+    return (
+        isinstance(document_id, bytes)
+        and isinstance(content, bytes)
+        and isinstance(metadata, str)
+        and record_checksum(document_id, content, metadata) == checksum
+    )
+
+
 def numbers_checksum(values: Sequence[object]) -> int:
     """Return the CRC-32 of a row of numbers and texts."""
     return zlib.crc32(repr(tuple(values)).encode("utf-8", "surrogatepass"))

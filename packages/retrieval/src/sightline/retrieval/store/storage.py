@@ -268,7 +268,7 @@ class Storage:
             self._vectors.close()
             self._vectors, self._vectors_generation = vectors, state.generation
         alive = np.ones(state.row_count, dtype=np.bool_)
-        alive[transaction.tombstones()] = False
+        alive[transaction.tombstones(state.row_count)] = False
         index = self._opened_index(transaction, state, known)
         return View(state, self._vectors.rows(state.row_count), alive, int(np.count_nonzero(alive)), index)
 

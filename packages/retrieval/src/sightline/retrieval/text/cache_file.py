@@ -126,8 +126,8 @@ class CacheFile:
                 sqlite3.connect(address, uri=True, timeout=_SECONDS_TO_WAIT, isolation_level=None)
             ) as connection:
                 yield connection
-        except sqlite3.DatabaseError as error:
-            # Errors of Python's own, as for text that is not UTF-8, have no code.
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            # Errors of Python's own, as for text or messages that are not UTF-8, have no code.
             if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _SQLITE_DAMAGE:
                 raise self._damaged(str(error)) from error
             raise

@@ -57,7 +57,7 @@ class ValueStore:
             with self._connection:
                 self._connection.execute(_SCHEMA)
                 self._connection.execute(f"PRAGMA user_version={_VERSION}")
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter in messages that quote damage
             raise ValueError(f"{path} is no value store ({error}); delete it to start anew") from error
 
     def get(self, key: str) -> Bound | None:

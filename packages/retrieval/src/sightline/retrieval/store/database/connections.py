@@ -129,6 +129,8 @@ class DocumentDatabase:
     def _naming_errors(self) -> Generator[None]:
         try:
             yield
+        except UnicodeDecodeError as error:  # in a message of SQLite's that quotes what is damaged
+            raise StoreDamagedError(f"{self._path} is damaged: {error}; {REMEDY}") from error
         except sqlite3.Error as error:
             name = getattr(error, "sqlite_errorname", "")
             if _means_damage(error):
@@ -183,7 +185,7 @@ class DocumentDatabase:
                 require_known_schema(connection, self._path)
             if not self._read_only:
                 connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
-        except (sqlite3.Error, StoreError):
+        except (sqlite3.Error, StoreError, UnicodeDecodeError):
             connection.close()
             raise
         return connection

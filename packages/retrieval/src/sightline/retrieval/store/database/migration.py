@@ -37,7 +37,7 @@ def state_of_format_1(transaction: Transaction) -> tuple[str, int, StoreState]:
     if len(rows) != 1 or not all(isinstance(number, int) and number >= 0 for number in rows[0][1:]):
         raise StoreDamagedError(f"the table of states holds {rows[:2]!r}; {REMEDY}")
     encoder, dimension, generation, version, row_count = rows[0]
-    tombstones = rows_digest(transaction.tombstones())
+    tombstones = rows_digest(transaction.tombstones(row_count))
     return encoder, dimension, StoreState(generation, version, row_count, tombstones=tombstones)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.retrieval.errors import REMEDY, EncoderMismatchError, StaleGenerationError, StoreDamagedError
-from sightline.retrieval.store.checksums import numbers_checksum, record_checksum, rows_digest
+from sightline.retrieval.store.checksums import numbers_checksum, record_is_sound, rows_digest
 from sightline.retrieval.store.database.schema import (
     ATTRIBUTES_TABLE,
     DOCUMENTS_INDEX,
@@ -122,9 +122,16 @@ class Transaction:
         if self.state().generation != generation:
             raise StaleGenerationError("a compaction renumbered the rows meanwhile; try again")
 
-    def tombstones(self) -> NDArray[np.int64]:
-        """Return rows `[m]` that were deleted or replaced."""
-        return _row_array(self._connection.execute("SELECT row FROM tombstones"))
+    def tombstones(self, row_count: int) -> NDArray[np.int64]:
+        """Return rows `[m]` that were deleted or replaced, out of `row_count`.
+
+        Raises:
+            StoreDamagedError: they are no rows of the store.
+        """
+        found = self._connection.execute("SELECT row FROM tombstones").fetchall()
+        if strange := [row for (row,) in found if not isinstance(row, int) or not 0 <= row < row_count]:
+            raise self._damaged(f"it counts {row_count:,} rows, and a tombstone is on {strange[0]}")
+        return np.fromiter((row for (row,) in found), dtype=np.int64)
 
     def live_rows(self, ids: Iterable[bytes]) -> dict[bytes, int]:
         """Return the rows of those ids that are in the store, in the order of the ids."""
@@ -289,24 +296,29 @@ class Transaction:
         return {row: found.decode("utf-8", "surrogatepass") for row, found in self.stored_ids(rows).items()}
 
     def stored_ids(self, rows: Iterable[int]) -> dict[int, bytes]:
-        """Return the stored ids of the documents in these rows."""
+        """Return the stored ids of the documents in these rows.
+
+        Raises:
+            StoreDamagedError: one is no id.
+        """
         wanted, found = list(rows), {}
         for start in range(0, len(wanted), _ROWS_AT_ONCE):
             part = wanted[start : start + _ROWS_AT_ONCE]
             query = f"SELECT row, id FROM documents WHERE row IN ({', '.join('?' * len(part))})"
             found.update(self._connection.execute(query, part).fetchall())
+        if wrong := [row for row, document_id in found.items() if not isinstance(document_id, bytes)]:
+            raise self._damaged(f"the fields of document {found[wrong[0]]!r} do not match their checksum")
         return found
 
     def rows_matching(self, condition: Condition, row_count: int) -> NDArray[np.int64]:
         """Return rows `[m]` below `row_count` for which a condition holds; a row may come more than once."""
         expression, parameters = comparison_sql(condition.comparisons)
-        return _row_array(
-            self._connection.execute(
-                # The expression is made of operators and question marks only; keys and values are bound.
-                f"SELECT row FROM attributes WHERE key = ? AND {expression} AND row < ?",
-                (stored_key(condition.key), *parameters, row_count),
-            )
+        found = self._connection.execute(
+            # The expression is made of operators and question marks only; keys and values are bound.
+            f"SELECT row FROM attributes WHERE key = ? AND {expression} AND row < ?",
+            (stored_key(condition.key), *parameters, row_count),
         )
+        return np.fromiter((row for (row,) in found), dtype=np.int64)
 
     def scalars(self, key: str) -> dict[int, Scalar]:
         """Return a scalar that each row has under a metadata key; rows without any are left out."""
@@ -322,13 +334,10 @@ class Transaction:
 
     def _document(self, fields: Sequence[Any], checksum: int) -> Document:
         document_id, content, metadata = fields
-        if record_checksum(document_id, content, metadata) != checksum:
-            raise self._damaged(f"the fields of document {document_id[:_SHOWN_BYTES]!r} do not match their checksum")
+        if not record_is_sound(document_id, content, metadata, checksum):
+            shown = document_id[:_SHOWN_BYTES] if isinstance(document_id, bytes) else document_id
+            raise self._damaged(f"the fields of document {shown!r:.{_SHOWN_BYTES + 3}} do not match their checksum")
         return document_from(document_id, content, metadata)
 
     def _damaged(self, reason: str) -> StoreDamagedError:
         return StoreDamagedError(f"{self._path} is damaged: {reason}; {REMEDY}")
-
-
-def _row_array(cursor: sqlite3.Cursor) -> NDArray[np.int64]:
-    return np.fromiter((row for (row,) in cursor), dtype=np.int64)

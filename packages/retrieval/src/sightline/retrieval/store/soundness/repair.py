@@ -23,7 +23,7 @@ from sightline.retrieval.store.disk.folder import StoreFolder
 from sightline.retrieval.store.disk.lock import WriterLock
 from sightline.retrieval.store.document import document_records
 from sightline.retrieval.store.opening import recorded_encoder
-from sightline.retrieval.store.soundness.salvage import DamagedStore, SalvagedRow, recorded_numbers
+from sightline.retrieval.store.soundness.salvage import DamagedStore, SalvagedRow, recorded_numbers, restore_tables
 from sightline.retrieval.store.soundness.verification import Damage, find_damage
 from sightline.retrieval.store.storage import Storage
 from sightline.retrieval.text.protocol import TextEncoder
@@ -98,6 +98,7 @@ def _build(files: StoreFolder, encoder: TextEncoder | None) -> list[Damage]:
     work.mkdir()
     try:
         database = files.copy_database(work)
+        restore_tables(database)
         recorded = recorded_numbers(database)
         if encoder is not None:
             made_with = encoder.name, encoder.dimension

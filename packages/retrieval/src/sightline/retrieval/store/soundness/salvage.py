@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from pydantic import ValidationError
 
-from sightline.retrieval.store.checksums import record_checksum, rows_digest, vector_checksums
+from sightline.retrieval.errors import StoreDamagedError
+from sightline.retrieval.store.checksums import record_is_sound, rows_digest, vector_checksums
+from sightline.retrieval.store.database.schema import SCHEMA_VERSION, TABLES
 from sightline.retrieval.store.document import Document, document_from
 
 _BATCH: Final = 500
+_ALIKE: Final = 0.9  # of a damaged definition to its own; those of different tables are far from it
+_UNREADABLE: Final = (sqlite3.Error, UnicodeDecodeError)  # the latter in messages that quote what is damaged
 _UNIT_TOLERANCE: Final = 1e-3  # of a norm; in format 1 a vector has no checksum to match
 
 _Row = tuple[int, Any, Any, Any, int | None, int | None]
@@ -62,7 +67,7 @@ class DamagedStore:
     def deleted(self) -> tuple[set[int], bool]:
         """Return the rows with tombstones that can be read, and whether these are all of them."""
         rows: set[int] = set()
-        with suppress(sqlite3.Error, TypeError, ValueError):
+        with suppress(sqlite3.Error, StoreDamagedError, TypeError, ValueError):
             rows.update(int(row) for (row,) in self._connection.execute("SELECT row FROM tombstones"))
             if not self._has_checksums():
                 return rows, True
@@ -78,7 +83,10 @@ class DamagedStore:
                 yield SalvagedRow(row, document_id, document, self._sound_vector(row, vector))
 
     def _has_checksums(self) -> bool:
-        columns = {name for _, name, *_ in self._connection.execute("PRAGMA table_info(documents)")}
+        try:
+            columns = {name for _, name, *_ in self._connection.execute("PRAGMA table_info(documents)")}
+        except _UNREADABLE as error:
+            raise StoreDamagedError(f"no document can be read any more ({error}); restore a backup") from error
         return "vector_checksum" in columns
 
     def _raw_rows(self) -> Iterator[_Row]:
@@ -88,15 +96,15 @@ class DamagedStore:
         for start in range(0, self._row_limit(), _BATCH):
             try:
                 yield from self._connection.execute(query, (start, start + _BATCH)).fetchall()
-            except sqlite3.Error:
+            except _UNREADABLE:
                 for row in range(start, start + _BATCH):
-                    with suppress(sqlite3.Error):
+                    with suppress(*_UNREADABLE):
                         yield from self._connection.execute(query, (row, row + 1)).fetchall()
 
     def _row_limit(self) -> int:
         counts = [len(self._vectors)]
         for query in ("SELECT max(row) + 1 FROM documents", "SELECT row_count FROM state"):
-            with suppress(sqlite3.Error):
+            with suppress(*_UNREADABLE):
                 counts += [count for (count,) in self._connection.execute(query) if isinstance(count, int)]
         # A damaged number must not make this go on for ever; a row takes at least its vector.
         return min(max(counts), len(self._vectors) + _BATCH)
@@ -110,6 +118,28 @@ class DamagedStore:
         return vector if vector_checksums(vector[None]) == [checksum] else None
 
 
+def restore_tables(database: Path) -> None:
+    """Give tables whose definition is damaged the one that they were made by, which is known.
+
+    Args:
+        database: copy of a damaged database; one of another format stays as it is, as does what cannot be read.
+    """
+    known: dict[str, str] = {" ".join(statement.split()): statement.strip() for statement in TABLES}
+    with suppress(*_UNREADABLE), closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.text_factory = bytes
+        connection.execute("PRAGMA writable_schema = ON")  # else nothing at all is read where one table is damaged
+        if connection.execute("PRAGMA user_version").fetchone() != (SCHEMA_VERSION,):
+            return
+        for row, found in connection.execute("SELECT rowid, sql FROM sqlite_master WHERE sql NOT NULL").fetchall():
+            text = " ".join(bytes(found).decode("utf-8", "replace").split())
+            if near := get_close_matches(text, known, n=1, cutoff=_ALIKE):
+                _, kind, name, *_ = words = near[0].partition("(")[0].split()
+                connection.execute(
+                    "UPDATE sqlite_master SET type = ?, name = ?, tbl_name = ?, sql = ? WHERE rowid = ?",
+                    (kind.lower(), name, words[-1], known[near[0]], row),
+                )
+
+
 def recorded_numbers(database: Path) -> tuple[str, int, int] | None:
     """Return encoder, dimension and generation as a copy of a damaged database tells them; None if it does not.
 
@@ -119,7 +149,7 @@ def recorded_numbers(database: Path) -> tuple[str, int, int] | None:
     connection = sqlite3.connect(database)
     try:
         found = connection.execute("SELECT encoder, dimension, generation FROM state").fetchall()
-    except sqlite3.Error:
+    except _UNREADABLE:
         return None
     finally:
         connection.close()
@@ -130,7 +160,7 @@ def recorded_numbers(database: Path) -> tuple[str, int, int] | None:
 
 def _sound_document(document_id: bytes, content: Any, metadata: Any, checksum: int | None) -> Document | None:
     try:
-        if checksum is not None and record_checksum(document_id, content, metadata) != checksum:
+        if checksum is not None and not record_is_sound(document_id, content, metadata, checksum):
             return None
         return document_from(document_id, content, metadata)
     except (TypeError, AttributeError, ValueError, ValidationError):

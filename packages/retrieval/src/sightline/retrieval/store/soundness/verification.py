@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from sightline.retrieval.errors import REMEDY, StoreDamagedError
-from sightline.retrieval.store.checksums import file_checksum, record_checksum, rows_digest, vector_checksums
+from sightline.retrieval.store.checksums import file_checksum, record_is_sound, rows_digest, vector_checksums
 from sightline.retrieval.store.database.schema import TABLES
 from sightline.retrieval.store.database.transaction import Transaction
 from sightline.retrieval.store.filters import stored_attributes
@@ -98,8 +98,8 @@ def _of_documents(transaction: Transaction, view: View, names: _Names) -> Iterat
         for row in sorted({*expected} - {row for row, *_ in rows}):
             yield Damage(names.database, None, f"row {row:,} has no document", REMEDY)
         for row, document_id, content, metadata, record, vector in rows:
-            name = bytes(document_id).decode("utf-8", "replace")
-            if record_checksum(document_id, content, metadata) != record:
+            name = _shown_id(document_id)
+            if not record_is_sound(document_id, content, metadata, record):
                 problem = "its text or metadata does not match their checksum"
                 yield Damage(names.database, name, problem, "write the document again, or restore a backup")
             if checksums[row - start] != vector or not usable[row - start]:
@@ -122,23 +122,27 @@ def _of_attributes(transaction: Transaction, names: _Names) -> Iterator[Damage]:
             row_of_values, found = next(values, (-1, iter(())))
         try:
             expected = set(stored_attributes(metadata_from_json(metadata)))
-        except ValueError:
-            continue  # told by its checksum
+        except (ValueError, TypeError, AttributeError):
+            continue  # no metadata at all, as its checksum tells
         if stored != expected:
-            name = bytes(document_id).decode("utf-8", "replace")
+            name = _shown_id(document_id)
             problem = "the values to filter it by are not those of its metadata"
             yield Damage(names.database, name, problem, REMEDY)
 
 
 def _of_tombstones(transaction: Transaction, view: View, names: _Names) -> Iterator[Damage]:
-    if rows_digest(transaction.tombstones()) != view.state.tombstones:
+    if rows_digest(transaction.tombstones(view.state.row_count)) != view.state.tombstones:
         yield Damage(names.database, None, "the list of deleted documents does not match its checksum", REMEDY)
     twice = transaction.connection.execute(
         "SELECT id FROM documents WHERE row NOT IN (SELECT row FROM tombstones) GROUP BY id HAVING count(*) > 1"
     ).fetchall()
     for (document_id,) in twice:
-        name = bytes(document_id).decode("utf-8", "replace")
-        yield Damage(names.database, name, "two documents have this id", REMEDY)
+        yield Damage(names.database, _shown_id(document_id), "two documents have this id", REMEDY)
+
+
+def _shown_id(document_id: object) -> str | None:
+    """Return the id of a document in words, or None where what is stored is no id."""
+    return document_id.decode("utf-8", "replace") if isinstance(document_id, bytes) else None
 
 
 def _of_index(view: View, storage: Storage, names: _Names) -> Iterator[Damage]:
