@@ -128,10 +128,14 @@ class Transaction:
         Raises:
             StoreDamagedError: they are no rows of the store.
         """
-        found = self._connection.execute("SELECT row FROM tombstones").fetchall()
-        if strange := [row for (row,) in found if not isinstance(row, int) or not 0 <= row < row_count]:
-            raise self._damaged(f"it counts {row_count:,} rows, and a tombstone is on {strange[0]}")
-        return np.fromiter((row for (row,) in found), dtype=np.int64)
+        found = self._connection.execute("SELECT row FROM tombstones")
+        try:
+            rows = np.fromiter((row for (row,) in found), dtype=np.int64)
+        except (TypeError, ValueError) as error:
+            raise self._damaged(f"a tombstone is on no row ({error})") from None
+        if rows.size and (rows.min() < 0 or rows.max() >= row_count):
+            raise self._damaged(f"it counts {row_count:,} rows, and has tombstones on {rows.min()} to {rows.max()}")
+        return rows
 
     def live_rows(self, ids: Iterable[bytes]) -> dict[bytes, int]:
         """Return the rows of those ids that are in the store, in the order of the ids."""

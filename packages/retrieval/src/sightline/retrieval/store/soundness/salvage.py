@@ -23,6 +23,7 @@ from sightline.retrieval.store.document import Document, document_from
 
 _BATCH: Final = 500
 _ALIKE: Final = 0.9  # of a damaged definition to its own; those of different tables are far from it
+_DEFINITIONS: Final = "SELECT rowid, CAST(sql AS BLOB) FROM sqlite_master WHERE sql NOT NULL"
 _UNREADABLE: Final = (sqlite3.Error, UnicodeDecodeError)  # the latter in messages that quote what is damaged
 _UNIT_TOLERANCE: Final = 1e-3  # of a norm; in format 1 a vector has no checksum to match
 
@@ -126,12 +127,11 @@ def restore_tables(database: Path) -> None:
     """
     known: dict[str, str] = {" ".join(statement.split()): statement.strip() for statement in TABLES}
     with suppress(*_UNREADABLE), closing(sqlite3.connect(database, isolation_level=None)) as connection:
-        connection.text_factory = bytes
         connection.execute("PRAGMA writable_schema = ON")  # else nothing at all is read where one table is damaged
         if connection.execute("PRAGMA user_version").fetchone() != (SCHEMA_VERSION,):
             return
-        for row, found in connection.execute("SELECT rowid, sql FROM sqlite_master WHERE sql NOT NULL").fetchall():
-            text = " ".join(bytes(found).decode("utf-8", "replace").split())
+        for row, found in connection.execute(_DEFINITIONS).fetchall():
+            text = " ".join(found.decode("utf-8", "replace").split())
             if near := get_close_matches(text, known, n=1, cutoff=_ALIKE):
                 _, kind, name, *_ = words = near[0].partition("(")[0].split()
                 connection.execute(
