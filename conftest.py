@@ -21,6 +21,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Seconds a test may take before it is stopped (read by pytest-timeout): an endless loop must not block CI.
 os.environ.setdefault("PYTEST_TIMEOUT", "600")
 SLOW_TEST_SECONDS = 3 * 3600
+# Read when ray is imported, by whichever test comes first: under `uv run`, Ray would pack the repository and build its
+# environment once more for its workers.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 # While tests are collected next to nothing becomes garbage, and looking for it takes a fifth of the time.
 gc.disable()
@@ -134,19 +137,16 @@ def extra_with(module: str, test: Path) -> str:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
     """Yield the Ray engine, on a cluster of two CPUs that all tests of a session share."""
-    with pytest.MonkeyPatch.context() as patch:
-        # Under `uv run`, Ray would build the project's environment once more for its workers.
-        patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-        import ray
+    import ray
 
-        from sightline.agents.rollout.ray import RayEngine
+    from sightline.agents.rollout.ray import RayEngine
 
-        with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-            if not ray.is_initialized():
-                quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-                ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, **quiet)
-            gc.collect()  # Ray leaves the streams and processes that it starts to the garbage collector
-        yield RayEngine
-        with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-            ray.shutdown()
-            gc.collect()
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        if not ray.is_initialized():
+            quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+            ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, **quiet)
+        gc.collect()  # Ray leaves the streams and processes that it starts to the garbage collector
+    yield RayEngine
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        ray.shutdown()
+        gc.collect()
