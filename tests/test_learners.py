@@ -39,9 +39,8 @@ def test_maskable_ppo_trains_and_takes_only_legal_actions() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # Ray and RLlib warn of their own affairs
-def test_rllib_trains_some_thousand_steps_on_legal_actions_and_gets_better(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rllib_trains_some_thousand_steps_on_legal_actions_and_gets_better() -> None:
     pytest.importorskip("ray.rllib")
-    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # else it packs the whole repository for its workers
     import ray
     from ray import tune
     from ray.rllib.algorithms.ppo import PPOConfig
